@@ -1,0 +1,54 @@
+// Checkpoints: all that a run needs to go on exactly where it stood, in one folder that is either whole or not there.
+//
+//   RUN/checkpoints/step-000123/
+//     policy.safetensors      weights, as other tools read them
+//     optimizer.safetensors   AdamW::state()
+//     reference.safetensors   the frozen reference policy, only when KL is on
+//     state.json              what the trainer says: step, cursors, counters, file offsets, the config
+//     manifest.json           size and XXH64 of each file above
+//
+// A checkpoint is written to a `.tmp-` sibling, flushed file by file, and renamed. So a folder named step-N was whole
+// when it got its name, and what has changed since then shows in its hashes.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <vector>
+
+#include "grpo/safetensors.h"
+
+namespace grpo {
+
+struct CheckpointContents {
+  NamedTensors policy;
+  NamedTensors optimizer;
+  std::optional<NamedTensors> reference;
+  nlohmann::ordered_json state = nlohmann::ordered_json::object();
+};
+
+/// RUN/checkpoints/step-000123 for step 123.
+std::filesystem::path checkpoint_folder(const std::filesystem::path& run, int64_t step);
+
+/// Writes the checkpoint of `step` and gives its folder. Only when it is safely on the disk are others removed: an
+/// older one of the same step, those of later steps (the run has gone back: they tell of a future that it left), and
+/// all but the `keep` newest (0: all are kept). Temporary folders that a killed run left behind are cleared first.
+/// Throws Error when the disk refuses; the checkpoints there are then untouched.
+std::filesystem::path write_checkpoint(const std::filesystem::path& run, int64_t step,
+                                       const CheckpointContents& contents, int keep = 0);
+
+/// The run's checkpoints, oldest first. Temporary folders do not count; damage is not looked for.
+std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& run);
+
+/// The last of list_checkpoints.
+std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& run);
+
+/// Removes the checkpoints later than `step`; all of them for -1, as a fresh run in an old folder should.
+void remove_checkpoints_after(const std::filesystem::path& run, int64_t step);
+
+/// Checks every file of the checkpoint against its manifest, then reads them. Throws Error that names the missing or
+/// altered file and the newest older checkpoint that is whole.
+CheckpointContents read_checkpoint(const std::filesystem::path& folder);
+
+}  // namespace grpo

@@ -1,0 +1,29 @@
+// A step's data: tasks sampled and scored, with dynamic sampling where the objective asks for it.
+#pragma once
+
+#include <vector>
+
+#include "grpo/objective.h"
+#include "grpo/reward.h"
+#include "grpo/rollout.h"
+#include "grpo/run.h"
+#include "grpo/tasks.h"
+
+namespace grpo {
+
+struct Collected {
+  std::vector<Group> groups;
+  RolloutStats stats;          ///< added up over refills
+  double rollout_seconds = 0;  ///< sampling, with scoring going on beside it
+  double reward_seconds = 0;   ///< waiting for scores after that
+  int refills = 0;             ///< rounds of dynamic sampling
+  bool exhausted = false;      ///< the limit on refills was reached with groups without signal left
+};
+
+/// Samples and scores `count` tasks. With objective.dynamic_sampling (DAPO, arXiv:2503.14476, section 3.2), groups whose
+/// rewards are all equal give way to groups of fresh tasks, in at most objective.max_refills rounds; what is still missing
+/// then is made up of the groups without signal. Draws are keyed by each task's place in the step, refills included.
+Collected collect(Rollout& rollout, Scorer& scorer, TaskStream& tasks, std::size_t count, const ObjectiveConfig& objective,
+                  uint64_t seed, uint64_t step);
+
+}  // namespace grpo

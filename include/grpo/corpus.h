@@ -1,0 +1,77 @@
+// The text from which a tiny base model is made: worked problems, written by rule, imperfect on purpose.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "grpo/config.h"
+#include "grpo/tasks.h"
+#include "grpo/tokenizer.h"
+
+namespace grpo {
+
+/// What is wrong with the documents, in shares of them. The properties are drawn independently of one another.
+struct CorpusConfig {
+  double wrong_share = 0.45;
+  double untagged_share = 0.33;
+  double korean_share = 0.3;
+  double mixed_share = 0.3;
+  double reflect_share = 0.15;
+
+  template <class V>
+  void visit(V& v) {
+    v("wrong_share", wrong_share, "share of documents with a slip at one step");
+    v("untagged_share", untagged_share, "share whose completion breaks the <think>, <answer> form");
+    v("korean_share", korean_share, "share that reasons in Korean words");
+    v("mixed_share", mixed_share, "share of these that mixes in English words");
+    v("reflect_share", reflect_share, "share that checks one step again, correcting the slip if there is one");
+  }
+  void validate() const;
+};
+
+/// One document: the prompt as the chat template renders it, and a completion without end-of-sequence.
+struct Document {
+  std::string prompt, completion;
+};
+
+/// Documents over the training problems of a generator (held-out problems never appear; a tasks `file` is not read).
+///
+/// A completion in full form is `<think>REASONING</think><answer>ANSWER</answer>`. The reasoning goes column by column,
+/// units first, the operands as they stand in the prompt, over as many columns as the larger operand has but at least
+/// two:
+///
+///     47+85   7+5=12, write 2 carry 1. 4+8+1=13. So 132.        in Korean: 7+5=12, 2 쓰고 1 올림. 4+8+1=13. 그래서
+///     132. 85-47   5-7 borrow: 15-7=8. 8-1-4=3. So 38.                          5-7 빌림: 15-7=8. 8-1-4=3. 그래서 38.
+///     47*85   47*5=235. 47*80=3760. 235+3760=3995. So 3995.
+///     24 from 3 5 7 2   7*3-5+2=18, no. 3*5+7+2=24. So 3*5+7+2.           7*3-5+2=18, 아니다. …
+///
+///   - A slip is one step, any with the same chance, whose result is off by 1 to 3; all that follows builds on it, so
+///   the
+///     answer is wrong. (Countdown: an expression is claimed to reach the target and does not.)
+///   - A re-check repeats the step behind `Wait,` or `잠깐,`: it corrects the slip, so that the answer is right, or in
+///   a
+///     document without one confirms any step. 7+5=13. Wait, 7+5=12, write 2 carry 1. …
+///   - The broken forms, equally likely: the reasoning alone; no </think>; the answer behind </think> without tags; no
+///   tags
+///     and `Answer: 132`; no </answer>; no <think>.
+///   - A mixed document draws the language of each word anew, and has at least one Korean word.
+///
+/// With a chat template that opens <think>, completions begin inside it.
+class Corpus {
+ public:
+  /// The seed is tasks.seed. Throws Error for configs that do not validate and when there is no training problem.
+  Corpus(const CorpusConfig& config, const TasksConfig& tasks, const ChatTemplate& chat = {});
+  ~Corpus();
+  Corpus(Corpus&&) noexcept;
+  Corpus& operator=(Corpus&&) noexcept;
+
+  /// A pure function of (seed, index); any index is good. May be called from several threads.
+  Document document(std::uint64_t index) const;
+
+ private:
+  struct Source;
+  std::unique_ptr<const Source> source_;
+};
+
+}  // namespace grpo

@@ -1,0 +1,36 @@
+// Evaluation: sampled answers to held-out tasks, scored by the rules.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <vector>
+
+#include "grpo/reward.h"
+#include "grpo/rollout.h"
+#include "grpo/task.h"
+
+namespace grpo {
+
+/// Means over all samples; NaN where nothing was defined.
+struct Evaluation {
+  int64_t problems = 0, samples = 0;  ///< samples: of each problem
+  double pass_at_1 = 0;               ///< share of right answers among the samples of tasks with a reference
+  double pass_at_1_error = 0;         ///< half-width of its 95 % interval, from the spread between problems
+  double format = 0, language_consistency = 0, mixed_traces = 0, completion_length = 0, reflection_rate = 0, truncated = 0;
+
+  /// {"pass@1", "pass@1_ci95", "format", "language_consistency", …}; NaN becomes null.
+  nlohmann::ordered_json json() const;
+};
+
+/// Collects the figures of scored groups.
+Evaluation summarize(const std::vector<Group>& groups);
+
+using OnTasksDone = std::function<void(std::size_t done, std::size_t total)>;
+
+/// Draws rollout.config().samples completions of every task, keyed by (seed, Purpose::evaluation, step), scores them and
+/// summarises. `on_progress` is told after every batch of tasks, `keep` (optional) receives the scored groups.
+Evaluation evaluate(Rollout& rollout, Scorer& scorer, const std::vector<Task>& tasks, uint64_t seed, uint64_t step,
+                    const OnTasksDone& on_progress = nullptr, std::vector<Group>* keep = nullptr);
+
+}  // namespace grpo

@@ -1,0 +1,221 @@
+// The objective: rewards become advantages, and advantages, with the log-probabilities of the drawn tokens, become a
+// loss. It knows neither models nor engines: the trainer brings [tokens] vectors and calls backward on the scalar it
+// gets.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <array>
+#include <cstddef>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "grpo/config.h"
+#include "grpo/task.h"
+
+namespace grpo {
+
+/// With r the importance ratio pi(token) / pi_sampler(token), A the advantage of its sequence, and clip the range
+/// [1 - clip_low, 1 + clip_high], every loss but CISPO is an average of -min(r A, clip(r) A) over tokens:
+///   grpo     mean over sequences of the mean over each one's tokens       (DeepSeekMath, arXiv 2402.03300, eq. 3)
+///   dr_grpo  sum over tokens / (sequences * length_constant)              (Dr. GRPO, arXiv 2503.20783, section 3.2)
+///   dapo     mean over tokens; a minibatch counts as its share of the rollout's tokens, so that all tokens of a
+///   rollout
+///            weigh the same; published with clip_high = 0.28              (DAPO, arXiv 2503.14476, eq. 8)
+///   bnpo     mean over the tokens of the minibatch                        (TRL's "bnpo")
+///   gspo     as grpo with r = exp(mean over the sequence of log r);
+///            published with clip_low = 3e-4, clip_high = 4e-4             (GSPO, arXiv 2507.18071, eq. 5 and 7)
+///   rloo     as grpo with r = exp(sum over the sequence of log r), once a sequence and whatever its length
+///                                                                         (RLOO, arXiv 2402.14740; TRL's RLOOTrainer)
+///   cispo    mean over tokens as dapo, of -sg(min(r, cispo_max_weight)) A log pi  (MiniMax-M1, arXiv 2506.13585, eq.
+///   4)
+/// Choosing a loss chooses its aggregation and its ratio; clip ranges stay what the config says.
+enum class Loss { grpo, dr_grpo, dapo, bnpo, gspo, cispo, rloo };
+
+/// What is subtracted from a reward:
+///   group                  the mean of its group
+///   rloo                   the mean of the others of its group; alone, it has none and is left out of the loss
+///   reinforce_pp           nothing; the batch is whitened instead         (REINFORCE++, arXiv 2501.03262)
+///   reinforce_pp_baseline  the mean of its group; then the batch is whitened (the same paper's variant with baseline)
+enum class Baseline { group, rloo, reinforce_pp, reinforce_pp_baseline };
+
+/// What the difference is divided by (advantage_epsilon is added to every deviation):
+///   recipe  as published: none for dr_grpo and for the rloo baseline, whiten for the reinforce_pp ones, else group
+///   none    nothing
+///   group   the standard deviation of the group's rewards
+///   batch   the standard deviation of all rewards of the batch
+///   whiten  the standard deviation of all advantages of the batch, whose mean is subtracted first
+enum class Scale { recipe, none, group, batch, whiten };
+
+/// Where the divergence from the reference policy counts, and by which estimator (Schulman's k1, k2, k3), with
+/// d = log pi_reference - log pi:
+///   k1_in_reward  reward -= kl_coefficient * sum over tokens of -d, before the baseline
+///   k2_in_loss    loss += kl_coefficient * d^2 / 2
+///   k3_in_loss    loss += kl_coefficient * (exp(d) - d - 1)               (DeepSeekMath eq. 4)
+/// In the loss it is averaged over tokens exactly as the policy term is.
+enum class Kl { none, k1_in_reward, k2_in_loss, k3_in_loss };
+
+/// Which completions of a group enter the loss once the whole group has given the advantages: all, or only the one with
+/// the highest reward (the first of several).
+enum class Selection { all, best };
+
+template <>
+struct EnumNames<Loss> {
+  static constexpr std::array<std::pair<Loss, std::string_view>, 7> values{{{Loss::grpo, "grpo"},
+                                                                            {Loss::dr_grpo, "dr_grpo"},
+                                                                            {Loss::dapo, "dapo"},
+                                                                            {Loss::bnpo, "bnpo"},
+                                                                            {Loss::gspo, "gspo"},
+                                                                            {Loss::cispo, "cispo"},
+                                                                            {Loss::rloo, "rloo"}}};
+};
+template <>
+struct EnumNames<Baseline> {
+  static constexpr std::array<std::pair<Baseline, std::string_view>, 4> values{
+      {{Baseline::group, "group"},
+       {Baseline::rloo, "rloo"},
+       {Baseline::reinforce_pp, "reinforce_pp"},
+       {Baseline::reinforce_pp_baseline, "reinforce_pp_baseline"}}};
+};
+template <>
+struct EnumNames<Scale> {
+  static constexpr std::array<std::pair<Scale, std::string_view>, 5> values{{{Scale::recipe, "recipe"},
+                                                                             {Scale::none, "none"},
+                                                                             {Scale::group, "group"},
+                                                                             {Scale::batch, "batch"},
+                                                                             {Scale::whiten, "whiten"}}};
+};
+template <>
+struct EnumNames<Kl> {
+  static constexpr std::array<std::pair<Kl, std::string_view>, 4> values{{{Kl::none, "none"},
+                                                                          {Kl::k1_in_reward, "k1_in_reward"},
+                                                                          {Kl::k2_in_loss, "k2_in_loss"},
+                                                                          {Kl::k3_in_loss, "k3_in_loss"}}};
+};
+template <>
+struct EnumNames<Selection> {
+  static constexpr std::array<std::pair<Selection, std::string_view>, 2> values{
+      {{Selection::all, "all"}, {Selection::best, "best"}}};
+};
+
+struct ObjectiveConfig {
+  Loss loss = Loss::grpo;
+  Baseline baseline = Baseline::group;
+  Scale scale = Scale::recipe;
+  bool unbiased_std = true;
+  double advantage_epsilon = 1e-4;
+  double clip_low = 0.2;
+  double clip_high = 0.2;
+  double cispo_max_weight = 5.0;
+  int length_constant = 0;
+  Kl kl = Kl::none;
+  double kl_coefficient = 0.0;
+  bool kl_ratio_weighted = false;
+  int reference_refresh_steps = 0;
+  double entropy_coefficient = 0.0;
+  Selection selection = Selection::all;
+  bool mask_truncated = false;
+  int epochs = 1;
+  int minibatches = 1;
+  bool dynamic_sampling = false;
+  int max_refills = 4;
+
+  template <class V>
+  void visit(V& v) {
+    v("loss", loss, "how tokens are clipped and averaged");
+    v("baseline", baseline, "what is subtracted from a reward to make an advantage");
+    v("scale", scale, "what an advantage is divided by; recipe: as published for the loss and the baseline");
+    v("unbiased_std", unbiased_std, "standard deviations divide by n - 1 (as TRL does) instead of n");
+    v("advantage_epsilon", advantage_epsilon, "added to the standard deviation that advantages are divided by");
+    v("clip_low", clip_low, "the ratio is clipped below 1 - clip_low (gspo: 3e-4); 1 never clips");
+    v("clip_high", clip_high, "the ratio is clipped above 1 + clip_high (dapo: 0.28, gspo: 4e-4)");
+    v("cispo_max_weight", cispo_max_weight, "largest importance weight of the cispo loss, which has no other clipping");
+    v("length_constant", length_constant, "tokens that dr_grpo divides a sequence's sum by: the completion limit");
+    v("kl", kl, "where the divergence from a frozen reference policy counts; none: there is no reference");
+    v("kl_coefficient", kl_coefficient, "weight of that divergence");
+    v("kl_ratio_weighted", kl_ratio_weighted,
+      "multiply k3 by the importance ratio, which makes its gradient unbiased (DeepSeek-V3.2; TRL's default)");
+    v("reference_refresh_steps", reference_refresh_steps,
+      "copy the policy into the reference every so many steps; 0: never");
+    v("entropy_coefficient", entropy_coefficient,
+      "the mean entropy of a token, times this, is subtracted from the loss");
+    v("selection", selection, "completions of a group that enter the loss: all, or the one with the best reward");
+    v("mask_truncated", mask_truncated,
+      "keep completions that were cut by length out of the loss, not of the baseline");
+    v("epochs", epochs, "times that a rollout is gone through");
+    v("minibatches", minibatches, "updates in each of those passes");
+    v("dynamic_sampling", dynamic_sampling, "replace groups whose rewards are all equal by fresh ones (DAPO)");
+    v("max_refills", max_refills, "rounds of such replacement in a step before it goes on with what it has");
+  }
+
+  /// Throws Error for values that contradict each other or make no sense (a negative clip range, kl without a
+  /// coefficient).
+  void validate() const;
+
+  /// `scale` with `recipe` replaced by what it stands for.
+  Scale resolved_scale() const;
+};
+
+/// Fills `advantages` of every group from its `rewards`, in double precision. `groups` is the whole batch of one step:
+/// batch and whiten look at all of it. A NaN reward is left out of every mean and deviation and gets a NaN advantage;
+/// completions that `selection` drops get NaN too; a group whose rewards are all equal gets exactly 0 from every
+/// baseline but reinforce_pp, before whitening. `reward_kl[g][i]` is the sum over the tokens of completion i of log pi
+/// - log pi_reference; it is needed for k1_in_reward only, and changes the advantages but not `rewards`. Throws Error
+/// when a group's rewards, or reward_kl, do not match its completions.
+void compute_advantages(std::span<Group> groups, const ObjectiveConfig& config,
+                        const std::vector<std::vector<double>>& reward_kl = {});
+
+/// Whether the group's defined rewards differ, without which no advantage does: what dynamic sampling asks.
+bool has_signal(const Group& group);
+
+/// Whether completion `sample` takes part in the loss: it has an advantage, and tokens, and is not masked as truncated.
+/// A forward pass is needed only for these.
+bool enters_loss(const Group& group, std::size_t sample, const ObjectiveConfig& config);
+
+/// What the loss divides by, counted over a minibatch before it is split, so that the gradients of its micro-batches
+/// add up to the same whatever the split. A completion without advantage counts nowhere; a truncated one that is masked
+/// brings no tokens but still counts as a sequence (as in TRL). Sums over processes are a plain `+=` of the members.
+struct Normalizer {
+  double tokens =
+      0;  ///< tokens in the loss; for dapo and cispo the rollout's, times the minibatch's share of completions
+  double sequences = 0;  ///< completions with an advantage
+};
+
+/// The normalizer of `minibatch`, a part of `rollout` (which dapo and cispo look at). Advantages must be there.
+Normalizer count(std::span<const Group> minibatch, std::span<const Group> rollout, const ObjectiveConfig& config);
+
+/// One micro-batch: S sequences, all of which enter the loss, their completion tokens end to end. All on one device.
+struct LossInput {
+  at::Tensor logprobs;            ///< [N] under the policy being trained; carries the graph
+  at::Tensor old_logprobs;        ///< [N] as recorded when each token was drawn
+  at::Tensor reference_logprobs;  ///< [N]; undefined without a reference
+  at::Tensor entropy;             ///< [N] of each token's distribution, in nats; may be undefined without a coefficient
+  at::Tensor advantages;          ///< [S]
+  at::Tensor starts;              ///< [S + 1] int64: sequence i is tokens starts[i] .. starts[i + 1]
+};
+
+/// Sums over tokens, from which metrics over any number of micro-batches come by dividing by `tokens`.
+struct LossMetrics {
+  double tokens = 0;
+  double clipped_tokens = 0;   ///< whose ratio the clipping cut off from the gradient (cispo: whose weight was cut)
+  double kl_sum = 0;           ///< divergence from the reference by the configured estimator; 0 without one
+  double entropy_sum = 0;      ///< 0 without `entropy`
+  double mismatch_kl_sum = 0;  ///< k3 of trainer against sampler; exactly 0 only if all bits agree
+  double ratio_deviation = 0;  ///< largest |ratio - 1|, token by token; exactly 0 only if all bits agree
+
+  void add(const LossMetrics& other);
+};
+
+struct LossOutput {
+  at::Tensor loss;  ///< scalar, float64: this micro-batch's share of the minibatch's loss
+  LossMetrics metrics;
+};
+
+/// The loss of one micro-batch. Arithmetic is float64 throughout; gradients reach `logprobs` and `entropy` in their own
+/// type. Throws Error on shapes that do not fit, an advantage that is not finite, a missing reference or entropy, or an
+/// empty normalizer. A log-probability that is not finite makes the loss so.
+LossOutput policy_loss(const LossInput& input, const Normalizer& normalizer, const ObjectiveConfig& config);
+
+}  // namespace grpo

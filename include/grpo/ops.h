@@ -1,0 +1,138 @@
+// One differentiable free function per operation. On the CPU each runs a kernel whose every output row is, bit for bit, a
+// function of its own input row alone: batching, padding and thread count change nothing. On other devices each runs its
+// `reference`, plain ATen operations that are differentiable too.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace grpo {
+
+using at::Tensor;
+
+/// x·weightᵀ + bias.  x [tokens, in], weight [out, in], bias [out]; fp32 or bf16, all alike. Returns [tokens, out].
+Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias = std::nullopt);
+
+/// Rows offsets[e] … offsets[e + 1] of x times expert e's weight.  x [rows, in], weight [experts, out, in],
+/// offsets [experts + 1] on the host. Returns [rows, out].
+Tensor grouped_linear(const Tensor& x, const Tensor& weight, const std::vector<int32_t>& offsets);
+
+/// x / rms(x) · weight with rms(x) = sqrt(mean(x²) + epsilon) (Zhang & Sennrich, arXiv:1910.07467).
+/// x [tokens, n], weight [n].
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon);
+
+/// silu(gate)·up (Shazeer, arXiv:2002.05202).  gate_up [tokens, 2n]: gate, then up. Returns [tokens, n].
+Tensor swiglu(const Tensor& gate_up);
+
+/// How the columns of a fused projection [tokens, (heads + 2·kv_heads)·head_dim] divide: queries, keys, values.
+struct HeadLayout {
+  int64_t heads, kv_heads, head_dim;
+  int64_t width() const { return (heads + 2 * kv_heads) * head_dim; }
+};
+
+/// Cosines and sines for rope: [max_positions, head_dim] fp32, theta^(-2i / head_dim) radians per position.
+Tensor rope_table(int64_t max_positions, int64_t head_dim, double theta);
+
+/// Rotary position embedding (Su et al., arXiv:2104.09864; halves paired) of queries and keys, each head first normalised
+/// by rms_norm with q_norm / k_norm [head_dim] where these are given. Values pass through.
+/// qkv [tokens, layout.width()], positions [tokens] int32.
+Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, const HeadLayout& layout,
+            const std::optional<Tensor>& q_norm, const std::optional<Tensor>& k_norm, double epsilon);
+
+/// Causal attention over segments laid end to end. Segment s holds rows starts[s] … starts[s + 1]; its tokens attend first
+/// to all tokens of segment parents[s] (−1: none; a parent has no parent itself and comes before its children), then to
+/// their own predecessors and themselves, scaled by head_dim^−½.  qkv [tokens, layout.width()]; returns
+/// [tokens, heads·head_dim].
+Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const std::vector<int32_t>& parents,
+                 const HeadLayout& layout);
+
+/// New tokens of running sequences and where the keys and values of their earlier ones lie. Run r holds rows
+/// tokens[r] … tokens[r + 1]; they stand at positions first[r] … of their segment.
+struct PageRuns {
+  int64_t page_size = 0;
+  std::vector<int32_t> tokens{0}, first, prompt_length;
+  std::vector<int32_t> prompt_pages, prompt_page_starts{0}, own_pages, own_page_starts{0};
+};
+
+/// One layer's pages. keys [pages, kv_heads, page_size / 16, head_dim, 16] (16 keys transposed), values [pages, kv_heads,
+/// page_size, head_dim].
+struct LayerPages {
+  Tensor keys, values;
+};
+
+/// Stores the runs' new keys and values in their pages and attends as `attention` would, had the whole sequences been
+/// one batch: the same bits. Not differentiable.
+Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const PageRuns& runs, const HeadLayout& layout);
+
+/// Where each token goes in a mixture of experts.
+struct Routing {
+  Tensor experts;                ///< [tokens, k] int32, by descending selection score (ties: lower index)
+  Tensor weights;                ///< [tokens, k] fp32
+  Tensor scores;                 ///< [tokens, experts] fp32: sigmoid, or softmax over experts
+  Tensor slots;                  ///< [tokens, k] int32: row in the expert-sorted batch
+  std::vector<int32_t> offsets;  ///< [experts + 1] rows of each expert in that batch
+};
+
+struct RouterOptions {
+  int64_t experts_per_token = 2;
+  bool softmax = false;    ///< scores: softmax instead of sigmoid
+  bool normalize = true;   ///< divide the chosen scores by their sum
+  double scaling = 1.0;    ///< times this
+};
+
+/// Chooses the experts with the highest score + selection_bias; weights come from the scores alone (auxiliary-loss-free
+/// balancing: DeepSeek-V3, arXiv:2412.19437, eq. 16).  logits [tokens, experts] fp32, selection_bias [experts] fp32.
+/// Differentiable: weights and scores with respect to logits.
+Routing route(const Tensor& logits, const Tensor& selection_bias, const RouterOptions& options);
+
+/// x's rows copied to their slots: [tokens·k, n] from x [tokens, n].
+Tensor dispatch(const Tensor& x, const Routing& routing);
+
+/// y[t] = base[t] + Σ_j weights[t, j]·x[slots[t, j]].  x [tokens·k, n], base [tokens, n] or undefined.
+Tensor combine(const Tensor& x, const Routing& routing, const Tensor& base);
+
+/// Truncated sampling's kept vocabulary of each token: ids[starts[t]] … ids[starts[t + 1]]; an empty range means all.
+struct KeptSets {
+  std::vector<int32_t> ids;
+  std::vector<int64_t> starts{0};
+  bool empty() const { return ids.empty(); }
+};
+
+struct TokenLogprobs {
+  Tensor logprobs;  ///< [tokens] fp32
+  Tensor entropy;   ///< [tokens] fp32, of the same distribution, in nats
+};
+
+/// Log-probability of `targets` under softmax(hidden·headᵀ / temperature), and that distribution's entropy, without ever
+/// holding [tokens, vocab]. With kept sets the softmax runs over each token's set.
+/// hidden [tokens, hidden], head [vocab, hidden], targets [tokens] int32.
+TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& head, const Tensor& targets, double temperature,
+                             const KeptSets& kept = {});
+
+/// hidden·headᵀ in fp32, the logits that token_logprobs works with: [tokens, vocab]. Not differentiable.
+Tensor logits(const Tensor& hidden, const Tensor& head);
+
+/// log Σ exp(row / temperature) over n logits on the CPU: the very bits that token_logprobs subtracts.
+float log_sum_exp(const float* row, int64_t n, double temperature);
+
+namespace reference {  // the same functions out of plain ATen operations
+Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias = std::nullopt);
+Tensor grouped_linear(const Tensor& x, const Tensor& weight, const std::vector<int32_t>& offsets);
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon);
+Tensor swiglu(const Tensor& gate_up);
+Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, const HeadLayout& layout,
+            const std::optional<Tensor>& q_norm, const std::optional<Tensor>& k_norm, double epsilon);
+Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const std::vector<int32_t>& parents,
+                 const HeadLayout& layout);
+Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const PageRuns& runs, const HeadLayout& layout);
+Routing route(const Tensor& logits, const Tensor& selection_bias, const RouterOptions& options);
+Tensor dispatch(const Tensor& x, const Routing& routing);
+Tensor combine(const Tensor& x, const Routing& routing, const Tensor& base);
+TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& head, const Tensor& targets, double temperature,
+                             const KeptSets& kept = {});
+}  // namespace reference
+
+}  // namespace grpo

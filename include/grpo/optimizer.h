@@ -1,0 +1,126 @@
+// AdamW with everything a training run needs around it: fp32 master weights, clipping, a schedule, and a way to skip a
+// step whose gradient is broken. Its whole state goes in and out as named tensors.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "grpo/config.h"
+#include "grpo/safetensors.h"
+
+namespace grpo {
+
+/// What the learning rate does after warm-up.
+enum class Schedule { constant, linear, cosine };
+
+template <>
+struct EnumNames<Schedule> {
+  static constexpr std::array<std::pair<Schedule, std::string_view>, 3> values{
+      {{Schedule::constant, "constant"}, {Schedule::linear, "linear"}, {Schedule::cosine, "cosine"}}};
+};
+
+struct OptimizerConfig {
+  double learning_rate = 3e-4;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 0.0;
+  double max_grad_norm = 1.0;
+  Schedule schedule = Schedule::constant;
+  int64_t warmup_steps = 0;
+  int64_t total_steps = 0;
+  double min_learning_rate_ratio = 0.0;
+
+  template <class V>
+  void visit(V& v) {
+    v("learning_rate", learning_rate, "peak learning rate, reached at the end of warm-up");
+    v("beta1", beta1, "decay of the first moment");
+    v("beta2", beta2, "decay of the second moment");
+    v("epsilon", epsilon, "added to the root of the second moment");
+    v("weight_decay", weight_decay, "decoupled weight decay; parameters with fewer than two dimensions are spared");
+    v("max_grad_norm", max_grad_norm, "clip the global gradient norm to this; 0 turns clipping off");
+    v("schedule", schedule, "learning rate after warm-up");
+    v("warmup_steps", warmup_steps, "updates of linear warm-up from 0");
+    v("total_steps", total_steps, "update at which the decay ends, warm-up included; 0: the length of the stage");
+    v("min_learning_rate_ratio", min_learning_rate_ratio, "the decay ends at this share of learning_rate");
+  }
+
+  /// Throws Error that names the key.
+  void validate() const;
+
+  /// Learning rate of the update that follows `updates` finished ones. Warm-up: learning_rate · (updates + 1) /
+  /// warmup_steps. Then, with x from 0 at its end to 1 at total_steps and r = min_learning_rate_ratio: learning_rate
+  /// times r + (1 − r)(1 − x) when linear, r + (1 − r)(1 + cos πx) / 2 when cosine (Loshchilov & Hutter 2017, SGDR, eq.
+  /// 5).
+  double learning_rate_at(int64_t updates) const;
+};
+
+/// Trainable tensors by name: contiguous, fp32 or bf16, each listed once however often it is tied.
+using NamedParameters = NamedTensors;
+
+struct StepReport {
+  double grad_norm = 0.0;      ///< global L2 norm before clipping; not finite when a gradient was not
+  double learning_rate = 0.0;  ///< of this update
+  bool skipped = false;
+  std::string why;  ///< of a skipped update: the step and what was not finite
+};
+
+/// AdamW (Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization", algorithm 2). Moments are fp32. A
+/// parameter of a lower precision has an fp32 master, to which updates are applied and which is then rounded into the
+/// parameter; where a parameter no longer is its rounded master (weights were loaded), the master starts anew from the
+/// parameter.
+///
+/// An undefined gradient counts as zero, so that an expert that no token reached moves on by its momentum just as if
+/// its gradient had been zeros. On the CPU the bits of an update depend on neither the number of threads nor the run.
+class AdamW {
+ public:
+  /// Throws Error on an invalid config, a decaying schedule without total_steps, or parameters that are empty, listed
+  /// twice, strided or of another dtype.
+  AdamW(NamedParameters parameters, const OptimizerConfig& config);
+
+  /// Applies the gradients. When `loss` or any gradient is not finite, nothing changes but the count of skipped
+  /// updates, and the report says why, naming `global_step`.
+  StepReport step(int64_t global_step, double loss);
+
+  /// Drops the gradients (they become undefined).
+  void zero_grad();
+
+  int64_t updates() const { return updates_; }  ///< applied ones; drives bias correction and the schedule
+  int64_t skipped_updates() const { return skipped_updates_; }
+  const NamedParameters& parameters() const { return parameters_; }
+
+  /// Everything but the parameters themselves. The moments and masters are the optimizer's own memory, not copies.
+  NamedTensors state() const;
+
+  /// Takes back what `state` gave. Throws Error, before anything changes, when a tensor is missing, unknown, or of
+  /// another shape or dtype.
+  void load_state(const NamedTensors& state);
+
+ private:
+  struct Chunk {
+    std::size_t parameter;
+    int64_t begin, end;  // elements
+  };
+  struct Coefficients;
+
+  void check_gradients() const;
+  std::vector<double> squared_norms() const;  // one a parameter
+  void update_on_cpu(const Coefficients& coefficients);
+  void update_with_aten(std::size_t parameter, const Coefficients& coefficients);
+
+  OptimizerConfig config_;
+  NamedParameters parameters_;
+  std::vector<at::Tensor> first_moments_, second_moments_;  // fp32, one a parameter
+  std::vector<at::Tensor> masters_;                         // fp32; undefined for an fp32 parameter
+  std::vector<Chunk> chunks_;                               // the CPU parameters, cut at fixed places
+  int64_t updates_ = 0;
+  int64_t skipped_updates_ = 0;
+};
+
+}  // namespace grpo

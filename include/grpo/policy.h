@@ -1,0 +1,205 @@
+// The policy: one set of weights and one forward pass, for sampling and for training alike.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "grpo/config.h"
+#include "grpo/ops.h"
+#include "grpo/safetensors.h"
+
+namespace grpo {
+
+enum class Attention { gqa, mla };
+enum class Scoring { sigmoid, softmax };
+enum class DType { float32, bfloat16 };
+
+template <>
+struct EnumNames<Attention> {
+  static constexpr std::array<std::pair<Attention, std::string_view>, 2> values{{{Attention::gqa, "gqa"}, {Attention::mla, "mla"}}};
+};
+template <>
+struct EnumNames<Scoring> {
+  static constexpr std::array<std::pair<Scoring, std::string_view>, 2> values{
+      {{Scoring::sigmoid, "sigmoid"}, {Scoring::softmax, "softmax"}}};
+};
+template <>
+struct EnumNames<DType> {
+  static constexpr std::array<std::pair<DType, std::string_view>, 2> values{
+      {{DType::float32, "float32"}, {DType::bfloat16, "bfloat16"}}};
+};
+
+/// A mixture of experts in place of the feed-forward network (DeepSeekMoE, arXiv:2401.06066): every token goes through
+/// the shared experts and through the k routed ones that score highest.
+struct MoeConfig {
+  int experts = 0;
+  int shared_experts = 1;
+  int experts_per_token = 2;
+  int intermediate_size = 64;
+  int dense_layers = 0;
+  Scoring scoring = Scoring::sigmoid;
+  bool normalize = true;
+  double scaling = 1.0;
+  double bias_update_rate = 1e-3;
+  double auxiliary_loss = 0.0;
+
+  template <class V>
+  void visit(V& v) {
+    v("experts", experts, "routed experts of a layer; 0: a dense model");
+    v("shared_experts", shared_experts, "experts that every token goes through");
+    v("experts_per_token", experts_per_token, "routed experts that a token goes through");
+    v("intermediate_size", intermediate_size, "width of one expert");
+    v("dense_layers", dense_layers, "the first so many layers stay dense");
+    v("scoring", scoring, "a router's scores");
+    v("normalize", normalize, "divide the chosen scores by their sum");
+    v("scaling", scaling, "factor on the routed experts' weights");
+    v("bias_update_rate", bias_update_rate, "step of the selection bias that balances the load (DeepSeek-V3); 0: off");
+    v("auxiliary_loss", auxiliary_loss, "coefficient of the classic load-balancing loss (Switch Transformer); 0: off");
+  }
+};
+
+/// Dense and mixture-of-experts decoders: pre-norm, rotary positions, SwiGLU.
+struct PolicyConfig {
+  int vocab_size = 0;
+  int hidden_size = 128;
+  int layers = 2;
+  int heads = 4;
+  int kv_heads = 2;
+  int head_dim = 0;
+  int intermediate_size = 352;
+  Attention attention = Attention::gqa;
+  double rope_theta = 10000.0;
+  double norm_epsilon = 1e-6;
+  bool qk_norm = false;
+  bool attention_bias = false;
+  bool tied_embeddings = true;
+  int max_positions = 4096;
+  MoeConfig moe;
+  DType dtype = DType::float32;
+  double init_std = 0.02;
+
+  template <class V>
+  void visit(V& v) {
+    v("vocab_size", vocab_size, "rows of the embedding; 0: as many as the tokenizer has");
+    v("hidden_size", hidden_size, "width of the residual stream");
+    v("layers", layers, "decoder layers");
+    v("heads", heads, "query heads");
+    v("kv_heads", kv_heads, "key and value heads, shared by heads / kv_heads query heads each");
+    v("head_dim", head_dim, "width of a head; 0: hidden_size / heads");
+    v("intermediate_size", intermediate_size, "width of a dense feed-forward network");
+    v("attention", attention, "gqa: grouped-query attention; mla: multi-head latent attention, not built yet");
+    v("rope_theta", rope_theta, "base of the rotary frequencies");
+    v("norm_epsilon", norm_epsilon, "added to the mean square in RMSNorm");
+    v("qk_norm", qk_norm, "RMSNorm on each query and key head before the rotation (Qwen3)");
+    v("attention_bias", attention_bias, "biases on the query, key and value projections (Qwen2)");
+    v("tied_embeddings", tied_embeddings, "the output projection is the embedding");
+    v("max_positions", max_positions, "longest sequence, prompt included");
+    v("moe", moe, "mixture of experts");
+    v("dtype", dtype, "weights and activations");
+    v("init_std", init_std, "standard deviation of fresh weights; those that write to the residual stream get 1/sqrt(2 layers) of it");
+  }
+  /// Throws Error that names the key.
+  void validate() const;
+  int64_t head_size() const { return head_dim > 0 ? head_dim : hidden_size / heads; }
+  HeadLayout layout() const { return {heads, kv_heads, head_size()}; }
+  bool is_moe(int layer) const { return moe.experts > 0 && layer >= moe.dense_layers; }
+};
+
+/// A ragged batch: segments laid end to end, nothing between them. Segment s holds tokens starts[s] … starts[s + 1] and
+/// attends first to those of segment parents[s], unless that is −1. A group is one prompt segment and G completion
+/// segments whose parent it is.
+struct Segments {
+  Tensor tokens;     ///< [T] int32
+  Tensor positions;  ///< [T] int32, a child's going on where its parent's end
+  std::vector<int32_t> starts{0}, parents;
+};
+
+/// The paged memory of earlier keys and values, one entry a layer.
+using KvPages = std::vector<LayerPages>;
+
+/// What sampling passes to the forward: the pages, and where this batch's sequences lie in them. The batch's segments are
+/// then the runs of new tokens.
+struct KvView {
+  KvPages* pages;
+  PageRuns runs;
+};
+
+/// What the routers did in a forward pass, added up over passes.
+struct RouterRecord {
+  std::vector<std::vector<int64_t>> load;  ///< [MoE layers][experts] tokens
+  Tensor auxiliary_loss;                   ///< scalar, of the last pass; undefined for a dense model or coefficient 0
+  /// The largest load of any expert over the mean load of its layer; 1 is perfect balance, NaN a dense model.
+  double max_load() const;
+};
+
+class Policy {
+ public:
+  /// Fresh weights, a pure function of (config, seed). Throws Error on an invalid config.
+  Policy(const PolicyConfig& config, uint64_t seed, at::Device device = at::kCPU);
+
+  /// Hidden states [T, hidden] after the last norm. Without `kv`, segments attend as their parents say; with it, each run
+  /// of new tokens attends to its pages, which it extends. On the CPU a token's hidden state has the same bits either way.
+  /// `record` (optional) gathers the routers' loads.
+  Tensor hidden(const Segments& segments, KvView* kv = nullptr, RouterRecord* record = nullptr) const;
+
+  /// Log-probability and entropy of the token `targets` [N] int32 that follows each of `hidden` [N, hidden].
+  TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& targets, double temperature, const KeptSets& kept = {}) const;
+
+  /// [N, vocab] fp32, not differentiable.
+  Tensor logits(const Tensor& hidden) const;
+
+  KvPages make_pages(int64_t pages, int64_t page_size) const;
+  double page_bytes(int64_t page_size) const;
+
+  /// Moves each expert's selection bias by ±bias_update_rate against its share of `record.load` (DeepSeek-V3,
+  /// arXiv:2412.19437, section 2.1.2). Part of an update: never between sampling and the update's own forward.
+  void balance(const RouterRecord& record);
+
+  /// What the optimizer trains.
+  const NamedTensors& parameters() const { return parameters_; }
+
+  /// Parameters and selection biases: what a checkpoint keeps. load_state copies in place and throws Error, before
+  /// anything changes, when a tensor is missing, unknown, or of another shape.
+  NamedTensors state() const;
+  void load_state(const NamedTensors& state);
+
+  /// A frozen copy, for a KL reference.
+  Policy frozen_copy() const;
+
+  const PolicyConfig& config() const { return config_; }
+  at::Device device() const { return embedding_.device(); }
+  int64_t parameter_count() const;  ///< all of them
+  int64_t active_count() const;     ///< those that one token goes through
+  /// "0.6M (0.3M active), 8 experts top-2 + 1 shared, cpu float32"
+  std::string describe() const;
+
+ private:
+  struct FeedForward {
+    Tensor gate_up, down;  // [2·width, hidden], [hidden, width]
+  };
+  struct Moe {
+    Tensor router, selection_bias;  // fp32 [experts, hidden], [experts]
+    Tensor gate_up, down;           // [experts, 2·width, hidden], [experts, hidden, width]
+    FeedForward shared;
+  };
+  struct Layer {
+    Tensor attention_norm, qkv, qkv_bias, q_norm, k_norm, output, feed_forward_norm;
+    FeedForward dense;
+    Moe moe;
+  };
+
+  Tensor feed_forward(const Layer& layer, const Tensor& x, std::vector<int64_t>* load, Tensor* auxiliary) const;
+
+  PolicyConfig config_;
+  Tensor embedding_, final_norm_, head_, rope_table_;
+  std::vector<Layer> layers_;
+  NamedTensors parameters_, biases_;
+};
+
+}  // namespace grpo

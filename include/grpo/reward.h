@@ -1,0 +1,179 @@
+// Rule-based rewards: what a completion is worth, read from its text alone. No model, no tensors.
+//
+// Model text is hostile by nature (training looks for whatever pays), so every reader here is strict, takes time linear
+// in the text, and never throws because of it: text that cannot be read scores 0.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "grpo/config.h"
+#include "grpo/task.h"
+
+namespace grpo {
+
+// ---- Rewards by name ------------------------------------------------------------------------------------------------
+
+/// A reward: one completion of one task to one score. Called from several threads at once, so it must not write to
+/// anything shared. It reads `completion.text`, `.tokens`, `.finish`, and the Scorer's `.reasoning` and `.answer`.
+using Reward = std::function<Score(const Task&, const Completion&)>;
+
+/// Makes `reward` known under `name` for RewardsConfig::weights, logs (`reward/<name>`) and checkpoints. A name
+/// registered again is replaced, the built-in ones included; a Scorer keeps what was registered when it was built.
+/// Thread-safe. Throws Error when the name or the function is empty.
+///
+/// Built in, besides what the user registers:
+///   accuracy              1 when the answer is right, else 0; undefined for a task without a reference answer
+///   format                1 for `<think>…</think><answer>…</answer>`, else 0; see read_format
+///   language_consistency  share of the reasoning's words that are in the task's language; see language_consistency
+///   overlong              0 down to -1 for completions near or beyond the length limit; see overlong_penalty
+void register_reward(std::string name, Reward reward);
+
+/// What a sample gets for a reward that is undefined for it (and defined for another sample of its group).
+enum class Undefined {
+  group_mean,  ///< the group's mean of that reward over the samples that have it: it neither helps nor hurts
+  skip         ///< nothing: TRL's sum over the defined rewards
+};
+template <>
+struct EnumNames<Undefined> {
+  static constexpr std::array<std::pair<Undefined, std::string_view>, 2> values{
+      {{Undefined::group_mean, "group_mean"}, {Undefined::skip, "skip"}}};
+};
+
+struct RewardsConfig {
+  std::map<std::string, double> weights{{"accuracy", 1.0}, {"format", 0.2}};
+  int threads = 1;
+  bool think_open = false;
+  bool accuracy_needs_format = true;
+  Undefined undefined = Undefined::group_mean;
+  std::int64_t overlong_max_length = 0;
+  std::int64_t overlong_buffer = 0;
+
+  template <class V>
+  void visit(V& v) {
+    v("weights", weights, "weight of each reward in the sum, by name; 0: only logged");
+    v("threads", threads, "threads that score completions while sampling goes on");
+    v("think_open", think_open, "the prompt ends with <think>, so that completions must not open it again");
+    v("accuracy_needs_format", accuracy_needs_format,
+      "an answer counts only inside the strict form; if false, the last \\boxed{} or <answer> counts too");
+    v("undefined", undefined, "a sample without a reward that its group has: group_mean, or skip (TRL's sum)");
+    v("overlong_max_length", overlong_max_length, "overlong: tokens from which on the penalty is -1");
+    v("overlong_buffer", overlong_buffer, "overlong: tokens before that limit over which the penalty grows from 0");
+  }
+  /// Throws Error for a weight that is not finite, no weight other than 0, fewer than one thread, or overlong limits
+  /// other than 0 < overlong_buffer <= overlong_max_length where `overlong` is weighted.
+  void validate() const;
+};
+
+// ---- The readers behind the built-in rewards ------------------------------------------------------------------------
+
+struct FormatReading {
+  bool valid = false;
+  std::string_view reasoning, answer;  ///< the bodies as written, inside the text that was read; "" unless valid
+};
+
+/// Reads `<think>reasoning</think><answer>answer</answer>`: each tag exactly once and in this order, bodies that are
+/// more than white space, and nothing but white space before, between and after. With `think_open` the prompt has
+/// already written `<think>`: the text starts inside the reasoning and must not contain that tag. The form of
+/// DeepSeek-R1-Zero (arXiv:2501.12948, table 1).
+FormatReading read_format(std::string_view text, bool think_open = false);
+
+/// Whether `answer` says the same as `reference`. Where the reference is a number, the answer must be exactly that
+/// number: both are read as rationals, so 0.50 = 1/2 = 50% and 1,234.0 = 1234, but 0.333 is not 1/3. Read are a sign
+/// (also the Unicode minus), decimals, a/b, `\frac`, thousands separators in strict groups of three, exponents (1.5e3),
+/// percent, and around them white space, parentheses, `\boxed{}`, `$…$`, `\(…\)`, a currency sign, `x =` (answer only)
+/// and a full stop. Prose around one `\boxed{}` is passed over; boxes that differ, or anything else beside the number
+/// ("3 or 4", `4\sqrt{2}`, "5 apples"), is no match. Any other reference must be met verbatim, up to white space and
+/// the wrappings named above. Empty text and numbers of more than 4,096 digits (zeros of an exponent included) never
+/// match.
+bool answers_match(std::string_view answer, std::string_view reference);
+
+/// Whether `expression` solves the countdown problem `reference`, written "24 from 3 5 7 2" (the target, then the given
+/// numbers, which are non-negative integers of up to 18 digits). It may use + - * / (also − × · ⋅ ÷ and \times \cdot
+/// \div), parentheses, and each given number exactly once; a sign is no operation. It may end in "= 24", which must
+/// then be right. The arithmetic is exact; dividing by zero is wrong. Throws Error for a malformed reference.
+bool check_countdown(std::string_view expression, std::string_view reference);
+
+struct LanguageCount {
+  std::size_t target = 0, other = 0;  ///< words
+};
+
+/// Counts the words of `text` that are in the script of `language` and those that are not. A word is a maximal run of
+/// letters of one script (combining marks and inner apostrophes belong to it); Han characters and kana count one each.
+/// Neutral are digits, punctuation, mathematics (`$…$`, `\(…\)`, `\[…\]`, LaTeX commands), code in backquotes, URLs,
+/// the four tags, single Latin or Greek letters (variables), and broken UTF-8. Languages are told by script: for `en`
+/// any Latin word counts. `language` is an ISO 639-1 code, optionally with a region ("zh-CN"). Throws Error for a code
+/// it does not know.
+LanguageCount count_language(std::string_view text, std::string_view language);
+
+/// target / (target + other) of count_language, the language consistency reward of DeepSeek-R1 (arXiv:2501.12948,
+/// section 2.3.2); undefined for text without words and for an empty `language`.
+Score language_consistency(std::string_view reasoning, std::string_view language);
+
+/// Whether words of two or more scripts appear (Han and kana are one: Japanese).
+bool mixes_languages(std::string_view reasoning);
+
+/// Whether the text re-checks itself: "wait", "hmm", "let me check", "double-check", "잠깐", "다시", "等等", "检查" and
+/// the like, as whole words and in either case where the script has them.
+bool reflects(std::string_view text);
+
+/// The soft overlong punishment of DAPO (arXiv:2503.14476, equation 13), all in tokens: 0 up to max_length - buffer,
+/// then linear down to -1 at max_length, and -1 beyond. Requires 0 < buffer <= max_length.
+double overlong_penalty(std::int64_t length, std::int64_t max_length, std::int64_t buffer);
+
+// ---- Scoring groups -------------------------------------------------------------------------------------------------
+
+/// Fills group.rewards from group.scores: Σ weight · score over the weighted rewards. A reward undefined for a sample
+/// follows config.undefined; a reward undefined for the whole group is dropped there; a sample for which no weighted
+/// reward is defined gets NaN, which leaves it out of baseline and loss. A reward missing from a sample's scores is
+/// undefined.
+void combine(Group& group, const RewardsConfig& config);
+
+/// Scores completions on a thread pool while sampling goes on:
+///   scorer.submit(group, i);   // for each completion as it ends
+///   scorer.finish(groups);     // waits, scores what was never submitted, and combines
+/// Besides the weighted rewards it always evaluates `accuracy`, `format` and `language_consistency`, which the metrics
+/// log. What it writes does not depend on the number of threads. All members but the const ones belong to one thread.
+class Scorer {
+ public:
+  /// Throws Error for a config that `validate` refuses or a reward that is not registered (naming the nearest known
+  /// one).
+  explicit Scorer(const RewardsConfig& config);
+  ~Scorer();  ///< cancels
+  Scorer(Scorer&&) noexcept;
+  Scorer& operator=(Scorer&&) noexcept;
+
+  /// The rewards that are evaluated, in alphabetical order.
+  std::vector<std::string> names() const;
+
+  /// Scores one completion on the calling thread and fills its `reasoning` and `answer`. Throws Error, naming the
+  /// reward and the task, when a reward throws or returns a number that is not finite.
+  Scores score(const Task& task, Completion& completion) const;
+
+  /// Hands over group.completions[sample], which has ended. Until `finish` or `cancel` returns, the group and its
+  /// vector `completions` must keep their place and size, and this completion must not be touched; the others may still
+  /// grow. The first submit of a group resets group.scores. Throws Error for a sample out of range or submitted twice.
+  void submit(Group& group, std::size_t sample);
+
+  /// Waits for everything submitted, scores the rest of `groups`, and combines each. Throws Error as `score` does (of
+  /// several the first in the order of `groups`), and when a submitted group is not among `groups`: it was moved or
+  /// copied. Either way nothing is pending afterwards.
+  void finish(std::vector<Group>& groups);
+
+  /// Forgets what still waits and returns once no thread reads a submitted group any more; for leaving early.
+  void cancel() noexcept;
+
+ private:
+  struct Pool;
+  std::unique_ptr<Pool> pool_;
+};
+
+}  // namespace grpo

@@ -1,0 +1,93 @@
+// The rollout engine: tasks become groups of sampled completions. Continuous batching over a paged KV cache, with the
+// policy's own weights and its own forward.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "grpo/config.h"
+#include "grpo/policy.h"
+#include "grpo/sampling.h"
+#include "grpo/task.h"
+#include "grpo/tokenizer.h"
+
+namespace grpo {
+
+struct RolloutConfig {
+  int samples = 8;
+  int max_new_tokens = 128;
+  SamplingConfig sampling;
+  std::vector<std::string> stop;
+  bool ignore_eos = false;
+  int max_running_sequences = 256;
+  int max_batch_tokens = 2048;
+  int page_size = 16;
+  int pages = 0;
+  double cache_gigabytes = 1.0;
+
+  template <class V>
+  void visit(V& v) {
+    v("samples", samples, "completions of a task: the group size G");
+    v("max_new_tokens", max_new_tokens, "longest completion");
+    v("sampling", sampling, "temperature and truncation");
+    v("stop", stop, "strings that end a completion; its text is cut before them, their tokens stay");
+    v("ignore_eos", ignore_eos, "do not stop at end-of-sequence (for benchmarks)");
+    v("max_running_sequences", max_running_sequences, "samples in the cache at one time");
+    v("max_batch_tokens", max_batch_tokens, "tokens of one forward pass; longer prompts are prefilled in chunks");
+    v("page_size", page_size, "tokens on a page of the KV cache, a multiple of 16");
+    v("pages", pages, "pages of the KV cache; 0: what the tasks need, up to cache_gigabytes");
+    v("cache_gigabytes", cache_gigabytes, "limit of the KV cache when `pages` is 0");
+  }
+  void validate() const;
+};
+
+/// What the draws of one call are keyed by, beside sample, position and vocabulary id. `first_index` is the place of the
+/// first task in the step's task list.
+struct DrawStream {
+  uint64_t seed = 0;
+  Purpose purpose = Purpose::rollout;
+  uint64_t step = 0;
+  uint32_t first_index = 0;
+};
+
+struct RolloutStats {
+  int64_t forward_passes = 0;
+  int64_t prompt_tokens = 0;      ///< computed once per group, and not again unless pages ran out
+  int64_t completion_tokens = 0;  ///< drawn
+  int64_t recomputed_tokens = 0;  ///< after preemption
+  int64_t preemptions = 0;
+  int peak_pages = 0, peak_running = 0;
+};
+
+class Rollout {
+ public:
+  /// Keeps references to `policy` (whose weights it reads at each call) and a copy of `tokenizer`.
+  Rollout(const Policy& policy, const Tokenizer& tokenizer, const ChatTemplate& chat_template, const RolloutConfig& config);
+
+  using OnEnd = std::function<void(Group& group, std::size_t sample)>;
+
+  /// Samples config.samples completions of every task. The result is a pure function of the weights, the tasks and
+  /// `stream`: neither batch composition nor preemption change a token. `on_end` (optional) is told of each completion
+  /// when it ends, on this thread; groups keep their place until the call returns, and the returned vector holds them at
+  /// the same addresses. Throws Error when a prompt is empty or too long for the policy or the cache.
+  std::vector<Group> generate(const std::vector<Task>& tasks, const DrawStream& stream, const OnEnd& on_end = nullptr);
+
+  /// The same from prompts that are tokens already.
+  std::vector<Group> generate(const std::vector<Task>& tasks, const std::vector<std::vector<int32_t>>& prompts, const DrawStream& stream,
+                              const OnEnd& on_end = nullptr);
+
+  const RolloutStats& stats() const { return stats_; }  ///< of the last call
+  const RolloutConfig& config() const { return config_; }
+
+ private:
+  const Policy& policy_;
+  Tokenizer tokenizer_;
+  ChatTemplate chat_template_;
+  RolloutConfig config_;
+  KvPages pages_;  // kept between calls; what they hold is dropped
+  RolloutStats stats_;
+};
+
+}  // namespace grpo

@@ -1,0 +1,128 @@
+// Where tasks come from: JSONL files, and seeded generators whose training and held-out halves never meet.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "grpo/config.h"
+#include "grpo/task.h"
+
+namespace grpo {
+
+/// The tasks of a JSONL file, one object a line: `prompt` (a string that is not empty), and optionally `id` (default
+/// "FILE-STEM:LINE"), `answer` (a string or a number), `kind`, `language` (default "en"). An optional key may be null;
+/// unknown keys and blank lines are ignored. Throws Error "[task] FILE:LINE: expected …, got …"; throws when there is
+/// no task.
+std::vector<Task> read_tasks(const std::filesystem::path& file);
+
+enum class TaskGenerator { arithmetic, countdown };
+template <>
+struct EnumNames<TaskGenerator> {
+  static constexpr std::array<std::pair<TaskGenerator, std::string_view>, 2> values{
+      {{TaskGenerator::arithmetic, "arithmetic"}, {TaskGenerator::countdown, "countdown"}}};
+};
+
+/// Problems "a operator b". a+b and b+a are one problem (so are a*b and b*a); a-b only has a ≥ b.
+struct ArithmeticConfig {
+  std::int64_t max_operand = 99;
+  std::string operators = "+-";
+
+  template <class V>
+  void visit(V& v) {
+    v("max_operand", max_operand, "operands are 0 to this");
+    v("operators", operators, "some of + - *");
+  }
+  void validate() const;
+};
+
+/// Problems "reach the target from these numbers, each used once, with + - * /", solvable by construction. One problem
+/// is one multiset of numbers and one target.
+struct CountdownConfig {
+  int min_numbers = 3, max_numbers = 4;
+  std::int64_t max_number = 20, min_target = 10, max_target = 99;
+  int problems = 20000;
+
+  template <class V>
+  void visit(V& v) {
+    v("min_numbers", min_numbers, "fewest numbers given");
+    v("max_numbers", max_numbers, "most numbers given");
+    v("max_number", max_number, "numbers are 1 to this");
+    v("min_target", min_target, "smallest target");
+    v("max_target", max_target, "largest target");
+    v("problems", problems, "distinct problems to make, fewer where there are no more");
+  }
+  void validate() const;
+};
+
+struct TasksConfig {
+  std::string file, heldout_file;
+  TaskGenerator generator = TaskGenerator::arithmetic;
+  ArithmeticConfig arithmetic;
+  CountdownConfig countdown;
+  std::vector<std::string> languages = {"en"};
+  double heldout_share = 0.1;
+  std::uint64_t seed = 0;
+
+  template <class V>
+  void visit(V& v) {
+    v("file", file, "JSONL file of tasks, instead of the generator");
+    v("heldout_file", heldout_file, "JSONL file of held-out tasks; without one a share of `file` is held out");
+    v("generator", generator, "what writes the tasks");
+    v("arithmetic", arithmetic, "the arithmetic generator");
+    v("countdown", countdown, "the countdown generator");
+    v("languages", languages, "languages of generated prompts: en, ko");
+    v("heldout_share", heldout_share, "share of the problems that is never trained on");
+    v("seed", seed, "seed of the order and the wording; which problems are held out does not depend on it");
+  }
+  void validate() const;
+};
+
+enum class Split { train, heldout };
+
+/// An endless stream of the tasks of one split. Every epoch goes once through all of them in a pseudo-random order of
+/// its own; order and wording are a pure function of (seed, epoch, place), so one integer is the whole state.
+///
+/// The split of a generated problem is decided by a hash of its canonical form ("47+85", "24 from 2 3 5 7") alone:
+/// never by seed, wording, operand order or the generator's ranges. The split of a task from `file` is decided by a
+/// hash of its prompt; with a `heldout_file` the split is that of the files, minus the training tasks whose prompt is
+/// held out.
+class TaskStream {
+ public:
+  /// Throws Error for what read_tasks refuses and when the split has no tasks.
+  explicit TaskStream(const TasksConfig& config, Split split = Split::train);
+  ~TaskStream();
+  TaskStream(TaskStream&&) noexcept;
+  TaskStream& operator=(TaskStream&&) noexcept;
+
+  /// The next `count` tasks.
+  std::vector<Task> take(std::size_t count);
+
+  /// The state, for a checkpoint: seek(cursor()) on a stream with the same config changes nothing. It grows with every
+  /// task taken, by more than 1 where it steps over tasks of the other split; a new stream is at 0.
+  std::uint64_t cursor() const { return cursor_; }
+  void seek(std::uint64_t cursor) { cursor_ = cursor; }
+
+  /// Distinct problems in the split, which is the tasks in an epoch. Counts them one by one.
+  std::size_t size() const;
+
+ private:
+  friend std::vector<Task> heldout_tasks(const TasksConfig& config, std::size_t count);
+  struct Source;
+  std::vector<Task> take_before(std::uint64_t end, std::size_t count);
+
+  std::unique_ptr<const Source> source_;
+  std::uint64_t cursor_ = 0;
+};
+
+/// `count` held-out tasks, none of them twice, or all if there are fewer. The same for every seed, so that runs
+/// compare.
+std::vector<Task> heldout_tasks(const TasksConfig& config, std::size_t count);
+
+}  // namespace grpo

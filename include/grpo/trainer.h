@@ -1,0 +1,90 @@
+// The trainer: groups (or documents) in, one update of the policy out.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "grpo/objective.h"
+#include "grpo/optimizer.h"
+#include "grpo/policy.h"
+#include "grpo/task.h"
+
+namespace grpo {
+
+/// What an update did. Means are over the tokens in the loss.
+struct UpdateReport {
+  double loss = 0;  ///< mean over the updates of a step
+  double entropy = 0;
+  std::optional<double> kl;     ///< to the reference policy; none without one
+  double ratio_deviation = 0;   ///< largest |ratio − 1| between sampler and trainer in the step's first update
+  double mismatch_kl = 0;       ///< the same tokens' mean KL between sampler and trainer
+  double clip_fraction = 0;
+  double grad_norm = 0;         ///< of the last update
+  double learning_rate = 0;     ///< of the last update
+  double expert_load_max = std::numeric_limits<double>::quiet_NaN();  ///< see RouterRecord::max_load
+  int64_t tokens = 0;           ///< that went through the policy, forward and backward
+  int64_t skipped_updates = 0;  ///< so far, over the trainer's life
+  std::vector<std::string> skipped;  ///< why updates of this step were skipped
+};
+
+/// A text to imitate: the tokens from `first_target` on are learned, given those before them.
+struct Example {
+  std::vector<int32_t> tokens;
+  size_t first_target = 1;
+};
+
+struct TrainerConfig {
+  int micro_batch_tokens = 4096;
+
+  template <class V>
+  void visit(V& v) {
+    v("micro_batch_tokens", micro_batch_tokens, "tokens of one forward and backward pass; gradients add up to the same for any value");
+  }
+};
+
+class Trainer {
+ public:
+  /// `temperature` is the sampler's: log-probabilities are log-softmax(logits / temperature) on both sides. Keeps a
+  /// reference to `policy`. A frozen reference policy is made only when the objective has a KL term. Throws Error on an
+  /// invalid objective or a temperature that is not above 0.
+  Trainer(Policy& policy, const ObjectiveConfig& objective, const OptimizerConfig& optimizer, double temperature = 1.0,
+          const TrainerConfig& config = {});
+
+  /// A trainer for documents alone.
+  Trainer(Policy& policy, const OptimizerConfig& optimizer, const TrainerConfig& config = {});
+
+  /// One GRPO step on scored groups (`rewards` filled): advantages, then objective.epochs x objective.minibatches updates,
+  /// in the order of the groups. The old log-probabilities are those recorded by the sampler: there is no pass for them.
+  UpdateReport update(std::vector<Group>& groups, int64_t step);
+
+  /// One supervised update: mean cross-entropy over the targets of all documents.
+  UpdateReport update(const std::vector<Example>& documents, int64_t step);
+
+  NamedTensors state() const { return optimizer_.state(); }
+  void load_state(const NamedTensors& state) { optimizer_.load_state(state); }
+  Policy* reference() { return reference_.get(); }  ///< null without KL
+  int64_t skipped_updates() const { return optimizer_.skipped_updates(); }
+
+ private:
+  struct Sequence;
+  struct Batch;
+  Batch assemble(const std::vector<Sequence>& sequences) const;
+  TokenLogprobs forward(const Policy& policy, const Batch& batch, RouterRecord* record) const;
+  std::vector<std::vector<Sequence>> micro_batches(const std::vector<Sequence>& sequences) const;
+  std::vector<Sequence> sequences(std::vector<Group>& groups, size_t begin, size_t end, bool all) const;
+  std::vector<std::vector<std::vector<float>>> reference_logprobs(std::vector<Group>& groups) const;
+  void apply(UpdateReport& report, const RouterRecord& record, double loss, int64_t step);
+
+  Policy& policy_;
+  ObjectiveConfig objective_;
+  TrainerConfig config_;
+  double temperature_;
+  AdamW optimizer_;
+  std::unique_ptr<Policy> reference_;
+};
+
+}  // namespace grpo

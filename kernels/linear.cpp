@@ -1,0 +1,129 @@
+#include "kernels/op.h"
+
+namespace grpo {
+namespace {
+
+// The three products of a linear layer, for `rows` rows; y [rows, out], x [rows, in], w [out, in].
+struct Product {
+  cpu::Type type;
+  int64_t rows, in, out;
+
+  void forward(const void* x, const void* w, void* y) const { run(rows, out, in, {x, in, 1}, {w, 1, in}, y); }
+  void input_gradient(const void* dy, const void* w, void* dx) const { run(rows, in, out, {dy, out, 1}, {w, in, 1}, dx); }
+  void weight_gradient(const void* dy, const void* x, void* dw) const { run(out, in, rows, {dy, 1, out}, {x, in, 1}, dw); }
+
+ private:
+  void run(int64_t m, int64_t n, int64_t k, cpu::MatrixRef a, cpu::MatrixRef b, void* c) const {
+    cpu::kernels().gemm(type, type, m, n, k, a, b, c, n, false);
+  }
+};
+
+struct Linear : Function<Linear> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight) {
+    Tensor y = at::empty({x.size(0), weight.size(0)}, x.options());
+    product(x, weight).forward(x.data_ptr(), weight.data_ptr(), y.data_ptr());
+    ctx->save_for_backward({x, weight});
+    return y;
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const Tensor &x = saved[0], &weight = saved[1], dy = grads[0].contiguous();
+    Tensor dx, dweight;
+    if (ctx->needs_input_grad(0)) {
+      dx = at::empty_like(x);
+      product(x, weight).input_gradient(dy.data_ptr(), weight.data_ptr(), dx.data_ptr());
+    }
+    if (ctx->needs_input_grad(1)) {
+      dweight = at::empty_like(weight);
+      product(x, weight).weight_gradient(dy.data_ptr(), x.data_ptr(), dweight.data_ptr());
+    }
+    return {dx, dweight};
+  }
+
+ private:
+  static Product product(const Tensor& x, const Tensor& weight) {
+    return {kernel_type(x, "linear"), x.size(0), x.size(1), weight.size(0)};
+  }
+};
+
+// Experts side by side, one to a thread: their few rows are too little to share out. f gets the expert's product and
+// functions that find its part of a tensor of rows and of a tensor of weights.
+template <class F>
+void each_expert(const Tensor& x, const Tensor& weight, const std::vector<int64_t>& offsets, F f) {
+  const cpu::Type type = kernel_type(x, "grouped_linear");
+  parallel_for(weight.size(0), [&](int64_t e) {
+    const int64_t first = offsets[e], rows = offsets[e + 1] - first;
+    if (rows == 0) return;
+    const auto at_row = [first](const Tensor& t) {
+      return static_cast<char*>(t.data_ptr()) + first * t.size(1) * t.element_size();
+    };
+    const auto at_expert = [e](const Tensor& t) {
+      return static_cast<char*>(t.data_ptr()) + e * t.size(1) * t.size(2) * t.element_size();
+    };
+    f(Product{type, rows, x.size(1), weight.size(1)}, at_row, at_expert);
+  });
+}
+
+struct GroupedLinear : Function<GroupedLinear> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, std::vector<int64_t> offsets) {
+    Tensor y = at::empty({x.size(0), weight.size(1)}, x.options());
+    each_expert(x, weight, offsets, [&](const Product& product, auto at_row, auto at_expert) {
+      product.forward(at_row(x), at_expert(weight), at_row(y));
+    });
+    ctx->save_for_backward({x, weight});
+    ctx->saved_data["offsets"] = offsets;
+    return y;
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const Tensor &x = saved[0], &weight = saved[1], dy = grads[0].contiguous();
+    Tensor dx = at::empty_like(x), dweight = at::zeros_like(weight);  // an expert without rows has gradient 0
+    each_expert(x, weight, ctx->saved_data["offsets"].toIntVector(), [&](const Product& product, auto at_row, auto at_expert) {
+      product.input_gradient(at_row(dy), at_expert(weight), at_row(dx));
+      product.weight_gradient(at_row(dy), at_row(x), at_expert(dweight));
+    });
+    return {dx, dweight, Tensor()};
+  }
+};
+
+}  // namespace
+
+Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
+  require(x.dim() == 2 && weight.dim() == 2 && x.size(1) == weight.size(1), "linear", "expected x [tokens, in] and weight [out, in], got ",
+          x.sizes(), " and ", weight.sizes());
+  require_alike(weight, x, "linear", "weight");
+  if (bias)
+    require(bias->dim() == 1 && bias->size(0) == weight.size(0), "linear", "expected bias [", weight.size(0), "], got ", bias->sizes());
+  if (!x.is_cpu()) return reference::linear(x, weight, bias);
+  kernel_type(x, "linear");
+  Tensor y = Linear::apply(x.contiguous(), weight.contiguous());
+  return bias ? y + *bias : y;
+}
+
+Tensor grouped_linear(const Tensor& x, const Tensor& weight, const std::vector<int32_t>& offsets) {
+  require(x.dim() == 2 && weight.dim() == 3 && x.size(1) == weight.size(2), "grouped_linear",
+          "expected x [rows, in] and weight [experts, out, in], got ", x.sizes(), " and ", weight.sizes());
+  require_alike(weight, x, "grouped_linear", "weight");
+  require(static_cast<int64_t>(offsets.size()) == weight.size(0) + 1 && offsets.front() == 0 && offsets.back() == x.size(0) &&
+              std::is_sorted(offsets.begin(), offsets.end()),
+          "grouped_linear", "expected ", weight.size(0) + 1, " ascending offsets from 0 to ", x.size(0));
+  if (!x.is_cpu()) return reference::grouped_linear(x, weight, offsets);
+  kernel_type(x, "grouped_linear");
+  return GroupedLinear::apply(x.contiguous(), weight.contiguous(), std::vector<int64_t>(offsets.begin(), offsets.end()));
+}
+
+namespace reference {
+
+Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
+  return at::linear(x, weight, bias);
+}
+
+Tensor grouped_linear(const Tensor& x, const Tensor& weight, const std::vector<int32_t>& offsets) {
+  std::vector<Tensor> parts;
+  for (int64_t e = 0; e < weight.size(0); ++e)
+    parts.push_back(at::linear(x.narrow(0, offsets[e], offsets[e + 1] - offsets[e]), weight.select(0, e)));
+  return at::cat(parts);
+}
+
+}  // namespace reference
+}  // namespace grpo

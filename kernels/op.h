@@ -1,0 +1,38 @@
+// What every op file needs: argument checks that name the op, and the bridge from tensors to the CPU kernels.
+#pragma once
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "grpo/error.h"
+#include "grpo/ops.h"
+#include "kernels/cpu.h"
+#include "kernels/parallel.h"
+
+namespace grpo {
+
+template <class... Parts>
+void require(bool condition, const char* op, const Parts&... parts) {
+  if (!condition) throw Error(op, parts...);
+}
+
+/// fp32 or bf16, or an Error that names the op.
+inline cpu::Type kernel_type(const Tensor& x, const char* op) {
+  if (x.scalar_type() == at::kFloat) return cpu::Type::f32;
+  require(x.scalar_type() == at::kBFloat16, op, "expected float32 or bfloat16, got ", x.scalar_type());
+  return cpu::Type::bf16;
+}
+
+/// `x` must have `like`'s type and device.
+inline void require_alike(const Tensor& x, const Tensor& like, const char* op, const char* name) {
+  require(x.scalar_type() == like.scalar_type() && x.device() == like.device(), op, "expected ", name, " to be ",
+          like.scalar_type(), " on ", like.device(), ", got ", x.scalar_type(), " on ", x.device());
+}
+
+inline int index(cpu::Type type) { return static_cast<int>(type); }
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::variable_list;
+
+}  // namespace grpo

@@ -1,0 +1,42 @@
+#include "kernels/op.h"
+
+namespace grpo {
+namespace {
+
+struct RmsNorm : Function<RmsNorm> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, double epsilon) {
+    Tensor y = at::empty_like(x);
+    cpu::kernels().rms_norm[index(kernel_type(x, "rms_norm"))](x.size(0), x.size(1), x.data_ptr(), weight.data_ptr(),
+                                                               static_cast<float>(epsilon), y.data_ptr());
+    ctx->save_for_backward({x, weight});
+    ctx->saved_data["epsilon"] = epsilon;
+    return y;
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const Tensor &x = saved[0], &weight = saved[1], dy = grads[0].contiguous();
+    Tensor dx = at::empty_like(x), dweight = at::zeros({weight.size(0)}, weight.options().dtype(at::kFloat));
+    cpu::kernels().rms_norm_backward[index(kernel_type(x, "rms_norm"))](
+        x.size(0), x.size(1), x.data_ptr(), weight.data_ptr(), dy.data_ptr(),
+        static_cast<float>(ctx->saved_data["epsilon"].toDouble()), dx.data_ptr(), dweight.data_ptr<float>());
+    return {dx, dweight.to(weight.scalar_type()), Tensor()};
+  }
+};
+
+}  // namespace
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
+  require(x.dim() == 2, "rms_norm", "expected x [tokens, n], got ", x.sizes());
+  require(weight.dim() == 1 && weight.size(0) == x.size(1), "rms_norm", "weight: expected [", x.size(1), "], got ", weight.sizes());
+  require_alike(weight, x, "rms_norm", "weight");
+  if (!x.is_cpu()) return reference::rms_norm(x, weight, epsilon);
+  kernel_type(x, "rms_norm");
+  return RmsNorm::apply(x.contiguous(), weight.contiguous(), epsilon);
+}
+
+Tensor reference::rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
+  const Tensor wide = x.to(at::kFloat);
+  return (wide * at::rsqrt(wide.square().mean(-1, true) + epsilon) * weight.to(at::kFloat)).to(x.scalar_type());
+}
+
+}  // namespace grpo

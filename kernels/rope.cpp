@@ -1,0 +1,105 @@
+#include <cmath>
+
+#include "kernels/op.h"
+
+namespace grpo {
+namespace {
+
+cpu::Rope arguments(const Tensor& qkv, const Tensor& positions, const Tensor& table, const HeadLayout& layout,
+                    const Tensor& q_norm, const Tensor& k_norm, double epsilon) {
+  return {qkv.size(0),
+          layout.heads,
+          layout.kv_heads,
+          layout.head_dim,
+          positions.data_ptr<int32_t>(),
+          table.data_ptr<float>(),
+          q_norm.defined() ? q_norm.data_ptr() : nullptr,
+          k_norm.defined() ? k_norm.data_ptr() : nullptr,
+          static_cast<float>(epsilon)};
+}
+
+struct RopeFunction : Function<RopeFunction> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& qkv, const Tensor& q_norm, const Tensor& k_norm, Tensor positions,
+                        Tensor table, int64_t heads, int64_t kv_heads, int64_t head_dim, double epsilon) {
+    Tensor out = at::empty_like(qkv);
+    cpu::kernels().rope[index(kernel_type(qkv, "rope"))](
+        arguments(qkv, positions, table, {heads, kv_heads, head_dim}, q_norm, k_norm, epsilon), qkv.data_ptr(), out.data_ptr());
+    const bool normed = q_norm.defined();
+    ctx->save_for_backward({normed ? qkv : Tensor(), q_norm, k_norm, positions, table});
+    ctx->saved_data["layout"] = std::vector<int64_t>{heads, kv_heads, head_dim};
+    ctx->saved_data["epsilon"] = epsilon;
+    return out;
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const Tensor dout = grads[0].contiguous(), &q_norm = saved[1], &k_norm = saved[2];
+    const Tensor qkv = q_norm.defined() ? saved[0] : dout;  // read only where heads are normalised
+    const auto sizes = ctx->saved_data["layout"].toIntVector();
+    const HeadLayout layout{sizes[0], sizes[1], sizes[2]};
+    Tensor dqkv = at::empty_like(dout), dq, dk;
+    if (q_norm.defined()) dq = at::empty({layout.head_dim}, at::kFloat), dk = at::empty({layout.head_dim}, at::kFloat);
+    cpu::kernels().rope_backward[index(kernel_type(dout, "rope"))](
+        arguments(dout, saved[3], saved[4], layout, q_norm, k_norm, ctx->saved_data["epsilon"].toDouble()), qkv.data_ptr(),
+        dout.data_ptr(), dqkv.data_ptr(), dq.defined() ? dq.data_ptr<float>() : nullptr,
+        dk.defined() ? dk.data_ptr<float>() : nullptr);
+    if (dq.defined()) dq = dq.to(dout.scalar_type()), dk = dk.to(dout.scalar_type());
+    return {dqkv, dq, dk, Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
+  }
+};
+
+}  // namespace
+
+Tensor rope_table(int64_t max_positions, int64_t head_dim, double theta) {
+  require(head_dim > 0 && head_dim % 2 == 0 && head_dim <= 1024, "rope", "expected an even head_dim up to 1024, got ", head_dim);
+  Tensor table = at::empty({max_positions, head_dim}, at::kFloat);
+  float* out = table.data_ptr<float>();
+  const int64_t half = head_dim / 2;
+  for (int64_t position = 0; position < max_positions; ++position)
+    for (int64_t i = 0; i < half; ++i) {
+      // fp32 frequencies and angles: what published checkpoints were trained with
+      const float frequency = static_cast<float>(1.0 / std::pow(theta, 2.0 * static_cast<double>(i) / static_cast<double>(head_dim)));
+      const float angle = static_cast<float>(position) * frequency;
+      out[position * head_dim + i] = static_cast<float>(std::cos(static_cast<double>(angle)));
+      out[position * head_dim + half + i] = static_cast<float>(std::sin(static_cast<double>(angle)));
+    }
+  return table;
+}
+
+Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, const HeadLayout& layout,
+            const std::optional<Tensor>& q_norm, const std::optional<Tensor>& k_norm, double epsilon) {
+  require(qkv.dim() == 2 && qkv.size(1) == layout.width(), "rope", "expected qkv [tokens, ", layout.width(), "], got ", qkv.sizes());
+  require(positions.dim() == 1 && positions.size(0) == qkv.size(0) && positions.scalar_type() == at::kInt, "rope",
+          "expected int32 positions [", qkv.size(0), "], got ", positions.sizes());
+  require(table.dim() == 2 && table.size(1) == layout.head_dim, "rope", "expected a table of [positions, ", layout.head_dim, "], got ",
+          table.sizes());
+  require(q_norm.has_value() == k_norm.has_value(), "rope", "expected both of q_norm and k_norm or neither");
+  for (const auto& norm : {q_norm, k_norm})
+    if (norm) {
+      require(norm->dim() == 1 && norm->size(0) == layout.head_dim, "rope", "expected norm weights [", layout.head_dim, "], got ",
+              norm->sizes());
+      require_alike(*norm, qkv, "rope", "the norm weights");
+    }
+  if (!qkv.is_cpu()) return reference::rope(qkv, positions, table, layout, q_norm, k_norm, epsilon);
+  for (int64_t i = 0; i < qkv.size(0); ++i)
+    if (const int32_t p = positions.data_ptr<int32_t>()[i]; p < 0 || p >= table.size(0))
+      throw Error("rope", "expected positions in [0, ", table.size(0), "), got ", p, "; raise policy.max_positions");
+  kernel_type(qkv, "rope");
+  return RopeFunction::apply(qkv.contiguous(), q_norm.value_or(Tensor()), k_norm.value_or(Tensor()), positions, table, layout.heads,
+                             layout.kv_heads, layout.head_dim, epsilon);
+}
+
+Tensor reference::rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, const HeadLayout& layout,
+                       const std::optional<Tensor>& q_norm, const std::optional<Tensor>& k_norm, double epsilon) {
+  const int64_t d = layout.head_dim, turned = layout.heads + layout.kv_heads;
+  const Tensor heads = qkv.view({qkv.size(0), turned + layout.kv_heads, d});
+  Tensor q = heads.narrow(1, 0, layout.heads), k = heads.narrow(1, layout.heads, layout.kv_heads);
+  if (q_norm) q = rms_norm(q, *q_norm, epsilon), k = rms_norm(k, *k_norm, epsilon);
+  const Tensor angles = table.index_select(0, positions).unsqueeze(1);
+  const Tensor cos = angles.narrow(2, 0, d / 2), sin = angles.narrow(2, d / 2, d / 2);
+  const Tensor x = at::cat({q, k}, 1).to(at::kFloat);
+  const Tensor a = x.narrow(2, 0, d / 2), b = x.narrow(2, d / 2, d / 2);
+  const Tensor y = at::cat({a * cos - b * sin, b * cos + a * sin}, 2).to(qkv.scalar_type());
+  return at::cat({y, heads.narrow(1, turned, layout.kv_heads)}, 1).view_as(qkv);
+}
+
+}  // namespace grpo

@@ -1,0 +1,152 @@
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/op.h"
+
+namespace grpo {
+namespace {
+
+constexpr int64_t kChunk = 256;  // rows whose logits exist at one time
+
+cpu::MatrixRef rows_of(const Tensor& t, int64_t first) {
+  return {static_cast<const char*>(t.data_ptr()) + first * t.size(1) * t.element_size(), t.size(1), 1};
+}
+cpu::MatrixRef transposed(cpu::MatrixRef m) { return {m.data, 1, m.row_stride}; }
+
+// logits[rows, vocab] of hidden's rows from `first` on, in fp32.
+void logits_of(const Tensor& hidden, const Tensor& head, int64_t first, int64_t rows, float* out) {
+  const int64_t vocab = head.size(0);
+  cpu::kernels().gemm(kernel_type(hidden, "token_logprobs"), cpu::Type::f32, rows, vocab, hidden.size(1), rows_of(hidden, first),
+                      transposed(rows_of(head, 0)), out, vocab, false);
+}
+
+// Ids outside a token's kept set get logit −inf: from there on its softmax runs over the set.
+void keep_only(float* row, int64_t vocab, const int32_t* ids, int64_t count, std::vector<float>& values) {
+  values.resize(count);
+  for (int64_t i = 0; i < count; ++i) values[i] = row[ids[i]];
+  std::fill_n(row, vocab, -INFINITY);
+  for (int64_t i = 0; i < count; ++i) row[ids[i]] = values[i];
+}
+
+struct TokenLogprobsFunction : Function<TokenLogprobsFunction> {
+  static variable_list forward(AutogradContext* ctx, const Tensor& hidden, const Tensor& head, Tensor targets, Tensor kept_ids,
+                               Tensor kept_starts, double temperature) {
+    const int64_t tokens = hidden.size(0), vocab = head.size(0);
+    const float scale = static_cast<float>(1.0 / temperature);
+    const auto options = at::TensorOptions(at::kFloat);
+    Tensor logprobs = at::empty({tokens}, options), entropy = at::empty({tokens}, options), sums = at::empty({tokens}, options);
+    each_chunk(hidden, head, kept_ids, kept_starts, [&](int64_t first, int64_t rows, float* logits) {
+      parallel_for(rows, [&](int64_t r) {
+        const int64_t t = first + r;
+        float* sum = sums.data_ptr<float>() + t;
+        cpu::kernels().logit_stats(logits + r * vocab, vocab, scale, sum, entropy.data_ptr<float>() + t);
+        logprobs.data_ptr<float>()[t] = logits[r * vocab + targets.data_ptr<int32_t>()[t]] * scale - *sum;
+      });
+    });
+    ctx->save_for_backward({hidden, head, targets, kept_ids, kept_starts, sums, entropy});
+    ctx->saved_data["temperature"] = temperature;
+    return {logprobs, entropy};
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const Tensor &hidden = saved[0], &head = saved[1], &targets = saved[2], &sums = saved[5], &entropy = saved[6];
+    const int64_t vocab = head.size(0), width = hidden.size(1);
+    const float scale = static_cast<float>(1.0 / ctx->saved_data["temperature"].toDouble());
+    const Tensor dlogprobs = grads[0].defined() ? grads[0].contiguous() : Tensor();
+    const Tensor dentropy = grads[1].defined() ? grads[1].contiguous() : Tensor();
+    const cpu::Type type = kernel_type(hidden, "token_logprobs");
+    Tensor dhidden = at::empty_like(hidden), dhead = at::zeros(head.sizes(), head.options().dtype(at::kFloat));
+    Tensor narrowed = type == cpu::Type::bf16 ? at::empty({kChunk, vocab}, hidden.options()) : Tensor();
+    each_chunk(hidden, head, saved[3], saved[4], [&](int64_t first, int64_t rows, float* logits) {
+      parallel_for(rows, [&](int64_t r) {
+        const int64_t t = first + r;
+        cpu::kernels().logit_backward(logits + r * vocab, vocab, scale, sums.data_ptr<float>()[t], entropy.data_ptr<float>()[t],
+                                      targets.data_ptr<int32_t>()[t], dlogprobs.defined() ? dlogprobs.data_ptr<float>()[t] : 0.0f,
+                                      dentropy.defined() ? dentropy.data_ptr<float>()[t] : 0.0f);
+      });
+      const void* dlogits = logits;
+      if (narrowed.defined()) {
+        cpu::kernels().narrow(logits, narrowed.data_ptr(), rows * vocab);
+        dlogits = narrowed.data_ptr();
+      }
+      const cpu::MatrixRef d{dlogits, vocab, 1};
+      cpu::kernels().gemm(type, type, rows, width, vocab, d, rows_of(head, 0), const_cast<void*>(rows_of(dhidden, first).data), width,
+                          false);
+      cpu::kernels().gemm(type, cpu::Type::f32, vocab, width, rows, transposed(d), rows_of(hidden, first), dhead.data_ptr(), width, true);
+    });
+    return {dhidden, dhead.to(head.scalar_type()), Tensor(), Tensor(), Tensor(), Tensor()};
+  }
+
+ private:
+  template <class F>
+  static void each_chunk(const Tensor& hidden, const Tensor& head, const Tensor& kept_ids, const Tensor& kept_starts, F f) {
+    const int64_t vocab = head.size(0);
+    std::vector<float> logits(std::min(kChunk, hidden.size(0)) * vocab), values;
+    for (int64_t first = 0; first < hidden.size(0); first += kChunk) {
+      const int64_t rows = std::min(kChunk, hidden.size(0) - first);
+      logits_of(hidden, head, first, rows, logits.data());
+      if (kept_ids.defined())
+        for (int64_t r = 0; r < rows; ++r) {
+          const int64_t* start = kept_starts.data_ptr<int64_t>() + first + r;
+          if (start[1] > start[0])
+            keep_only(logits.data() + r * vocab, vocab, kept_ids.data_ptr<int32_t>() + start[0], start[1] - start[0], values);
+        }
+      f(first, rows, logits.data());
+    }
+  }
+};
+
+}  // namespace
+
+TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& head, const Tensor& targets, double temperature, const KeptSets& kept) {
+  const char* op = "token_logprobs";
+  require(hidden.dim() == 2 && head.dim() == 2 && hidden.size(1) == head.size(1), op,
+          "expected hidden [tokens, hidden] and head [vocab, hidden], got ", hidden.sizes(), " and ", head.sizes());
+  require_alike(head, hidden, op, "head");
+  require(targets.dim() == 1 && targets.size(0) == hidden.size(0) && targets.scalar_type() == at::kInt, op, "expected int32 targets [",
+          hidden.size(0), "], got ", targets.scalar_type(), " ", targets.sizes());
+  require(temperature > 0, op, "expected a temperature above 0, got ", temperature);
+  require(kept.empty() || static_cast<int64_t>(kept.starts.size()) == hidden.size(0) + 1, op, "expected kept sets of ", hidden.size(0),
+          " tokens, got ", kept.starts.size() - 1);
+  if (!hidden.is_cpu()) return reference::token_logprobs(hidden, head, targets, temperature, kept);
+  for (int64_t t = 0; t < targets.size(0); ++t)
+    if (const int32_t id = targets.data_ptr<int32_t>()[t]; id < 0 || id >= head.size(0))
+      throw Error(op, "expected targets in [0, ", head.size(0), "), got ", id, " at token ", t);
+  kernel_type(hidden, op);
+  const auto out = TokenLogprobsFunction::apply(hidden.contiguous(), head.contiguous(), targets.contiguous(),
+                                                kept.empty() ? Tensor() : at::tensor(kept.ids, at::kInt),
+                                                kept.empty() ? Tensor() : at::tensor(kept.starts, at::kLong), temperature);
+  return {out[0], out[1]};
+}
+
+Tensor logits(const Tensor& hidden, const Tensor& head) {
+  if (!hidden.is_cpu()) return at::linear(hidden, head).to(at::kFloat);
+  Tensor out = at::empty({hidden.size(0), head.size(0)}, hidden.options().dtype(at::kFloat));
+  logits_of(hidden.contiguous(), head.contiguous(), 0, hidden.size(0), out.data_ptr<float>());
+  return out;
+}
+
+float log_sum_exp(const float* row, int64_t n, double temperature) {
+  float result;
+  cpu::kernels().logit_stats(row, n, static_cast<float>(1.0 / temperature), &result, nullptr);
+  return result;
+}
+
+TokenLogprobs reference::token_logprobs(const Tensor& hidden, const Tensor& head, const Tensor& targets, double temperature,
+                                        const KeptSets& kept) {
+  Tensor logits = at::linear(hidden, head).to(at::kFloat) / temperature;
+  if (!kept.empty()) {
+    Tensor allowed = at::zeros(logits.sizes(), at::kBool);
+    for (int64_t t = 0; t < hidden.size(0); ++t) {
+      if (kept.starts[t] == kept.starts[t + 1]) allowed.select(0, t).fill_(true);
+      for (int64_t i = kept.starts[t]; i < kept.starts[t + 1]; ++i) allowed.select(0, t)[kept.ids[i]] = true;
+    }
+    logits = logits.masked_fill(allowed.logical_not().to(logits.device()), -INFINITY);
+  }
+  const Tensor all = at::log_softmax(logits, -1);
+  const Tensor entropy = -(all.exp() * all.clamp_min(-1e30)).sum(-1);
+  return {all.gather(-1, targets.to(at::kLong).unsqueeze(-1)).squeeze(-1), entropy};
+}
+
+}  // namespace grpo

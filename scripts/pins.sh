@@ -1,0 +1,12 @@
+# Every version that set-up installs, in one place. Sourced by the other scripts.
+TORCH_VERSION=2.11.0
+CMAKE_VERSION=4.4.4
+NINJA_VERSION=1.13.2
+
+# The peers that fixtures and comparisons are made with; only scripts/setup_peer.sh installs them.
+TRL_VERSION=1.16.0
+TRANSFORMERS_VERSION=5.23.0
+ACCELERATE_VERSION=1.15.0
+DATASETS_VERSION=5.2.0
+
+APT_PACKAGES=(g++ git ccache python3 python3-venv libsentencepiece-dev nlohmann-json3-dev libspdlog-dev libgtest-dev libgmock-dev)

@@ -1,0 +1,201 @@
+#include "grpo/checkpoint.h"
+
+#include <algorithm>
+#include <cctype>
+#include <fstream>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "durable_file.h"
+#include "grpo/error.h"
+#include "safetensors_digest.h"
+
+namespace grpo {
+namespace {
+
+using Json = nlohmann::ordered_json;
+namespace fs = std::filesystem;
+
+constexpr std::string_view kRoom = "checkpoint";
+constexpr std::string_view kTemporary = ".tmp-";
+constexpr std::string_view kStep = "step-";
+constexpr const char* kPolicy = "policy.safetensors";
+constexpr const char* kOptimizer = "optimizer.safetensors";
+constexpr const char* kReference = "reference.safetensors";
+constexpr const char* kState = "state.json";
+constexpr const char* kManifest = "manifest.json";
+
+// The step of a checkpoint folder's name, or -1 for any other name.
+int64_t step_of(const fs::path& folder) {
+  const std::string name = folder.filename().string();
+  if (!name.starts_with(kStep) || name.size() == kStep.size() || name.size() > kStep.size() + 18) return -1;
+  const std::string digits = name.substr(kStep.size());
+  const bool is_number =
+      std::all_of(digits.begin(), digits.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
+  return is_number ? std::stoll(digits) : -1;
+}
+
+std::vector<fs::path> folders_in(const fs::path& parent) {
+  std::vector<fs::path> folders;
+  std::error_code code;
+  for (const auto& entry : fs::directory_iterator(parent, code)) {
+    if (entry.is_directory(code)) folders.push_back(entry.path());
+  }
+  return folders;
+}
+
+std::vector<fs::path> checkpoints_in(const fs::path& parent) {
+  std::vector<fs::path> found = folders_in(parent);
+  std::erase_if(found, [](const fs::path& folder) { return step_of(folder) < 0; });
+  std::sort(found.begin(), found.end(), [](const fs::path& a, const fs::path& b) { return step_of(a) < step_of(b); });
+  return found;
+}
+
+// A folder leaves its name in one step and its contents after that: a kill in between leaves a temporary folder.
+void remove_folder(const fs::path& folder) {
+  const std::string name = folder.filename().string();
+  fs::path doomed = folder;
+  if (!name.starts_with(kTemporary)) {
+    doomed = folder.parent_path() / (std::string(kTemporary) + "old-" + name);
+    fs::remove_all(doomed);
+    fs::rename(folder, doomed);
+  }
+  fs::remove_all(doomed);
+}
+
+FileDigest write_text(const fs::path& path, const std::string& text) {
+  DurableFile file(std::string(kRoom), path);
+  file.write(text);
+  return file.finish();
+}
+
+Json entry_of(const FileDigest& digest) { return {{"size", digest.size}, {"xxh64", digest.hash}}; }
+
+// The manifest carries a hash of its own entries, lest its damage be taken for that of a file it lists.
+Json manifest_of(const Json& files) {
+  XxHash64 hash;
+  const std::string text = files.dump();
+  hash.update(text.data(), text.size());
+  return {{"format", 1}, {"files", files}, {"hash", hash.hex()}};
+}
+
+void write_files(const fs::path& folder, const CheckpointContents& contents) {
+  Json files = Json::object();
+  const SafetensorsMetadata weights{{"format", "pt"}};  // asked for by readers of the field
+  files[kPolicy] = entry_of(save_safetensors_digest(folder / kPolicy, contents.policy, weights));
+  files[kOptimizer] = entry_of(save_safetensors_digest(folder / kOptimizer, contents.optimizer, {}));
+  if (contents.reference) {
+    files[kReference] = entry_of(save_safetensors_digest(folder / kReference, *contents.reference, weights));
+  }
+  files[kState] = entry_of(write_text(folder / kState, contents.state.dump(2) + "\n"));
+  write_text(folder / kManifest, manifest_of(files).dump(2) + "\n");
+  sync_folder(kRoom, folder);
+}
+
+Json read_json(const fs::path& path) {
+  std::ifstream file(path);
+  return Json::parse(file, nullptr, /*allow_exceptions=*/false);
+}
+
+// What is wrong with a checkpoint, as "FILE …", or nothing.
+std::optional<std::string> find_damage(const fs::path& folder) {
+  if (!fs::exists(folder / kManifest)) return std::string(kManifest) + " is missing";
+  const Json manifest = read_json(folder / kManifest);
+  if (!manifest.is_object() || !manifest.contains("files") || manifest != manifest_of(manifest["files"])) {
+    return std::string(kManifest) + " was altered or cut short";
+  }
+  const Json& files = manifest["files"];
+  for (const char* name : {kPolicy, kOptimizer, kState}) {
+    if (!files.contains(name)) return std::string(kManifest) + " does not list " + name;
+  }
+  for (const auto& [name, expected] : files.items()) {
+    const fs::path path = folder / name;
+    if (!fs::is_regular_file(path)) return name + " is missing";
+    if (entry_of(digest_file(kRoom, path)) != expected) return name + " was altered or cut short (hash differs)";
+  }
+  return std::nullopt;
+}
+
+// The newest whole checkpoint before `folder`, as advice.
+std::string what_to_do(const fs::path& folder) {
+  std::vector<fs::path> older = checkpoints_in(folder.parent_path());
+  std::erase_if(older, [&](const fs::path& each) { return step_of(each) >= step_of(folder); });
+  for (auto each = older.rbegin(); each != older.rend(); ++each) {
+    if (!find_damage(*each)) return "resume from " + each->filename().string();
+  }
+  return "no older checkpoint there is whole: start the run again";
+}
+
+}  // namespace
+
+fs::path checkpoint_folder(const fs::path& run, int64_t step) {
+  std::string digits = std::to_string(step);
+  if (digits.size() < 6) digits.insert(0, 6 - digits.size(), '0');
+  return run / "checkpoints" / (std::string(kStep) + digits);
+}
+
+fs::path write_checkpoint(const fs::path& run, int64_t step, const CheckpointContents& contents, int keep) {
+  if (step < 0) throw Error(kRoom, "expected a step >= 0, got ", step);
+  const fs::path folder = checkpoint_folder(run, step), parent = folder.parent_path();
+  const fs::path temporary = parent / (std::string(kTemporary) + folder.filename().string());
+  try {
+    fs::create_directories(parent);
+    for (const fs::path& each : folders_in(parent)) {
+      if (each.filename().string().starts_with(kTemporary)) remove_folder(each);
+    }
+    fs::create_directory(temporary);
+    write_files(temporary, contents);
+    if (fs::exists(folder)) remove_folder(folder);
+    fs::rename(temporary, folder);
+    sync_folder(kRoom, parent);
+    remove_checkpoints_after(run, step);
+    if (keep > 0) {
+      const std::vector<fs::path> all = checkpoints_in(parent);
+      for (std::size_t i = 0; i + static_cast<std::size_t>(keep) < all.size(); ++i) remove_folder(all[i]);
+    }
+    return folder;
+  } catch (const fs::filesystem_error& error) {
+    throw Error(kRoom, folder.string(), ": cannot write this checkpoint: ", error.what());
+  } catch (const Error&) {
+    std::error_code ignored;
+    fs::remove_all(temporary, ignored);  // give a full disk its space back
+    throw;
+  }
+}
+
+std::vector<fs::path> list_checkpoints(const fs::path& run) { return checkpoints_in(run / "checkpoints"); }
+
+std::optional<fs::path> newest_checkpoint(const fs::path& run) {
+  const std::vector<fs::path> all = list_checkpoints(run);
+  if (all.empty()) return std::nullopt;
+  return all.back();
+}
+
+void remove_checkpoints_after(const fs::path& run, int64_t step) {
+  try {
+    for (const fs::path& each : list_checkpoints(run)) {
+      if (step_of(each) > step) remove_folder(each);
+    }
+  } catch (const fs::filesystem_error& error) {
+    throw Error(kRoom, run.string(), ": cannot remove old checkpoints: ", error.what());
+  }
+}
+
+CheckpointContents read_checkpoint(const fs::path& folder) {
+  const fs::path place = folder.filename().empty() ? folder.parent_path() : folder;  // "step-40/" is "step-40"
+  if (!fs::is_directory(place)) throw Error(kRoom, place.string(), ": expected a checkpoint folder, got none");
+  if (const auto damage = find_damage(place)) {
+    throw Error(kRoom, place.string(), ": ", *damage, "; ", what_to_do(place));
+  }
+  CheckpointContents contents;
+  contents.policy = load_safetensors(place / kPolicy);
+  contents.optimizer = load_safetensors(place / kOptimizer);
+  if (read_json(place / kManifest)["files"].contains(kReference)) {
+    contents.reference = load_safetensors(place / kReference);
+  }
+  contents.state = read_json(place / kState);
+  return contents;
+}
+
+}  // namespace grpo

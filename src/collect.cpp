@@ -1,0 +1,45 @@
+#include "grpo/collect.h"
+
+#include <algorithm>
+
+namespace grpo {
+
+Collected collect(Rollout& rollout, Scorer& scorer, TaskStream& tasks, std::size_t count, const ObjectiveConfig& objective,
+                  uint64_t seed, uint64_t step) {
+  Collected out;
+  std::vector<Group> flat;
+  uint32_t index = 0;
+  for (;; ++out.refills) {
+    const std::vector<Task> batch = tasks.take(count - out.groups.size());
+    Stopwatch watch;
+    std::vector<Group> groups;
+    try {
+      groups = rollout.generate(batch, {seed, Purpose::rollout, step, index},
+                                [&](Group& group, std::size_t sample) { scorer.submit(group, sample); });
+    } catch (...) {
+      scorer.cancel();  // its threads must not read groups that are about to go
+      throw;
+    }
+    out.rollout_seconds += watch.lap();
+    scorer.finish(groups);
+    out.reward_seconds += watch.lap();
+    index += static_cast<uint32_t>(batch.size());
+    const RolloutStats& stats = rollout.stats();
+    out.stats.forward_passes += stats.forward_passes;
+    out.stats.prompt_tokens += stats.prompt_tokens;
+    out.stats.completion_tokens += stats.completion_tokens;
+    out.stats.recomputed_tokens += stats.recomputed_tokens;
+    out.stats.preemptions += stats.preemptions;
+    out.stats.peak_pages = std::max(out.stats.peak_pages, stats.peak_pages);
+    out.stats.peak_running = std::max(out.stats.peak_running, stats.peak_running);
+    for (Group& group : groups) (objective.dynamic_sampling && !has_signal(group) ? flat : out.groups).push_back(std::move(group));
+    if (out.groups.size() == count) return out;
+    if (out.refills < objective.max_refills) continue;
+    out.exhausted = true;
+    for (std::size_t i = 0; out.groups.size() < count; ++i) out.groups.push_back(std::move(flat[i]));
+    std::sort(out.groups.begin(), out.groups.end(), [](const Group& a, const Group& b) { return a.index < b.index; });
+    return out;
+  }
+}
+
+}  // namespace grpo

@@ -1,0 +1,391 @@
+#include "grpo/config.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <sstream>
+
+namespace grpo {
+namespace {
+
+using internal::EnumSlot;
+using internal::Knob;
+using internal::ListSlot;
+using internal::MapSlot;
+using internal::StructSlot;
+using Json = nlohmann::json;
+using OrderedJson = nlohmann::ordered_json;
+
+constexpr std::string_view kCommandLine = "command line";
+
+template <class... Ts>
+struct Overloaded : Ts... {
+  using Ts::operator()...;
+};
+template <class... Ts>
+Overloaded(Ts...) -> Overloaded<Ts...>;
+
+std::string join_key(const std::string& parent, const std::string& name) {
+  return parent.empty() ? name : parent + "." + name;
+}
+
+std::string cut(std::string text, std::size_t limit) {
+  if (text.size() <= limit) return text;
+  while (limit > 0 && (static_cast<unsigned char>(text[limit]) & 0xC0) == 0x80) --limit;  // not inside a UTF-8 sequence
+  return text.substr(0, limit) + "…";
+}
+
+// ---- The nearest known key ----
+
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t substituted = diagonal + (a[i - 1] != b[j - 1]);
+      diagonal = row[j];
+      row[j] = std::min({substituted, row[j] + 1, row[j - 1] + 1});
+    }
+  }
+  return row[b.size()];
+}
+
+void collect_keys(const Knob& knob, const std::string& key, std::vector<std::string>& keys) {
+  if (!key.empty()) keys.push_back(key);
+  if (const auto* object = std::get_if<StructSlot>(&knob.slot)) {
+    for (const Knob& member : object->members) collect_keys(member, join_key(key, member.name), keys);
+  } else if (const auto* list = std::get_if<ListSlot>(&knob.slot)) {
+    for (std::size_t i = 0; i < list->size(); ++i)
+      collect_keys(list->element(i), join_key(key, std::to_string(i)), keys);
+  } else if (const auto* map = std::get_if<MapSlot>(&knob.slot)) {
+    for (const auto& [name, value] : **map) keys.push_back(join_key(key, name));
+  }
+}
+
+/// The candidate with the fewest edits; a right last part under another parent counts as one edit.
+std::string nearest(std::string_view wanted, const std::vector<std::string>& candidates) {
+  const auto leaf = [](std::string_view key) { return key.substr(key.rfind('.') + 1); };
+  wanted = wanted.substr(0, 128);  // a hostile key must not cost seconds
+  std::string best;
+  std::size_t fewest = std::numeric_limits<std::size_t>::max();
+  for (const std::string& candidate : candidates) {
+    const std::size_t edits =
+        std::min(edit_distance(wanted, candidate), edit_distance(leaf(wanted), leaf(candidate)) + 1);
+    if (edits < fewest) fewest = edits, best = candidate;
+  }
+  return best;
+}
+
+// ---- Loading ----
+
+std::string describe(const Json& value) {
+  if (value.is_object()) return "an object";
+  if (value.is_array()) return "a list";
+  return cut(value.dump(-1, ' ', false, Json::error_handler_t::replace), 60);
+}
+
+/// Writes JSON values into knobs; knows the root and the source for the sake of its errors.
+class Loader {
+ public:
+  Loader(const Knob& root, std::string where) : root_(root), where_(std::move(where)) {}
+
+  void load(const Knob& knob, const Json& value, const std::string& key) const {
+    std::visit(Overloaded{[&](bool* field) {
+                            if (!value.is_boolean()) refuse(key, "true or false", value);
+                            *field = value.get<bool>();
+                          },
+                          [&](int* field) { load_integer(field, value, key); },
+                          [&](std::int64_t* field) { load_integer(field, value, key); },
+                          [&](std::uint64_t* field) { load_integer(field, value, key); },
+                          [&](double* field) { *field = number(value, key); },
+                          [&](std::string* field) {
+                            if (!value.is_string()) refuse(key, "a string", value);
+                            *field = value.get<std::string>();
+                          },
+                          [&](MapSlot map) { load_map(map, value, key); },
+                          [&](const EnumSlot& slot) { load_enum(slot, value, key); },
+                          [&](const ListSlot& list) {
+                            if (!value.is_array()) refuse(key, "a list in [ ]", value);
+                            list.reset(value.size());
+                            for (std::size_t i = 0; i < value.size(); ++i)
+                              load(list.element(i), value[i], join_key(key, std::to_string(i)));
+                          },
+                          [&](const StructSlot& object) { load_members(object, value, key); }},
+               knob.slot);
+  }
+
+  /// What a command line writes: JSON where that gives the right type, else a string.
+  void load_text(const Knob& knob, const std::string& text, const std::string& key) const {
+    Json value = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+    const bool wants_string =
+        std::holds_alternative<std::string*>(knob.slot) || std::holds_alternative<EnumSlot>(knob.slot);
+    if (value.is_discarded() || (wants_string && !value.is_string())) {
+      value = text;
+      try {
+        (void)value.dump();
+      } catch (const Json::exception&) {
+        refuse(key, "UTF-8 text", value);
+      }
+    }
+    load(knob, value, key);
+  }
+
+  [[noreturn]] void unknown(const std::string& key) const {
+    std::vector<std::string> keys;
+    collect_keys(root_, "", keys);
+    const std::string guess = nearest(key, keys);
+    throw Error("config", where_, ": unknown key \"", cut(key, 80), '"',
+                guess.empty() ? "; there are no keys" : "; did you mean \"" + guess + "\"?");
+  }
+
+ private:
+  [[noreturn]] void refuse(const std::string& key, const std::string& expected, const Json& value) const {
+    const std::string subject = key.empty() ? "" : "\"" + cut(key, 80) + "\": ";
+    throw Error("config", where_, ": ", subject, "expected ", expected, ", got ", describe(value));
+  }
+
+  template <class Integer>
+  void load_integer(Integer* field, const Json& value, const std::string& key) const {
+    using Limits = std::numeric_limits<Integer>;
+    const auto fits = [&] {
+      if (value.is_number_unsigned()) return value.get<std::uint64_t>() <= static_cast<std::uint64_t>(Limits::max());
+      if (!value.is_number_integer()) return false;
+      const auto number = value.get<std::int64_t>();  // nlohmann keeps a number of 0 or more as unsigned when it parses
+      if (number >= 0) return static_cast<std::uint64_t>(number) <= static_cast<std::uint64_t>(Limits::max());
+      return std::is_signed_v<Integer> && number >= static_cast<std::int64_t>(Limits::min());
+    };
+    if (!fits()) {
+      std::ostringstream expected;
+      expected << "an integer from " << Limits::min() << " to " << Limits::max();
+      refuse(key, expected.str(), value);
+    }
+    *field = value.get<Integer>();
+  }
+
+  double number(const Json& value, const std::string& key) const {
+    if (!value.is_number()) refuse(key, "a number", value);
+    return value.get<double>();
+  }
+
+  void load_map(MapSlot map, const Json& value, const std::string& key) const {
+    if (!value.is_object()) refuse(key, "an object of names and numbers", value);
+    map->clear();
+    for (const auto& [name, entry] : value.items()) (*map)[name] = number(entry, join_key(key, name));
+  }
+
+  void load_enum(const EnumSlot& slot, const Json& value, const std::string& key) const {
+    const auto found = value.is_string() ? std::find(slot.names.begin(), slot.names.end(), value.get<std::string>())
+                                         : slot.names.end();
+    if (found == slot.names.end()) {
+      std::string expected = "one of";
+      for (const std::string_view name : slot.names)
+        expected.append(name == slot.names.front() ? " \"" : ", \"").append(name).append("\"");
+      refuse(key, expected, value);
+    }
+    slot.set(static_cast<std::size_t>(found - slot.names.begin()));
+  }
+
+  void load_members(const StructSlot& object, const Json& value, const std::string& key) const {
+    if (!value.is_object()) refuse(key, "an object of keys and values", value);
+    for (const auto& [name, entry] : value.items()) {
+      const auto member = std::find_if(object.members.begin(), object.members.end(),
+                                       [&, &wanted = name](const Knob& each) { return each.name == wanted; });
+      if (member == object.members.end()) unknown(join_key(key, name));
+      load(*member, entry, join_key(key, name));
+    }
+  }
+
+  const Knob& root_;
+  std::string where_;
+};
+
+/// The knob at a dotted key; an entry of a map is made when it is missing.
+std::optional<Knob> find(const Knob& knob, std::string_view key) {
+  const std::string_view name = key.substr(0, key.find('.'));
+  std::optional<Knob> child;
+  if (const auto* object = std::get_if<StructSlot>(&knob.slot)) {
+    for (const Knob& member : object->members)
+      if (member.name == name) child = member;
+  } else if (const auto* list = std::get_if<ListSlot>(&knob.slot)) {
+    for (std::size_t i = 0; i < list->size() && !child; ++i)
+      if (std::to_string(i) == name) child = list->element(i);
+  } else if (const auto* map = std::get_if<MapSlot>(&knob.slot)) {
+    if (key.empty()) return std::nullopt;
+    return Knob{std::string(key), "", &(**map)[std::string(key)]};
+  }
+  if (!child || name.size() == key.size()) return child;
+  return find(*child, key.substr(name.size() + 1));
+}
+
+std::string read_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text;
+  if (file && !std::filesystem::is_directory(path)) text.assign(std::istreambuf_iterator<char>(file), {});
+  if (!file || std::filesystem::is_directory(path))
+    throw Error("config", path, ": expected a readable JSON file, got none; check the path behind --config");
+  return text;
+}
+
+// ---- Help ----
+
+void append_help(const Knob& knob, const std::string& key, std::ostringstream& out) {
+  const auto* object = std::get_if<StructSlot>(&knob.slot);
+  if (object && !knob.meaning.empty()) out << '\n' << key << ": " << knob.meaning << '\n';
+  if (object) {
+    for (const Knob& member : object->members) append_help(member, join_key(key, member.name), out);
+    return;
+  }
+  constexpr std::size_t kColumn = 44;
+  std::string left = "  " + key;
+  if (!knob.owner) {  // an element of a list has no default
+    left += " = " + cut(internal::dump(knob).dump(-1, ' ', false, Json::error_handler_t::replace), 60);
+  }
+  out << left << (left.size() < kColumn ? std::string(kColumn - left.size(), ' ') : "  ") << knob.meaning;
+  if (const auto* choice = std::get_if<EnumSlot>(&knob.slot)) {
+    out << " [";
+    for (const std::string_view name : choice->names) out << (name == choice->names.front() ? "" : ", ") << name;
+    out << ']';
+  }
+  out << '\n';
+  if (const auto* list = std::get_if<ListSlot>(&knob.slot)) {
+    const Knob blank = list->blank();
+    if (std::holds_alternative<StructSlot>(blank.slot)) append_help(blank, key + ".N", out);
+  }
+}
+
+}  // namespace
+
+namespace internal {
+
+void load(const Knob& root, const Json& value, const std::string& where) { Loader(root, where).load(root, value, ""); }
+
+void parse(const Knob& root, const std::vector<std::string>& arguments) {
+  if (std::any_of(arguments.begin(), arguments.end(),
+                  [](const auto& each) { return each == "--help" || each == "-h"; }))
+    throw HelpRequested(help(root));
+
+  const Loader command_line(root, std::string(kCommandLine));
+  // Files come first wherever they stand, so that `--set` always has the last word.
+  for (const bool reading_files : {true, false}) {
+    for (std::size_t i = 0; i < arguments.size(); ++i) {
+      const std::string& argument = arguments[i];
+      if (!argument.starts_with("--") || argument.size() == 2)
+        throw Error("config", kCommandLine, ": expected --name, got \"", cut(argument, 80), "\"; see --help");
+      const std::size_t equals = argument.find('=');
+      std::string name = argument.substr(2, equals == std::string::npos ? equals : equals - 2);
+      std::optional<std::string> value;
+      if (equals != std::string::npos) value = argument.substr(equals + 1);
+      const bool next_is_value = i + 1 < arguments.size() && !arguments[i + 1].starts_with("--");
+      const auto take_value = [&] {
+        if (value) return *value;
+        if (!next_is_value) throw Error("config", kCommandLine, ": expected a value behind --", name, ", got none");
+        return arguments[++i];
+      };
+
+      if (name == "config") {
+        const std::string path = take_value();
+        if (reading_files) load(root, parse_json(read_file(path), path), path);
+      } else if (reading_files) {
+        if (!value && next_is_value) ++i;  // a value, or a flag's: nothing here begins with "--" but names
+      } else if (name == "set") {
+        const std::string assignment = take_value();
+        const std::size_t split = assignment.find('=');
+        if (split == std::string::npos)
+          throw Error("config", kCommandLine, ": expected --set key=value, got \"", cut(assignment, 80), '"');
+        const std::string key = assignment.substr(0, split);
+        const std::optional<Knob> knob = find(root, key);
+        if (!knob) command_line.unknown(key);
+        command_line.load_text(*knob, assignment.substr(split + 1), key);
+      } else {
+        std::replace(name.begin(), name.end(), '-', '_');
+        const std::optional<Knob> knob = find(root, name);
+        if (!knob) command_line.unknown(name);
+        const bool flag = std::holds_alternative<bool*>(knob->slot);
+        const bool bare =
+            flag && !value && !(next_is_value && (arguments[i + 1] == "true" || arguments[i + 1] == "false"));
+        command_line.load_text(*knob, bare ? "true" : take_value(), name);
+      }
+    }
+  }
+}
+
+void validate(const Knob& knob) {
+  if (const auto* object = std::get_if<StructSlot>(&knob.slot)) {
+    for (const Knob& member : object->members) validate(member);
+    if (object->validate) object->validate();
+  } else if (const auto* list = std::get_if<ListSlot>(&knob.slot)) {
+    for (std::size_t i = 0; i < list->size(); ++i) validate(list->element(i));
+  }
+}
+
+std::string help(const Knob& root) {
+  std::ostringstream out;
+  out << "options: --config FILE (JSON with comments) · --set key=value · --name value · --help\n"
+         "A key below can be given as --set key=value or --key value; entries of a map as key.name.\n\n";
+  append_help(root, "", out);
+  return out.str();
+}
+
+OrderedJson dump(const Knob& knob) {
+  return std::visit(Overloaded{[](const EnumSlot& slot) { return OrderedJson(slot.names[slot.get()]); },
+                               [](const ListSlot& list) {
+                                 OrderedJson result = OrderedJson::array();
+                                 for (std::size_t i = 0; i < list.size(); ++i) result.push_back(dump(list.element(i)));
+                                 return result;
+                               },
+                               [](const StructSlot& object) {
+                                 OrderedJson result = OrderedJson::object();
+                                 for (const Knob& member : object.members) result[member.name] = dump(member);
+                                 return result;
+                               },
+                               [](const auto* field) { return OrderedJson(*field); }},
+                    knob.slot);
+}
+
+}  // namespace internal
+
+nlohmann::json parse_json(std::string_view text, const std::string& where) {
+  struct Level {
+    std::set<std::string> seen;
+    std::string current;
+  };
+  std::vector<Level> levels;  // the objects that enclose the place being read
+  const auto refuse_duplicates = [&](int, Json::parse_event_t event, Json& parsed) {
+    if (event == Json::parse_event_t::object_start) {
+      levels.emplace_back();
+    } else if (event == Json::parse_event_t::object_end) {
+      levels.pop_back();
+    } else if (event == Json::parse_event_t::key) {
+      levels.back().current = parsed.get<std::string>();
+      if (!levels.back().seen.insert(levels.back().current).second) {
+        std::string key;
+        for (const Level& level : levels) key = join_key(key, level.current);
+        throw Error("config", where, ": expected each key once, got \"", cut(key, 80), "\" twice; remove one");
+      }
+    }
+    return true;
+  };
+  try {
+    return Json::parse(text, refuse_duplicates, /*allow_exceptions=*/true, /*ignore_comments=*/true);
+  } catch (const Json::parse_error& error) {
+    const std::string_view before = text.substr(0, error.byte > 0 ? error.byte - 1 : 0);
+    const auto line = std::count(before.begin(), before.end(), '\n') + 1;
+    const std::size_t column = before.size() - (before.rfind('\n') + 1) + 1;  // npos + 1 is 0
+    const std::string what = error.what();
+    const std::size_t detail = what.find(": ");
+    throw Error("config", where, ':', line, ':', column, ": expected JSON, got ",
+                cut(detail == std::string::npos ? what : what.substr(detail + 2), 200));
+  } catch (const Json::exception& error) {  // a number beyond a double's range
+    const std::string what = error.what();
+    throw Error("config", where, ": expected JSON, got ", cut(what.substr(what.find("] ") + 2), 200));
+  }
+}
+
+}  // namespace grpo

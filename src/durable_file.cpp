@@ -1,0 +1,75 @@
+#include "durable_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "grpo/error.h"
+
+namespace grpo {
+
+DurableFile::DurableFile(std::string room, std::filesystem::path path)
+    : room_(std::move(room)),
+      path_(std::move(path)),
+      descriptor_(::open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) {
+  if (descriptor_ < 0) fail("create");
+}
+
+DurableFile::~DurableFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void DurableFile::fail(const char* action) const {
+  const int code = errno;
+  throw Error(room_, path_.string(), ": cannot ", action, " this file: ", std::strerror(code));
+}
+
+void DurableFile::write(const void* data, std::size_t size) {
+  hash_.update(data, size);
+  size_ += size;
+  for (const char* at = static_cast<const char*>(data); size > 0;) {
+    const ssize_t written = ::write(descriptor_, at, size);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail("write");
+    at += written, size -= static_cast<std::size_t>(written);
+  }
+}
+
+FileDigest DurableFile::finish() {
+  if (::fsync(descriptor_) != 0) fail("flush");
+  if (::close(std::exchange(descriptor_, -1)) != 0) fail("close");
+  return {size_, hash_.hex()};
+}
+
+FileDigest digest_file(std::string_view room, const std::filesystem::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) throw Error(room, path.string(), ": cannot open this file: ", std::strerror(errno));
+  std::vector<char> block(1 << 20);
+  XxHash64 hash;
+  uint64_t size = 0;
+  for (;;) {
+    const ssize_t got = ::read(descriptor, block.data(), block.size());
+    if (got < 0 && errno == EINTR) continue;
+    const int code = errno;
+    if (got <= 0) ::close(descriptor);
+    if (got < 0) throw Error(room, path.string(), ": cannot read this file: ", std::strerror(code));
+    if (got == 0) return {size, hash.hex()};
+    hash.update(block.data(), static_cast<std::size_t>(got));
+    size += static_cast<uint64_t>(got);
+  }
+}
+
+void sync_folder(std::string_view room, const std::filesystem::path& folder) {
+  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) throw Error(room, folder.string(), ": cannot open this folder: ", std::strerror(errno));
+  const int status = ::fsync(descriptor);
+  const int code = errno;
+  ::close(descriptor);
+  if (status != 0) throw Error(room, folder.string(), ": cannot flush this folder: ", std::strerror(code));
+}
+
+}  // namespace grpo

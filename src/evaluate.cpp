@@ -1,0 +1,90 @@
+#include "grpo/evaluate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+namespace grpo {
+namespace {
+
+struct Mean {
+  double sum = 0;
+  int64_t count = 0;
+  void add(double x) { sum += x, ++count; }
+  double value() const { return count ? sum / static_cast<double>(count) : std::numeric_limits<double>::quiet_NaN(); }
+};
+
+nlohmann::ordered_json number(double x) { return std::isfinite(x) ? nlohmann::ordered_json(x) : nlohmann::ordered_json(nullptr); }
+
+constexpr std::size_t kTasksAtOnce = 64;
+
+}  // namespace
+
+nlohmann::ordered_json Evaluation::json() const {
+  return {{"pass@1", number(pass_at_1)},
+          {"pass@1_ci95", number(pass_at_1_error)},
+          {"format", number(format)},
+          {"language_consistency", number(language_consistency)},
+          {"mixed_traces", number(mixed_traces)},
+          {"completion_length", number(completion_length)},
+          {"reflection_rate", number(reflection_rate)},
+          {"truncated", number(truncated)},
+          {"problems", problems},
+          {"samples", samples}};
+}
+
+Evaluation summarize(const std::vector<Group>& groups) {
+  Mean accuracy, format, language, mixed, length, reflection, truncated, spread, spread_squares;
+  Evaluation out;
+  for (const Group& group : groups) {
+    Mean right;
+    for (std::size_t i = 0; i < group.completions.size(); ++i) {
+      const Completion& completion = group.completions[i];
+      const auto score = [&](const char* name, Mean& into) {
+        if (const auto found = group.scores[i].find(name); found != group.scores[i].end() && found->second.defined())
+          into.add(found->second.value());
+      };
+      score("accuracy", right);
+      score("accuracy", accuracy);
+      score("format", format);
+      score("language_consistency", language);
+      mixed.add(mixes_languages(completion.reasoning) ? 1 : 0);
+      length.add(static_cast<double>(completion.tokens.size()));
+      reflection.add(reflects(completion.text) ? 1 : 0);
+      truncated.add(completion.finish == Finish::length ? 1 : 0);
+    }
+    ++out.problems;
+    out.samples = std::max<int64_t>(out.samples, static_cast<int64_t>(group.completions.size()));
+    if (right.count) spread.add(right.value()), spread_squares.add(right.value() * right.value());
+  }
+  out.pass_at_1 = accuracy.value();
+  const double variance = std::max(0.0, spread_squares.value() - spread.value() * spread.value());
+  out.pass_at_1_error = spread.count > 1 ? 1.96 * std::sqrt(variance / static_cast<double>(spread.count - 1)) : std::nan("");
+  out.format = format.value();
+  out.language_consistency = language.value();
+  out.mixed_traces = mixed.value();
+  out.completion_length = length.value();
+  out.reflection_rate = reflection.value();
+  out.truncated = truncated.value();
+  return out;
+}
+
+Evaluation evaluate(Rollout& rollout, Scorer& scorer, const std::vector<Task>& tasks, uint64_t seed, uint64_t step,
+                    const OnTasksDone& on_progress, std::vector<Group>* keep) {
+  std::vector<Group> all;
+  for (std::size_t begin = 0; begin < tasks.size(); begin += kTasksAtOnce) {
+    const std::size_t end = std::min(tasks.size(), begin + kTasksAtOnce);
+    const std::vector<Task> part(tasks.begin() + static_cast<std::ptrdiff_t>(begin), tasks.begin() + static_cast<std::ptrdiff_t>(end));
+    std::vector<Group> groups = rollout.generate(part, {seed, Purpose::evaluation, step, static_cast<uint32_t>(begin)},
+                                                 [&](Group& group, std::size_t sample) { scorer.submit(group, sample); });
+    scorer.finish(groups);
+    std::move(groups.begin(), groups.end(), std::back_inserter(all));
+    if (on_progress) on_progress(end, tasks.size());
+  }
+  const Evaluation out = summarize(all);
+  if (keep) *keep = std::move(all);
+  return out;
+}
+
+}  // namespace grpo

@@ -1,0 +1,203 @@
+#include "generators.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <unordered_set>
+#include <utility>
+
+namespace grpo {
+namespace {
+
+constexpr std::uint64_t kGolden = 0x9E3779B97F4A7C15;
+constexpr std::int64_t kLargestPartial = 1'000'000;  // of a countdown expression
+
+std::uint64_t mix(std::uint64_t x) {
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
+  return x ^ (x >> 31);
+}
+
+/// Pairs 0 ≤ small ≤ large ≤ max_operand.
+std::uint64_t pairs_up_to(std::int64_t max_operand) {
+  const auto n = static_cast<std::uint64_t>(max_operand) + 1;
+  return n * (n + 1) / 2;
+}
+
+/// The index-th pair (small, large), in the order (0,0) (0,1) (1,1) (0,2) …, which does not depend on the largest.
+std::pair<std::int64_t, std::int64_t> pair_at(std::uint64_t index) {
+  auto large = static_cast<std::uint64_t>((std::sqrt(8.0 * static_cast<double>(index) + 1.0) - 1.0) / 2.0);
+  while (large * (large + 1) / 2 > index) --large;  // the square root may round
+  while ((large + 1) * (large + 2) / 2 <= index) ++large;
+  return {static_cast<std::int64_t>(index - large * (large + 1) / 2), static_cast<std::int64_t>(large)};
+}
+
+std::string join(const std::vector<std::int64_t>& numbers, std::string_view separator) {
+  std::string text;
+  for (const std::int64_t number : numbers) {
+    if (!text.empty()) text += separator;
+    text += std::to_string(number);
+  }
+  return text;
+}
+
+/// Distinct problems, the same for every seed. Each comes from a random expression, so each can be solved.
+std::vector<CountdownProblem> make_countdown(const CountdownConfig& config) {
+  std::vector<CountdownProblem> problems;
+  std::unordered_set<std::string> seen;
+  const auto wanted = static_cast<std::size_t>(config.problems);
+  const std::uint64_t attempts = 1000 + 100 * static_cast<std::uint64_t>(wanted);
+  for (std::uint64_t attempt = 0; attempt < attempts && problems.size() < wanted; ++attempt) {
+    Draws draws{0xC0D0, attempt};
+    const auto spread = static_cast<std::uint64_t>(config.max_numbers - config.min_numbers + 1);
+    std::vector<std::int64_t> numbers(static_cast<std::size_t>(config.min_numbers) + draws.below(spread));
+    for (std::int64_t& number : numbers)
+      number = 1 + static_cast<std::int64_t>(draws.below(static_cast<std::uint64_t>(config.max_number)));
+    Expression solution = random_expression(numbers, draws);
+    if (solution.value < config.min_target || solution.value > config.max_target) continue;
+    std::sort(numbers.begin(), numbers.end());
+    CountdownProblem problem{std::move(numbers), solution.value, std::move(solution.text)};
+    if (seen.insert(problem.text()).second) problems.push_back(std::move(problem));
+  }
+  if (problems.empty())
+    throw Error("task", "expected countdown settings that allow a problem, got none in ", attempts,
+                " attempts; widen min_target and max_target");
+  return problems;
+}
+
+}  // namespace
+
+// ---- Draws ----
+
+Draws::Draws(std::initializer_list<std::uint64_t> key) : state_(0) {
+  for (const std::uint64_t part : key) state_ = mix(state_ * kGolden + mix(part + kGolden));
+}
+
+std::uint64_t Draws::next() { return mix(state_ += kGolden); }
+
+std::uint64_t permuted(std::uint64_t position, std::uint64_t size, std::uint64_t key) {
+  // A Feistel network permutes the numbers of 2 * half bits; walking its cycle until the result is below `size` makes
+  // that a permutation of [0, size) (Black and Rogaway, Ciphers with Arbitrary Finite Domains, 2002).
+  const int half = std::max(1, (static_cast<int>(std::bit_width(size - 1)) + 1) / 2);
+  const std::uint64_t mask = (std::uint64_t{1} << half) - 1;
+  do {
+    std::uint64_t left = position >> half, right = position & mask;
+    for (std::uint64_t round = 0; round < 6; ++round)
+      left = std::exchange(right, left ^ (mix(key + kGolden * (right * 6 + round + 1)) & mask));
+    position = left << half | right;
+  } while (position >= size);
+  return position;
+}
+
+bool is_held_out(std::string_view canonical, double heldout_share) {
+  std::uint64_t hash = 0xCBF29CE484222325;  // FNV-1a
+  for (const char c : canonical) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3;
+  return static_cast<double>(mix(hash) >> 11) * 0x1p-53 < heldout_share;
+}
+
+// ---- Problems ----
+
+std::int64_t ArithmeticProblem::value() const {
+  return op == '+' ? left + right : op == '-' ? left - right : left * right;
+}
+
+std::string ArithmeticProblem::text() const { return std::to_string(left) + op + std::to_string(right); }
+
+std::string CountdownProblem::text() const { return std::to_string(target) + " from " + join(numbers, " "); }
+
+std::string text_of(const Problem& problem) {
+  return std::visit([](const auto& each) { return each.text(); }, problem);
+}
+
+Expression random_expression(const std::vector<std::int64_t>& numbers, Draws& draws) {
+  std::vector<Expression> parts;
+  for (const std::int64_t number : numbers) parts.push_back({std::to_string(number), number, 0});
+  while (parts.size() > 1) {
+    draws.shuffle(parts);
+    Expression right = parts.back();
+    parts.pop_back();
+    Expression& left = parts.back();
+    std::string possible = "+";  // always positive
+    if (left.value > right.value) possible += '-';
+    if (left.value * right.value <= kLargestPartial) possible += '*';
+    if (left.value % right.value == 0) possible += '/';
+    const char op = possible[draws.below(possible.size())];
+    const int precedence = op == '*' || op == '/' ? 1 : 2;
+    const bool wrap_left = left.precedence > precedence;
+    const bool wrap_right =
+        right.precedence > precedence || (right.precedence == precedence && (op == '-' || op == '/'));
+    if (wrap_left) left.text = "(" + left.text + ")";
+    left.text += op + (wrap_right ? "(" + right.text + ")" : right.text);
+    left.value = op == '+'   ? left.value + right.value
+                 : op == '-' ? left.value - right.value
+                 : op == '*' ? left.value * right.value
+                             : left.value / right.value;
+    left.precedence = precedence;
+  }
+  return parts.front();
+}
+
+// ---- ProblemSet ----
+
+ProblemSet::ProblemSet(const TasksConfig& config) : config_(config) {
+  config_.validate();
+  config_.arithmetic.validate();
+  config_.countdown.validate();
+  if (config_.generator == TaskGenerator::countdown) countdown_ = make_countdown(config_.countdown);
+}
+
+std::uint64_t ProblemSet::size() const {
+  return config_.generator == TaskGenerator::countdown
+             ? countdown_.size()
+             : pairs_up_to(config_.arithmetic.max_operand) * config_.arithmetic.operators.size();
+}
+
+Problem ProblemSet::canonical(std::uint64_t index) const {
+  if (config_.generator == TaskGenerator::countdown) return countdown_[index];
+  const std::string& operators = config_.arithmetic.operators;
+  const auto [small, large] = pair_at(index / operators.size());
+  const char op = operators[index % operators.size()];
+  return op == '-' ? ArithmeticProblem{large, op, small} : ArithmeticProblem{small, op, large};
+}
+
+bool ProblemSet::contains(std::uint64_t index, Split split) const {
+  return is_held_out(text_of(canonical(index)), config_.heldout_share) == (split == Split::heldout);
+}
+
+Problem ProblemSet::reordered(Problem problem, Draws& draws) {
+  if (auto* arithmetic = std::get_if<ArithmeticProblem>(&problem)) {
+    if (arithmetic->op != '-' && draws.below(2) == 0) std::swap(arithmetic->left, arithmetic->right);
+  } else {
+    draws.shuffle(std::get<CountdownProblem>(problem).numbers);
+  }
+  return problem;
+}
+
+Task ProblemSet::task(const Problem& problem, Draws& draws) const {
+  Task task;
+  task.language = draws.one_of(config_.languages);
+  const bool korean = task.language == "ko";
+  if (const auto* arithmetic = std::get_if<ArithmeticProblem>(&problem)) {
+    using Wording = std::pair<std::string, std::string>;  // what stands before and behind the problem
+    static const std::vector<Wording> kEnglish = {{"", "=?"},        {"", " = ?"},       {"", "="},
+                                                  {"", ""},          {"What is ", "?"},  {"How much is ", "?"},
+                                                  {"Compute ", "."}, {"Calculate ", ""}, {"Solve ", "."}};
+    static const std::vector<Wording> kKorean = {{"", "는?"}, {"", "의 값은?"}, {"", "를 계산하세요."}, {"계산: ", ""}};
+    const auto& [before, behind] = draws.one_of(korean ? kKorean : kEnglish);
+    const std::string space = draws.below(2) == 0 ? " " : "";
+    task.prompt = before + std::to_string(arithmetic->left) + space + arithmetic->op + space +
+                  std::to_string(arithmetic->right) + behind;
+    task.answer = std::to_string(arithmetic->value());
+    task.kind = "arithmetic";
+  } else {
+    const auto& countdown = std::get<CountdownProblem>(problem);
+    const std::string numbers = "[" + join(countdown.numbers, ", ") + "]", target = std::to_string(countdown.target);
+    task.prompt = korean ? "숫자 " + numbers + "로 " + target + " 만들기. 각 숫자를 + - * / 로 한 번씩 쓴다."
+                         : "Using the numbers " + numbers + ", make " + target + ". Use each number once with + - * /.";
+    task.answer = countdown.text();
+    task.kind = "countdown";
+  }
+  return task;
+}
+
+}  // namespace grpo

@@ -1,0 +1,346 @@
+#include "grpo/optimizer.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numbers>
+#include <set>
+#include <unordered_map>
+
+#include "grpo/error.h"
+#include "kernels/parallel.h"
+
+namespace grpo {
+namespace {
+
+// Parameters are cut into chunks of this many elements, whatever the number of threads: partial sums of the norm are
+// then the same numbers, and each chunk goes through the same vector code. Five fp32 streams of it fit a level-2 cache.
+constexpr int64_t kChunk = 8192;
+
+void require(bool condition, const char* key, const char* expected, double got) {
+  if (!condition) throw Error("optimizer", key, ": expected ", expected, ", got ", got);
+}
+
+bool is_low_precision(const at::Tensor& tensor) { return tensor.scalar_type() != at::kFloat; }
+
+// Calls `f` with a null pointer of the element type of an fp32 or bf16 tensor.
+template <class F>
+decltype(auto) with_element_type(const at::Tensor& tensor, const F& f) {
+  if (is_low_precision(tensor)) return f(static_cast<c10::BFloat16*>(nullptr));
+  return f(static_cast<float*>(nullptr));
+}
+
+// Σ x² in double: eight running sums, added up in a fixed order. fp32 squares cannot overflow a double, so the result
+// is finite exactly when every element is.
+template <class T>
+double sum_of_squares(const T* x, int64_t size) {
+  std::array<double, 8> lanes{};
+  int64_t i = 0;
+  for (; i + 8 <= size; i += 8) {
+    for (int64_t lane = 0; lane < 8; ++lane) {
+      const double value = static_cast<float>(x[i + lane]);
+      lanes[lane] += value * value;
+    }
+  }
+  for (int64_t lane = 0; i < size; ++i, ++lane) {
+    const double value = static_cast<float>(x[i]);
+    lanes[lane] += value * value;
+  }
+  double sum = 0.0;
+  for (const double lane : lanes) sum += lane;
+  return sum;
+}
+
+}  // namespace
+
+// The numbers of one update, ready for the inner loop.
+struct AdamW::Coefficients {
+  float grad_scale;    // of clipping
+  float beta1, beta2;  // decay of the moments
+  float gain1, gain2;  // 1 − beta, taken in double
+  float step_size;     // learning rate / (1 − beta1^t)
+  float root_scale;    // 1 / √(1 − beta2^t)
+  float epsilon;
+  float decay;  // 1 − learning rate · weight decay
+};
+
+namespace {
+
+// One chunk of one parameter. `weight` is the fp32 weight: the parameter itself, or its master, which is then rounded
+// into `rounded`.
+template <class Grad, class Coefficients>
+void update_chunk(float* __restrict weight, c10::BFloat16* __restrict rounded, const Grad* __restrict grad,
+                  float* __restrict m, float* __restrict v, int64_t size, float decay, const Coefficients& c) {
+  if (rounded != nullptr) {
+    for (int64_t i = 0; i < size; ++i) {
+      if (c10::BFloat16(weight[i]).x != rounded[i].x) weight[i] = rounded[i];  // changed from outside
+    }
+  }
+  for (int64_t i = 0; i < size; ++i) {
+    const float g = static_cast<float>(grad[i]) * c.grad_scale;
+    m[i] = c.beta1 * m[i] + c.gain1 * g;
+    v[i] = c.beta2 * v[i] + c.gain2 * g * g;
+    weight[i] = weight[i] * decay - c.step_size * m[i] / (std::sqrt(v[i]) * c.root_scale + c.epsilon);
+  }
+  if (rounded != nullptr) {
+    for (int64_t i = 0; i < size; ++i) rounded[i] = c10::BFloat16(weight[i]);
+  }
+}
+
+}  // namespace
+
+void OptimizerConfig::validate() const {
+  const auto is_share = [](double x) { return x >= 0.0 && x < 1.0; };
+  const auto is_amount = [](double x) { return x >= 0.0 && std::isfinite(x); };
+  require(is_amount(learning_rate), "learning_rate", "a finite number >= 0", learning_rate);
+  require(is_share(beta1), "beta1", "a number in [0, 1)", beta1);
+  require(is_share(beta2), "beta2", "a number in [0, 1)", beta2);
+  require(epsilon > 0.0 && std::isfinite(epsilon), "epsilon", "a number > 0", epsilon);
+  require(is_amount(weight_decay), "weight_decay", "a finite number >= 0", weight_decay);
+  require(is_amount(max_grad_norm), "max_grad_norm", "a finite number >= 0 (0: no clipping)", max_grad_norm);
+  require(warmup_steps >= 0, "warmup_steps", "a number >= 0", static_cast<double>(warmup_steps));
+  require(total_steps >= 0, "total_steps", "a number >= 0", static_cast<double>(total_steps));
+  require(min_learning_rate_ratio >= 0.0 && min_learning_rate_ratio <= 1.0, "min_learning_rate_ratio",
+          "a number in [0, 1]", min_learning_rate_ratio);
+  if (schedule != Schedule::constant && total_steps > 0 && total_steps <= warmup_steps) {
+    throw Error("optimizer", "total_steps: expected more than warmup_steps (", warmup_steps, "), got ", total_steps,
+                "; the decay runs from the end of warm-up to total_steps");
+  }
+}
+
+double OptimizerConfig::learning_rate_at(int64_t updates) const {
+  if (updates < warmup_steps) {
+    return learning_rate * static_cast<double>(updates + 1) / static_cast<double>(warmup_steps);
+  }
+  if (schedule == Schedule::constant) return learning_rate;
+  const double span = static_cast<double>(std::max<int64_t>(total_steps - warmup_steps, 1));
+  const double x = std::min(static_cast<double>(updates - warmup_steps) / span, 1.0);
+  const double remaining = schedule == Schedule::linear ? 1.0 - x : 0.5 * (1.0 + std::cos(std::numbers::pi * x));
+  return learning_rate * (min_learning_rate_ratio + (1.0 - min_learning_rate_ratio) * remaining);
+}
+
+AdamW::AdamW(NamedParameters parameters, const OptimizerConfig& config)
+    : config_(config), parameters_(std::move(parameters)) {
+  config_.validate();
+  if (config_.schedule != Schedule::constant && config_.total_steps == 0) {
+    throw Error("optimizer", "total_steps: expected the update at which the ", enum_name(config_.schedule),
+                " schedule ends, got 0; set it or use schedule \"constant\"");
+  }
+  if (parameters_.empty()) throw Error("optimizer", "expected at least one parameter, got none");
+  std::set<std::string> names;
+  std::unordered_map<const void*, std::string> owners;
+  for (std::size_t p = 0; p < parameters_.size(); ++p) {
+    const auto& [name, tensor] = parameters_[p];
+    if (!names.insert(name).second) throw Error("optimizer", "expected distinct names, got ", name, " twice");
+    if (!tensor.defined()) throw Error("optimizer", name, ": expected a tensor, got an undefined one");
+    if (tensor.scalar_type() != at::kFloat && tensor.scalar_type() != at::kBFloat16) {
+      throw Error("optimizer", name, ": expected float32 or bfloat16, got ", toString(tensor.scalar_type()));
+    }
+    if (!tensor.is_contiguous()) throw Error("optimizer", name, ": expected a contiguous tensor, got a strided view");
+    if (tensor.numel() > 0) {
+      const auto [owner, is_new] = owners.emplace(tensor.const_data_ptr(), name);
+      if (!is_new) {
+        throw Error("optimizer", name, ": expected memory of its own, got that of ", owner->second,
+                    "; list a tied weight once");
+      }
+    }
+    const auto fp32 = tensor.options().dtype(at::kFloat).requires_grad(false);
+    first_moments_.push_back(at::zeros(tensor.sizes(), fp32));
+    second_moments_.push_back(at::zeros(tensor.sizes(), fp32));
+    masters_.push_back(is_low_precision(tensor) ? tensor.detach().to(at::kFloat) : at::Tensor());
+    if (!tensor.is_cpu()) continue;
+    for (int64_t begin = 0; begin < tensor.numel(); begin += kChunk) {
+      chunks_.push_back({p, begin, std::min(begin + kChunk, tensor.numel())});
+    }
+  }
+}
+
+void AdamW::zero_grad() {
+  for (auto& [name, tensor] : parameters_) tensor.mutable_grad() = at::Tensor();
+}
+
+void AdamW::check_gradients() const {
+  for (const auto& [name, tensor] : parameters_) {
+    const at::Tensor& grad = tensor.grad();
+    if (!grad.defined()) continue;
+    if (grad.sizes() != tensor.sizes() || grad.device() != tensor.device()) {
+      throw Error("optimizer", name, ": expected a gradient of shape ", tensor.sizes(), " on ", tensor.device(),
+                  ", got ", grad.sizes(), " on ", grad.device());
+    }
+    if (grad.layout() != at::kStrided || (grad.scalar_type() != at::kFloat && grad.scalar_type() != at::kBFloat16)) {
+      throw Error("optimizer", name, ": expected a dense float32 or bfloat16 gradient, got ",
+                  toString(grad.scalar_type()), " ", grad.layout());
+    }
+  }
+}
+
+std::vector<double> AdamW::squared_norms() const {
+  std::vector<double> of_parameter(parameters_.size(), 0.0);
+  std::vector<double> of_chunk(chunks_.size(), 0.0);
+  parallel_for(static_cast<int64_t>(chunks_.size()), [&](int64_t i) {
+    const auto& [p, begin, end] = chunks_[i];
+    const at::Tensor& grad = parameters_[p].second.grad();
+    if (!grad.defined()) return;
+    of_chunk[i] = with_element_type(grad, [&, begin = begin, end = end](auto* type) {
+      using T = std::remove_pointer_t<decltype(type)>;
+      return sum_of_squares(grad.const_data_ptr<T>() + begin, end - begin);
+    });
+  });
+  for (std::size_t i = 0; i < chunks_.size(); ++i) of_parameter[chunks_[i].parameter] += of_chunk[i];
+
+  // Elsewhere ATen sums, and all the norms come back in one copy.
+  std::vector<std::size_t> elsewhere;
+  std::vector<at::Tensor> sums;
+  for (std::size_t p = 0; p < parameters_.size(); ++p) {
+    const at::Tensor& grad = parameters_[p].second.grad();
+    if (!grad.defined() || grad.is_cpu()) continue;
+    elsewhere.push_back(p);
+    sums.push_back(at::linalg_vector_norm(grad, 2, at::OptionalIntArrayRef(), false, at::kDouble).square());
+  }
+  if (!sums.empty()) {
+    const at::Tensor on_host = at::stack(sums).cpu();
+    for (std::size_t i = 0; i < elsewhere.size(); ++i) of_parameter[elsewhere[i]] = on_host.const_data_ptr<double>()[i];
+  }
+  return of_parameter;
+}
+
+StepReport AdamW::step(int64_t global_step, double loss) {
+  const at::NoGradGuard no_grad;
+  check_gradients();
+  for (auto& [name, tensor] : parameters_) {
+    at::Tensor& grad = tensor.mutable_grad();
+    if (grad.defined() && !grad.is_contiguous()) grad = grad.contiguous();
+  }
+
+  StepReport report;
+  report.learning_rate = config_.learning_rate_at(updates_);
+  const std::vector<double> squares = squared_norms();
+  double total = 0.0;
+  for (const double square : squares) total += square;
+  report.grad_norm = std::sqrt(total);
+  if (!std::isfinite(loss)) {
+    report.why = "the loss is not finite";
+  } else if (!std::isfinite(total)) {
+    const auto broken =
+        std::find_if(squares.begin(), squares.end(), [](double square) { return !std::isfinite(square); });
+    report.why = "the gradient of " + parameters_[broken - squares.begin()].first + " is not finite";
+  }
+  if (!report.why.empty()) {
+    report.why = "step " + std::to_string(global_step) + ": update skipped, " + report.why;
+    report.skipped = true;
+    ++skipped_updates_;
+    return report;
+  }
+
+  ++updates_;
+  const double clip = config_.max_grad_norm > 0.0 && report.grad_norm > config_.max_grad_norm
+                          ? config_.max_grad_norm / report.grad_norm
+                          : 1.0;
+  const auto t = static_cast<double>(updates_);
+  const Coefficients coefficients{
+      .grad_scale = static_cast<float>(clip),
+      .beta1 = static_cast<float>(config_.beta1),
+      .beta2 = static_cast<float>(config_.beta2),
+      .gain1 = static_cast<float>(1.0 - config_.beta1),
+      .gain2 = static_cast<float>(1.0 - config_.beta2),
+      .step_size = static_cast<float>(report.learning_rate / (1.0 - std::pow(config_.beta1, t))),
+      .root_scale = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(config_.beta2, t))),
+      .epsilon = static_cast<float>(config_.epsilon),
+      .decay = static_cast<float>(1.0 - report.learning_rate * config_.weight_decay),
+  };
+  update_on_cpu(coefficients);
+  for (std::size_t p = 0; p < parameters_.size(); ++p) {
+    at::Tensor& tensor = parameters_[p].second;
+    if (!tensor.is_cpu()) {
+      update_with_aten(p, coefficients);
+    } else if (!tensor.is_inference()) {
+      tensor.unsafeGetTensorImpl()->bump_version();  // a backward through the old weights must fail, not lie
+    }
+  }
+  return report;
+}
+
+void AdamW::update_on_cpu(const Coefficients& coefficients) {
+  static constexpr std::array<float, kChunk> kZeros{};  // stands in for an undefined gradient
+  parallel_for(static_cast<int64_t>(chunks_.size()), [&](int64_t i) {
+    const auto& [p, begin, end] = chunks_[i];
+    at::Tensor& tensor = parameters_[p].second;
+    const at::Tensor& grad = tensor.grad();
+    const bool has_master = masters_[p].defined();
+    float* weight = (has_master ? masters_[p] : tensor).mutable_data_ptr<float>() + begin;
+    c10::BFloat16* rounded = has_master ? tensor.mutable_data_ptr<c10::BFloat16>() + begin : nullptr;
+    float* m = first_moments_[p].mutable_data_ptr<float>() + begin;
+    float* v = second_moments_[p].mutable_data_ptr<float>() + begin;
+    const float decay = tensor.dim() >= 2 ? coefficients.decay : 1.0f;
+    if (!grad.defined()) {
+      update_chunk(weight, rounded, kZeros.data(), m, v, end - begin, decay, coefficients);
+      return;
+    }
+    with_element_type(grad, [&, begin = begin, end = end](auto* type) {
+      using T = std::remove_pointer_t<decltype(type)>;
+      update_chunk(weight, rounded, grad.const_data_ptr<T>() + begin, m, v, end - begin, decay, coefficients);
+    });
+  });
+}
+
+void AdamW::update_with_aten(std::size_t parameter, const Coefficients& c) {
+  at::Tensor& tensor = parameters_[parameter].second;
+  at::Tensor weight = masters_[parameter].defined() ? masters_[parameter] : tensor;
+  at::Tensor &m = first_moments_[parameter], &v = second_moments_[parameter];
+  if (masters_[parameter].defined()) {
+    weight.copy_(at::where(weight.to(tensor.scalar_type()) == tensor, weight, tensor.to(at::kFloat)));
+  }
+  m.mul_(c.beta1);
+  v.mul_(c.beta2);
+  if (tensor.grad().defined()) {
+    const at::Tensor grad = tensor.grad().to(at::kFloat) * c.grad_scale;
+    m.add_(grad, c.gain1);
+    v.addcmul_(grad, grad, c.gain2);
+  }
+  if (tensor.dim() >= 2) weight.mul_(c.decay);
+  weight.addcdiv_(m, v.sqrt().mul_(c.root_scale).add_(c.epsilon), -c.step_size);
+  if (masters_[parameter].defined()) tensor.copy_(weight);
+}
+
+NamedTensors AdamW::state() const {
+  NamedTensors state{{"updates", at::scalar_tensor(updates_, at::kLong)},
+                     {"skipped_updates", at::scalar_tensor(skipped_updates_, at::kLong)}};
+  for (std::size_t p = 0; p < parameters_.size(); ++p) {
+    const std::string& name = parameters_[p].first;
+    state.emplace_back("first_moment." + name, first_moments_[p]);
+    state.emplace_back("second_moment." + name, second_moments_[p]);
+    if (masters_[p].defined()) state.emplace_back("master." + name, masters_[p]);
+  }
+  return state;
+}
+
+void AdamW::load_state(const NamedTensors& state) {
+  const at::NoGradGuard no_grad;
+  std::unordered_map<std::string, at::Tensor> given(state.begin(), state.end());
+  const NamedTensors own = this->state();
+  for (const auto& [name, tensor] : own) {
+    const auto found = given.find(name);
+    if (found == given.end()) {
+      throw Error("optimizer", "expected the state of these parameters, got none for ", name,
+                  "; the checkpoint belongs to another policy or dtype");
+    }
+    const at::Tensor& source = found->second;
+    if (source.sizes() != tensor.sizes() || source.scalar_type() != tensor.scalar_type()) {
+      throw Error("optimizer", name, ": expected ", toString(tensor.scalar_type()), " ", tensor.sizes(), ", got ",
+                  toString(source.scalar_type()), " ", source.sizes(), "; the checkpoint belongs to another policy");
+    }
+  }
+  if (given.size() != own.size()) {
+    for (const auto& [name, tensor] : own) given.erase(name);
+    throw Error("optimizer", "expected the state of these parameters only, got ", given.begin()->first,
+                " too; the checkpoint belongs to another policy or dtype");
+  }
+  updates_ = given.at("updates").item<int64_t>();
+  skipped_updates_ = given.at("skipped_updates").item<int64_t>();
+  for (const auto& [name, tensor] : own) tensor.copy_(given.at(name));
+}
+
+}  // namespace grpo

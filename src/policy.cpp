@@ -1,0 +1,283 @@
+#include "grpo/policy.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <numbers>
+
+#include "philox.h"
+
+namespace grpo {
+namespace {
+
+at::ScalarType scalar_type(DType type) { return type == DType::bfloat16 ? at::kBFloat16 : at::kFloat; }
+
+// Normal noise from the counter of the `index`-th tensor: weights depend on nothing but (seed, index, shape).
+Tensor normal(at::IntArrayRef shape, double deviation, uint64_t seed, uint32_t index) {
+  Tensor out = at::empty(shape, at::kFloat);
+  float* values = out.data_ptr<float>();
+  const int64_t count = out.numel();
+  for (int64_t i = 0; i < count; i += 2) {
+    const DrawKey key{seed, Purpose::weights, static_cast<uint64_t>(i >> 22), index, 0, 0};
+    const uint32_t id = static_cast<uint32_t>(i & ((1 << 22) - 1));
+    const double radius = std::sqrt(-2.0 * std::log(uniform(draw_bits(key, id))));  // Box–Muller
+    const double angle = 2.0 * std::numbers::pi * uniform(draw_bits(key, id + 1));
+    values[i] = static_cast<float>(deviation * radius * std::cos(angle));
+    if (i + 1 < count) values[i + 1] = static_cast<float>(deviation * radius * std::sin(angle));
+  }
+  return out;
+}
+
+void copy_state(const NamedTensors& from, const NamedTensors& to) {
+  for (const auto& [name, tensor] : from)
+    if (std::none_of(to.begin(), to.end(), [&, &name = name](const auto& t) { return t.first == name; }))
+      throw Error("policy", "expected the tensors of this configuration, got an unknown one named \"", name, '"');
+  std::vector<const Tensor*> found;
+  for (const auto& [name, tensor] : to) {
+    const auto match = std::find_if(from.begin(), from.end(), [&, &name = name](const auto& t) { return t.first == name; });
+    if (match == from.end()) throw Error("policy", "expected a tensor named \"", name, "\", got none");
+    if (match->second.sizes() != tensor.sizes())
+      throw Error("policy", '"', name, "\": expected shape ", tensor.sizes(), ", got ", match->second.sizes());
+    found.push_back(&match->second);
+  }
+  at::NoGradGuard guard;
+  for (size_t i = 0; i < to.size(); ++i) to[i].second.data().copy_(*found[i]);
+}
+
+std::string millions(int64_t count) {
+  char text[32];
+  std::snprintf(text, sizeof(text), count < 10'000'000 ? "%.1fM" : "%.0fM", static_cast<double>(count) / 1e6);
+  return text;
+}
+
+}  // namespace
+
+void PolicyConfig::validate() const {
+  const auto positive = [](const char* key, double value) {
+    if (!(value > 0)) throw Error("config", "policy.", key, ": expected more than 0, got ", value);
+  };
+  positive("hidden_size", hidden_size), positive("layers", layers), positive("heads", heads), positive("kv_heads", kv_heads);
+  positive("intermediate_size", intermediate_size), positive("rope_theta", rope_theta), positive("norm_epsilon", norm_epsilon);
+  positive("max_positions", max_positions), positive("init_std", init_std);
+  if (attention == Attention::mla) throw Error("config", "policy.attention: mla is not supported yet; use gqa");
+  if (heads % kv_heads != 0)
+    throw Error("config", "policy.heads: expected a multiple of policy.kv_heads = ", kv_heads, ", got ", heads);
+  if (head_dim == 0 && hidden_size % heads != 0)
+    throw Error("config", "policy.hidden_size: expected a multiple of policy.heads = ", heads, ", got ", hidden_size,
+                "; or set policy.head_dim");
+  if (head_size() % 2 != 0 || head_size() > 1024)
+    throw Error("config", "policy.head_dim: expected an even number up to 1024, got ", head_size());
+  if (vocab_size < 0) throw Error("config", "policy.vocab_size: expected 0 or more, got ", vocab_size);
+  if (moe.experts < 0) throw Error("config", "policy.moe.experts: expected 0 or more, got ", moe.experts);
+  if (moe.experts > 0) {
+    positive("moe.intermediate_size", moe.intermediate_size);
+    if (moe.experts_per_token < 1 || moe.experts_per_token > moe.experts)
+      throw Error("config", "policy.moe.experts_per_token: expected 1 … ", moe.experts, ", got ", moe.experts_per_token);
+    if (moe.shared_experts < 0) throw Error("config", "policy.moe.shared_experts: expected 0 or more, got ", moe.shared_experts);
+  }
+}
+
+double RouterRecord::max_load() const {
+  double highest = std::numeric_limits<double>::quiet_NaN();
+  for (const auto& layer : load) {
+    double total = 0, most = 0;
+    for (const int64_t count : layer) total += static_cast<double>(count), most = std::max(most, static_cast<double>(count));
+    if (total > 0) highest = std::fmax(highest, most * static_cast<double>(layer.size()) / total);
+  }
+  return highest;
+}
+
+Policy::Policy(const PolicyConfig& config, uint64_t seed, at::Device device) : config_(config) {
+  config_.validate();
+  if (config_.vocab_size == 0) throw Error("config", "policy.vocab_size: expected the tokenizer's size, got 0");
+  // Our kernels have a thread pool of their own; ATen's would only compete with it for the same cores.
+  if (device.is_cpu()) at::set_num_threads(1);
+
+  const auto options = at::TensorOptions(device).dtype(scalar_type(config_.dtype));
+  const double residual_std = config_.init_std / std::sqrt(2.0 * config_.layers);
+  uint32_t index = 0;
+  const auto add = [&](const std::string& name, Tensor value, bool fp32 = false) {
+    Tensor parameter = fp32 ? value.to(device) : value.to(options);
+    parameter.requires_grad_(true);
+    parameters_.emplace_back(name, parameter);
+    return parameter;
+  };
+  const auto weight = [&](const std::string& name, at::IntArrayRef shape, double deviation, bool fp32 = false) {
+    return add(name, normal(shape, deviation, seed, index++), fp32);
+  };
+  const auto ones = [&](const std::string& name, int64_t n) { return add(name, at::ones({n})); };
+
+  const int64_t hidden = config_.hidden_size, d = config_.head_size();
+  const HeadLayout layout = config_.layout();
+  const auto feed_forward = [&](const std::string& name, int64_t width) {
+    FeedForward f;
+    f.gate_up = weight(name + ".gate_up_proj.weight", {2 * width, hidden}, config_.init_std);
+    f.down = weight(name + ".down_proj.weight", {hidden, width}, residual_std);
+    return f;
+  };
+
+  embedding_ = weight("model.embed_tokens.weight", {config_.vocab_size, hidden}, config_.init_std);
+  for (int i = 0; i < config_.layers; ++i) {
+    const std::string name = "model.layers." + std::to_string(i);
+    Layer layer;
+    layer.attention_norm = ones(name + ".input_layernorm.weight", hidden);
+    layer.qkv = weight(name + ".self_attn.qkv_proj.weight", {layout.width(), hidden}, config_.init_std);
+    if (config_.attention_bias) layer.qkv_bias = add(name + ".self_attn.qkv_proj.bias", at::zeros({layout.width()}));
+    if (config_.qk_norm) {
+      layer.q_norm = ones(name + ".self_attn.q_norm.weight", d);
+      layer.k_norm = ones(name + ".self_attn.k_norm.weight", d);
+    }
+    layer.output = weight(name + ".self_attn.o_proj.weight", {hidden, layout.heads * d}, residual_std);
+    layer.feed_forward_norm = ones(name + ".post_attention_layernorm.weight", hidden);
+    if (config_.is_moe(i)) {
+      const MoeConfig& moe = config_.moe;
+      layer.moe.router = weight(name + ".mlp.gate.weight", {moe.experts, hidden}, config_.init_std, true);
+      layer.moe.selection_bias = at::zeros({moe.experts}, at::TensorOptions(device).dtype(at::kFloat));
+      biases_.emplace_back(name + ".mlp.gate.e_score_correction_bias", layer.moe.selection_bias);
+      layer.moe.gate_up = weight(name + ".mlp.experts.gate_up_proj", {moe.experts, 2 * moe.intermediate_size, hidden}, config_.init_std);
+      layer.moe.down = weight(name + ".mlp.experts.down_proj", {moe.experts, hidden, moe.intermediate_size}, residual_std);
+      if (moe.shared_experts > 0)
+        layer.moe.shared = feed_forward(name + ".mlp.shared_experts", static_cast<int64_t>(moe.shared_experts) * moe.intermediate_size);
+    } else {
+      layer.dense = feed_forward(name + ".mlp", config_.intermediate_size);
+    }
+    layers_.push_back(std::move(layer));
+  }
+  final_norm_ = ones("model.norm.weight", hidden);
+  head_ = config_.tied_embeddings ? embedding_ : weight("lm_head.weight", {config_.vocab_size, hidden}, config_.init_std);
+  rope_table_ = rope_table(config_.max_positions, d, config_.rope_theta).to(device);
+}
+
+Tensor Policy::feed_forward(const Layer& layer, const Tensor& x, std::vector<int64_t>* load, Tensor* auxiliary) const {
+  const auto dense = [&](const FeedForward& f) { return grpo::linear(swiglu(grpo::linear(x, f.gate_up)), f.down); };
+  if (!layer.moe.router.defined()) return dense(layer.dense);
+
+  const MoeConfig& moe = config_.moe;
+  const Routing routing = route(grpo::linear(x.to(at::kFloat), layer.moe.router), layer.moe.selection_bias,
+                                {moe.experts_per_token, moe.scoring == Scoring::softmax, moe.normalize, moe.scaling});
+  if (load) {
+    load->resize(moe.experts);
+    for (int e = 0; e < moe.experts; ++e) (*load)[e] += routing.offsets[e + 1] - routing.offsets[e];
+  }
+  if (auxiliary && moe.auxiliary_loss > 0) {
+    // Switch Transformer (arXiv:2101.03961), eq. 4: experts · Σ share of tokens · mean score, scores summing to 1.
+    std::vector<float> share(moe.experts);
+    for (int e = 0; e < moe.experts; ++e)
+      share[e] = static_cast<float>(routing.offsets[e + 1] - routing.offsets[e]) / static_cast<float>(std::max<int64_t>(1, routing.slots.numel()));
+    const Tensor mean_score = (routing.scores / routing.scores.sum(-1, true)).mean(0);
+    const Tensor loss = (at::tensor(share).to(mean_score.device()) * mean_score).sum() * (moe.auxiliary_loss * moe.experts);
+    *auxiliary = auxiliary->defined() ? *auxiliary + loss : loss;
+  }
+  const Tensor rows = dispatch(x, routing);
+  const Tensor out = grouped_linear(swiglu(grouped_linear(rows, layer.moe.gate_up, routing.offsets)), layer.moe.down, routing.offsets);
+  return combine(out, routing, moe.shared_experts > 0 ? dense(layer.moe.shared) : Tensor());
+}
+
+Tensor Policy::hidden(const Segments& segments, KvView* kv, RouterRecord* record) const {
+  const HeadLayout layout = config_.layout();
+  if (record) {
+    record->load.resize(biases_.size());
+    record->auxiliary_loss = Tensor();
+  }
+  const auto maybe = [](const Tensor& t) { return t.defined() ? std::optional<Tensor>(t) : std::nullopt; };
+  Tensor x = at::embedding(embedding_, segments.tokens);
+  size_t moe_layer = 0;
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const Layer& layer = layers_[i];
+    const Tensor qkv = rope(grpo::linear(rms_norm(x, layer.attention_norm, config_.norm_epsilon), layer.qkv, maybe(layer.qkv_bias)),
+                            segments.positions, rope_table_, layout, maybe(layer.q_norm), maybe(layer.k_norm), config_.norm_epsilon);
+    const Tensor seen = kv ? paged_attention(qkv, (*kv->pages)[i], kv->runs, layout)
+                           : attention(qkv, segments.starts, segments.parents, layout);
+    x = x + grpo::linear(seen, layer.output);
+    std::vector<int64_t>* load = record && layer.moe.router.defined() ? &record->load[moe_layer++] : nullptr;
+    x = x + feed_forward(layer, rms_norm(x, layer.feed_forward_norm, config_.norm_epsilon), load,
+                         record ? &record->auxiliary_loss : nullptr);
+  }
+  return rms_norm(x, final_norm_, config_.norm_epsilon);
+}
+
+TokenLogprobs Policy::token_logprobs(const Tensor& hidden, const Tensor& targets, double temperature, const KeptSets& kept) const {
+  return grpo::token_logprobs(hidden, head_, targets, temperature, kept);
+}
+
+Tensor Policy::logits(const Tensor& hidden) const {
+  at::NoGradGuard guard;
+  return grpo::logits(hidden, head_);
+}
+
+KvPages Policy::make_pages(int64_t pages, int64_t page_size) const {
+  if (page_size <= 0 || page_size % 16 != 0) throw Error("policy", "expected a page_size that is a multiple of 16, got ", page_size);
+  const auto options = embedding_.options().requires_grad(false);
+  const int64_t d = config_.head_size();
+  KvPages layers;
+  for (int i = 0; i < config_.layers; ++i)
+    layers.push_back({at::zeros({pages, config_.kv_heads, page_size / 16, d, 16}, options),
+                      at::zeros({pages, config_.kv_heads, page_size, d}, options)});
+  return layers;
+}
+
+double Policy::page_bytes(int64_t page_size) const {
+  return 2.0 * config_.layers * config_.kv_heads * static_cast<double>(config_.head_size() * page_size) * static_cast<double>(embedding_.element_size());
+}
+
+void Policy::balance(const RouterRecord& record) {
+  if (config_.moe.bias_update_rate == 0) return;
+  for (size_t i = 0; i < biases_.size() && i < record.load.size(); ++i) {
+    const auto& load = record.load[i];
+    if (load.empty()) continue;
+    double mean = 0;
+    for (const int64_t count : load) mean += static_cast<double>(count) / static_cast<double>(load.size());
+    std::vector<float> change;
+    for (const int64_t count : load) {
+      const double excess = static_cast<double>(count) - mean;
+      change.push_back(static_cast<float>(config_.moe.bias_update_rate * (excess > 0 ? -1 : excess < 0 ? 1 : 0)));
+    }
+    biases_[i].second.add_(at::tensor(change).to(device()));
+  }
+}
+
+NamedTensors Policy::state() const {
+  NamedTensors all;
+  for (const auto& [name, tensor] : parameters_) all.emplace_back(name, tensor.detach());
+  all.insert(all.end(), biases_.begin(), biases_.end());
+  return all;
+}
+
+void Policy::load_state(const NamedTensors& from) { copy_state(from, state()); }
+
+Policy Policy::frozen_copy() const {
+  Policy copy(config_, 0, device());
+  copy.load_state(state());
+  for (auto& [name, tensor] : copy.parameters_) tensor.requires_grad_(false);
+  return copy;
+}
+
+int64_t Policy::parameter_count() const {
+  int64_t count = 0;
+  for (const auto& [name, tensor] : parameters_) count += tensor.numel();
+  return count;
+}
+
+int64_t Policy::active_count() const {
+  int64_t count = parameter_count();
+  for (const Layer& layer : layers_)
+    if (layer.moe.router.defined())
+      count -= (layer.moe.gate_up.numel() + layer.moe.down.numel()) / config_.moe.experts * (config_.moe.experts - config_.moe.experts_per_token);
+  return count;
+}
+
+std::string Policy::describe() const {
+  std::string text = millions(parameter_count());
+  if (config_.moe.experts > 0) {
+    text += " (" + millions(active_count()) + " active), " + std::to_string(config_.moe.experts) + " experts top-" +
+            std::to_string(config_.moe.experts_per_token);
+    if (config_.moe.shared_experts > 0) text += " + " + std::to_string(config_.moe.shared_experts) + " shared";
+  }
+  return text + " · " + device().str() + " " + std::string(enum_name(config_.dtype));
+}
+
+}  // namespace grpo

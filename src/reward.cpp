@@ -1,0 +1,337 @@
+// Rewards by name, the pool that evaluates them, and their sum.
+#include "grpo/reward.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <condition_variable>
+#include <deque>
+#include <limits>
+#include <mutex>
+#include <numeric>
+#include <optional>
+#include <stop_token>
+#include <thread>
+#include <tuple>
+#include <unordered_map>
+
+#include "answer.h"
+
+namespace grpo {
+namespace {
+
+constexpr std::string_view kAlwaysEvaluated[] = {"accuracy", "format", "language_consistency"};
+
+// ---- Built-in rewards -----------------------------------------------------------------------------------------------
+
+/// Where an answer may be when the form is broken: the last `<answer>…</answer>`, else the last `\boxed{…}`.
+std::string_view loose_answer(std::string_view text) {
+  constexpr std::string_view kOpen = "<answer>", kClose = "</answer>", kBoxed = "\\boxed{";
+  if (const std::size_t close = text.rfind(kClose); close != text.npos) {
+    const std::size_t open = text.substr(0, close).rfind(kOpen);
+    if (open != text.npos) return text.substr(open + kOpen.size(), close - open - kOpen.size());
+  }
+  const std::size_t box = text.rfind(kBoxed);
+  return box == text.npos ? std::string_view() : boxed_body(text, box).value_or(std::string_view());
+}
+
+Reward make_accuracy(const RewardsConfig& config) {
+  return [needs_format = config.accuracy_needs_format](const Task& task, const Completion& completion) -> Score {
+    if (task.answer.empty()) return Score::undefined();
+    std::string_view answer = completion.answer;
+    if (answer.empty() && !needs_format) answer = loose_answer(completion.text);
+    if (task.kind == "countdown") return check_countdown(answer, task.answer) ? 1.0 : 0.0;
+    return answers_match(answer, task.answer) ? 1.0 : 0.0;
+  };
+}
+
+Reward make_format(const RewardsConfig&) {
+  // The Scorer has read the form: bodies of valid text are never empty.
+  return [](const Task&, const Completion& completion) -> Score { return completion.answer.empty() ? 0.0 : 1.0; };
+}
+
+Reward make_language_consistency(const RewardsConfig&) {
+  return [](const Task& task, const Completion& completion) {
+    // Text in a broken form is read whole; else breaking the form would be a way around this reward.
+    return language_consistency(completion.reasoning.empty() ? completion.text : completion.reasoning, task.language);
+  };
+}
+
+Reward make_overlong(const RewardsConfig& config) {
+  return [limit = config.overlong_max_length, buffer = config.overlong_buffer](const Task&,
+                                                                               const Completion& completion) -> Score {
+    return overlong_penalty(static_cast<std::int64_t>(completion.tokens.size()), limit, buffer);
+  };
+}
+
+// ---- Registry -------------------------------------------------------------------------------------------------------
+
+using MakeReward = std::function<Reward(const RewardsConfig&)>;
+
+struct Registry {
+  std::mutex mutex;
+  std::map<std::string, MakeReward, std::less<>> rewards{{"accuracy", make_accuracy},
+                                                         {"format", make_format},
+                                                         {"language_consistency", make_language_consistency},
+                                                         {"overlong", make_overlong}};
+};
+
+Registry& registry() {
+  static Registry registry;
+  return registry;
+}
+
+/// Levenshtein's distance.
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i + 1);
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i] != b[j]);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, diagonal + 1, row[j] + 1});
+    }
+  }
+  return row.back();
+}
+
+Reward make_reward(const std::string& name, const RewardsConfig& config) {
+  std::lock_guard lock(registry().mutex);
+  const auto& rewards = registry().rewards;
+  if (const auto found = rewards.find(name); found != rewards.end()) return found->second(config);
+  const auto nearest = std::min_element(rewards.begin(), rewards.end(), [&](const auto& a, const auto& b) {
+    return edit_distance(name, a.first) < edit_distance(name, b.first);
+  });
+  throw Error("reward", "expected a registered reward, got \"", name, "\"; did you mean \"", nearest->first,
+              "\"? A reward of your own is registered with register_reward before the Scorer is built");
+}
+
+}  // namespace
+
+void register_reward(std::string name, Reward reward) {
+  if (name.empty()) throw Error("reward", "expected a name for the reward, got \"\"");
+  if (!reward) throw Error("reward", "expected a function for the reward \"", name, "\", got an empty one");
+  std::lock_guard lock(registry().mutex);
+  registry().rewards.insert_or_assign(std::move(name),
+                                      [reward = std::move(reward)](const RewardsConfig&) { return reward; });
+}
+
+void RewardsConfig::validate() const {
+  bool counts = false;
+  for (const auto& [name, weight] : weights) {
+    if (!std::isfinite(weight)) throw Error("reward", "expected a finite weight for \"", name, "\", got ", weight);
+    counts |= weight != 0;
+  }
+  if (!counts) throw Error("reward", "expected a weight other than 0 in rewards.weights, got none");
+  if (threads < 1) throw Error("reward", "expected rewards.threads of at least 1, got ", threads);
+  if (weights.contains("overlong") && (overlong_buffer <= 0 || overlong_buffer > overlong_max_length))
+    throw Error("reward", "expected 0 < rewards.overlong_buffer <= rewards.overlong_max_length, got ", overlong_buffer,
+                " and ", overlong_max_length, "; the reward overlong needs both");
+}
+
+double overlong_penalty(std::int64_t length, std::int64_t max_length, std::int64_t buffer) {
+  const std::int64_t allowed = max_length - buffer;
+  if (length <= allowed) return 0.0;
+  if (length > max_length) return -1.0;
+  return static_cast<double>(allowed - length) / static_cast<double>(buffer);
+}
+
+void combine(Group& group, const RewardsConfig& config) {
+  const std::size_t samples = group.scores.size();
+  std::vector<bool> has_reward(samples, false);
+  std::vector<double> sums(samples, 0.0);
+  for (const auto& [name, weight] : config.weights) {
+    if (weight == 0) continue;
+    std::vector<std::optional<double>> values(samples);
+    double total = 0.0;
+    std::size_t defined = 0;
+    for (std::size_t i = 0; i < samples; ++i) {
+      const auto score = group.scores[i].find(name);
+      if (score == group.scores[i].end() || !score->second.defined()) continue;
+      values[i] = score->second.value();
+      total += *values[i];
+      ++defined;
+      has_reward[i] = true;
+    }
+    if (defined == 0) continue;
+    const double missing = config.undefined == Undefined::group_mean ? total / static_cast<double>(defined) : 0.0;
+    for (std::size_t i = 0; i < samples; ++i) sums[i] += weight * values[i].value_or(missing);
+  }
+  for (std::size_t i = 0; i < samples; ++i)
+    if (!has_reward[i]) sums[i] = std::numeric_limits<double>::quiet_NaN();
+  group.rewards = std::move(sums);
+}
+
+// ---- Scorer ---------------------------------------------------------------------------------------------------------
+
+struct Scorer::Pool {
+  struct Job {
+    Group* group;
+    std::size_t sample;
+  };
+  struct Failure {
+    Job job;
+    std::string message;
+  };
+
+  explicit Pool(const RewardsConfig& config);
+  Scores score(const Task& task, Completion& completion) const;
+  void work(std::stop_token stop);
+  void cancel() noexcept;
+
+  const RewardsConfig config;
+  std::vector<std::pair<std::string, Reward>> rewards;  // alphabetical
+  std::unordered_map<Group*, std::vector<bool>>
+      submitted;  // by sample, since the last finish; the caller's thread only
+
+  std::mutex mutex;  // of what follows
+  std::condition_variable_any job_waits;
+  std::condition_variable all_done;
+  std::deque<Job> waiting;
+  std::size_t running = 0;
+  std::vector<Failure> failures;
+
+  std::vector<std::jthread> threads;  // last, so that they are joined while the rest still stands
+};
+
+Scorer::Pool::Pool(const RewardsConfig& wanted) : config(wanted) {
+  config.validate();
+  std::map<std::string, double> names = config.weights;
+  for (const std::string_view name : kAlwaysEvaluated) names.emplace(name, 0.0);
+  for (const auto& [name, weight] : names) rewards.emplace_back(name, make_reward(name, config));
+  for (int i = 0; i < config.threads; ++i) threads.emplace_back([this](std::stop_token stop) { work(stop); });
+}
+
+Scores Scorer::Pool::score(const Task& task, Completion& completion) const {
+  const FormatReading reading = read_format(completion.text, config.think_open);
+  completion.reasoning = reading.reasoning;
+  completion.answer = reading.answer;
+  Scores scores;
+  for (const auto& [name, reward] : rewards) {
+    const auto refuse = [&, &name = name](std::string_view why) {
+      if (why.starts_with("[reward] ")) why.remove_prefix(9);
+      return Error("reward", "\"", name, "\" of task \"", task.id, "\": ", why);
+    };
+    try {
+      const Score score = reward(task, completion);
+      if (score.defined() && !std::isfinite(score.value()))
+        throw Error("reward", "expected a finite score or Score::undefined(), got ", score.value());
+      scores.emplace(name, score);
+    } catch (const std::exception& error) {
+      throw refuse(error.what());
+    } catch (...) {
+      throw refuse("expected a std::exception or a score, got something else thrown");
+    }
+  }
+  return scores;
+}
+
+void Scorer::Pool::work(std::stop_token stop) {
+  std::unique_lock lock(mutex);
+  while (job_waits.wait(lock, stop, [&] { return !waiting.empty(); })) {
+    const Job job = waiting.front();
+    waiting.pop_front();
+    ++running;
+    lock.unlock();
+    std::optional<std::string> failed;
+    try {
+      job.group->scores[job.sample] = score(job.group->task, job.group->completions[job.sample]);
+    } catch (const std::exception& error) {
+      failed = error.what();
+    }
+    lock.lock();
+    if (failed) failures.push_back({job, *std::move(failed)});
+    --running;
+    if (running == 0 && waiting.empty()) all_done.notify_all();
+  }
+}
+
+void Scorer::Pool::cancel() noexcept {
+  std::unique_lock lock(mutex);
+  waiting.clear();
+  all_done.wait(lock, [&] { return running == 0; });
+  failures.clear();
+  submitted.clear();
+}
+
+Scorer::Scorer(const RewardsConfig& config) : pool_(std::make_unique<Pool>(config)) {}
+Scorer::~Scorer() { cancel(); }
+Scorer::Scorer(Scorer&&) noexcept = default;
+Scorer& Scorer::operator=(Scorer&& other) noexcept {
+  cancel();
+  pool_ = std::move(other.pool_);
+  return *this;
+}
+
+std::vector<std::string> Scorer::names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, reward] : pool_->rewards) names.push_back(name);
+  return names;
+}
+
+Scores Scorer::score(const Task& task, Completion& completion) const { return pool_->score(task, completion); }
+
+void Scorer::submit(Group& group, std::size_t sample) {
+  const std::size_t samples = group.completions.size();
+  if (sample >= samples) throw Error("reward", "expected a sample below ", samples, ", got ", sample);
+  auto& submitted = pool_->submitted[&group];
+  if (submitted.empty()) {
+    submitted.resize(samples);
+    group.scores.assign(samples, {});  // before any worker may see the group
+  }
+  if (submitted.size() != samples)
+    throw Error("reward", "expected a group to keep its ", submitted.size(), " completions until finish, got ",
+                samples);
+  if (submitted[sample])
+    throw Error("reward", "expected sample ", sample, " once, got it submitted again before finish");
+  submitted[sample] = true;
+  {
+    std::lock_guard lock(pool_->mutex);
+    pool_->waiting.push_back({&group, sample});
+  }
+  pool_->job_waits.notify_one();
+}
+
+void Scorer::finish(std::vector<Group>& groups) {
+  try {
+    for (Group& group : groups) {
+      const auto found = pool_->submitted.find(&group);
+      const std::vector<bool> submitted = found == pool_->submitted.end() ? std::vector<bool>() : found->second;
+      if (group.completions.empty()) group.scores.clear();
+      for (std::size_t i = 0; i < group.completions.size(); ++i)
+        if (i >= submitted.size() || !submitted[i]) submit(group, i);
+    }
+  } catch (...) {
+    cancel();
+    throw;
+  }
+  std::vector<Pool::Failure> failures;
+  {
+    std::unique_lock lock(pool_->mutex);
+    pool_->all_done.wait(lock, [&] { return pool_->running == 0 && pool_->waiting.empty(); });
+    failures.swap(pool_->failures);
+  }
+  std::unordered_map<Group*, std::vector<bool>> submitted;
+  submitted.swap(pool_->submitted);
+
+  if (!failures.empty()) {  // the same one however the threads ran; addresses ascend within `groups`
+    const auto first = std::min_element(failures.begin(), failures.end(), [](const auto& a, const auto& b) {
+      return std::tie(a.job.group, a.job.sample) < std::tie(b.job.group, b.job.sample);
+    });
+    std::string_view message = first->message;
+    if (message.starts_with("[reward] ")) message.remove_prefix(9);
+    throw Error("reward", message);
+  }
+  for (Group& group : groups) submitted.erase(&group);
+  if (!submitted.empty())
+    throw Error("reward", "expected every submitted group in finish, got ", submitted.size(),
+                " elsewhere; groups must keep their place from submit to finish");
+  for (Group& group : groups) combine(group, pool_->config);
+}
+
+void Scorer::cancel() noexcept {
+  if (pool_) pool_->cancel();  // a moved-from Scorer has none
+}
+
+}  // namespace grpo

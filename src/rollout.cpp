@@ -1,0 +1,194 @@
+#include "grpo/rollout.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "grpo/error.h"
+#include "kernels/parallel.h"
+#include "kernels/sample.h"
+#include "scheduler.h"
+
+namespace grpo {
+namespace {
+
+// One row of a forward pass from which a sample's next token is drawn.
+struct DueDraw {
+  int64_t row;
+  int group, sample;
+};
+
+// A forward pass made out of the scheduler's work: tokens, positions, pages, and the draws that follow.
+struct Step {
+  std::vector<int32_t> tokens, positions;
+  PageRuns runs;
+  std::vector<int64_t> rows;  // hidden states whose logits are needed
+  std::vector<DueDraw> draws; // `row` counts in `rows`
+};
+
+Step build_step(const std::vector<Work>& work, const std::vector<Group>& groups, int page_size) {
+  Step step;
+  step.runs.page_size = page_size;
+  for (const Work& w : work) {
+    const Group& group = groups[w.group];
+    const bool is_prompt = w.sample < 0;
+    const std::vector<int32_t>& source = is_prompt ? group.prompt : group.completions[w.sample].tokens;
+    const int32_t before = is_prompt ? 0 : static_cast<int32_t>(group.prompt.size());
+    for (int i = w.first; i < w.first + w.count; ++i) {
+      step.tokens.push_back(source[i]);
+      step.positions.push_back(before + i);
+    }
+    PageRuns& runs = step.runs;
+    runs.tokens.push_back(static_cast<int32_t>(step.tokens.size()));
+    runs.first.push_back(w.first);
+    runs.prompt_length.push_back(before);
+    runs.prompt_pages.insert(runs.prompt_pages.end(), w.prompt_pages.begin(), w.prompt_pages.end());
+    runs.prompt_page_starts.push_back(static_cast<int32_t>(runs.prompt_pages.size()));
+    runs.own_pages.insert(runs.own_pages.end(), w.own_pages.begin(), w.own_pages.end());
+    runs.own_page_starts.push_back(static_cast<int32_t>(runs.own_pages.size()));
+    if (!w.draws) continue;
+    const int64_t row = static_cast<int64_t>(step.rows.size());
+    step.rows.push_back(static_cast<int64_t>(step.tokens.size()) - 1);
+    if (is_prompt)
+      for (size_t s = 0; s < group.completions.size(); ++s) step.draws.push_back({row, w.group, static_cast<int>(s)});
+    else
+      step.draws.push_back({row, w.group, w.sample});
+  }
+  return step;
+}
+
+}  // namespace
+
+void RolloutConfig::validate() const {
+  const auto positive = [](const char* key, double value) {
+    if (!(value > 0)) throw Error("config", "rollout.", key, ": expected more than 0, got ", value);
+  };
+  positive("samples", samples), positive("max_new_tokens", max_new_tokens), positive("max_running_sequences", max_running_sequences);
+  positive("max_batch_tokens", max_batch_tokens), positive("cache_gigabytes", cache_gigabytes);
+  if (page_size <= 0 || page_size % 16 != 0) throw Error("config", "rollout.page_size: expected a multiple of 16, got ", page_size);
+  if (pages < 0) throw Error("config", "rollout.pages: expected 0 or more, got ", pages);
+  for (const std::string& text : stop)
+    if (text.empty()) throw Error("config", "rollout.stop: expected strings that are not empty");
+  sampling.validate();
+}
+
+Rollout::Rollout(const Policy& policy, const Tokenizer& tokenizer, const ChatTemplate& chat_template, const RolloutConfig& config)
+    : policy_(policy), tokenizer_(tokenizer), chat_template_(chat_template), config_(config) {
+  config_.validate();
+}
+
+std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const DrawStream& stream, const OnEnd& on_end) {
+  std::vector<std::vector<int32_t>> prompts;
+  for (const Task& task : tasks) prompts.push_back(tokenizer_.encode(chat_template_.render(task)));
+  return generate(tasks, prompts, stream, on_end);
+}
+
+std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::vector<std::vector<int32_t>>& prompts,
+                                     const DrawStream& stream, const OnEnd& on_end) {
+  at::NoGradGuard no_grad;
+  stats_ = {};
+  std::vector<Group> groups(tasks.size());
+  int64_t needed_pages = 0, largest = 0;
+  const auto pages_of = [&](size_t tokens) { return static_cast<int64_t>((tokens + config_.page_size - 1) / config_.page_size); };
+  for (size_t g = 0; g < tasks.size(); ++g) {
+    groups[g].task = tasks[g];
+    groups[g].index = stream.first_index + g;
+    groups[g].prompt = prompts[g];
+    groups[g].completions.resize(config_.samples);
+    if (prompts[g].empty()) throw Error("rollout", "task ", tasks[g].id, ": expected a prompt of at least one token");
+    if (prompts[g].size() + config_.max_new_tokens > static_cast<size_t>(policy_.config().max_positions))
+      throw Error("rollout", "task ", tasks[g].id, ": a prompt of ", prompts[g].size(), " tokens and ", config_.max_new_tokens,
+                  " new ones exceed policy.max_positions = ", policy_.config().max_positions,
+                  "; raise it, or lower rollout.max_new_tokens");
+    const int64_t own = pages_of(config_.max_new_tokens), prompt = pages_of(prompts[g].size());
+    needed_pages += prompt + own * config_.samples;
+    largest = std::max(largest, prompt + own);
+  }
+  if (tasks.empty()) return groups;
+
+  const double affordable = config_.cache_gigabytes * 1e9 / policy_.page_bytes(config_.page_size);
+  const int64_t pages =
+      config_.pages > 0 ? config_.pages : std::max(largest, static_cast<int64_t>(std::min(static_cast<double>(needed_pages), affordable)));
+  if (pages_.empty() || pages_[0].keys.size(0) < pages || pages_[0].keys.scalar_type() != policy_.make_pages(0, config_.page_size)[0].keys.scalar_type())
+    pages_ = policy_.make_pages(pages, config_.page_size);
+  Scheduler scheduler({config_.page_size, static_cast<int>(pages), config_.max_running_sequences, config_.max_batch_tokens});
+  for (const Group& group : groups)
+    scheduler.add_group(static_cast<int>(group.prompt.size()), config_.samples, config_.max_new_tokens);
+
+  std::vector<TextStream> texts;  // read while sampling only where stop strings are looked for
+  if (!config_.stop.empty()) texts.assign(groups.size() * config_.samples, TextStream(tokenizer_));
+
+  // Takes a draw in; true when the completion has ended.
+  const auto accept = [&](Group& group, size_t sample, Draw draw, TextStream* text) {
+    Completion& completion = group.completions[sample];
+    completion.tokens.push_back(draw.token);
+    completion.logprobs.push_back(draw.logprob);
+    if (config_.sampling.truncates()) completion.kept.push_back(std::move(draw.kept));
+    if (draw.token == tokenizer_.eos() && !config_.ignore_eos) {
+      completion.text = text ? text->text() : tokenizer_.decode(completion.tokens);
+      return true;
+    }
+    if (text) {
+      const size_t searched = text->text().size();
+      text->push(draw.token);
+      size_t first = std::string::npos;
+      for (const std::string& stop : config_.stop)  // the end of a stop string must be new; a character may have been completed
+        first = std::min(first, text->text().find(stop, searched > stop.size() + 4 ? searched - stop.size() - 4 : 0));
+      if (first != std::string::npos) {
+        completion.text = text->text().substr(0, first);
+        return true;
+      }
+    }
+    if (static_cast<int>(completion.tokens.size()) < config_.max_new_tokens) return false;
+    completion.finish = Finish::length;
+    completion.text = text ? text->text() : tokenizer_.decode(completion.tokens);
+    return true;
+  };
+
+  const int64_t vocab = policy_.config().vocab_size;
+  for (std::vector<Work> work; !(work = scheduler.next()).empty();) {
+    const Step step = build_step(work, groups, config_.page_size);
+    KvView view{&pages_, step.runs};
+    Segments segments;
+    segments.tokens = at::tensor(step.tokens, at::kInt).to(policy_.device());
+    segments.positions = at::tensor(step.positions, at::kInt).to(policy_.device());
+    const Tensor hidden = policy_.hidden(segments, &view);
+    ++stats_.forward_passes;
+    if (step.draws.empty()) continue;
+
+    const Tensor rows = step.rows.size() == step.tokens.size() ? hidden : hidden.index_select(0, at::tensor(step.rows, at::kLong).to(policy_.device()));
+    const Tensor logits = policy_.logits(rows).cpu();
+    std::vector<float> sums(step.rows.size());
+    const double temperature = config_.sampling.temperature == 0 ? 1.0 : config_.sampling.temperature;
+    parallel_for(static_cast<int64_t>(sums.size()),
+                 [&](int64_t i) { sums[i] = log_sum_exp(logits.data_ptr<float>() + i * vocab, vocab, temperature); });
+    std::vector<Draw> drawn(step.draws.size());
+    parallel_for(static_cast<int64_t>(drawn.size()), [&](int64_t i) {
+      const DueDraw& due = step.draws[i];
+      const Group& group = groups[due.group];
+      const DrawKey key{stream.seed, stream.purpose, stream.step, static_cast<uint32_t>(group.index), static_cast<uint32_t>(due.sample),
+                        static_cast<uint32_t>(group.completions[due.sample].tokens.size())};
+      const float* row = logits.data_ptr<float>() + due.row * vocab;
+      drawn[i] = sample_row(row, vocab, sums[due.row], config_.sampling, key);
+    });
+    for (size_t i = 0; i < drawn.size(); ++i) {
+      const DueDraw& due = step.draws[i];
+      Group& group = groups[due.group];
+      TextStream* text = texts.empty() ? nullptr : &texts[due.group * config_.samples + due.sample];
+      scheduler.drew(due.group, due.sample);
+      ++stats_.completion_tokens;
+      if (!accept(group, due.sample, std::move(drawn[i]), text)) continue;
+      scheduler.finish(due.group, due.sample);
+      if (on_end) on_end(group, due.sample);
+    }
+  }
+  stats_.prompt_tokens = scheduler.stats().prompt_tokens;
+  stats_.recomputed_tokens = scheduler.stats().recomputed_tokens;
+  stats_.preemptions = scheduler.stats().preemptions;
+  stats_.peak_pages = scheduler.stats().peak_pages;
+  stats_.peak_running = scheduler.stats().peak_running;
+  return groups;
+}
+
+}  // namespace grpo

@@ -1,0 +1,133 @@
+// Continuous batching over integers: which tokens of which sequences the next forward pass computes, and on which pages
+// of the KV cache. No tensors, no tokens' values; the rollout engine runs the work and tells what it drew.
+//
+// A group is one prompt and its samples. The prompt is computed once, its pages are read by all of the group's samples,
+// and the first token of each is drawn from its last row. A sample's own tokens lie on pages of its own, so nothing is
+// copied.
+//
+// Everything has one order, oldest first: by group, and within a group the prompt and then the samples. Older goes
+// first into the budget and the running set, and may take the pages of younger:
+//   - a running sample that needs a page when none is free preempts the youngest holder, and waits as it is when it is
+//   the
+//     youngest itself. Preempted, a sample loses its cached tokens but not the drawn ones: readmitted, it recomputes
+//     them (the same bits: see rollout) and draws on from there;
+//   - the youngest holder is a prompt when none of its samples runs: it is released and computed again later, drawing
+//   nothing.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <vector>
+
+namespace grpo {
+
+struct SchedulerConfig {
+  int page_size = 16;             ///< tokens on one page
+  int num_pages = 0;              ///< pages in the KV cache
+  int max_running_sequences = 0;  ///< samples that hold pages at the same time
+  int max_batch_tokens = 0;       ///< tokens of one step: decoding first, the rest for prompts and recomputation
+};
+
+/// One segment's share of a step: compute its tokens first … first + count − 1. They attend to the whole prompt (for a
+/// sample) and to the segment's tokens up to themselves; token i of a segment lies on page own_pages[i / page_size],
+/// row i % page_size. The spans are valid until the next call of next() or finish().
+struct Work {
+  int group;
+  int sample;  ///< −1: the prompt
+  int first, count;
+  bool draws;  ///< the last row's logits are needed: of the prompt for the first token of every sample, of a sample for
+               ///< its next one. Never set twice for the same token.
+  std::span<const int32_t> own_pages;
+  std::span<const int32_t> prompt_pages;  ///< empty for the prompt itself
+};
+
+class Scheduler {
+ public:
+  struct Stats {
+    int64_t steps = 0;
+    int64_t prompt_tokens = 0;      ///< prompt tokens computed for the first time
+    int64_t decode_tokens = 0;      ///< samples' tokens computed for the first time
+    int64_t recomputed_tokens = 0;  ///< tokens of either kind computed again
+    int64_t preemptions = 0;        ///< samples that lost their pages
+    int64_t released_prompts = 0;   ///< prompts that lost their pages with samples still to run
+    int peak_pages = 0;
+    int peak_running = 0;
+  };
+
+  /// Throws Error when a field is not positive.
+  explicit Scheduler(const SchedulerConfig& config);
+
+  /// Queues a group behind the others and returns its number. May be called while others run. Throws Error when an
+  /// argument is not positive, or when the prompt and one sample of `max_new_tokens` can never be in the cache
+  /// together.
+  int add_group(int prompt_tokens, int samples, int max_new_tokens);
+
+  /// The next step's work, oldest first among decoding samples, then oldest first among prompts and (re)starting
+  /// samples; empty when every sample has finished. All of it must have been computed, and every draw reported, before
+  /// the next call.
+  ///
+  /// Some work is always found. The oldest unfinished sample can take the pages of everyone else, and add_group made
+  /// sure that these suffice. And the work ends: a step either decodes, and a drawn token is never lost, so this
+  /// happens at most samples × max_new_tokens times; or its whole budget goes to prompts and recomputation, oldest
+  /// first, where the oldest unfinished sample (or its prompt) advances, and nobody older is there to set it back.
+  std::vector<Work> next();
+
+  /// One more token was drawn for this sample, from a Work with `draws`. Throws Error when there was none.
+  void drew(int group, int sample);
+
+  /// The sample has ended (after a draw, or because it is no longer wanted). It leaves at once, its pages return, and
+  /// the prompt's with the last sample. Throws Error when there is no such unfinished sample.
+  void finish(int group, int sample);
+
+  int free_pages() const { return static_cast<int>(free_.size()); }
+  int held_pages() const { return config_.num_pages - free_pages(); }
+  int running() const { return running_; }        ///< samples that hold pages
+  int unfinished() const { return unfinished_; }  ///< samples of all groups
+  const Stats& stats() const { return stats_; }
+
+  /// Throws Error unless every page is free or held exactly once, every running sample's prompt is in the cache and the
+  /// counts agree. For tests: it looks at everything.
+  void check() const;
+
+ private:
+  struct Segment {
+    int tokens = 0;    // that exist: the prompt's length, or the tokens drawn so far
+    int cached = 0;    // of these, how many are in the KV cache
+    int computed = 0;  // the most that ever were
+    std::vector<int32_t> pages;
+  };
+  enum class State { waiting, running, finished };
+  struct Sample : Segment {
+    State state = State::waiting;
+    bool drawing = false;  // a draw is due
+  };
+  struct Group {
+    Segment prompt;
+    bool prompt_drew = false;  // the samples' first tokens were asked for, once and for all
+    int max_new_tokens = 0;
+    int readers = 0;     // running samples: while there are any, the prompt's pages stay
+    int unfinished = 0;  // 0: the group is gone
+    std::vector<Sample> samples;
+  };
+
+  void decode(std::vector<Work>& work, int& budget);
+  void start(std::vector<Work>& work, int& budget);
+  Work compute(int group, int sample, int count);
+  bool grow(Segment& segment, int tokens, int group, int sample);
+  bool make_room(int pages, int group, int sample);
+  void preempt(Group& group, Sample& sample);
+  void release(Segment& segment);
+  int pages_for(int tokens) const { return (tokens + config_.page_size - 1) / config_.page_size; }
+  Sample& find(int group, int sample);
+
+  SchedulerConfig config_;
+  std::vector<int32_t> free_;    // a stack
+  std::map<int, Group> groups_;  // unfinished groups, oldest first
+  int next_group_ = 0;
+  int running_ = 0;
+  int unfinished_ = 0;
+  Stats stats_;
+};
+
+}  // namespace grpo

@@ -1,0 +1,213 @@
+#include "grpo/tasks.h"
+
+#include <cmath>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <unordered_set>
+
+#include "generators.h"
+
+namespace grpo {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::uint64_t kOrder = 1, kWording = 2;  // purposes of draws
+
+std::string describe(const Json& value) {
+  if (value.is_array()) return "an array";
+  if (value.is_object()) return "an object";
+  return std::string(value.is_null() || value.is_boolean() ? "" : "a ") + value.type_name();
+}
+
+/// Reads one line of a JSONL file.
+class Line {
+ public:
+  Line(std::string where, const std::string& text) : where_(std::move(where)) {
+    try {
+      json_ = Json::parse(text);
+    } catch (const Json::parse_error& error) {
+      refuse("a JSON object", "malformed JSON at column " + std::to_string(error.byte));
+    } catch (const Json::exception&) {
+      refuse("a JSON object", "a number beyond the range of doubles");
+    }
+    if (!json_.is_object()) refuse("an object with \"prompt\"", describe(json_));
+  }
+
+  Task task(std::string default_id) const {
+    Task task;
+    if (!json_.contains("prompt")) refuse("an object with \"prompt\"", "one without");
+    if (!json_["prompt"].is_string()) refuse("a string as \"prompt\"", describe(json_["prompt"]));
+    task.prompt = json_["prompt"].get<std::string>();
+    if (task.prompt.empty()) refuse("a \"prompt\" that asks something", "an empty one");
+    task.id = text("id", std::move(default_id), /*number_too=*/true);
+    task.answer = text("answer", "", /*number_too=*/true);
+    task.kind = text("kind", "", /*number_too=*/false);
+    task.language = text("language", "en", /*number_too=*/false);
+    return task;
+  }
+
+ private:
+  std::string text(const std::string& key, std::string otherwise, bool number_too) const {
+    const auto found = json_.find(key);
+    if (found == json_.end() || found->is_null()) return otherwise;
+    if (found->is_string()) return found->get<std::string>();
+    const std::string expected = "a string" + std::string(number_too ? " or a number" : "") + " as \"" + key + "\"";
+    if (!number_too || !found->is_number()) refuse(expected, describe(*found));
+    if (found->is_number_float() && std::abs(found->get<double>()) >= 0x1p53)
+      refuse(expected, "a number too large to be exact; write it as a string");
+    return found->dump();
+  }
+
+  [[noreturn]] void refuse(const std::string& expected, const std::string& got) const {
+    throw Error("task", where_, ": expected ", expected, ", got ", got);
+  }
+
+  std::string where_;
+  Json json_;
+};
+
+}  // namespace
+
+std::vector<Task> read_tasks(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file || std::filesystem::is_directory(path))
+    throw Error("task", path.string(), ": expected a JSONL file of tasks, got no such file; check the path");
+  std::vector<Task> tasks;
+  std::string line;
+  for (std::size_t number = 1; std::getline(file, line); ++number) {
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const Line parsed(path.string() + ":" + std::to_string(number), line);
+    tasks.push_back(parsed.task(path.stem().string() + ":" + std::to_string(number)));
+  }
+  if (tasks.empty()) throw Error("task", path.string(), ": expected at least one task, got none");
+  return tasks;
+}
+
+// ---- Configs ----
+
+void ArithmeticConfig::validate() const {
+  constexpr std::int64_t kLargest = 1'000'000'000;  // squares and the number of problems fit 64 bits
+  if (max_operand < 0 || max_operand > kLargest)
+    throw Error("task", "expected arithmetic.max_operand from 0 to ", kLargest, ", got ", max_operand);
+  if (operators.empty() || operators.find_first_not_of("+-*") != std::string::npos ||
+      std::unordered_set<char>(operators.begin(), operators.end()).size() != operators.size())
+    throw Error("task", "expected arithmetic.operators of + - *, each at most once, got \"", operators, '"');
+}
+
+void CountdownConfig::validate() const {
+  if (min_numbers < 1 || max_numbers < min_numbers || max_numbers > 8)
+    throw Error("task", "expected 1 <= countdown.min_numbers <= max_numbers <= 8, got ", min_numbers, " and ",
+                max_numbers);
+  if (max_number < 1 || max_number > 1000)
+    throw Error("task", "expected countdown.max_number from 1 to 1000, got ", max_number);
+  if (min_target < 1 || max_target < min_target)
+    throw Error("task", "expected 1 <= countdown.min_target <= max_target, got ", min_target, " and ", max_target);
+  if (problems < 1 || problems > 10'000'000)
+    throw Error("task", "expected countdown.problems from 1 to 10000000, got ", problems);
+}
+
+void TasksConfig::validate() const {
+  if (!(heldout_share >= 0 && heldout_share < 1))
+    throw Error("task", "expected heldout_share from 0 to below 1, got ", heldout_share);
+  if (file.empty() && !heldout_file.empty())
+    throw Error("task", "expected `file` beside `heldout_file`, got none; name the file of training tasks");
+  if (languages.empty()) throw Error("task", "expected at least one of the languages en and ko, got none");
+  for (const std::string& language : languages)
+    if (language != "en" && language != "ko")
+      throw Error("task", "expected languages out of en and ko, got \"", language, '"');
+}
+
+// ---- TaskStream ----
+
+struct TaskStream::Source {
+  Source(const TasksConfig& config, Split split) : split(split), seed(config.seed) {
+    config.validate();
+    if (config.file.empty()) {
+      problems.emplace(config);
+    } else {
+      tasks = tasks_of_split(config);
+    }
+    bool found = false;
+    const bool possible = split == Split::train || config.heldout_share > 0 || !problems;
+    for (std::uint64_t index = 0; possible && !found && index < size(); ++index) found = contains(index);
+    if (!found) {
+      const std::string from = config.file.empty() ? "the generator" : config.file;
+      throw Error("task", from, ": expected at least one ", split == Split::train ? "training" : "held-out",
+                  " task, got none; change heldout_share (", config.heldout_share, ") or give more tasks");
+    }
+  }
+
+  std::vector<Task> tasks_of_split(const TasksConfig& config) const {
+    if (!config.heldout_file.empty()) {
+      std::vector<Task> heldout = read_tasks(config.heldout_file);
+      if (split == Split::heldout) return heldout;
+      std::unordered_set<std::string> prompts;
+      for (const Task& task : heldout) prompts.insert(task.prompt);
+      std::vector<Task> train = read_tasks(config.file);
+      std::erase_if(train, [&](const Task& task) { return prompts.contains(task.prompt); });
+      return train;
+    }
+    std::vector<Task> all = read_tasks(config.file);
+    std::erase_if(all, [&](const Task& task) {
+      return is_held_out(task.prompt, config.heldout_share) != (split == Split::heldout);
+    });
+    return all;
+  }
+
+  std::uint64_t size() const {
+    return problems ? problems->size() : tasks.size();
+  }  // tasks of the other split included
+  bool contains(std::uint64_t index) const { return !problems || problems->contains(index, split); }
+
+  Task task(std::uint64_t index, std::uint64_t epoch) const {
+    if (!problems) return tasks[index];
+    Draws draws{kWording, seed, epoch, index};
+    const Problem problem = problems->canonical(index);
+    Task task = problems->task(ProblemSet::reordered(problem, draws), draws);
+    task.id = task.kind + ":" + text_of(problem);
+    return task;
+  }
+
+  Split split;
+  std::uint64_t seed;
+  std::optional<ProblemSet> problems;  // or else:
+  std::vector<Task> tasks;
+};
+
+TaskStream::TaskStream(const TasksConfig& config, Split split) : source_(std::make_unique<Source>(config, split)) {}
+TaskStream::~TaskStream() = default;
+TaskStream::TaskStream(TaskStream&&) noexcept = default;
+TaskStream& TaskStream::operator=(TaskStream&&) noexcept = default;
+
+std::vector<Task> TaskStream::take(std::size_t count) {
+  return take_before(std::numeric_limits<std::uint64_t>::max(), count);
+}
+
+std::vector<Task> TaskStream::take_before(std::uint64_t end, std::size_t count) {
+  std::vector<Task> tasks;
+  while (tasks.size() < count && cursor_ < end) {
+    const std::uint64_t epoch = cursor_ / source_->size(), place = cursor_ % source_->size();
+    const std::uint64_t index = permuted(place, source_->size(), Draws{kOrder, source_->seed, epoch}.next());
+    ++cursor_;
+    if (source_->contains(index)) tasks.push_back(source_->task(index, epoch));
+  }
+  return tasks;
+}
+
+std::size_t TaskStream::size() const {
+  std::size_t members = 0;
+  for (std::uint64_t index = 0; index < source_->size(); ++index) members += source_->contains(index);
+  return members;
+}
+
+std::vector<Task> heldout_tasks(const TasksConfig& config, std::size_t count) {
+  TasksConfig fixed = config;
+  fixed.seed = 0;
+  TaskStream stream(fixed, Split::heldout);
+  return stream.take_before(stream.source_->size(), count);  // the first epoch
+}
+
+}  // namespace grpo

@@ -1,0 +1,265 @@
+#include "grpo/trainer.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "grpo/error.h"
+
+namespace grpo {
+
+// A completion on its way through the loss (or a document, which is a completion without a prompt).
+struct Trainer::Sequence {
+  const std::vector<int32_t>* prompt;  // null for a document
+  const std::vector<int32_t>* tokens;
+  size_t first_target;                 // of `tokens`; 0 only behind a prompt
+  const Completion* completion = nullptr;
+  float advantage = 0;
+  size_t group = 0, sample = 0;
+
+  int64_t targets() const { return static_cast<int64_t>(tokens->size() - first_target); }
+  // Tokens of its own that are fed in: all but the last, which only is a target.
+  int64_t inputs() const { return static_cast<int64_t>(tokens->size()) - 1; }
+};
+
+// What a forward pass reads, and the places where targets follow.
+struct Trainer::Batch {
+  Segments segments;
+  Tensor rows, targets;  // [N]: hidden state `rows[i]` is followed by `targets[i]`
+  std::vector<int64_t> starts{0};  // [sequences + 1] in targets
+  KeptSets kept;
+};
+
+namespace {
+
+Tensor int_tensor(const std::vector<int32_t>& values, at::Device device) { return at::tensor(values, at::kInt).to(device); }
+
+}  // namespace
+
+Trainer::Trainer(Policy& policy, const ObjectiveConfig& objective, const OptimizerConfig& optimizer, double temperature,
+                 const TrainerConfig& config)
+    : policy_(policy), objective_(objective), config_(config), temperature_(temperature), optimizer_(policy.parameters(), optimizer) {
+  objective_.validate();
+  if (!(temperature > 0)) throw Error("trainer", "expected a temperature above 0, got ", temperature, "; greedy samples cannot be trained on");
+  if (config_.micro_batch_tokens < 1) throw Error("trainer", "expected micro_batch_tokens of at least 1, got ", config_.micro_batch_tokens);
+  if (objective_.kl != Kl::none) reference_ = std::make_unique<Policy>(policy.frozen_copy());
+}
+
+Trainer::Trainer(Policy& policy, const OptimizerConfig& optimizer, const TrainerConfig& config)
+    : Trainer(policy, ObjectiveConfig{}, optimizer, 1.0, config) {}
+
+std::vector<Trainer::Sequence> Trainer::sequences(std::vector<Group>& groups, size_t begin, size_t end, bool all) const {
+  std::vector<Sequence> list;
+  for (size_t g = begin; g < end; ++g)
+    for (size_t i = 0; i < groups[g].completions.size(); ++i) {
+      if (all ? groups[g].completions[i].tokens.empty() : !enters_loss(groups[g], i, objective_)) continue;
+      const Completion& completion = groups[g].completions[i];
+      list.push_back({&groups[g].prompt, &completion.tokens, 0, &completion, all ? 0.0f : groups[g].advantages[i], g, i});
+    }
+  return list;
+}
+
+// Cuts the list, in order, where the tokens of a pass would exceed the limit. A group that is cut pays its prompt again.
+std::vector<std::vector<Trainer::Sequence>> Trainer::micro_batches(const std::vector<Sequence>& sequences) const {
+  std::vector<std::vector<Sequence>> batches;
+  int64_t tokens = 0;
+  const std::vector<int32_t>* prompt = nullptr;
+  for (const Sequence& sequence : sequences) {
+    const auto cost = [&](bool new_prompt) {
+      return sequence.inputs() + (sequence.prompt && new_prompt ? static_cast<int64_t>(sequence.prompt->size()) : 0);
+    };
+    if (batches.empty() || tokens + cost(sequence.prompt != prompt) > config_.micro_batch_tokens) {
+      batches.emplace_back();
+      tokens = 0;
+      prompt = nullptr;
+    }
+    tokens += cost(sequence.prompt != prompt);
+    prompt = sequence.prompt;
+    batches.back().push_back(sequence);
+  }
+  return batches;
+}
+
+Trainer::Batch Trainer::assemble(const std::vector<Sequence>& sequences) const {
+  Batch batch;
+  std::vector<int32_t> tokens, positions, targets;
+  std::vector<int64_t> rows;
+  const auto add_segment = [&](const std::vector<int32_t>& source, int64_t count, int32_t first_position, int32_t parent) {
+    for (int64_t i = 0; i < count; ++i) {
+      tokens.push_back(source[i]);
+      positions.push_back(first_position + static_cast<int32_t>(i));
+    }
+    batch.segments.starts.push_back(static_cast<int32_t>(tokens.size()));
+    batch.segments.parents.push_back(parent);
+  };
+  const std::vector<int32_t>* prompt = nullptr;
+  int32_t parent = -1;
+  int64_t prompt_end = 0;  // row behind the prompt's last token
+  for (const Sequence& sequence : sequences) {
+    if (sequence.prompt && sequence.prompt != prompt) {
+      parent = static_cast<int32_t>(batch.segments.parents.size());
+      add_segment(*sequence.prompt, static_cast<int64_t>(sequence.prompt->size()), 0, -1);
+      prompt_end = static_cast<int64_t>(tokens.size());
+    }
+    prompt = sequence.prompt;
+    const int64_t start = static_cast<int64_t>(tokens.size());
+    add_segment(*sequence.tokens, sequence.inputs(), prompt ? static_cast<int32_t>(prompt->size()) : 0, prompt ? parent : -1);
+    for (size_t i = sequence.first_target; i < sequence.tokens->size(); ++i) {
+      rows.push_back(i == 0 ? prompt_end - 1 : start + static_cast<int64_t>(i) - 1);
+      targets.push_back((*sequence.tokens)[i]);
+    }
+    batch.starts.push_back(static_cast<int64_t>(targets.size()));
+    if (sequence.completion && !sequence.completion->kept.empty())
+      for (const auto& ids : sequence.completion->kept) {
+        batch.kept.ids.insert(batch.kept.ids.end(), ids.begin(), ids.end());
+        batch.kept.starts.push_back(static_cast<int64_t>(batch.kept.ids.size()));
+      }
+  }
+  const at::Device device = policy_.device();
+  batch.segments.tokens = int_tensor(tokens, device);
+  batch.segments.positions = int_tensor(positions, device);
+  batch.rows = at::tensor(rows, at::kLong).to(device);
+  batch.targets = int_tensor(targets, device);
+  return batch;
+}
+
+TokenLogprobs Trainer::forward(const Policy& policy, const Batch& batch, RouterRecord* record) const {
+  const Tensor hidden = policy.hidden(batch.segments, nullptr, record).index_select(0, batch.rows);
+  return policy.token_logprobs(hidden, batch.targets, temperature_, batch.kept);
+}
+
+// [group][sample][token], of every completion that has tokens.
+std::vector<std::vector<std::vector<float>>> Trainer::reference_logprobs(std::vector<Group>& groups) const {
+  at::NoGradGuard no_grad;
+  std::vector<std::vector<std::vector<float>>> out(groups.size());
+  for (size_t g = 0; g < groups.size(); ++g) out[g].resize(groups[g].completions.size());
+  for (const auto& part : micro_batches(sequences(groups, 0, groups.size(), true))) {
+    const Batch batch = assemble(part);
+    const Tensor logprobs = forward(*reference_, batch, nullptr).logprobs.cpu();
+    for (size_t i = 0; i < part.size(); ++i)
+      out[part[i].group][part[i].sample].assign(logprobs.data_ptr<float>() + batch.starts[i], logprobs.data_ptr<float>() + batch.starts[i + 1]);
+  }
+  return out;
+}
+
+void Trainer::apply(UpdateReport& report, const RouterRecord& record, double loss, int64_t step) {
+  const StepReport done = optimizer_.step(step, loss);
+  optimizer_.zero_grad();
+  if (done.skipped) report.skipped.push_back(done.why);
+  else policy_.balance(record);
+  report.grad_norm = done.grad_norm;
+  report.learning_rate = done.learning_rate;
+  report.skipped_updates = optimizer_.skipped_updates();
+  report.expert_load_max = record.max_load();
+}
+
+UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
+  UpdateReport report;
+  report.skipped_updates = optimizer_.skipped_updates();
+  std::vector<std::vector<std::vector<float>>> reference;
+  std::vector<std::vector<double>> reward_kl;
+  if (reference_) {
+    if (objective_.reference_refresh_steps > 0 && step > 0 && step % objective_.reference_refresh_steps == 0)
+      reference_->load_state(policy_.state());
+    reference = reference_logprobs(groups);
+    if (objective_.kl == Kl::k1_in_reward)
+      for (size_t g = 0; g < groups.size(); ++g) {
+        reward_kl.emplace_back();
+        for (size_t i = 0; i < groups[g].completions.size(); ++i) {
+          double sum = 0;
+          for (size_t t = 0; t < reference[g][i].size(); ++t)
+            sum += static_cast<double>(groups[g].completions[i].logprobs[t]) - static_cast<double>(reference[g][i][t]);
+          reward_kl.back().push_back(sum);
+        }
+      }
+  }
+  compute_advantages(groups, objective_, reward_kl);
+
+  const at::Device device = policy_.device();
+  LossMetrics all;
+  double loss_sum = 0;
+  int updates = 0;
+  for (int epoch = 0; epoch < objective_.epochs; ++epoch)
+    for (int part = 0; part < objective_.minibatches; ++part) {
+      const size_t begin = groups.size() * part / objective_.minibatches, end = groups.size() * (part + 1) / objective_.minibatches;
+      const std::vector<Sequence> list = sequences(groups, begin, end, false);
+      if (list.empty()) continue;
+      const Normalizer normalizer = count(std::span<const Group>(groups.data() + begin, end - begin), groups, objective_);
+      RouterRecord record;
+      LossMetrics metrics;
+      double loss = 0;
+      for (const auto& micro : micro_batches(list)) {
+        const Batch batch = assemble(micro);
+        const TokenLogprobs current = forward(policy_, batch, &record);
+        std::vector<float> old, advantages, reference_values;
+        for (const Sequence& sequence : micro) {
+          old.insert(old.end(), sequence.completion->logprobs.begin(), sequence.completion->logprobs.end());
+          advantages.push_back(sequence.advantage);
+          if (reference_) {
+            const auto& values = reference[sequence.group][sequence.sample];
+            reference_values.insert(reference_values.end(), values.begin(), values.end());
+          }
+        }
+        LossInput input;
+        input.logprobs = current.logprobs;
+        input.old_logprobs = at::tensor(old).to(device);
+        if (reference_) input.reference_logprobs = at::tensor(reference_values).to(device);
+        input.entropy = objective_.entropy_coefficient == 0 ? current.entropy.detach() : current.entropy;
+        input.advantages = at::tensor(advantages).to(device);
+        input.starts = at::tensor(batch.starts, at::kLong).to(device);
+        LossOutput out = policy_loss(input, normalizer, objective_);
+        if (record.auxiliary_loss.defined())
+          out.loss = out.loss + record.auxiliary_loss * (static_cast<double>(batch.targets.size(0)) / normalizer.tokens);
+        out.loss.backward();
+        loss += out.loss.item<double>();
+        metrics.add(out.metrics);
+        report.tokens += batch.segments.tokens.size(0);
+      }
+      if (updates++ == 0) {
+        report.ratio_deviation = metrics.ratio_deviation;
+        report.mismatch_kl = metrics.mismatch_kl_sum / metrics.tokens;
+      }
+      all.add(metrics);
+      loss_sum += loss;
+      apply(report, record, loss, step);
+    }
+  if (updates > 0) {
+    report.loss = loss_sum / updates;
+    report.entropy = all.entropy_sum / all.tokens;
+    report.clip_fraction = all.clipped_tokens / all.tokens;
+    if (reference_) report.kl = all.kl_sum / all.tokens;
+  }
+  return report;
+}
+
+UpdateReport Trainer::update(const std::vector<Example>& documents, int64_t step) {
+  UpdateReport report;
+  report.skipped_updates = optimizer_.skipped_updates();
+  std::vector<Sequence> list;
+  int64_t targets = 0;
+  for (const Example& document : documents) {
+    if (document.first_target < 1) throw Error("trainer", "expected documents whose first token is given, got first_target 0");
+    if (document.tokens.size() <= document.first_target) continue;
+    list.push_back({nullptr, &document.tokens, document.first_target});
+    targets += list.back().targets();
+  }
+  if (list.empty()) return report;
+  RouterRecord record;
+  double entropy = 0;
+  for (const auto& micro : micro_batches(list)) {
+    const Batch batch = assemble(micro);
+    const TokenLogprobs current = forward(policy_, batch, &record);
+    Tensor loss = -current.logprobs.sum() / static_cast<double>(targets);
+    if (record.auxiliary_loss.defined()) loss = loss + record.auxiliary_loss * (static_cast<double>(batch.targets.size(0)) / targets);
+    loss.backward();
+    report.loss += loss.item<double>();
+    entropy += current.entropy.detach().sum().item<double>();
+    report.tokens += batch.segments.tokens.size(0);
+  }
+  report.entropy = entropy / static_cast<double>(targets);
+  apply(report, record, report.loss, step);
+  return report;
+}
+
+}  // namespace grpo

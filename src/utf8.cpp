@@ -1,0 +1,51 @@
+#include "utf8.h"
+
+#include <algorithm>
+
+namespace grpo {
+
+CodePoint decode_utf8(std::string_view text, std::size_t at) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char lead = byte(at);
+  if (lead < 0x80) return {lead, 1};
+  const std::size_t size = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
+  constexpr char32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
+  if (lead < 0xC2 || lead > 0xF4 || text.size() - at < size) return {kBrokenUtf8, 1};
+  char32_t value = lead & (0x7F >> size);
+  for (std::size_t i = 1; i < size; ++i) {
+    if ((byte(at + i) & 0xC0) != 0x80) return {kBrokenUtf8, 1};
+    value = value << 6 | (byte(at + i) & 0x3F);
+  }
+  if (value < kSmallest[size] || value > 0x10FFFF || (value >= 0xD800 && value <= 0xDFFF)) return {kBrokenUtf8, 1};
+  return {value, size};
+}
+
+bool is_white_space(char32_t c) {
+  // U+200B and U+FEFF are not White_Space by the book, but a body made of them is as empty as one of spaces.
+  return c == ' ' || (c >= '\t' && c <= '\r') || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200B) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000 ||
+         c == 0xFEFF;
+}
+
+std::size_t skip_white_space(std::string_view text, std::size_t at) {
+  while (at < text.size()) {
+    const CodePoint c = decode_utf8(text, at);
+    if (!is_white_space(c.value)) break;
+    at += c.size;
+  }
+  return at;
+}
+
+std::string_view trim(std::string_view text) {
+  text.remove_prefix(skip_white_space(text));
+  while (!text.empty()) {
+    std::size_t start = text.size() - 1;  // of the last code point: at most three continuation bytes back
+    while (start > 0 && text.size() - start < 4 && (static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) --start;
+    const CodePoint c = decode_utf8(text, start);
+    if (!is_white_space(c.value) || start + c.size != text.size()) break;
+    text = text.substr(0, start);
+  }
+  return text;
+}
+
+}  // namespace grpo

@@ -1,0 +1,150 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "grpo/error.h"
+#include "grpo/objective.h"
+
+namespace grpo {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::NanSensitiveFloatEq;
+using ::testing::Pointwise;
+
+const float kNanF = std::numeric_limits<float>::quiet_NaN();
+const double kNanD = std::numeric_limits<double>::quiet_NaN();
+
+Group group_of(std::vector<double> rewards) {
+  Group group;
+  group.completions.resize(rewards.size());
+  group.rewards = std::move(rewards);
+  return group;
+}
+
+std::vector<float> advantages_of(std::vector<double> rewards, const ObjectiveConfig& config) {
+  std::vector<Group> groups{group_of(std::move(rewards))};
+  compute_advantages(groups, config);
+  return groups[0].advantages;
+}
+
+TEST(Advantages, of_a_group_have_its_mean_and_deviation_removed) {
+  ObjectiveConfig config;
+  config.advantage_epsilon = 0;
+  config.unbiased_std = false;  // deviation of 1, 2, 3, 6 about 3: sqrt(14 / 4)
+  const float s = std::sqrt(3.5f);
+  EXPECT_THAT(advantages_of({1, 2, 3, 6}, config), Pointwise(::testing::FloatEq(), {-2 / s, -1 / s, 0.f, 3 / s}));
+  config.unbiased_std = true;
+  const float u = std::sqrt(14.0f / 3);
+  EXPECT_THAT(advantages_of({1, 2, 3, 6}, config), Pointwise(::testing::FloatEq(), {-2 / u, -1 / u, 0.f, 3 / u}));
+  config.advantage_epsilon = 0.5;
+  EXPECT_FLOAT_EQ(advantages_of({1, 2, 3, 6}, config)[3], 3 / (u + 0.5f));
+}
+
+TEST(Advantages, of_equal_rewards_are_exactly_zero) {
+  for (const auto& [baseline, name] : EnumNames<Baseline>::values) {
+    if (baseline == Baseline::reinforce_pp) continue;  // it has no baseline to be equal to
+    for (const auto& [scale, scale_name] : EnumNames<Scale>::values) {
+      ObjectiveConfig config;
+      config.baseline = baseline;
+      config.scale = scale;
+      config.advantage_epsilon = 0;
+      EXPECT_THAT(advantages_of({0.7, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7}, config), ::testing::Each(0.0f))
+          << name << scale_name;
+      const float alone = baseline == Baseline::rloo ? kNanF : 0.0f;
+      EXPECT_THAT(advantages_of({kNanD, 0.3}, config), Pointwise(NanSensitiveFloatEq(), {kNanF, alone})) << name;
+    }
+  }
+}
+
+TEST(Advantages, leave_undefined_rewards_out_of_the_baseline) {
+  ObjectiveConfig config;
+  config.advantage_epsilon = 0;
+  const std::vector<float> with = advantages_of({1, kNanD, 2, 6}, config), without = advantages_of({1, 2, 6}, config);
+  EXPECT_TRUE(std::isnan(with[1]));
+  EXPECT_THAT((std::vector{with[0], with[2], with[3]}), Pointwise(::testing::FloatEq(), without));
+  EXPECT_THAT(advantages_of({kNanD, kNanD}, config), Pointwise(NanSensitiveFloatEq(), {kNanF, kNanF}));
+}
+
+TEST(Advantages, of_rloo_compare_with_the_others) {
+  ObjectiveConfig config;
+  config.baseline = Baseline::rloo;  // 5 - (1 + 3) / 2, …
+  EXPECT_THAT(advantages_of({5, 1, kNanD, 3}, config), Pointwise(NanSensitiveFloatEq(), {3.0f, -3.0f, kNanF, 0.0f}));
+}
+
+TEST(Advantages, of_reinforce_pp_are_the_whitened_batch) {
+  ObjectiveConfig config;
+  config.baseline = Baseline::reinforce_pp;
+  config.advantage_epsilon = 0;
+  config.unbiased_std = false;
+  std::vector<Group> groups{group_of({0, 2}), group_of({4, 6})};  // mean 3, deviation sqrt((9 + 1 + 1 + 9) / 4)
+  compute_advantages(groups, config);
+  const float s = std::sqrt(5.0f);
+  EXPECT_THAT(groups[0].advantages, Pointwise(::testing::FloatEq(), {-3 / s, -1 / s}));
+  EXPECT_THAT(groups[1].advantages, Pointwise(::testing::FloatEq(), {1 / s, 3 / s}));
+
+  config.baseline = Baseline::reinforce_pp_baseline;  // -1, 1 | -3, 3: mean 0, deviation sqrt((1 + 1 + 9 + 9) / 4)
+  groups = {group_of({0, 2}), group_of({4, 10})};
+  compute_advantages(groups, config);
+  EXPECT_THAT(groups[0].advantages, Pointwise(::testing::FloatEq(), {-1 / s, 1 / s}));
+  EXPECT_THAT(groups[1].advantages, Pointwise(::testing::FloatEq(), {-3 / s, 3 / s}));
+}
+
+TEST(Advantages, scale_as_published_unless_told_otherwise) {
+  ObjectiveConfig config;
+  EXPECT_EQ(config.resolved_scale(), Scale::group);
+  config.loss = Loss::dr_grpo;
+  EXPECT_EQ(config.resolved_scale(), Scale::none);
+  EXPECT_THAT(advantages_of({1, 2, 6}, config), ElementsAre(-2, -1, 3));
+  config.scale = Scale::batch;
+  EXPECT_EQ(config.resolved_scale(), Scale::batch);
+  config.scale = Scale::recipe;
+  config.baseline = Baseline::reinforce_pp;
+  EXPECT_EQ(config.resolved_scale(), Scale::whiten);
+  config.loss = Loss::grpo;
+  config.baseline = Baseline::rloo;
+  EXPECT_EQ(config.resolved_scale(), Scale::none);
+}
+
+TEST(Advantages, best_keeps_the_first_of_the_highest_rewards) {
+  ObjectiveConfig config;
+  config.scale = Scale::none;
+  config.selection = Selection::best;
+  EXPECT_THAT(advantages_of({1, kNanD, 5, 0, 5, 4}, config),
+              Pointwise(NanSensitiveFloatEq(), {kNanF, kNanF, 2.0f, kNanF, kNanF, kNanF}));
+  EXPECT_THAT(advantages_of({kNanD, kNanD}, config), Pointwise(NanSensitiveFloatEq(), {kNanF, kNanF}));
+}
+
+TEST(Advantages, take_the_divergence_from_the_reward) {
+  ObjectiveConfig config;
+  config.scale = Scale::none;
+  config.kl = Kl::k1_in_reward;
+  config.kl_coefficient = 0.5;
+  std::vector<Group> groups{group_of({1, 3})};
+  compute_advantages(groups, config, {{2.0, -2.0}});  // rewards 0 and 4
+  EXPECT_THAT(groups[0].advantages, ElementsAre(-2, 2));
+  EXPECT_THAT(groups[0].rewards, ElementsAre(1, 3)) << "what is logged stays the reward";
+  EXPECT_THROW(compute_advantages(groups, config), Error);
+  EXPECT_THROW(compute_advantages(groups, config, {{2.0}}), Error);
+}
+
+TEST(Advantages, need_a_reward_for_each_completion) {
+  std::vector<Group> groups{group_of({1, 3})};
+  groups[0].rewards.pop_back();
+  EXPECT_THROW(compute_advantages(groups, {}), Error);
+}
+
+TEST(Signal, is_any_difference_of_defined_rewards) {
+  EXPECT_TRUE(has_signal(group_of({0, 0, 1})));
+  EXPECT_FALSE(has_signal(group_of({1, 1, 1})));
+  EXPECT_FALSE(has_signal(group_of({1, kNanD, 1})));
+  EXPECT_FALSE(has_signal(group_of({1})));
+  EXPECT_FALSE(has_signal(group_of({})));
+  EXPECT_TRUE(has_signal(group_of({kNanD, 1, 1.0 + 1e-12})));
+}
+
+}  // namespace
+}  // namespace grpo

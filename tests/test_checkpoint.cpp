@@ -1,0 +1,390 @@
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <string>
+
+#include "durable_file.h"
+#include "grpo/checkpoint.h"
+#include "grpo/error.h"
+#include "grpo/safetensors.h"
+#include "xxhash64.h"
+
+namespace grpo {
+namespace {
+
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+namespace fs = std::filesystem;
+
+template <class F>
+std::string error_of(const F& f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "(no error)";
+}
+
+std::string read_bytes(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+void write_bytes(const fs::path& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+}
+
+class Folder : public testing::Test {
+ protected:
+  Folder() {
+    std::string pattern = (fs::temp_directory_path() / "grpo-test-XXXXXX").string();
+    folder_ = ::mkdtemp(pattern.data());
+  }
+  ~Folder() override { fs::remove_all(folder_); }
+  fs::path folder_;
+};
+
+// ------------------------------------------------------------------------------------------------------- XxHash64
+
+TEST(XxHash64, agrees_with_the_xxhash_package_at_every_kind_of_length) {
+  const std::pair<std::size_t, const char*> expected[] = {
+      {0, "ef46db3751d8e999"},    {1, "1f25c8d0bc1f4bb6"},  {3, "31d2363f52e564c9"},  {4, "9bb64b7d66ee9fda"},
+      {7, "9a7b149959ce60d8"},    {8, "dab99d95c6f90092"},  {31, "a2aa5f33cc4a6119"}, {32, "23c3c17ef790fd97"},
+      {33, "50a7cfc7ba588784"},   {63, "f1438f15b9ed16e9"}, {64, "2cd990a1beed6894"}, {100, "778e26df8290f456"},
+      {1000, "021f7a7424085ea4"},
+  };
+  for (const auto& [size, hash] : expected) {
+    std::string data;
+    for (std::size_t i = 0; i < size; ++i) data += static_cast<char>((i * 7 + 3) % 251);
+    XxHash64 whole, piecewise;
+    whole.update(data.data(), data.size());
+    EXPECT_EQ(whole.hex(), hash) << size;
+    for (std::size_t begin = 0, step = 1; begin < size; begin += step, step = step % 40 + 1) {
+      piecewise.update(data.data() + begin, std::min(step, size - begin));
+    }
+    EXPECT_EQ(piecewise.hex(), hash) << size << " in pieces";
+  }
+}
+
+// ----------------------------------------------------------------------------------------------------- safetensors
+
+class Safetensors : public Folder {
+ protected:
+  // A file of this header and data; `header` is padded as the format asks.
+  fs::path file_of(std::string header, const std::string& data) {
+    header.append((8 - header.size() % 8) % 8, ' ');
+    std::string bytes(8, '\0');
+    for (int i = 0; i < 8; ++i) bytes[i] = static_cast<char>(header.size() >> (8 * i) & 255);
+    write_bytes(folder_ / "file.safetensors", bytes + header + data);
+    return folder_ / "file.safetensors";
+  }
+  std::string refusal(const std::string& header, const std::string& data) {
+    const fs::path path = file_of(header, data);
+    return error_of([&] { load_safetensors(path); });
+  }
+};
+
+TEST_F(Safetensors, round_trips_every_dtype_bit_for_bit_in_order) {
+  NamedTensors tensors;
+  for (const auto dtype : {at::kBool, at::kByte, at::kChar, at::kShort, at::kInt, at::kLong, at::kHalf, at::kBFloat16,
+                           at::kFloat, at::kDouble}) {
+    tensors.emplace_back(std::string("layers.0.") + toString(dtype), at::randn({3, 5}).mul(40).to(dtype));
+  }
+  tensors.emplace_back("scalar", at::scalar_tensor(int64_t{1} << 62, at::kLong));
+  tensors.emplace_back("empty", at::zeros({4, 0, 2}));
+  tensors.emplace_back("not a number", at::full({2}, std::nan("")));
+  tensors.emplace_back("\"quoted\" \xED\x95\x9C\xEA\xB8\x80", at::randn({6, 4}).t());  // strided
+  save_safetensors(folder_ / "file", tensors, {{"format", "pt"}, {"note", "line\nbreak"}});
+
+  SafetensorsMetadata metadata;
+  const NamedTensors back = load_safetensors(folder_ / "file", &metadata);
+  EXPECT_EQ(metadata, (SafetensorsMetadata{{"format", "pt"}, {"note", "line\nbreak"}}));
+  ASSERT_EQ(back.size(), tensors.size());
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    EXPECT_EQ(back[i].first, tensors[i].first);
+    EXPECT_EQ(back[i].second.scalar_type(), tensors[i].second.scalar_type());
+    ASSERT_EQ(back[i].second.sizes(), tensors[i].second.sizes()) << back[i].first;
+    const at::Tensor expected = tensors[i].second.contiguous();
+    EXPECT_EQ(std::memcmp(back[i].second.data_ptr(), expected.data_ptr(), expected.nbytes()), 0) << back[i].first;
+  }
+}
+
+TEST_F(Safetensors, writes_the_bytes_of_the_format) {
+  save_safetensors(folder_ / "file", {{"a", at::arange(3, at::kByte)}, {"b", at::full({1, 2}, 1.0f)}}, {{"k", "v"}});
+  const std::string bytes = read_bytes(folder_ / "file");
+  const std::string header = R"({"__metadata__":{"k":"v"},"a":{"dtype":"U8","shape":[3],"data_offsets":[8,11]},)"
+                             R"("b":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}})";
+  const std::size_t padded = (header.size() + 7) / 8 * 8;
+  ASSERT_EQ(bytes.size(), 8 + padded + 11);
+  EXPECT_EQ(static_cast<unsigned char>(bytes[0]), padded);
+  EXPECT_EQ(bytes.substr(1, 7), std::string(7, '\0'));
+  EXPECT_EQ(bytes.substr(8, padded), header + std::string(padded - header.size(), ' '));
+  EXPECT_EQ(bytes.substr(8 + padded), std::string("\0\0\x80\x3F\0\0\x80\x3F\0\1\2", 11));
+}
+
+TEST_F(Safetensors, reads_what_others_wrote) {
+  const fs::path path = file_of(
+      R"({"x":{"shape":[2],"dtype":"I32","data_offsets":[4,12]},"y":{"dtype":"BF16","shape":[2,1],"data_offsets":[0,4]}})",
+      std::string("\x80\x3F\x00\xC0\x01\0\0\0\xFF\xFF\xFF\xFF", 12));
+  const NamedTensors tensors = load_safetensors(path);
+  ASSERT_EQ(tensors.size(), 2u);
+  EXPECT_TRUE(at::equal(tensors[0].second, at::tensor({1, -1}, at::kInt)));
+  EXPECT_TRUE(at::equal(tensors[1].second, at::tensor({1.0f, -2.0f}).to(at::kBFloat16).view({2, 1})));
+}
+
+TEST_F(Safetensors, refuses_a_broken_header_and_names_file_and_tensor) {
+  const std::string eight(8, 'x');
+  const auto entry = [](const std::string& fields) { return "{\"w\":{" + fields + "}}"; };
+  const std::pair<std::string, const char*> cases[] = {
+      {"[1]", "header: expected a JSON object"},
+      {"{\"w\":", "header: expected a JSON object"},
+      {R"({"w":3})", "w: expected an object"},
+      {entry(R"("dtype":"F32","shape":[2])"), "w: expected an object"},
+      {entry(R"("dtype":"F8","shape":[2],"data_offsets":[0,8])"), "w: expected dtype F64"},
+      {entry(R"("dtype":7,"shape":[2],"data_offsets":[0,8])"), "w: expected dtype F64"},
+      {entry(R"("dtype":"F32","shape":[-2],"data_offsets":[0,8])"), "w: expected a shape"},
+      {entry(R"("dtype":"F32","shape":2,"data_offsets":[0,8])"), "w: expected a shape"},
+      {entry(R"("dtype":"F32","shape":[2],"data_offsets":[0])"), "w: expected two data_offsets"},
+      {entry(R"("dtype":"F32","shape":[2],"data_offsets":[-8,0])"), "w: expected two data_offsets"},
+      {entry(R"("dtype":"F32","shape":[2],"data_offsets":[8,0])"), "w: expected data_offsets that rise"},
+      {entry(R"("dtype":"F32","shape":[4],"data_offsets":[0,16])"), "w: expected data_offsets that rise within 8"},
+      {entry(R"("dtype":"F32","shape":[3],"data_offsets":[0,8])"), "w: expected 12 bytes"},
+      {entry(R"("dtype":"F32","shape":[4611686018427387904,2],"data_offsets":[0,8])"), "63 bits"},
+      {entry(R"("dtype":"F32","shape":[0,9223372036854775807,9],"data_offsets":[0,0])"), "63 bits"},
+      {entry(R"("dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,8])"), "63 bits"},
+      {entry(R"("dtype":"F32","shape":[1],"data_offsets":[0,4])"), "expected 4 bytes, got 8"},
+      {entry(R"("dtype":"F32","shape":[1],"data_offsets":[4,8])"), "w: leaves a hole"},
+      {R"({"v":{"dtype":"U8","shape":[6],"data_offsets":[0,6]},"w":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})",
+       "w: overlaps another tensor"},
+      {R"({"w":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"w":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})",
+       "w: leaves a hole"},
+      {R"({"__metadata__":{"k":1},"w":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}})", "__metadata__"},
+  };
+  for (const auto& [header, message] : cases) {
+    EXPECT_THAT(refusal(header, eight),
+                AllOf(HasSubstr("[safetensors]"), HasSubstr("file.safetensors"), HasSubstr(message)))
+        << header;
+  }
+  EXPECT_EQ(refusal(entry(R"("dtype":"F32","shape":[2],"data_offsets":[0,8])"), eight), "(no error)");
+}
+
+TEST_F(Safetensors, refuses_a_file_cut_anywhere) {
+  const fs::path path = folder_ / "whole";
+  save_safetensors(path, {{"a", at::ones({3})}, {"b", at::ones({2}, at::kByte)}});
+  const std::string bytes = read_bytes(path);
+  for (std::size_t size = 0; size < bytes.size(); ++size) {
+    write_bytes(folder_ / "cut", bytes.substr(0, size));
+    EXPECT_THAT(error_of([&] { load_safetensors(folder_ / "cut"); }), HasSubstr("cut")) << size;
+  }
+  write_bytes(folder_ / "cut", bytes + "x");
+  EXPECT_THAT(error_of([&] { load_safetensors(folder_ / "cut"); }), HasSubstr("expected 14 bytes, got 15"));
+  EXPECT_THAT(error_of([&] { load_safetensors(folder_ / "absent"); }), HasSubstr("absent"));
+  EXPECT_THAT(error_of([&] { load_safetensors(folder_); }), HasSubstr("[safetensors]"));
+}
+
+TEST_F(Safetensors, refuses_to_write_what_it_could_not_read_back) {
+  const at::Tensor x = at::zeros({1});
+  const auto refused = [&](NamedTensors t) { return error_of([&] { save_safetensors(folder_ / "file", t); }); };
+  EXPECT_THAT(refused({{"a", x}, {"a", x}}), HasSubstr("distinct names"));
+  EXPECT_THAT(refused({{"__metadata__", x}}), HasSubstr("__metadata__"));
+  EXPECT_THAT(refused({{"c", at::zeros({1}, at::kComplexFloat)}}),
+              AllOf(HasSubstr("c: expected a dtype"), HasSubstr("ComplexFloat")));
+  EXPECT_THAT(error_of([&] { save_safetensors(folder_ / "none" / "file", {{"a", x}}); }), HasSubstr("none/file"));
+}
+
+TEST(SafetensorsDisk, says_so_when_the_disk_is_full) {
+  if (!fs::exists("/dev/full")) GTEST_SKIP();
+  EXPECT_THAT(error_of([] {
+                save_safetensors("/dev/full", {{"a", at::zeros({100})}});
+              }),
+              AllOf(HasSubstr("/dev/full"), HasSubstr("No space left")));
+}
+
+// ------------------------------------------------------------------------------------------------------ checkpoints
+
+class Checkpoint : public Folder {
+ protected:
+  static CheckpointContents contents(int64_t step, bool with_reference = false) {
+    CheckpointContents c;
+    c.policy = {{"embed", at::full({4, 3}, step, at::kBFloat16)}, {"norm", at::ones({3})}};
+    c.optimizer = {{"updates", at::scalar_tensor(step, at::kLong)}, {"first_moment.embed", at::randn({4, 3})}};
+    if (with_reference) c.reference = NamedTensors{{"embed", at::zeros({4, 3}, at::kBFloat16)}};
+    c.state = {{"step", step}, {"cursor", uint64_t{1} << 63}, {"reward", 0.1}, {"offsets", {{"metrics.jsonl", 4096}}}};
+    return c;
+  }
+  fs::path write(int64_t step, int keep = 0) { return write_checkpoint(folder_, step, contents(step), keep); }
+  std::vector<std::string> names() const {
+    std::vector<std::string> found;
+    for (const auto& each : list_checkpoints(folder_)) found.push_back(each.filename().string());
+    return found;
+  }
+  static std::string refusal(const fs::path& checkpoint) {
+    return error_of([&] { read_checkpoint(checkpoint); });
+  }
+};
+
+constexpr const char* kFiles[] = {"policy.safetensors", "optimizer.safetensors", "reference.safetensors", "state.json",
+                                  "manifest.json"};
+
+TEST_F(Checkpoint, gives_back_exactly_what_was_written) {
+  const CheckpointContents written = contents(123, true);
+  const fs::path where = write_checkpoint(folder_, 123, written);
+  EXPECT_EQ(where, folder_ / "checkpoints" / "step-000123");
+  const CheckpointContents read = read_checkpoint(where);
+  EXPECT_EQ(read.state.dump(), written.state.dump());
+  const auto expect_equal = [](const NamedTensors& a, const NamedTensors& b) {
+    ASSERT_EQ(a.size(), b.size());
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      EXPECT_EQ(a[i].first, b[i].first);
+      EXPECT_TRUE(at::equal(a[i].second, b[i].second));
+    }
+  };
+  expect_equal(read.policy, written.policy);
+  expect_equal(read.optimizer, written.optimizer);
+  expect_equal(read.reference.value(), written.reference.value());
+  EXPECT_FALSE(read_checkpoint(write(124)).reference.has_value());
+  EXPECT_EQ(read_checkpoint(where / "").state, written.state);  // a trailing slash is the same place
+}
+
+TEST_F(Checkpoint, the_manifest_lists_size_and_hash_of_every_file) {
+  const fs::path where = write(5);
+  const auto manifest = nlohmann::ordered_json::parse(read_bytes(where / "manifest.json"));
+  ASSERT_EQ(manifest["files"].size(), 3u);
+  for (const auto& [name, entry] : manifest["files"].items()) {
+    EXPECT_EQ(entry["size"], fs::file_size(where / name));
+    const std::string bytes = read_bytes(where / name);
+    XxHash64 hash;
+    hash.update(bytes.data(), bytes.size());
+    EXPECT_EQ(entry["xxh64"], hash.hex());
+  }
+}
+
+TEST_F(Checkpoint, refuses_any_changed_cut_or_missing_file_by_name_and_tells_where_to_resume) {
+  write(20);
+  write(30);
+  const fs::path where = write_checkpoint(folder_, 40, contents(40, true));
+  const auto expect_refused = [&](const char* name, const char* what) {
+    EXPECT_THAT(refusal(where), AllOf(HasSubstr("[checkpoint]"), HasSubstr("step-000040: " + std::string(name)),
+                                      HasSubstr(what), HasSubstr("resume from step-000030")));
+  };
+  for (const char* name : kFiles) {
+    const std::string bytes = read_bytes(where / name);
+    for (const std::size_t at : {std::size_t{0}, bytes.size() / 2, bytes.size() - 2}) {
+      std::string flipped = bytes;
+      flipped[at] = static_cast<char>(flipped[at] ^ 1);
+      write_bytes(where / name, flipped);
+      expect_refused(name, "was altered or cut short");
+    }
+    for (const std::size_t size : {std::size_t{0}, bytes.size() / 2, bytes.size() - 2}) {
+      write_bytes(where / name, bytes.substr(0, size));
+      expect_refused(name, "was altered or cut short");
+    }
+    if (std::string(name) != "manifest.json") {
+      write_bytes(where / name, bytes + "x");
+      expect_refused(name, "was altered or cut short (hash differs)");
+    }
+    fs::remove(where / name);
+    expect_refused(name, "is missing");
+    write_bytes(where / name, bytes);
+    EXPECT_EQ(refusal(where), "(no error)");
+  }
+}
+
+TEST_F(Checkpoint, the_advice_passes_over_older_damage) {
+  write(20);
+  const fs::path older = write(30), newer = write(40);
+  write_bytes(older / "state.json", "{}");
+  write_bytes(newer / "policy.safetensors", "");
+  EXPECT_THAT(refusal(newer),
+              AllOf(HasSubstr("step-000040: policy.safetensors"), HasSubstr("resume from step-000020")));
+  fs::remove(folder_ / "checkpoints" / "step-000020" / "manifest.json");
+  EXPECT_THAT(refusal(newer), HasSubstr("no older checkpoint there is whole"));
+  EXPECT_THAT(refusal(folder_ / "checkpoints" / "step-000099"), HasSubstr("step-000099: expected a checkpoint folder"));
+}
+
+TEST_F(Checkpoint, a_manifest_edited_to_match_another_file_is_refused) {
+  const fs::path where = write(1);
+  std::string manifest = read_bytes(where / "manifest.json");
+  const std::size_t digit = manifest.find("xxh64") + 9;
+  manifest[digit] = manifest[digit] == '0' ? '1' : '0';
+  write_bytes(where / "manifest.json", manifest);
+  EXPECT_THAT(refusal(where), HasSubstr("manifest.json was altered"));
+}
+
+TEST_F(Checkpoint, the_newest_is_the_one_of_the_largest_step) {
+  EXPECT_EQ(newest_checkpoint(folder_), std::nullopt);
+  EXPECT_EQ(newest_checkpoint(folder_ / "absent"), std::nullopt);
+  for (const int64_t step : {9, 1'000, 1'234'567}) write(step);
+  EXPECT_THAT(names(), ElementsAre("step-000009", "step-001000", "step-1234567"));
+  EXPECT_EQ(newest_checkpoint(folder_)->filename(), "step-1234567");
+}
+
+TEST_F(Checkpoint, what_a_killed_writer_left_is_ignored_and_cleared_by_the_next_write) {
+  write(10);
+  const fs::path parent = folder_ / "checkpoints";
+  fs::create_directories(parent / ".tmp-step-000020");
+  write_bytes(parent / ".tmp-step-000020" / "policy.safetensors", "half");
+  fs::create_directories(parent / ".tmp-old-step-000005" / "deep");
+  fs::create_directories(parent / "step-notes");
+  write_bytes(parent / "step-000099", "a file, not a folder");
+  EXPECT_THAT(names(), ElementsAre("step-000010"));
+  write(20);
+  EXPECT_THAT(names(), ElementsAre("step-000010", "step-000020"));
+  EXPECT_EQ(refusal(parent / "step-000020"), "(no error)");
+  EXPECT_FALSE(fs::exists(parent / ".tmp-step-000020"));
+  EXPECT_FALSE(fs::exists(parent / ".tmp-old-step-000005"));
+  EXPECT_TRUE(fs::exists(parent / "step-notes"));
+}
+
+TEST_F(Checkpoint, keeps_the_newest_ones_asked_for) {
+  for (int64_t step = 1; step <= 5; ++step) write(step, 3);
+  EXPECT_THAT(names(), ElementsAre("step-000003", "step-000004", "step-000005"));
+  write(6, 1);
+  EXPECT_THAT(names(), ElementsAre("step-000006"));
+}
+
+TEST_F(Checkpoint, a_run_that_went_back_leaves_its_abandoned_future) {
+  for (const int64_t step : {10, 20, 30, 40}) write(step);
+  write(25, 2);
+  EXPECT_THAT(names(), ElementsAre("step-000020", "step-000025"));
+  remove_checkpoints_after(folder_, 20);
+  EXPECT_THAT(names(), ElementsAre("step-000020"));
+  remove_checkpoints_after(folder_, -1);
+  EXPECT_THAT(names(), ElementsAre());
+  remove_checkpoints_after(folder_ / "absent", -1);
+}
+
+TEST_F(Checkpoint, replaces_a_damaged_one_of_the_same_step) {
+  write(30);
+  write_bytes(write(40) / "policy.safetensors", "damaged");
+  const fs::path again = write(40);
+  EXPECT_EQ(refusal(again), "(no error)");
+  EXPECT_THAT(names(), ElementsAre("step-000030", "step-000040"));
+}
+
+TEST_F(Checkpoint, a_failed_write_leaves_the_older_ones_and_no_litter) {
+  write(1);
+  CheckpointContents broken = contents(2);
+  broken.optimizer.emplace_back("twice", at::zeros({1}));
+  broken.optimizer.emplace_back("twice", at::zeros({1}));
+  EXPECT_THAT(error_of([&] { write_checkpoint(folder_, 2, broken); }), HasSubstr("distinct names"));
+  EXPECT_THAT(names(), ElementsAre("step-000001"));
+  EXPECT_EQ(refusal(folder_ / "checkpoints" / "step-000001"), "(no error)");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_ / "checkpoints"), {}), 1);
+
+  write_bytes(folder_ / "occupied", "a file where the run folder should be");
+  EXPECT_THAT(error_of([&] { write_checkpoint(folder_ / "occupied", 2, contents(2)); }),
+              AllOf(HasSubstr("[checkpoint]"), HasSubstr("occupied")));
+  EXPECT_THAT(error_of([&] { write_checkpoint(folder_, -1, contents(2)); }), HasSubstr("step >= 0"));
+}
+
+}  // namespace
+}  // namespace grpo

@@ -1,0 +1,324 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "grpo/config.h"
+
+namespace grpo {
+
+enum class Flavour { grpo, dr_grpo, dapo };
+template <>
+struct EnumNames<Flavour> {
+  static constexpr std::array<std::pair<Flavour, std::string_view>, 3> values{
+      {{Flavour::grpo, "grpo"}, {Flavour::dr_grpo, "dr_grpo"}, {Flavour::dapo, "dapo"}}};
+};
+
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+struct LossConfig {
+  double clip_low = 0.2, clip_high = 0.2;
+  Flavour flavour = Flavour::dapo;
+  template <class V>
+  void visit(V& v) {
+    v("clip_low", clip_low, "lower clip range of the ratio");
+    v("clip_high", clip_high, "upper clip range of the ratio");
+    v("flavour", flavour, "which loss");
+  }
+  void validate() const {
+    if (clip_low < 0) throw Error("config", "grpo.clip_low: expected a number of 0 or more, got ", clip_low);
+  }
+};
+struct StageConfig {
+  std::string kind = "grpo";
+  int steps = 10;
+  template <class V>
+  void visit(V& v) {
+    v("kind", kind, "what the stage does");
+    v("steps", steps, "optimizer steps");
+  }
+  void validate() const {
+    if (steps < 0) throw Error("config", "steps: expected 0 or more, got ", steps);
+  }
+};
+struct RewardsConfig {
+  std::map<std::string, double> weights{{"accuracy", 1.0}, {"format", 0.2}};
+  template <class V>
+  void visit(V& v) {
+    v("weights", weights, "weight of each reward");
+  }
+};
+struct DriverConfig {
+  std::uint64_t seed = 11;
+  std::int64_t tokens = 1'000'000'000'000;
+  std::string out = "runs/zero";
+  bool resume = false;
+  int max_steps = 180;
+  LossConfig grpo;
+  RewardsConfig rewards;
+  std::vector<StageConfig> stages = {{"pretrain", 1200}, {"grpo", 180}};
+  std::vector<std::string> languages = {"en"};
+  std::vector<int> sizes = {1, 2};
+  template <class V>
+  void visit(V& v) {
+    v("seed", seed, "seed of every draw");
+    v("tokens", tokens, "token budget");
+    v("out", out, "folder of the run");
+    v("resume", resume, "continue the newest checkpoint");
+    v("max_steps", max_steps, "steps in all");
+    v("grpo", grpo, "the loss");
+    v("rewards", rewards, "the rewards");
+    v("stages", stages, "stages, in order");
+    v("languages", languages, "languages of the tasks");
+    v("sizes", sizes, "some sizes");
+  }
+};
+
+DriverConfig parse(const std::vector<std::string>& arguments) { return parse_config<DriverConfig>(arguments); }
+
+std::string error_of(const std::vector<std::string>& arguments) {
+  try {
+    parse(arguments);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+class ConfigFile : public ::testing::Test {
+ protected:
+  std::string write(const std::string& text, const std::string& name = "my.json") {
+    const auto path = folder_ / name;
+    std::ofstream(path, std::ios::binary) << text;
+    return path.string();
+  }
+  std::string error_in(const std::string& text) { return error_of({"--config", write(text)}); }
+  void SetUp() override {
+    folder_ = std::filesystem::path(::testing::TempDir()) /
+              ("grpo_config_" + std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
+    std::filesystem::create_directories(folder_);
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+  std::filesystem::path folder_;
+};
+
+TEST_F(ConfigFile, overrides_only_what_it_mentions) {
+  const auto config = parse({"--config", write(R"({
+    // a comment
+    "grpo": {"clip_high": 0.28, "flavour": "dr_grpo"}, /* another */
+    "stages": [{"steps": 7}],
+    "rewards": {"weights": {"length": 1}}, "tokens": -3, "seed": 18446744073709551615
+  })")});
+  EXPECT_EQ(config.grpo.clip_high, 0.28);
+  EXPECT_EQ(config.grpo.clip_low, 0.2);
+  EXPECT_EQ(config.grpo.flavour, Flavour::dr_grpo);
+  ASSERT_EQ(config.stages.size(), 1u) << "a list replaces the default list";
+  EXPECT_EQ(config.stages[0].steps, 7);
+  EXPECT_EQ(config.stages[0].kind, "grpo") << "elements start from their own defaults, not from the default list's";
+  EXPECT_EQ(config.rewards.weights, (std::map<std::string, double>{{"length", 1.0}}));
+  EXPECT_EQ(config.tokens, -3);
+  EXPECT_EQ(config.seed, std::numeric_limits<std::uint64_t>::max());
+  EXPECT_EQ(config.max_steps, 180);
+}
+
+TEST_F(ConfigFile, later_files_and_then_arguments_win_wherever_they_stand) {
+  const std::string first = write(R"({"max_steps": 1, "out": "a"})", "first.json");
+  const std::string second = write(R"({"max_steps": 2})", "second.json");
+  const auto config = parse({"--seed", "5", "--config", first, "--config=" + second, "--seed=6"});
+  EXPECT_EQ(config.max_steps, 2);
+  EXPECT_EQ(config.out, "a");
+  EXPECT_EQ(config.seed, 6u);
+  EXPECT_EQ(parse({"--max_steps", "9", "--config", first}).max_steps, 9);
+}
+
+TEST_F(ConfigFile, unknown_key_names_file_key_and_nearest) {
+  const std::string path = write(R"({"grpo": {"clop_high": 1}})");
+  EXPECT_EQ(error_of({"--config", path}),
+            "[config] " + path + ": unknown key \"grpo.clop_high\"; did you mean \"grpo.clip_high\"?");
+  EXPECT_THAT(error_in(R"({"stages": [{}, {}, {"stepz": 1}]})"),
+              HasSubstr(R"(unknown key "stages.2.stepz"; did you mean "stages.2.steps"?)"));
+  EXPECT_THAT(error_in(R"({"clip_low": 1})"), HasSubstr(R"(did you mean "grpo.clip_low"?)"));
+  EXPECT_THAT(error_in(R"({"grpo": {"max_steps": 1}})"), HasSubstr(R"(did you mean "max_steps"?)"));
+  EXPECT_THAT(error_in(R"({"stages": [{"seed": 1}]})"), HasSubstr(R"(did you mean "seed"?)"));
+  EXPECT_THAT(error_in("{\"" + std::string(1 << 20, 'k') + "\": 1}"), HasSubstr("unknown key"));
+}
+
+TEST_F(ConfigFile, wrong_types_name_key_expected_and_got) {
+  const std::string path = write(R"({"grpo": {"clip_high": "much"}})");
+  EXPECT_EQ(error_of({"--config", path}), "[config] " + path + R"(: "grpo.clip_high": expected a number, got "much")");
+  EXPECT_THAT(error_in(R"({"max_steps": 1.5})"), HasSubstr(R"("max_steps": expected an integer)"));
+  EXPECT_THAT(error_in(R"({"max_steps": 1.0})"), HasSubstr("got 1.0"));
+  EXPECT_THAT(error_in(R"({"max_steps": 2147483648})"), HasSubstr("to 2147483647, got 2147483648"));
+  EXPECT_THAT(error_in(R"({"max_steps": -2147483649})"), HasSubstr("from -2147483648"));
+  EXPECT_THAT(error_in(R"({"max_steps": true})"), HasSubstr("got true"));
+  EXPECT_THAT(error_in(R"({"seed": -1})"), HasSubstr("an integer from 0 to 18446744073709551615, got -1"));
+  EXPECT_THAT(error_in(R"({"seed": 18446744073709551616})"), HasSubstr("\"seed\""));
+  EXPECT_THAT(error_in(R"({"tokens": 9223372036854775808})"), HasSubstr("\"tokens\""));
+  EXPECT_THAT(error_in(R"({"resume": 1})"), HasSubstr("expected true or false, got 1"));
+  EXPECT_THAT(error_in(R"({"out": 3})"), HasSubstr("expected a string, got 3"));
+  EXPECT_THAT(error_in(R"({"out": null})"), HasSubstr("got null"));
+  EXPECT_THAT(error_in(R"({"grpo": [1]})"), HasSubstr("got a list"));
+  EXPECT_THAT(error_in(R"({"stages": {"0": {}}})"), HasSubstr("expected a list in [ ], got an object"));
+  EXPECT_THAT(error_in(R"({"languages": ["en", 3]})"), HasSubstr(R"("languages.1": expected a string)"));
+  EXPECT_THAT(error_in(R"({"rewards": {"weights": {"accuracy": "1"}}})"), HasSubstr("\"rewards.weights.accuracy\""));
+  EXPECT_THAT(error_in(R"({"grpo": {"flavour": "gspo"}})"),
+              HasSubstr(R"(expected one of "grpo", "dr_grpo", "dapo", got "gspo")"));
+  EXPECT_THAT(error_in(R"({"grpo": {"flavour": 0}})"), HasSubstr("got 0"));
+  EXPECT_THAT(error_in("[1]"), HasSubstr("expected an object of keys and values, got a list"));
+}
+
+TEST_F(ConfigFile, malformed_json_names_line_and_column) {
+  const std::string path = write("{\n  \"seed\": 1,\n  \"out\" 2\n}");
+  EXPECT_THAT(error_of({"--config", path}), HasSubstr(path + ":3:9: expected JSON"));
+  EXPECT_THAT(error_in(""), HasSubstr(":1:1: expected JSON"));
+  EXPECT_THAT(error_in("{} {}"), HasSubstr(":1:4"));
+  EXPECT_THAT(error_in("{\"out\": \"\xff\"}"), HasSubstr(":1:"));
+  EXPECT_THAT(error_in(R"({"grpo": {"clip_low": 1e999}})"), HasSubstr("expected JSON"));
+  EXPECT_THAT(error_in("{\"out\": " + std::string(100000, '[')), HasSubstr("expected JSON"));
+}
+
+TEST_F(ConfigFile, duplicate_keys_are_refused_at_any_depth_but_not_across_objects) {
+  EXPECT_THAT(error_in(R"({"grpo": {"clip_low": 1, "clip_low": 2}})"), HasSubstr("got \"grpo.clip_low\" twice"));
+  EXPECT_EQ(error_in(R"({"stages": [{"steps": 1}, {"steps": 1}], "max_steps": 1})"), "");
+}
+
+TEST_F(ConfigFile, missing_or_unreadable_file_is_named) {
+  EXPECT_THAT(error_of({"--config", "nowhere/x.json"}), HasSubstr("nowhere/x.json"));
+  EXPECT_THAT(error_of({"--config", folder_.string()}), HasSubstr(folder_.string()));
+  EXPECT_THAT(error_of({"--config"}), HasSubstr("a value behind --config"));
+}
+
+TEST(Config, set_reaches_every_kind_of_key) {
+  const auto config =
+      parse({"--set", "grpo.clip_high=0.28", "--set=grpo.flavour=grpo", "--set", "rewards.weights.x=1", "--set",
+             "rewards.weights.format=0", "--set", "stages.0.steps=3", "--set", R"(languages=["en","ko"])", "--set",
+             "sizes.1=7", "--set", "out=a=b", "--set", "grpo.clip_low=1"});
+  EXPECT_EQ(config.grpo.clip_high, 0.28);
+  EXPECT_EQ(config.grpo.clip_low, 1.0) << "an integer is a number";
+  EXPECT_EQ(config.grpo.flavour, Flavour::grpo);
+  EXPECT_EQ(config.rewards.weights, (std::map<std::string, double>{{"accuracy", 1.0}, {"format", 0.0}, {"x", 1.0}}));
+  EXPECT_EQ(config.stages[0].steps, 3);
+  EXPECT_EQ(config.stages[1].steps, 180);
+  EXPECT_THAT(config.languages, ElementsAre("en", "ko"));
+  EXPECT_THAT(config.sizes, ElementsAre(1, 7));
+  EXPECT_EQ(config.out, "a=b");
+}
+
+TEST(Config, strings_take_any_text) {
+  for (const std::string text : {"5", "true", "null", "{", "", "\"half", "[1, 2]", "한국어"})
+    EXPECT_EQ(parse({"--out=" + text}).out, text);
+  EXPECT_EQ(parse({R"(--out="quoted\n")"}).out, "quoted\n");
+  EXPECT_THAT(error_of({"--out=\xff"}), HasSubstr("UTF-8"));
+}
+
+TEST(Config, free_arguments_name_keys) {
+  const auto config =
+      parse({"--seed", "5", "--tokens=-7", "--max-steps", "12", "--resume", "--out", "-", "--grpo.clip_low=0.5"});
+  EXPECT_EQ(config.seed, 5u);
+  EXPECT_EQ(config.tokens, -7);
+  EXPECT_EQ(config.max_steps, 12);
+  EXPECT_TRUE(config.resume);
+  EXPECT_EQ(config.out, "-");
+  EXPECT_EQ(config.grpo.clip_low, 0.5);
+  EXPECT_TRUE(parse({"--resume", "true", "--seed", "1"}).resume);
+  EXPECT_FALSE(parse({"--resume", "--resume", "false"}).resume);
+  EXPECT_FALSE(parse({"--resume=false"}).resume);
+  EXPECT_EQ(parse({"--tokens", "-7"}).tokens, -7);
+}
+
+TEST(Config, bad_arguments_are_named) {
+  EXPECT_EQ(error_of({"--sede", "1"}), "[config] command line: unknown key \"sede\"; did you mean \"seed\"?");
+  EXPECT_THAT(error_of({"--set", "grpo.clop_high=1"}), HasSubstr("did you mean \"grpo.clip_high\"?"));
+  EXPECT_THAT(error_of({"--set", "stages.2.steps=1"}), HasSubstr("unknown key \"stages.2.steps\""));
+  EXPECT_THAT(error_of({"--set", "rewards.weights.=1"}), HasSubstr("unknown key"));
+  EXPECT_THAT(error_of({"--set", "seed.x=1"}), HasSubstr("unknown key \"seed.x\"; did you mean \"seed\"?"));
+  EXPECT_THAT(error_of({"--set", "=1"}), HasSubstr("unknown key \"\""));
+  EXPECT_THAT(error_of({"--set", "seed"}), HasSubstr("--set key=value"));
+  EXPECT_THAT(error_of({"--seed"}), HasSubstr("a value behind --seed"));
+  EXPECT_THAT(error_of({"--out", "--resume"}), HasSubstr("a value behind --out"));
+  EXPECT_THAT(error_of({"seed=1"}), HasSubstr("expected --name, got \"seed=1\""));
+  EXPECT_THAT(error_of({"--"}), HasSubstr("expected --name"));
+  EXPECT_THAT(error_of({"--seed", "abc"}), AllOf(HasSubstr("\"seed\""), HasSubstr("got \"abc\"")));
+  EXPECT_THAT(error_of({"--max_steps=1.5"}), HasSubstr("got 1.5"));
+  EXPECT_THAT(error_of({"--grpo", "3"}), HasSubstr("expected an object"));
+}
+
+TEST(Config, validate_runs_once_everything_is_loaded_and_in_nested_structs) {
+  EXPECT_THAT(error_of({"--set", "grpo.clip_low=-1"}), HasSubstr("grpo.clip_low"));
+  EXPECT_EQ(error_of({"--set", "grpo.clip_low=-1", "--set", "grpo.clip_low=1"}), "");
+  EXPECT_THAT(error_of({"--set", "stages.1.steps=-1"}), HasSubstr("steps: expected 0 or more"));
+}
+
+TEST(Config, dump_is_ordered_and_loads_back_exactly) {
+  DriverConfig config;
+  config.grpo.clip_high = 0.1 + 0.2;
+  config.seed = std::numeric_limits<std::uint64_t>::max();
+  config.tokens = std::numeric_limits<std::int64_t>::min();
+  config.rewards.weights = {{"only", -0.5}};
+  config.stages = {};
+  config.grpo.flavour = Flavour::dr_grpo;
+  const auto dumped = dump_config(config);
+  EXPECT_EQ(dumped.begin().key(), "seed");
+  EXPECT_EQ(dumped["grpo"].dump(), R"({"clip_low":0.2,"clip_high":0.30000000000000004,"flavour":"dr_grpo"})");
+  DriverConfig loaded;
+  load_json(loaded, nlohmann::json::parse(dumped.dump()), "copy");
+  EXPECT_EQ(dump_config(loaded).dump(), dumped.dump());
+  EXPECT_EQ(loaded.grpo.clip_high, config.grpo.clip_high);
+  EXPECT_TRUE(loaded.stages.empty());
+}
+
+TEST(Config, failed_load_changes_nothing) {
+  DriverConfig config;
+  EXPECT_THROW(load_json(config, nlohmann::json{{"max_steps", 3}, {"seed", -1}}, "x"), Error);
+  EXPECT_THROW(load_json(config, nlohmann::json{{"max_steps", 3}, {"grpo", {{"clip_low", -1}}}}, "x"), Error);
+  EXPECT_EQ(config.max_steps, 180);
+  load_json(config, nlohmann::json{{"max_steps", 3}, {"seed", 4}}, "built in code, so signed");
+  EXPECT_EQ(config.seed, 4u);
+}
+
+TEST(Config, help_lists_every_key_with_default_meaning_and_choices) {
+  std::string text;
+  try {
+    parse({"--max_steps", "3", "--help"});
+  } catch (const HelpRequested& help) {
+    text = help.what();
+  }
+  for (const std::string part : {"seed = 11", "seed of every draw", "grpo.clip_high = 0.2", "grpo.flavour = \"dapo\"",
+                                 "[grpo, dr_grpo, dapo]", "stages.N.steps", "optimizer steps", "max_steps = 180",
+                                 "rewards.weights = {\"accuracy\":1.0,\"format\":0.2}", "languages = [\"en\"]"})
+    EXPECT_THAT(text, HasSubstr(part));
+  EXPECT_THAT(text, Not(HasSubstr("languages.N")));
+  EXPECT_THROW(parse({"-h"}), HelpRequested);
+}
+
+TEST(Config, load_config_skips_the_program_name) {
+  std::string program = "r1_zero", option = "--seed=3";
+  char* argv[] = {program.data(), option.data(), nullptr};
+  EXPECT_EQ(load_config<DriverConfig>(2, argv).seed, 3u);
+  EXPECT_EQ(load_config<DriverConfig>(0, argv + 2).seed, 11u);
+}
+
+TEST(Config, report_prints_help_as_success_and_errors_as_failure) {
+  ::testing::internal::CaptureStdout();
+  EXPECT_EQ(report(HelpRequested("the help\n")), 0);
+  EXPECT_EQ(::testing::internal::GetCapturedStdout(), "the help\n");
+  ::testing::internal::CaptureStderr();
+  EXPECT_EQ(report(Error("config", "expected ", 1)), 1);
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "error: [config] expected 1\n");
+}
+
+TEST(Config, enum_name_gives_the_spelling) {
+  EXPECT_EQ(enum_name(Flavour::dr_grpo), "dr_grpo");
+  EXPECT_THROW(enum_name(static_cast<Flavour>(17)), Error);
+}
+
+}  // namespace
+}  // namespace grpo

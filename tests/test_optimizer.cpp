@@ -1,0 +1,424 @@
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include "grpo/error.h"
+#include "grpo/optimizer.h"
+#include "kernels/parallel.h"
+
+namespace grpo {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+template <class F>
+std::string error_of(const F& f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "(no error)";
+}
+
+OptimizerConfig plain_config() {
+  OptimizerConfig config;
+  config.learning_rate = 1e-2;
+  config.max_grad_norm = 0.0;
+  return config;
+}
+
+at::Tensor random(at::IntArrayRef shape, uint64_t seed, at::ScalarType dtype = at::kFloat) {
+  return at::randn(shape, at::make_generator<at::CPUGeneratorImpl>(seed), at::TensorOptions()).to(dtype);
+}
+
+double max_difference(const at::Tensor& a, const at::Tensor& b) {
+  return (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>();
+}
+
+// Matrices, a vector, a scalar-like and one tensor that spans several chunks.
+NamedParameters make_parameters(at::ScalarType dtype) {
+  return {{"weight", random({31, 7}, 1, dtype)},
+          {"bias", random({13}, 2, dtype)},
+          {"large", random({101, 211}, 3, dtype)},
+          {"scalar", random({1}, 4, dtype)}};
+}
+
+void set_gradients(const NamedParameters& parameters, uint64_t seed) {
+  for (auto [name, tensor] : parameters) tensor.mutable_grad() = random(tensor.sizes(), ++seed, tensor.scalar_type());
+}
+
+TEST(AdamW, agrees_with_the_fused_adamw_of_torch_for_20_steps) {
+  OptimizerConfig config = plain_config();
+  config.weight_decay = 0.1;
+  config.beta2 = 0.95;
+  config.epsilon = 1e-5;
+  AdamW optimizer(make_parameters(at::kFloat), config);
+  NamedParameters expected = make_parameters(at::kFloat);
+  std::map<std::string, std::pair<at::Tensor, at::Tensor>> moments;
+  for (auto& [name, tensor] : expected) moments[name] = {at::zeros_like(tensor), at::zeros_like(tensor)};
+  at::Tensor finished = at::zeros({}, at::kFloat);
+
+  for (int step = 0; step < 20; ++step) {
+    set_gradients(optimizer.parameters(), 100 * step);
+    finished.add_(1);
+    for (std::size_t p = 0; p < expected.size(); ++p) {
+      auto& [name, tensor] = expected[p];
+      const double decay = tensor.dim() >= 2 ? config.weight_decay : 0.0;
+      at::_fused_adamw_({tensor}, {optimizer.parameters()[p].second.grad().clone()}, {moments[name].first},
+                        {moments[name].second}, {}, {finished}, config.learning_rate, config.beta1, config.beta2, decay,
+                        config.epsilon, false, false);
+    }
+    const StepReport report = optimizer.step(step, 0.5);
+    EXPECT_FALSE(report.skipped) << report.why;
+  }
+  EXPECT_EQ(optimizer.updates(), 20);
+  for (std::size_t p = 0; p < expected.size(); ++p) {
+    EXPECT_LE(max_difference(optimizer.parameters()[p].second, expected[p].second), 1e-6) << expected[p].first;
+  }
+}
+
+TEST(AdamW, decays_matrices_only_and_apart_from_the_gradient) {
+  OptimizerConfig config = plain_config();
+  config.weight_decay = 0.5;
+  NamedParameters parameters{{"weight", at::full({2, 2}, 4.0)}, {"bias", at::full({2}, 4.0)}};
+  AdamW optimizer(parameters, config);
+  optimizer.step(1, 0.0);  // no gradients at all
+  EXPECT_NEAR(parameters[0].second[1][1].item<double>(), 4.0 * (1.0 - 1e-2 * 0.5), 1e-6);
+  EXPECT_EQ(parameters[1].second[0].item<double>(), 4.0);
+}
+
+TEST(AdamW, bits_depend_on_neither_the_run_nor_the_number_of_threads) {
+  const auto train = [](int threads, at::ScalarType dtype) {
+    set_num_threads(threads);
+    OptimizerConfig config = plain_config();
+    config.max_grad_norm = 1.0;
+    config.weight_decay = 0.01;
+    AdamW optimizer(make_parameters(dtype), config);
+    for (int step = 0; step < 5; ++step) {
+      set_gradients(optimizer.parameters(), 100 * step);
+      optimizer.step(step, 0.0);
+    }
+    return optimizer.parameters();
+  };
+  const int threads = num_threads();
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    const NamedParameters one = train(1, dtype), three = train(3, dtype);
+    for (std::size_t p = 0; p < one.size(); ++p) EXPECT_TRUE(at::equal(one[p].second, three[p].second)) << one[p].first;
+  }
+  set_num_threads(threads);
+}
+
+TEST(AdamW, an_undefined_gradient_is_a_gradient_of_zeros) {
+  OptimizerConfig config = plain_config();
+  AdamW dropped(make_parameters(at::kFloat), config), zeroed(make_parameters(at::kFloat), config);
+  for (int step = 0; step < 4; ++step) {
+    set_gradients(dropped.parameters(), 100 * step);
+    set_gradients(zeroed.parameters(), 100 * step);
+    if (step >= 2) {
+      auto [name, tensor] = dropped.parameters()[2];
+      tensor.mutable_grad() = at::Tensor();
+      zeroed.parameters()[2].second.grad().zero_();
+    }
+    EXPECT_EQ(dropped.step(step, 0.0).grad_norm, zeroed.step(step, 0.0).grad_norm);
+  }
+  for (std::size_t p = 0; p < 4; ++p) {
+    EXPECT_TRUE(at::equal(dropped.parameters()[p].second, zeroed.parameters()[p].second));
+  }
+}
+
+TEST(AdamW, updates_too_small_for_bf16_add_up_in_the_master) {
+  OptimizerConfig config = plain_config();
+  config.learning_rate = 1e-4;  // a step of 1e-4 is lost next to 1.0, whose bf16 neighbours are 1/128 and 1/256 away
+  NamedParameters parameters{{"weight", at::ones({3, 5}, at::kBFloat16)}};
+  AdamW optimizer(parameters, config);
+  at::Tensor weight = parameters[0].second;
+  weight.mutable_grad() = at::ones_like(weight);
+  optimizer.step(0, 0.0);
+  EXPECT_EQ(weight[0][0].item<double>(), 1.0);
+  for (int step = 1; step < 100; ++step) optimizer.step(step, 0.0);
+  EXPECT_NEAR(weight[0][0].item<double>(), 0.99, 1.0 / 256);
+  for (const auto& [name, tensor] : optimizer.state()) {
+    if (name == "master.weight") {
+      EXPECT_NEAR(tensor[2][4].item<double>(), 0.99, 1e-5);
+      EXPECT_TRUE(at::equal(tensor.to(at::kBFloat16), weight));
+    }
+  }
+}
+
+TEST(AdamW, bf16_parameters_follow_the_fp32_run_of_the_same_gradients) {
+  OptimizerConfig config = plain_config();
+  NamedParameters low{{"w", random({19, 23}, 1, at::kBFloat16)}};
+  NamedParameters high{{"w", low[0].second.to(at::kFloat)}};
+  AdamW low_optimizer(low, config), high_optimizer(high, config);
+  for (int step = 0; step < 10; ++step) {
+    at::Tensor low_weight = low[0].second, high_weight = high[0].second;
+    low_weight.mutable_grad() = random({19, 23}, 50 + step, at::kBFloat16);
+    high_weight.mutable_grad() = low_weight.grad().to(at::kFloat);
+    low_optimizer.step(step, 0.0);
+    high_optimizer.step(step, 0.0);
+  }
+  EXPECT_TRUE(at::equal(low[0].second, high[0].second.to(at::kBFloat16)));
+}
+
+TEST(AdamW, the_master_follows_weights_that_were_loaded_from_outside) {
+  NamedParameters parameters{{"w", at::ones({2, 3}, at::kBFloat16)}};
+  AdamW optimizer(parameters, plain_config());
+  at::Tensor weight = parameters[0].second;
+  weight.fill_(-2.0);
+  optimizer.step(0, 0.0);
+  EXPECT_EQ(weight[1][2].item<double>(), -2.0);
+}
+
+TEST(AdamW, an_update_makes_a_backward_through_the_old_weights_fail) {
+  NamedParameters parameters{{"w", at::ones({2, 3})}};
+  AdamW optimizer(parameters, plain_config());
+  const auto before = parameters[0].second._version();
+  optimizer.step(0, 0.0);
+  EXPECT_GT(parameters[0].second._version(), before);
+}
+
+TEST(AdamW, clips_by_the_norm_over_all_parameters) {
+  OptimizerConfig config = plain_config();
+  config.max_grad_norm = 2.0;
+  config.beta1 = 0.0;  // the first moment is then the clipped gradient
+  NamedParameters parameters{{"a", at::zeros({2, 2})}, {"b", at::zeros({1})}};
+  AdamW optimizer(parameters, config);
+  at::Tensor a = parameters[0].second, b = parameters[1].second;
+  a.mutable_grad() = at::full({2, 2}, 3.0);
+  b.mutable_grad() = at::full({1}, 8.0);  // norm √(4·9 + 64) = 10
+  const auto first_moment = [&](std::size_t i) {
+    return optimizer.state()[2 + 2 * i].second.flatten()[0].item<double>();
+  };
+  EXPECT_DOUBLE_EQ(optimizer.step(0, 0.0).grad_norm, 10.0);
+  EXPECT_NEAR(first_moment(0), 0.6, 1e-6);
+  EXPECT_NEAR(first_moment(1), 1.6, 1e-6);
+  a.mutable_grad() = at::full({2, 2}, 0.5);
+  b.mutable_grad() = at::full({1}, 0.5);  // below the limit: untouched
+  optimizer.step(1, 0.0);
+  EXPECT_EQ(first_moment(0), 0.5);
+  EXPECT_EQ(first_moment(1), 0.5);
+}
+
+TEST(AdamW, the_norm_is_exact_where_fp32_would_overflow_or_lose_digits) {
+  NamedParameters parameters{{"w", at::zeros({1000, 100})}};
+  AdamW optimizer(parameters, plain_config());
+  at::Tensor weight = parameters[0].second;
+  weight.mutable_grad() = at::full({1000, 100}, 1e30);
+  EXPECT_NEAR(optimizer.step(0, 0.0).grad_norm / (std::sqrt(1e5) * 1e30), 1.0, 1e-6);
+}
+
+TEST(AdamW, skips_what_is_not_finite_and_names_the_step_and_the_parameter) {
+  AdamW optimizer(make_parameters(at::kFloat), plain_config());
+  set_gradients(optimizer.parameters(), 7);
+  optimizer.step(0, 0.0);
+  const auto snapshot = [&] {
+    NamedTensors all = optimizer.state();
+    for (const auto& each : optimizer.parameters()) all.push_back(each);
+    for (auto& [name, tensor] : all) tensor = tensor.clone();
+    return all;
+  };
+  NamedTensors before = snapshot();
+
+  for (const double broken : {kInfinity, -kInfinity, std::nan("")}) {
+    set_gradients(optimizer.parameters(), 8);
+    optimizer.parameters()[2].second.grad()[100][210] = broken;  // the last element of all
+    const StepReport report = optimizer.step(40, 0.0);
+    EXPECT_TRUE(report.skipped);
+    EXPECT_THAT(report.why, testing::AllOf(HasSubstr("step 40"), HasSubstr("large")));
+    EXPECT_FALSE(std::isfinite(report.grad_norm));
+  }
+  set_gradients(optimizer.parameters(), 8);
+  const StepReport report = optimizer.step(41, std::nan(""));
+  EXPECT_TRUE(report.skipped);
+  EXPECT_THAT(report.why, testing::AllOf(HasSubstr("step 41"), HasSubstr("loss")));
+
+  EXPECT_EQ(optimizer.skipped_updates(), 4);
+  EXPECT_EQ(optimizer.updates(), 1);
+  NamedTensors after = snapshot();
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    if (before[i].first == "skipped_updates") continue;
+    EXPECT_TRUE(at::equal(before[i].second, after[i].second)) << before[i].first;
+  }
+  EXPECT_FALSE(optimizer.step(42, 0.0).skipped);
+}
+
+TEST(AdamW, zero_grad_drops_the_gradients) {
+  AdamW optimizer(make_parameters(at::kFloat), plain_config());
+  set_gradients(optimizer.parameters(), 1);
+  optimizer.zero_grad();
+  for (const auto& [name, tensor] : optimizer.parameters()) EXPECT_FALSE(tensor.grad().defined());
+}
+
+TEST(AdamW, takes_strided_gradients) {
+  NamedParameters straight{{"w", at::ones({7, 5})}}, strided{{"w", at::ones({7, 5})}};
+  AdamW a(straight, plain_config()), b(strided, plain_config());
+  const at::Tensor grad = random({5, 7}, 3);
+  straight[0].second.mutable_grad() = grad.t().contiguous();
+  strided[0].second.mutable_grad() = grad.t();
+  a.step(0, 0.0);
+  b.step(0, 0.0);
+  EXPECT_TRUE(at::equal(straight[0].second, strided[0].second));
+}
+
+TEST(AdamW, goes_on_exactly_from_its_saved_state) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    OptimizerConfig config = plain_config();
+    config.schedule = Schedule::cosine;
+    config.warmup_steps = 2;
+    config.total_steps = 10;
+    config.weight_decay = 0.1;
+    AdamW whole(make_parameters(dtype), config);
+    NamedTensors state;
+    NamedParameters parameters;
+    for (int step = 0; step < 8; ++step) {
+      if (step == 4) {
+        for (const auto& [name, tensor] : whole.state()) state.emplace_back(name, tensor.clone());
+        for (const auto& [name, tensor] : whole.parameters()) parameters.emplace_back(name, tensor.clone());
+      }
+      set_gradients(whole.parameters(), 100 * step);
+      whole.step(step, step == 1 ? kInfinity : 0.0);
+    }
+    AdamW resumed(parameters, config);
+    resumed.load_state(state);
+    EXPECT_EQ(resumed.updates(), 3);
+    EXPECT_EQ(resumed.skipped_updates(), 1);
+    for (int step = 4; step < 8; ++step) {
+      set_gradients(resumed.parameters(), 100 * step);
+      resumed.step(step, 0.0);
+    }
+    for (std::size_t p = 0; p < parameters.size(); ++p) {
+      EXPECT_TRUE(at::equal(parameters[p].second, whole.parameters()[p].second)) << parameters[p].first;
+    }
+  }
+}
+
+TEST(AdamW, refuses_the_state_of_other_parameters_and_stays_as_it_was) {
+  AdamW optimizer(make_parameters(at::kFloat), plain_config());
+  set_gradients(optimizer.parameters(), 1);
+  optimizer.step(0, 0.0);
+  const auto refusal = [&](const auto& change) {
+    NamedTensors state;
+    for (const auto& [name, tensor] : optimizer.state()) state.emplace_back(name, at::zeros_like(tensor));
+    change(state);
+    return error_of([&] { optimizer.load_state(state); });
+  };
+  EXPECT_THAT(refusal([](NamedTensors& s) { s.pop_back(); }), HasSubstr("second_moment.scalar"));
+  EXPECT_THAT(refusal([](NamedTensors& s) { s[2].second = at::zeros({31, 8}); }), HasSubstr("first_moment.weight"));
+  EXPECT_THAT(refusal([](NamedTensors& s) { s[2].second = at::zeros({31, 7}, at::kDouble); }), HasSubstr("Double"));
+  EXPECT_THAT(refusal([](NamedTensors& s) { s.emplace_back("master.weight", at::zeros({1})); }),
+              HasSubstr("master.weight"));
+  EXPECT_EQ(optimizer.updates(), 1);
+  EXPECT_GT(optimizer.state()[2].second.abs().sum().item<double>(), 0.0);
+}
+
+TEST(AdamW, refuses_parameters_that_it_cannot_train) {
+  const OptimizerConfig config = plain_config();
+  const auto refusal = [&](NamedParameters p) { return error_of([&] { AdamW(std::move(p), config); }); };
+  const at::Tensor tensor = at::zeros({4, 6});
+  EXPECT_THAT(refusal({}), HasSubstr("at least one parameter"));
+  EXPECT_THAT(refusal({{"w", tensor.t()}}), HasSubstr("contiguous"));
+  EXPECT_THAT(refusal({{"w", at::zeros({2}, at::kInt)}}), HasSubstr("w: expected float32 or bfloat16, got Int"));
+  EXPECT_THAT(refusal({{"w", tensor}, {"w", at::zeros({2})}}), HasSubstr("w twice"));
+  EXPECT_THAT(refusal({{"embedding", tensor}, {"head", tensor}}), HasSubstr("tied"));
+}
+
+TEST(Schedule, warms_up_and_then_follows_its_curve) {
+  OptimizerConfig config;
+  config.learning_rate = 1.0;
+  config.warmup_steps = 4;
+  config.total_steps = 14;
+  config.min_learning_rate_ratio = 0.2;
+  const auto at_update = [&](Schedule schedule, int64_t updates) {
+    config.schedule = schedule;
+    return config.learning_rate_at(updates);
+  };
+  for (const Schedule each : {Schedule::constant, Schedule::linear, Schedule::cosine}) {
+    EXPECT_DOUBLE_EQ(at_update(each, 0), 0.25);
+    EXPECT_DOUBLE_EQ(at_update(each, 2), 0.75);
+    EXPECT_DOUBLE_EQ(at_update(each, 3), 1.0);
+    EXPECT_DOUBLE_EQ(at_update(each, 4), 1.0);
+  }
+  EXPECT_DOUBLE_EQ(at_update(Schedule::constant, 1000), 1.0);
+  EXPECT_DOUBLE_EQ(at_update(Schedule::linear, 9), 0.2 + 0.8 * 0.5);
+  EXPECT_DOUBLE_EQ(at_update(Schedule::cosine, 9), 0.2 + 0.8 * 0.5);
+  EXPECT_DOUBLE_EQ(at_update(Schedule::linear, 6), 0.2 + 0.8 * 0.8);
+  EXPECT_DOUBLE_EQ(at_update(Schedule::cosine, 6), 0.2 + 0.8 * 0.5 * (1 + std::cos(0.2 * M_PI)));
+  for (const Schedule each : {Schedule::linear, Schedule::cosine}) {
+    EXPECT_DOUBLE_EQ(at_update(each, 14), 0.2);
+    EXPECT_DOUBLE_EQ(at_update(each, 100), 0.2);
+  }
+}
+
+TEST(Schedule, drives_the_update_and_stands_still_while_one_is_skipped) {
+  OptimizerConfig config = plain_config();
+  config.warmup_steps = 2;
+  NamedParameters parameters{{"w", at::zeros({1})}};
+  AdamW optimizer(parameters, config);
+  at::Tensor weight = parameters[0].second;
+  weight.mutable_grad() = at::ones({1});
+  EXPECT_DOUBLE_EQ(optimizer.step(0, 0.0).learning_rate, 0.5e-2);
+  EXPECT_NEAR(weight.item<double>(), -0.5e-2, 1e-8);  // Adam's first step is the learning rate
+  EXPECT_DOUBLE_EQ(optimizer.step(1, kInfinity).learning_rate, 1e-2);
+  EXPECT_DOUBLE_EQ(optimizer.step(2, 0.0).learning_rate, 1e-2);
+}
+
+TEST(OptimizerConfig, refuses_values_out_of_range_by_key) {
+  const auto refusal = [](const auto& change) {
+    OptimizerConfig config;
+    change(config);
+    return error_of([&] { config.validate(); });
+  };
+  EXPECT_EQ(refusal([](auto&) {}), "(no error)");
+  EXPECT_THAT(refusal([](auto& c) { c.learning_rate = -1; }), HasSubstr("learning_rate: expected"));
+  EXPECT_THAT(refusal([](auto& c) { c.beta1 = 1.0; }), HasSubstr("beta1: expected"));
+  EXPECT_THAT(refusal([](auto& c) { c.beta2 = std::nan(""); }), HasSubstr("beta2: expected"));
+  EXPECT_THAT(refusal([](auto& c) { c.epsilon = 0; }), HasSubstr("epsilon: expected"));
+  EXPECT_THAT(refusal([](auto& c) { c.weight_decay = kInfinity; }), HasSubstr("weight_decay: expected"));
+  EXPECT_THAT(refusal([](auto& c) { c.max_grad_norm = -1; }), HasSubstr("max_grad_norm: expected"));
+  EXPECT_THAT(refusal([](auto& c) { c.warmup_steps = -1; }), HasSubstr("warmup_steps: expected"));
+  EXPECT_THAT(refusal([](auto& c) { c.min_learning_rate_ratio = 1.5; }),
+              HasSubstr("min_learning_rate_ratio: expected"));
+  const auto short_decay = [](auto& c) { c.schedule = Schedule::linear, c.warmup_steps = 5, c.total_steps = 5; };
+  EXPECT_THAT(refusal(short_decay), HasSubstr("total_steps: expected more than warmup_steps"));
+
+  OptimizerConfig open_ended;
+  open_ended.schedule = Schedule::cosine;
+  EXPECT_THAT(error_of([&] { AdamW({{"w", at::zeros({1})}}, open_ended); }), HasSubstr("total_steps"));
+}
+
+TEST(AdamW, on_a_gpu_does_the_same) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no GPU";
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    OptimizerConfig config = plain_config();
+    config.weight_decay = 0.1;
+    config.max_grad_norm = 1.0;
+    NamedParameters host = make_parameters(dtype), device;
+    for (const auto& [name, tensor] : host) device.emplace_back(name, tensor.to(at::kCUDA));
+    AdamW on_host(host, config), on_device(device, config);
+    for (int step = 0; step < 10; ++step) {
+      set_gradients(host, 100 * step);
+      for (std::size_t p = 0; p < host.size(); ++p)
+        device[p].second.mutable_grad() = host[p].second.grad().to(at::kCUDA);
+      if (step == 5) device[1].second.mutable_grad() = host[1].second.mutable_grad() = at::Tensor();
+      const double expected = on_host.step(step, 0.0).grad_norm;
+      EXPECT_NEAR(on_device.step(step, 0.0).grad_norm / expected, 1.0, 1e-9);
+    }
+    device[0].second.grad()[0][0] = std::nan("");
+    EXPECT_THAT(on_device.step(10, 0.0).why, HasSubstr("weight"));
+    const double tolerance = dtype == at::kFloat ? 1e-6 : 1e-2;  // bf16: one rounding may tip over
+    for (std::size_t p = 0; p < host.size(); ++p) {
+      EXPECT_LE(max_difference(host[p].second, device[p].second.cpu()), tolerance) << host[p].first;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace grpo

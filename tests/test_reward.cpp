@@ -1,0 +1,511 @@
+// The form, the registry, the weighted sum and the Scorer; hostile text through all rewards.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <ctime>
+#include <functional>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+#include "grpo/reward.h"
+
+namespace grpo {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+std::string repeat(const std::string& piece, std::size_t times) {
+  std::string text;
+  text.reserve(piece.size() * times);
+  for (std::size_t i = 0; i < times; ++i) text += piece;
+  return text;
+}
+
+std::string error_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no Error";
+}
+
+Completion completion_of(std::string text, std::size_t tokens = 1) {
+  Completion completion;
+  completion.text = std::move(text);
+  completion.tokens.assign(tokens, 0);
+  return completion;
+}
+
+std::string solution(const std::string& answer) {
+  return "<think>just add them</think><answer>" + answer + "</answer>";
+}
+
+RewardsConfig weighted(std::map<std::string, double> weights, int threads = 1) {
+  RewardsConfig config;
+  config.weights = std::move(weights);
+  config.threads = threads;
+  return config;
+}
+
+// ---- The form -------------------------------------------------------------------------------------------------------
+
+TEST(Format, reads_the_bodies) {
+  const std::string text = " \n<think>a < b</think>\n\u3000<answer> 42 </answer>\r\n";
+  const FormatReading reading = read_format(text);
+  EXPECT_TRUE(reading.valid);
+  EXPECT_EQ(reading.reasoning, "a < b");
+  EXPECT_EQ(reading.answer, " 42 ");
+}
+
+TEST(Format, reads_on_from_a_think_that_the_prompt_opened) {
+  const FormatReading reading = read_format("a</think><answer>b</answer>", true);
+  EXPECT_TRUE(reading.valid);
+  EXPECT_EQ(reading.reasoning, "a");
+  EXPECT_EQ(reading.answer, "b");
+  EXPECT_FALSE(read_format("<think>a</think><answer>b</answer>", true).valid);
+  EXPECT_FALSE(read_format(" </think><answer>b</answer>", true).valid);
+  EXPECT_FALSE(read_format("a</think><answer>b</answer>", false).valid);
+}
+
+TEST(Format, refuses_everything_else) {
+  for (const char* text : {"",
+                           "42",
+                           "<think>a</think>",
+                           "<answer>b</answer>",
+                           "<think>a</think><answer>b",
+                           "<think>a</think>b</answer>",
+                           "<think>a<answer>b</answer>",
+                           "a</think><answer>b</answer>",  // a tag is missing
+                           "x<think>a</think><answer>b</answer>",
+                           "<think>a</think>x<answer>b</answer>",  // text outside
+                           "<think>a</think><answer>b</answer>x",
+                           "\u00E9<think>a</think><answer>b</answer>",  //
+                           "<think></think><answer>b</answer>",
+                           "<think> \n</think><answer>b</answer>",  // empty bodies
+                           "<think>a</think><answer></answer>",
+                           "<think>a</think><answer>\u3000\u00A0</answer>",
+                           "<think><think>a</think><answer>b</answer>",
+                           "<think>a</think></think><answer>b</answer>",  // repeated tags
+                           "<think>a</think><answer><answer>b</answer>",
+                           "<think>a</think><answer>b</answer></answer>",
+                           "<think>a</think><answer>b<think></answer>",
+                           "<think>a</think><answer>b</think></answer>",
+                           "<think>a</answer></think><answer>b</answer>",
+                           "<think>a</think><answer>b</answer><think>a</think><answer>b</answer>",
+                           "<answer>b</answer><think>a</think>",
+                           "<think>a<answer>b</think></answer>",  // order
+                           "</think>a<think><answer>b</answer>",
+                           "<think>a</think></answer>b<answer>",
+                           "<think><answer>a</answer>b</think>",
+                           "<Think>a</Think><Answer>b</Answer>",
+                           "<think >a</think><answer>b</answer>"}) {  // other tags
+    const FormatReading reading = read_format(text);
+    EXPECT_FALSE(reading.valid) << text;
+    EXPECT_TRUE(reading.reasoning.empty() && reading.answer.empty()) << text;
+  }
+}
+
+// ---- Built-in rewards -----------------------------------------------------------------------------------------------
+
+double score_of(const std::string& reward, const Task& task, Completion completion, RewardsConfig config = {}) {
+  if (!config.weights.contains(reward)) config.weights[reward] = 1.0;
+  const Scores scores = Scorer(config).score(task, completion);
+  return scores.at(reward).defined() ? scores.at(reward).value() : std::numeric_limits<double>::quiet_NaN();
+}
+
+TEST(Accuracy, reads_the_answer_of_the_strict_form) {
+  const Task task{"t", "", "42", "", "en"};
+  EXPECT_EQ(score_of("accuracy", task, completion_of(solution("42"))), 1.0);
+  EXPECT_EQ(score_of("accuracy", task, completion_of(solution("41"))), 0.0);
+  EXPECT_EQ(score_of("accuracy", task, completion_of("<answer>42</answer>")), 0.0);
+  EXPECT_EQ(score_of("accuracy", task, completion_of("\\boxed{42}")), 0.0);
+  EXPECT_EQ(score_of("accuracy", {"t", "", "24 from 4 6", "countdown", ""}, completion_of(solution("4*6"))), 1.0);
+  EXPECT_EQ(score_of("accuracy", {"t", "", "24 from 4 6", "countdown", ""}, completion_of(solution("24"))), 0.0);
+}
+
+TEST(Accuracy, may_read_an_answer_outside_the_form) {
+  RewardsConfig config;
+  config.accuracy_needs_format = false;
+  const Task task{"t", "", "42", "", ""};
+  EXPECT_EQ(score_of("accuracy", task, completion_of("It is \\boxed{41}, no, \\boxed{42}."), config), 1.0);
+  EXPECT_EQ(score_of("accuracy", task, completion_of("<answer>41</answer> no <answer>42</answer>"), config), 1.0);
+  EXPECT_EQ(score_of("accuracy", task, completion_of("\\boxed{41} <answer>42</answer>"), config), 1.0);
+  EXPECT_EQ(score_of("accuracy", task, completion_of("<answer>42"), config), 0.0);
+  EXPECT_EQ(score_of("accuracy", task, completion_of("\\boxed{42"), config), 0.0);
+  EXPECT_EQ(score_of("accuracy", task, completion_of("42"), config), 0.0);
+  EXPECT_EQ(score_of("accuracy", task, completion_of(solution("41") + "\\boxed{42}"), config), 0.0);
+}
+
+TEST(Accuracy, is_undefined_without_a_reference) {
+  EXPECT_TRUE(std::isnan(score_of("accuracy", {"t", "", "", "", ""}, completion_of(solution("42")))));
+}
+
+TEST(FormatReward, is_one_or_zero_and_knows_an_open_think) {
+  RewardsConfig open;
+  open.think_open = true;
+  EXPECT_EQ(score_of("format", {}, completion_of(solution("42"))), 1.0);
+  EXPECT_EQ(score_of("format", {}, completion_of("42")), 0.0);
+  EXPECT_EQ(score_of("format", {}, completion_of("a</think><answer>b</answer>"), open), 1.0);
+  EXPECT_EQ(score_of("format", {}, completion_of(solution("42")), open), 0.0);
+}
+
+TEST(LanguageReward, reads_the_reasoning_or_the_whole_of_a_broken_form) {
+  const Task task{"t", "", "", "", "ko"};
+  EXPECT_EQ(score_of("language_consistency", task, completion_of("<think>답은</think><answer>forty two</answer>")),
+            1.0);
+  EXPECT_EQ(score_of("language_consistency", task, completion_of("<think>답은</think>forty")), 0.5);
+  EXPECT_TRUE(
+      std::isnan(score_of("language_consistency", task, completion_of("<think>1+1</think><answer>two</answer>"))));
+  EXPECT_TRUE(std::isnan(score_of("language_consistency", {}, completion_of(solution("42")))));
+}
+
+TEST(Overlong, is_equation_13_of_dapo) {
+  RewardsConfig config = weighted({{"overlong", 1.0}});
+  config.overlong_max_length = 100;
+  config.overlong_buffer = 20;
+  const auto penalty = [&](std::size_t tokens) { return score_of("overlong", {}, completion_of("x", tokens), config); };
+  EXPECT_EQ(penalty(0), 0.0);
+  EXPECT_EQ(penalty(80), 0.0);
+  EXPECT_DOUBLE_EQ(penalty(81), -0.05);
+  EXPECT_DOUBLE_EQ(penalty(90), -0.5);
+  EXPECT_DOUBLE_EQ(penalty(99), -0.95);
+  EXPECT_EQ(penalty(100), -1.0);
+  EXPECT_EQ(penalty(1000), -1.0);
+}
+
+// ---- Config and registry --------------------------------------------------------------------------------------------
+
+TEST(RewardsConfig, refuses_what_cannot_be_meant) {
+  const auto refused = [](const RewardsConfig& config) { return error_of([&] { Scorer scorer(config); }); };
+  EXPECT_THAT(refused(weighted({})), HasSubstr("other than 0"));
+  EXPECT_THAT(refused(weighted({{"accuracy", 0.0}})), HasSubstr("other than 0"));
+  EXPECT_THAT(refused(weighted({{"accuracy", std::nan("")}})), HasSubstr("finite weight for \"accuracy\""));
+  EXPECT_THAT(refused(weighted({{"accuracy", 1.0}}, 0)), HasSubstr("threads"));
+  EXPECT_THAT(refused(weighted({{"overlong", 1.0}})), HasSubstr("overlong_max_length"));
+  EXPECT_EQ(refused(RewardsConfig{}), "no Error");
+}
+
+TEST(Registry, unknown_name_is_refused_with_the_nearest_known_one) {
+  EXPECT_THAT(error_of([] {
+                Scorer scorer(weighted({{"acuracy", 1.0}}));
+              }),
+              HasSubstr("got \"acuracy\"; did you mean \"accuracy\"?"));
+  EXPECT_THAT(error_of([] { Scorer scorer(weighted({{"fromat", 1.0}})); }), HasSubstr("did you mean \"format\"?"));
+}
+
+TEST(Registry, takes_rewards_of_ones_own) {
+  register_reward("length",
+                  [](const Task&, const Completion& c) -> Score { return static_cast<double>(c.tokens.size()); });
+  EXPECT_EQ(score_of("length", {}, completion_of("x", 7)), 7.0);
+  Scorer before(weighted({{"length", 1.0}}));
+  register_reward("length", [](const Task&, const Completion&) -> Score { return -1.0; });
+  Completion completion = completion_of("x", 7);
+  EXPECT_EQ(score_of("length", {}, completion), -1.0);
+  EXPECT_EQ(before.score({}, completion).at("length").value(), 7.0);  // keeps what was registered when it was built
+  EXPECT_THROW(register_reward("", [](const Task&, const Completion&) -> Score { return 0.0; }), Error);
+  EXPECT_THROW(register_reward("nothing", nullptr), Error);
+}
+
+TEST(Registry, scorer_always_evaluates_what_metrics_need) {
+  EXPECT_THAT(Scorer(weighted({{"format", 1.0}})).names(), ElementsAre("accuracy", "format", "language_consistency"));
+}
+
+// ---- combine --------------------------------------------------------------------------------------------------------
+
+Group scored(std::vector<Scores> scores) {
+  Group group;
+  group.scores = std::move(scores);
+  return group;
+}
+
+TEST(Combine, sums_the_weighted_scores) {
+  Group group = scored({{{"a", 1.0}, {"b", 0.5}, {"c", 9.0}}, {{"a", 0.0}, {"b", 1.0}, {"c", 9.0}}});
+  combine(group, weighted({{"a", 2.0}, {"b", -0.5}, {"c", 0.0}}));
+  EXPECT_THAT(group.rewards, ElementsAre(1.75, -0.5));
+}
+
+TEST(Combine, undefined_takes_the_mean_of_its_group) {
+  const Score none = Score::undefined();
+  Group group =
+      scored({{{"a", 1.0}, {"b", 0.0}}, {{"a", 0.0}, {"b", 1.0}}, {{"a", 1.0}, {"b", none}}, {{"a", 0.5}, {"b", 0.8}}});
+  combine(group, weighted({{"a", 1.0}, {"b", 2.0}}));
+  EXPECT_DOUBLE_EQ(group.rewards[2], 1.0 + 2.0 * 0.6);
+  EXPECT_DOUBLE_EQ(group.rewards[1], 2.0);
+  RewardsConfig skip = weighted({{"a", 1.0}, {"b", 2.0}});
+  skip.undefined = Undefined::skip;
+  combine(group, skip);
+  EXPECT_DOUBLE_EQ(group.rewards[2], 1.0);
+  EXPECT_DOUBLE_EQ(group.rewards[1], 2.0);
+}
+
+TEST(Combine, one_defined_sample_is_the_mean) {
+  Group group = scored({{{"a", 3.0}, {"b", 1.0}}, {{"a", Score::undefined()}, {"b", 0.5}}});
+  combine(group, weighted({{"a", 1.0}, {"b", 1.0}}));
+  EXPECT_THAT(group.rewards, ElementsAre(4.0, 3.5));
+}
+
+TEST(Combine, undefined_for_the_whole_group_is_dropped) {
+  const Score none = Score::undefined();
+  Group group = scored({{{"a", none}, {"b", 0.25}}, {{"a", none}, {"b", 0.75}}});
+  combine(group, weighted({{"a", 1.0}, {"b", 1.0}}));
+  EXPECT_THAT(group.rewards, ElementsAre(0.25, 0.75));
+}
+
+TEST(Combine, sample_without_a_weighted_reward_is_left_out) {
+  const Score none = Score::undefined();
+  for (const Undefined rule : {Undefined::group_mean, Undefined::skip}) {
+    Group group = scored({{{"a", none}, {"b", none}, {"c", 1.0}}, {{"a", 3.0}, {"b", none}, {"c", 1.0}}, {}});
+    RewardsConfig config = weighted({{"a", 1.0}, {"b", 1.0}, {"c", 0.0}});
+    config.undefined = rule;
+    combine(group, config);
+    EXPECT_TRUE(std::isnan(group.rewards[0]));  // c is only logged
+    EXPECT_EQ(group.rewards[1], 3.0);
+    EXPECT_TRUE(std::isnan(group.rewards[2]));
+  }
+}
+
+// ---- Scorer ---------------------------------------------------------------------------------------------------------
+
+std::vector<Group> many_groups(std::size_t count, std::size_t samples) {
+  std::vector<Group> groups(count);
+  for (std::size_t g = 0; g < count; ++g) {
+    groups[g].task = {"task" + std::to_string(g), "", std::to_string(g), "", g % 2 ? "en" : "ko"};
+    for (std::size_t i = 0; i < samples; ++i)
+      groups[g].completions.push_back(
+          completion_of(i % 5 == 0 ? "no form" : solution(std::to_string(g * (i % 3))), i + 1));
+  }
+  return groups;
+}
+
+bool same(const Scores& a, const Scores& b) {
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](const auto& x, const auto& y) {
+           return x.first == y.first && x.second.defined() == y.second.defined() &&
+                  (!x.second.defined() || x.second.value() == y.second.value());
+         });
+}
+
+TEST(Scorer, results_do_not_depend_on_threads_or_on_order) {
+  std::vector<Group> expected = many_groups(20, 8);
+  Scorer(weighted({{"accuracy", 1.0}, {"language_consistency", 0.3}})).finish(expected);
+  EXPECT_EQ(expected[3].completions[1].answer, "3");
+  EXPECT_EQ(expected[3].completions[1].reasoning, "just add them");
+  EXPECT_EQ(expected[3].completions[0].answer, "");
+  for (const int threads : {1, 2, 7}) {
+    Scorer scorer(weighted({{"accuracy", 1.0}, {"language_consistency", 0.3}}, threads));
+    for (int round = 0; round < 2; ++round) {  // a Scorer serves step after step
+      std::vector<Group> groups = many_groups(20, 8);
+      for (std::size_t i = 8; i-- > 0;)
+        for (Group& group : groups)
+          if (group.task.id != "task7" && i != 4) scorer.submit(group, i);
+      scorer.finish(groups);
+      for (std::size_t g = 0; g < groups.size(); ++g) {
+        EXPECT_EQ(groups[g].rewards, expected[g].rewards);
+        for (std::size_t i = 0; i < 8; ++i) EXPECT_TRUE(same(groups[g].scores[i], expected[g].scores[i]));
+      }
+    }
+  }
+}
+
+TEST(Scorer, scores_while_other_completions_still_grow) {
+  Scorer scorer(weighted({{"accuracy", 1.0}}, 2));
+  std::vector<Group> groups = many_groups(1, 2);
+  groups[0].task.answer = "0";
+  groups[0].completions[0].text.clear();
+  scorer.submit(groups[0], 1);
+  const std::string whole = solution("0");
+  for (const char c : whole) groups[0].completions[0].text += c;
+  scorer.submit(groups[0], 0);
+  scorer.finish(groups);
+  EXPECT_THAT(groups[0].rewards, ElementsAre(1.0, 1.0));
+}
+
+TEST(Scorer, uses_every_thread) {
+  std::atomic<int> inside = 0;
+  register_reward("meets", [&](const Task&, const Completion&) -> Score {
+    ++inside;
+    for (int i = 0; i < 5000 && inside < 2; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return inside >= 2 ? 1.0 : 0.0;
+  });
+  std::vector<Group> groups = many_groups(1, 2);
+  Scorer(weighted({{"meets", 1.0}}, 2)).finish(groups);
+  EXPECT_THAT(groups[0].rewards, ElementsAre(1.0, 1.0));
+}
+
+TEST(Scorer, names_reward_and_task_of_the_first_failure) {
+  register_reward("fails", [](const Task& task, const Completion& c) -> Score {
+    if (c.tokens.size() < 3) return 1.0;
+    if (task.id == "task1") throw std::runtime_error("out of luck");
+    if (task.id == "task2") return std::nan("");
+    if (task.id == "task3") throw 7;
+    return 0.0;
+  });
+  for (const int threads : {1, 4}) {
+    Scorer scorer(weighted({{"fails", 1.0}}, threads));
+    for (int round = 0; round < 2; ++round) {
+      std::vector<Group> groups = many_groups(4, 6);
+      for (std::size_t g = 4; g-- > 0;) scorer.submit(groups[g], 5);
+      EXPECT_EQ(error_of([&] { scorer.finish(groups); }), "[reward] \"fails\" of task \"task1\": out of luck");
+      std::vector<Group> good = many_groups(1, 6);
+      scorer.finish(good);  // serves on
+      EXPECT_THAT(good[0].rewards, ElementsAre(1, 1, 0, 0, 0, 0));
+    }
+    std::vector<Group> groups = many_groups(4, 6);
+    groups.erase(groups.begin() + 1);
+    EXPECT_THAT(error_of([&] { scorer.finish(groups); }),
+                HasSubstr("\"fails\" of task \"task2\": expected a finite score"));
+    groups.erase(groups.begin() + 1);
+    EXPECT_THAT(error_of([&] { scorer.finish(groups); }), HasSubstr("\"fails\" of task \"task3\""));
+  }
+}
+
+TEST(Scorer, bad_data_is_an_error_that_names_the_task) {
+  std::vector<Group> groups = many_groups(1, 1);  // "no form": bad data shows whatever the model wrote
+  groups[0].task = {"c7", "", "24 of 3 5", "countdown", ""};
+  Scorer scorer(RewardsConfig{});
+  EXPECT_THAT(error_of([&] { scorer.finish(groups); }),
+              HasSubstr("[reward] \"accuracy\" of task \"c7\": expected a countdown"));
+  groups[0].task = {"c8", "", "5", "", "klingon"};
+  EXPECT_THAT(error_of([&] { scorer.finish(groups); }), HasSubstr("\"language_consistency\" of task \"c8\""));
+}
+
+TEST(Scorer, refuses_misuse) {
+  Scorer scorer(RewardsConfig{});
+  std::vector<Group> groups = many_groups(2, 2);
+  EXPECT_THAT(error_of([&] { scorer.submit(groups[0], 2); }), HasSubstr("below 2"));
+  scorer.submit(groups[0], 1);
+  EXPECT_THAT(error_of([&] { scorer.submit(groups[0], 1); }), HasSubstr("again"));
+  std::vector<Group> elsewhere = many_groups(1, 2);
+  scorer.submit(elsewhere[0], 0);
+  EXPECT_THAT(error_of([&] { scorer.finish(groups); }), HasSubstr("elsewhere"));
+  scorer.finish(groups);  // nothing was left pending
+  EXPECT_EQ(groups[1].rewards.size(), 2u);
+}
+
+TEST(Scorer, cancel_waits_for_the_running_and_forgets_the_rest) {
+  std::atomic<int> calls = 0;
+  register_reward("counts", [&](const Task&, const Completion&) -> Score {
+    ++calls;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    return 1.0;
+  });
+  Scorer scorer(weighted({{"counts", 1.0}}));
+  {
+    std::vector<Group> groups = many_groups(1, 100);
+    for (std::size_t i = 0; i < 100; ++i) scorer.submit(groups[0], i);
+    scorer.cancel();
+  }
+  const int after = calls;
+  EXPECT_LT(after, 100);
+  std::vector<Group> groups = many_groups(1, 1);
+  scorer.finish(groups);
+  EXPECT_EQ(calls, after + 1);
+}
+
+TEST(Scorer, empty_groups_and_moves_are_harmless) {
+  std::vector<Group> groups(1);
+  Scorer first(RewardsConfig{});
+  Scorer scorer = std::move(first);
+  scorer.finish(groups);
+  EXPECT_TRUE(groups[0].rewards.empty());
+  groups.clear();
+  scorer.finish(groups);
+  scorer = Scorer(weighted({{"format", 1.0}}, 3));
+  EXPECT_EQ(scorer.names().size(), 3u);
+}
+
+// ---- Hostile text ---------------------------------------------------------------------------------------------------
+
+/// Processor time, which other programs on the machine cannot stretch.
+double cpu_seconds(const std::function<void()>& action) {
+  const std::clock_t start = std::clock();
+  action();
+  return static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+}
+
+struct Hostile {
+  std::string name, text;
+};
+
+std::vector<Hostile> hostile_texts() {
+#if defined(__SANITIZE_THREAD__)
+  constexpr std::size_t kMegabyte = 100'000;  // every byte read costs twenty times as much there
+#else
+  constexpr std::size_t kMegabyte = 1'000'000;
+#endif
+  std::string bytes(kMegabyte, '\0');
+  std::uint32_t state = 1;
+  for (char& byte : bytes) byte = static_cast<char>((state = state * 1664525u + 1013904223u) >> 24);
+  return {
+      {"parentheses", repeat("(", kMegabyte)},
+      {"digits", repeat("7", kMegabyte)},
+      {"fraction", repeat("7", kMegabyte / 2) + "/" + repeat("3", kMegabyte / 2)},
+      {"exponent", "1e" + repeat("9", kMegabyte)},
+      {"thousands", "1" + repeat(",000", kMegabyte / 4)},
+      {"signs", repeat("-", kMegabyte)},
+      {"sum", repeat("1+", kMegabyte / 2) + "1"},
+      {"random bytes", bytes},
+      {"continuation bytes", repeat("\xBF", kMegabyte)},
+      {"cut Han", repeat("\xE4\xB8", kMegabyte / 2)},
+      {"combining marks", "e" + repeat("\u0301", kMegabyte / 2)},
+      {"apostrophes", "e" + repeat("'", kMegabyte)},
+      {"white space", "let me" + repeat(" \u3000", kMegabyte / 4)},
+      {"let me", repeat("let me ", kMegabyte / 7)},
+      {"dollars", repeat("$1 ", kMegabyte / 3)},
+      {"open formulas", repeat("\\(", kMegabyte / 2)},
+      {"backquotes", repeat("` ``", kMegabyte / 4)},
+      {"fence", repeat("`", kMegabyte)},
+      {"equals", repeat("=", kMegabyte)},
+      {"think", repeat("<think>", kMegabyte / 10)},
+      {"tags", repeat("<think>a</think><answer>b</answer>", kMegabyte / 10)},
+      {"answers", repeat("<answer>", kMegabyte / 20) + repeat("</answer>", kMegabyte / 20)},
+      {"open boxes", repeat("\\boxed{", kMegabyte / 10)},
+      {"nested boxes", repeat("\\boxed{", kMegabyte / 10) + "1" + repeat("}", kMegabyte / 10)},
+      {"boxes", repeat("\\boxed{1}", kMegabyte / 10)},
+      {"fractions", repeat("\\frac{", kMegabyte / 10)},
+      {"nested fractions", repeat("\\frac{1}{", kMegabyte / 10) + "1" + repeat("}", kMegabyte / 10)},
+      {"environments", repeat("\\begin{", kMegabyte / 10)},
+      {"NUL", std::string(kMegabyte, '\0')},
+  };
+}
+
+TEST(HostileText, costs_milliseconds_in_every_reward) {
+  RewardsConfig config =
+      weighted({{"accuracy", 1.0}, {"format", 1.0}, {"language_consistency", 1.0}, {"overlong", 1.0}});
+  config.overlong_max_length = 10;
+  config.overlong_buffer = 5;
+  config.accuracy_needs_format = false;
+  const Scorer scorer(config);
+  const std::vector<Task> tasks{{"number", "", "1.5", "", "en"},
+                                {"text", "", "blue whale", "", "zh"},
+                                {"countdown", "", "8 from 3 5", "countdown", "ko"}};
+  for (const auto& [name, text] : hostile_texts()) {
+    for (const std::string& whole : {text, "<think>" + text + "</think><answer>" + text + "</answer>"}) {
+      for (const Task& task : tasks) {
+        Completion completion = completion_of(whole);
+        Scores scores;
+        EXPECT_LT(cpu_seconds([&] { scores = scorer.score(task, completion); }), 1.0) << name << ", " << task.id;
+        EXPECT_EQ(scores.at("accuracy").value(), 0.0) << name << ", " << task.id;
+      }
+    }
+    EXPECT_LT(cpu_seconds([&, &text = text] {
+                reflects(text);
+                mixes_languages(text);
+                answers_match("\\boxed{" + text + "}", "7");
+                answers_match("7", text);
+                check_countdown("\\boxed{" + text + "}", "8 from 3 5");
+                check_countdown("3+5=" + text, "8 from 3 5");
+              }),
+              1.0)
+        << name;
+  }
+}
+
+}  // namespace
+}  // namespace grpo

@@ -1,0 +1,384 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <regex>
+#include <set>
+#include <tuple>
+
+#include "generators.h"
+#include "grpo/tasks.h"
+#include "problem_reading.h"
+
+namespace grpo {
+
+bool operator==(const Task& a, const Task& b) {
+  return std::tie(a.id, a.prompt, a.answer, a.kind, a.language) ==
+         std::tie(b.id, b.prompt, b.answer, b.kind, b.language);
+}
+
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+class TaskFile : public ::testing::Test {
+ protected:
+  std::string write(const std::string& text, const std::string& name = "train.jsonl") {
+    const auto path = folder_ / name;
+    std::ofstream(path, std::ios::binary) << text;
+    return path.string();
+  }
+  std::string error_in(const std::string& text) {
+    const std::string path = write(text);
+    return error_of([&] { read_tasks(path); });
+  }
+  void SetUp() override {
+    folder_ = std::filesystem::path(::testing::TempDir()) / ("grpo_tasks_" + std::to_string(::getpid()));
+    std::filesystem::create_directories(folder_);
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+  std::filesystem::path folder_;
+};
+
+// ---- JSONL ----
+
+TEST_F(TaskFile, reads_every_field_and_fills_in_defaults) {
+  const auto tasks =
+      read_tasks(write("\xef\xbb\xbf"
+                       R"({"prompt": "a\nb", "id": "x", "answer": "1/2", "kind": "arithmetic", "language": "ko"})"
+                       "\r\n\n   \t\r\n"
+                       R"({"prompt": "c", "answer": -3, "extra": [1, {"y": 2}], "id": 7})"
+                       "\n"
+                       R"({"prompt": " ", "answer": 0.1, "id": null, "kind": null})"));
+  ASSERT_EQ(tasks.size(), 3u);
+  EXPECT_EQ(tasks[0], (Task{"x", "a\nb", "1/2", "arithmetic", "ko"}));
+  EXPECT_EQ(tasks[1], (Task{"7", "c", "-3", "", "en"}));
+  EXPECT_EQ(tasks[2], (Task{"train:5", " ", "0.1", "", "en"}));
+}
+
+TEST_F(TaskFile, answers_stay_exact) {
+  EXPECT_EQ(read_tasks(write(R"({"prompt": "p", "answer": 18446744073709551615})"))[0].answer, "18446744073709551615");
+  EXPECT_THAT(error_in(R"({"prompt": "p", "answer": 123456789012345678901234567890})"),
+              HasSubstr("write it as a string"));
+}
+
+TEST_F(TaskFile, bad_lines_are_named) {
+  const std::string good = "{\"prompt\": \"p\"}\n";
+  const std::string path = write(good + "\n" + "[1]\n");
+  EXPECT_EQ(error_of([&] { read_tasks(path); }),
+            "[task] " + path + ":3: expected an object with \"prompt\", got an array");
+  EXPECT_THAT(error_in(good + "{\"prompt\": \"p\"\n"),
+              HasSubstr(":2: expected a JSON object, got malformed JSON at column"));
+  EXPECT_THAT(error_in(good + "{} {}\n"), HasSubstr(":2: "));
+  EXPECT_THAT(error_in("{}"), HasSubstr(":1: expected an object with \"prompt\", got one without"));
+  EXPECT_THAT(error_in("{\"prompt\": 3}"), HasSubstr("a string as \"prompt\", got a number"));
+  EXPECT_THAT(error_in("{\"prompt\": null}"), HasSubstr("got null"));
+  EXPECT_THAT(error_in("{\"prompt\": \"\"}"), HasSubstr("got an empty one"));
+  EXPECT_THAT(error_in("{\"prompt\": \"p\", \"answer\": [1]}"),
+              HasSubstr("a string or a number as \"answer\", got an array"));
+  EXPECT_THAT(error_in("{\"prompt\": \"p\", \"answer\": true}"), HasSubstr("got boolean"));
+  EXPECT_THAT(error_in("{\"prompt\": \"p\", \"kind\": 1}"), HasSubstr("expected a string as \"kind\", got a number"));
+  EXPECT_THAT(error_in("{\"prompt\": \"p\", \"language\": {}}"), HasSubstr("\"language\", got an object"));
+  EXPECT_THAT(error_in(good + "{\"prompt\": \"\xff\"}"), HasSubstr(":2: "));
+  EXPECT_THAT(error_in("{\"prompt\": \"p\", \"answer\": 1e999}"), HasSubstr(":1: "));
+  EXPECT_THAT(error_in("null"), HasSubstr(":1: "));
+  EXPECT_THAT(error_in(std::string(1 << 20, '[')), HasSubstr(":1: "));
+  EXPECT_THAT(error_in(""), HasSubstr("at least one task"));
+  EXPECT_THAT(error_in("\n \n"), HasSubstr("at least one task"));
+  EXPECT_THAT(error_of([] { read_tasks("nowhere.jsonl"); }), HasSubstr("nowhere.jsonl"));
+  EXPECT_THAT(error_of([&] { read_tasks(folder_); }), HasSubstr(folder_.string()));
+}
+
+TEST_F(TaskFile, one_file_is_split_by_prompt) {
+  std::string text;
+  for (int i = 0; i < 1000; ++i) text += "{\"prompt\": \"question " + std::to_string(i % 500) + "\"}\n";
+  TasksConfig config;
+  config.file = write(text);
+  TaskStream train(config), heldout(config, Split::heldout);
+  EXPECT_EQ(train.size() + heldout.size(), 1000u);
+  EXPECT_NEAR(static_cast<double>(heldout.size()), 100, 45);
+  std::set<std::string> train_prompts, common;
+  for (const Task& task : train.take(train.size())) train_prompts.insert(task.prompt);
+  for (const Task& task : heldout.take(heldout.size()))
+    EXPECT_FALSE(train_prompts.contains(task.prompt)) << task.prompt;
+}
+
+TEST_F(TaskFile, two_files_never_meet_either) {
+  TasksConfig config;
+  config.file = write("{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\n{\"prompt\": \"c\"}\n");
+  config.heldout_file = write("{\"prompt\": \"b\"}\n{\"prompt\": \"d\"}\n", "test.jsonl");
+  TaskStream train(config), heldout(config, Split::heldout);
+  EXPECT_EQ(id_set(train.take(2)), (std::set<std::string>{"train:1", "train:3"}));
+  EXPECT_EQ(id_set(heldout.take(2)), (std::set<std::string>{"test:1", "test:2"}));
+  EXPECT_EQ(heldout_tasks(config, 99).size(), 2u);
+  config.heldout_file = config.file;
+  EXPECT_THAT(error_of([&] { TaskStream stream(config); }), HasSubstr("expected at least one training task"));
+  config.file = "";
+  EXPECT_THAT(error_of([&] { TaskStream stream(config); }), HasSubstr("`file`"));
+}
+
+TEST_F(TaskFile, an_empty_split_is_refused) {
+  TasksConfig config;
+  config.file = write("{\"prompt\": \"a\"}\n");
+  config.heldout_share = 0;
+  EXPECT_EQ(TaskStream(config).size(), 1u);
+  EXPECT_THAT(error_of([&] { TaskStream stream(config, Split::heldout); }), HasSubstr("at least one held-out task"));
+  config.file = "";
+  EXPECT_EQ(TaskStream(config).size(), 10100u);
+  config.arithmetic.max_operand = 1'000'000'000;
+  EXPECT_THAT(error_of([&] { TaskStream stream(config, Split::heldout); }), HasSubstr("at least one held-out task"));
+}
+
+// ---- Hashing ----
+
+TEST(Permutation, is_one_for_every_size_and_differs_by_key) {
+  for (const std::uint64_t size : {1, 2, 3, 4, 5, 7, 16, 17, 100, 1000, 10100}) {
+    std::set<std::uint64_t> seen;
+    for (std::uint64_t i = 0; i < size; ++i) {
+      seen.insert(permuted(i, size, 42));
+      EXPECT_LT(permuted(i, size, 42), size);
+    }
+    EXPECT_EQ(seen.size(), size);
+  }
+  std::uint64_t same = 0, fixed = 0;
+  for (std::uint64_t i = 0; i < 1000; ++i) {
+    same += permuted(i, 1000, 1) == permuted(i, 1000, 2);
+    fixed += permuted(i, 1000, 1) == i;
+  }
+  EXPECT_LT(same, 20u);
+  EXPECT_LT(fixed, 20u);
+  EXPECT_LT(permuted(123, std::uint64_t{1} << 62, 3), std::uint64_t{1} << 62);
+}
+
+TEST(Draws, depend_on_every_part_of_the_key_and_on_its_order) {
+  const auto first = [](std::initializer_list<std::uint64_t> key) { return Draws(key).next(); };
+  const std::set<std::uint64_t> values = {first({1, 2}), first({2, 1}), first({1, 2, 0}), first({1, 3}), first({0, 2}),
+                                          first({1}),    first({}),     first({0}),       first({0, 0})};
+  EXPECT_EQ(values.size(), 9u);
+  EXPECT_EQ(first({1, 2}), first({1, 2}));
+}
+
+TEST(Draws, are_the_same_on_every_platform) {
+  Draws draws{7, 8};
+  const std::vector<std::uint64_t> values = {draws.below(1000), draws.below(1000), draws.below(1000),
+                                             draws.below(1000)};
+  EXPECT_THAT(values, ElementsAre(157, 174, 543, 512)) << "changing these changes every corpus and every task order";
+}
+
+// ---- Arithmetic ----
+
+TEST(Arithmetic, default_has_10100_problems_in_two_disjoint_halves) {
+  const TasksConfig config;
+  TaskStream train(config), heldout(config, Split::heldout);
+  EXPECT_EQ(train.size() + heldout.size(), 10100u);
+  EXPECT_NEAR(static_cast<double>(heldout.size()), 1010, 100);
+  std::set<std::string> seen[2];
+  for (TaskStream* stream : {&train, &heldout})
+    for (int epoch = 0; epoch < 3; ++epoch)
+      for (const Task& task : stream->take(stream->size())) seen[stream == &heldout].insert(canonical_of(task.prompt));
+  EXPECT_EQ(seen[0].size(), train.size());
+  EXPECT_EQ(seen[1].size(), heldout.size());
+  for (const std::string& problem : seen[1]) EXPECT_FALSE(seen[0].contains(problem)) << problem;
+  EXPECT_TRUE(seen[0].contains("0+0") || seen[1].contains("0+0"));
+  EXPECT_TRUE(seen[0].contains("99-99") || seen[1].contains("99-99"));
+}
+
+TEST(Arithmetic, answers_are_right_and_differences_not_negative) {
+  TasksConfig config;
+  config.arithmetic.operators = "+-*";
+  config.arithmetic.max_operand = 30;
+  std::map<char, int> operators;
+  const std::regex problem(R"((\d+) ?([-+*]) ?(\d+))");
+  for (const Task& task : TaskStream(config).take(3000)) {
+    std::smatch match;
+    ASSERT_TRUE(std::regex_search(task.prompt, match, problem)) << task.prompt;
+    const std::int64_t a = std::stoll(match[1]), b = std::stoll(match[3]);
+    const char op = match[2].str()[0];
+    ++operators[op];
+    EXPECT_EQ(task.answer, std::to_string(op == '+' ? a + b : op == '-' ? a - b : a * b)) << task.prompt;
+    EXPECT_TRUE(op != '-' || a >= b);
+    EXPECT_LE(std::max(a, b), 30);
+    EXPECT_EQ(task.kind, "arithmetic");
+    EXPECT_EQ(task.language, "en");
+    EXPECT_EQ(task.id, "arithmetic:" + canonical_of(task.prompt));
+  }
+  for (const auto& [op, count] : operators) EXPECT_NEAR(count, 1000, 150) << op;
+  EXPECT_EQ(operators.size(), 3u);
+}
+
+TEST(Arithmetic, wording_and_operand_order_vary_between_epochs) {
+  TasksConfig config;
+  config.arithmetic.max_operand = 1;
+  config.heldout_share = 0;
+  config.languages = {"en", "ko"};
+  std::set<std::string> prompts, languages;
+  for (const Task& task : TaskStream(config).take(3000)) {
+    if (canonical_of(task.prompt) == "0+1") prompts.insert(task.prompt);
+    languages.insert(task.language);
+    const bool hangul = std::any_of(task.prompt.begin(), task.prompt.end(), [](char c) { return (c & 0x80) != 0; });
+    EXPECT_EQ(hangul, task.language == "ko") << task.prompt;
+  }
+  for (const std::string wording :
+       {"0+1=?", "1+0=?", "What is 1+0?", "0 + 1 = ?", "Compute 0+1.", "Calculate 0 + 1", "1+0는?"})
+    EXPECT_TRUE(prompts.contains(wording)) << wording;
+  EXPECT_THAT(languages, ElementsAre("en", "ko"));
+}
+
+TEST(Arithmetic, split_ignores_seed_ranges_and_operators) {
+  TasksConfig small, large;
+  small.arithmetic = {20, "+"};
+  large.arithmetic = {200, "-+"};
+  large.seed = 77;
+  TaskStream small_heldout(small, Split::heldout), large_train(large);
+  const auto held = id_set(small_heldout.take(small_heldout.size()));
+  const auto trained = id_set(large_train.take(large_train.size()));
+  EXPECT_FALSE(held.empty());
+  for (const std::string& id : held) EXPECT_FALSE(trained.contains(id)) << id;
+}
+
+TEST(Arithmetic, huge_ranges_cost_nothing) {
+  TasksConfig config;
+  config.arithmetic = {1'000'000'000, "+-*"};
+  EXPECT_EQ(TaskStream(config).take(100).size(), 100u);
+  EXPECT_EQ(heldout_tasks(config, 50).size(), 50u);
+  for (const Task& task : TaskStream(config).take(100)) EXPECT_EQ(task.id, "arithmetic:" + canonical_of(task.prompt));
+}
+
+TEST(Arithmetic, bad_settings_are_refused) {
+  for (const auto& spoil : std::vector<std::function<void(TasksConfig&)>>{
+           [](auto& c) { c.arithmetic.operators = ""; }, [](auto& c) { c.arithmetic.operators = "+/"; },
+           [](auto& c) { c.arithmetic.operators = "++"; }, [](auto& c) { c.arithmetic.max_operand = -1; },
+           [](auto& c) { c.arithmetic.max_operand = 1'000'000'001; }, [](auto& c) { c.heldout_share = 1; },
+           [](auto& c) { c.heldout_share = -0.1; }, [](auto& c) { c.heldout_share = std::nan(""); },
+           [](auto& c) { c.languages = {}; },
+           [](auto& c) {
+             c.languages = {"en", "xx"};
+           }}) {
+    TasksConfig config;
+    spoil(config);
+    EXPECT_THROW(TaskStream stream(config), Error);
+  }
+}
+
+// ---- The stream ----
+
+TEST(TaskStream, is_a_function_of_seed_and_cursor) {
+  TasksConfig config;
+  TaskStream whole(config), pieces(config);
+  const auto expected = whole.take(500);
+  std::vector<Task> got;
+  for (std::size_t i = 0; got.size() < 500; ++i) {
+    const std::uint64_t cursor = pieces.cursor();
+    TaskStream fresh(config);
+    fresh.seek(cursor);
+    const auto next = pieces.take(1 + i % 7);
+    EXPECT_EQ(fresh.take(next.size()), next);
+    EXPECT_EQ(fresh.cursor(), pieces.cursor());
+    got.insert(got.end(), next.begin(), next.end());
+  }
+  got.resize(500);
+  EXPECT_EQ(got, expected);
+  config.seed = 1;
+  EXPECT_NE(ids_of(TaskStream(config).take(500)), ids_of(expected));
+  EXPECT_THAT(whole.take(0), IsEmpty());
+}
+
+TEST(TaskStream, every_epoch_is_another_permutation_of_all) {
+  TasksConfig config;
+  config.arithmetic.max_operand = 9;
+  TaskStream stream(config);
+  const auto first = ids_of(stream.take(stream.size())), second = ids_of(stream.take(stream.size()));
+  EXPECT_NE(first, second);
+  EXPECT_EQ(std::set(first.begin(), first.end()).size(), stream.size());
+  EXPECT_EQ(std::set(first.begin(), first.end()), std::set(second.begin(), second.end()));
+}
+
+TEST(TaskStream, heldout_tasks_are_distinct_and_the_same_for_every_seed) {
+  TasksConfig config;
+  const auto tasks = heldout_tasks(config, 512);
+  EXPECT_EQ(id_set(tasks).size(), 512u);
+  config.seed = 99;
+  EXPECT_EQ(heldout_tasks(config, 512), tasks);
+  const auto fewer = heldout_tasks(config, 100);
+  EXPECT_TRUE(std::equal(fewer.begin(), fewer.end(), tasks.begin()));
+  TaskStream stream(config, Split::heldout);
+  EXPECT_EQ(heldout_tasks(config, 1'000'000).size(), stream.size());
+  EXPECT_EQ(id_set(heldout_tasks(config, 1'000'000)), id_set(stream.take(stream.size())));
+}
+
+// ---- Countdown ----
+
+TEST(Countdown, problems_are_solvable_distinct_and_within_range) {
+  TasksConfig config;
+  config.generator = TaskGenerator::countdown;
+  config.heldout_share = 0;
+  const ProblemSet problems(config);
+  EXPECT_GE(problems.size(), 10000u);
+  std::set<std::string> seen;
+  std::map<std::size_t, int> sizes;
+  for (std::uint64_t i = 0; i < problems.size(); ++i) {
+    const auto problem = std::get<CountdownProblem>(problems.canonical(i));
+    Reader reader(problem.solution);
+    ASSERT_EQ(reader.value(), static_cast<double>(problem.target)) << problem.solution;
+    ASSERT_EQ(reader.numbers, (std::multiset<std::int64_t>(problem.numbers.begin(), problem.numbers.end())));
+    EXPECT_TRUE(std::is_sorted(problem.numbers.begin(), problem.numbers.end()));
+    EXPECT_TRUE(problem.target >= 10 && problem.target <= 99);
+    EXPECT_TRUE(problem.numbers.front() >= 1 && problem.numbers.back() <= 20);
+    EXPECT_TRUE(seen.insert(problem.text()).second) << problem.text();
+    ++sizes[problem.numbers.size()];
+  }
+  EXPECT_GT(sizes[3], 1000);
+  EXPECT_GT(sizes[4], 1000);
+}
+
+TEST(Countdown, tasks_state_numbers_and_target_and_halves_are_disjoint) {
+  TasksConfig config;
+  config.generator = TaskGenerator::countdown;
+  config.countdown.problems = 2000;
+  TaskStream train(config), heldout(config, Split::heldout);
+  EXPECT_EQ(train.size() + heldout.size(), 2000u);
+  const auto tasks = train.take(2 * train.size());
+  const auto ids = id_set(tasks);
+  EXPECT_EQ(ids.size(), train.size());
+  bool reordered = false;
+  for (const Task& task : tasks) {
+    std::smatch match;
+    ASSERT_TRUE(std::regex_match(
+        task.prompt, match,
+        std::regex(R"(Using the numbers \[([0-9, ]+)\], make (\d+)\. Use each number once with \+ - \* /\.)")))
+        << task.prompt;
+    const std::string numbers = std::regex_replace(match[1].str(), std::regex(","), "");
+    EXPECT_EQ(task.answer, match[2].str() + " from " + numbers);
+    reordered |= task.id != "countdown:" + task.answer;
+    EXPECT_EQ(task.kind, "countdown");
+  }
+  EXPECT_TRUE(reordered);
+  for (const Task& task : heldout.take(heldout.size())) EXPECT_FALSE(ids.contains(task.id));
+}
+
+TEST(Countdown, bad_settings_are_refused_and_small_ones_end) {
+  TasksConfig config;
+  config.generator = TaskGenerator::countdown;
+  config.heldout_share = 0;
+  config.countdown = {1, 1, 1, 1, 1, 50};
+  EXPECT_EQ(TaskStream(config).size(), 1u);
+  config.countdown = {1, 1, 1, 5, 9, 50};
+  EXPECT_THAT(error_of([&] { TaskStream stream(config); }), HasSubstr("widen"));
+  for (const CountdownConfig& bad :
+       {CountdownConfig{0, 4, 20, 1, 9, 5}, CountdownConfig{4, 3, 20, 1, 9, 5}, CountdownConfig{3, 4, 0, 1, 9, 5},
+        CountdownConfig{3, 4, 20, 9, 1, 5}, CountdownConfig{3, 9, 20, 1, 9, 5}, CountdownConfig{3, 4, 20, 1, 9, 0}}) {
+    config.countdown = bad;
+    EXPECT_THROW(TaskStream stream(config), Error);
+  }
+}
+
+}  // namespace
+}  // namespace grpo
