@@ -102,13 +102,13 @@ struct Dispatch : Function<Dispatch> {
 };
 
 struct Combine : Function<Combine> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weights, const Tensor& base, Tensor slots) {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weights, std::optional<Tensor> base, Tensor slots) {
     Tensor y = at::empty({slots.size(0), x.size(1)}, x.options());
     cpu::kernels().combine[index(kernel_type(x, "combine"))](slots.size(0), x.size(1), slots.size(1), x.data_ptr(), slots.data_ptr<int32_t>(),
-                                                             weights.data_ptr<float>(), base.defined() ? base.data_ptr() : nullptr,
+                                                             weights.data_ptr<float>(), base ? base->data_ptr() : nullptr,
                                                              y.data_ptr());
     ctx->save_for_backward({x, weights, slots});
-    ctx->saved_data["base"] = base.defined();
+    ctx->saved_data["base"] = base.has_value();
     return y;
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
@@ -152,7 +152,8 @@ Tensor dispatch(const Tensor& x, const Routing& routing) {
 Tensor combine(const Tensor& x, const Routing& routing, const Tensor& base) {
   check_routing(x, routing, routing.slots.numel(), "combine");
   if (!x.is_cpu()) return reference::combine(x, routing, base);
-  return Combine::apply(x.contiguous(), routing.weights.contiguous(), base.defined() ? base.contiguous() : base, routing.slots);
+  return Combine::apply(x.contiguous(), routing.weights.contiguous(),
+                        base.defined() ? std::optional<Tensor>(base.contiguous()) : std::nullopt, routing.slots);
 }
 
 namespace reference {

@@ -130,6 +130,7 @@ void parallel_for(int64_t tasks, TaskRef f) {
 }
 
 int num_threads() {
+  if (Pool::inside) return 1;
   std::lock_guard lock(pool_mutex);
   return pool()->threads();
 }

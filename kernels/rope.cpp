@@ -19,8 +19,9 @@ cpu::Rope arguments(const Tensor& qkv, const Tensor& positions, const Tensor& ta
 }
 
 struct RopeFunction : Function<RopeFunction> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& qkv, const Tensor& q_norm, const Tensor& k_norm, Tensor positions,
+  static Tensor forward(AutogradContext* ctx, const Tensor& qkv, std::optional<Tensor> q_weight, std::optional<Tensor> k_weight, Tensor positions,
                         Tensor table, int64_t heads, int64_t kv_heads, int64_t head_dim, double epsilon) {
+    const Tensor q_norm = q_weight.value_or(Tensor()), k_norm = k_weight.value_or(Tensor());
     Tensor out = at::empty_like(qkv);
     cpu::kernels().rope[index(kernel_type(qkv, "rope"))](
         arguments(qkv, positions, table, {heads, kv_heads, head_dim}, q_norm, k_norm, epsilon), qkv.data_ptr(), out.data_ptr());
@@ -84,7 +85,7 @@ Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, con
     if (const int32_t p = positions.data_ptr<int32_t>()[i]; p < 0 || p >= table.size(0))
       throw Error("rope", "expected positions in [0, ", table.size(0), "), got ", p, "; raise policy.max_positions");
   kernel_type(qkv, "rope");
-  return RopeFunction::apply(qkv.contiguous(), q_norm.value_or(Tensor()), k_norm.value_or(Tensor()), positions, table, layout.heads,
+  return RopeFunction::apply(qkv.contiguous(), q_norm, k_norm, positions, table, layout.heads,
                              layout.kv_heads, layout.head_dim, epsilon);
 }
 

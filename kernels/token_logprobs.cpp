@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "kernels/op.h"
+#include "kernels/sample.h"
 
 namespace grpo {
 namespace {
@@ -20,26 +21,31 @@ void logits_of(const Tensor& hidden, const Tensor& head, int64_t first, int64_t 
                       transposed(rows_of(head, 0)), out, vocab, false);
 }
 
-// Ids outside a token's kept set get logit −inf: from there on its softmax runs over the set.
-void keep_only(float* row, int64_t vocab, const int32_t* ids, int64_t count, std::vector<float>& values) {
+// Ids outside a token's kept set get logit −inf: from there on its softmax runs over the set. Gives the set's log-sum-exp
+// by the sampler's own function, whose bits the recorded log-probability has.
+float keep_only(float* row, int64_t vocab, float scale, const int32_t* ids, int64_t count, std::vector<float>& values) {
+  const float sum = kept_log_sum_exp(row, scale, {ids, static_cast<size_t>(count)});
   values.resize(count);
   for (int64_t i = 0; i < count; ++i) values[i] = row[ids[i]];
   std::fill_n(row, vocab, -INFINITY);
   for (int64_t i = 0; i < count; ++i) row[ids[i]] = values[i];
+  return sum;
 }
 
 struct TokenLogprobsFunction : Function<TokenLogprobsFunction> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& hidden, const Tensor& head, Tensor targets, Tensor kept_ids,
-                               Tensor kept_starts, double temperature) {
+  static variable_list forward(AutogradContext* ctx, const Tensor& hidden, const Tensor& head, Tensor targets,
+                               std::optional<Tensor> ids, std::optional<Tensor> starts, double temperature) {
+    const Tensor kept_ids = ids.value_or(Tensor()), kept_starts = starts.value_or(Tensor());
     const int64_t tokens = hidden.size(0), vocab = head.size(0);
     const float scale = static_cast<float>(1.0 / temperature);
     const auto options = at::TensorOptions(at::kFloat);
     Tensor logprobs = at::empty({tokens}, options), entropy = at::empty({tokens}, options), sums = at::empty({tokens}, options);
-    each_chunk(hidden, head, kept_ids, kept_starts, [&](int64_t first, int64_t rows, float* logits) {
+    each_chunk(hidden, head, kept_ids, kept_starts, scale, [&](int64_t first, int64_t rows, float* logits, const float* kept_sums) {
       parallel_for(rows, [&](int64_t r) {
         const int64_t t = first + r;
         float* sum = sums.data_ptr<float>() + t;
         cpu::kernels().logit_stats(logits + r * vocab, vocab, scale, sum, entropy.data_ptr<float>() + t);
+        if (!std::isnan(kept_sums[r])) *sum = kept_sums[r];
         logprobs.data_ptr<float>()[t] = logits[r * vocab + targets.data_ptr<int32_t>()[t]] * scale - *sum;
       });
     });
@@ -58,7 +64,7 @@ struct TokenLogprobsFunction : Function<TokenLogprobsFunction> {
     const cpu::Type type = kernel_type(hidden, "token_logprobs");
     Tensor dhidden = at::empty_like(hidden), dhead = at::zeros(head.sizes(), head.options().dtype(at::kFloat));
     Tensor narrowed = type == cpu::Type::bf16 ? at::empty({kChunk, vocab}, hidden.options()) : Tensor();
-    each_chunk(hidden, head, saved[3], saved[4], [&](int64_t first, int64_t rows, float* logits) {
+    each_chunk(hidden, head, saved[3], saved[4], scale, [&](int64_t first, int64_t rows, float* logits, const float*) {
       parallel_for(rows, [&](int64_t r) {
         const int64_t t = first + r;
         cpu::kernels().logit_backward(logits + r * vocab, vocab, scale, sums.data_ptr<float>()[t], entropy.data_ptr<float>()[t],
@@ -79,20 +85,22 @@ struct TokenLogprobsFunction : Function<TokenLogprobsFunction> {
   }
 
  private:
+  // f(first row, rows, their logits, log-sum-exp of each row's kept set or NaN where there is none)
   template <class F>
-  static void each_chunk(const Tensor& hidden, const Tensor& head, const Tensor& kept_ids, const Tensor& kept_starts, F f) {
+  static void each_chunk(const Tensor& hidden, const Tensor& head, const Tensor& kept_ids, const Tensor& kept_starts, float scale, F f) {
     const int64_t vocab = head.size(0);
-    std::vector<float> logits(std::min(kChunk, hidden.size(0)) * vocab), values;
+    std::vector<float> logits(std::min(kChunk, hidden.size(0)) * vocab), kept_sums(kChunk, NAN), values;
     for (int64_t first = 0; first < hidden.size(0); first += kChunk) {
       const int64_t rows = std::min(kChunk, hidden.size(0) - first);
       logits_of(hidden, head, first, rows, logits.data());
       if (kept_ids.defined())
         for (int64_t r = 0; r < rows; ++r) {
           const int64_t* start = kept_starts.data_ptr<int64_t>() + first + r;
-          if (start[1] > start[0])
-            keep_only(logits.data() + r * vocab, vocab, kept_ids.data_ptr<int32_t>() + start[0], start[1] - start[0], values);
+          kept_sums[r] = start[1] == start[0] ? NAN
+                                              : keep_only(logits.data() + r * vocab, vocab, scale, kept_ids.data_ptr<int32_t>() + start[0],
+                                                          start[1] - start[0], values);
         }
-      f(first, rows, logits.data());
+      f(first, rows, logits.data(), kept_sums.data());
     }
   }
 };
@@ -115,8 +123,9 @@ TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& head, const Ten
       throw Error(op, "expected targets in [0, ", head.size(0), "), got ", id, " at token ", t);
   kernel_type(hidden, op);
   const auto out = TokenLogprobsFunction::apply(hidden.contiguous(), head.contiguous(), targets.contiguous(),
-                                                kept.empty() ? Tensor() : at::tensor(kept.ids, at::kInt),
-                                                kept.empty() ? Tensor() : at::tensor(kept.starts, at::kLong), temperature);
+                                                kept.empty() ? std::nullopt : std::optional<Tensor>(at::tensor(kept.ids, at::kInt)),
+                                                kept.empty() ? std::nullopt : std::optional<Tensor>(at::tensor(kept.starts, at::kLong)),
+                                                temperature);
   return {out[0], out[1]};
 }
 

@@ -136,7 +136,7 @@ def text(x, y, content, size=11, color=INK, weight=400, anchor="start"):
 def held_out(run):
     """`pass@1 0.17 → 0.94, format 0.35 → 1.00` from summary.json, or nothing."""
     before, after = run.summary.get("before") or {}, run.summary.get("after") or {}
-    shown = [key for key in ("pass@1", "format") if isinstance(before.get(key), float) and isinstance(after.get(key), float)]
+    shown = [key for key in ("pass@1", "format") if None not in (before.get(key), after.get(key))]
     return ", ".join(f"{key} {before[key]:.2f} → {after[key]:.2f}" for key in shown)
 
 
@@ -189,7 +189,7 @@ def main():
     parser.add_argument("runs", nargs="+", help="run folders or metrics.jsonl files")
     parser.add_argument("--out", default="curves.svg", help="SVG to write (default: %(default)s)")
     parser.add_argument("--title", default="GRPO: learning to reason from rewards alone")
-    parser.add_argument("--smooth", type=int, default=7, metavar="STEPS", help="moving average, drawn bold (default: 7)")
+    parser.add_argument("--smooth", type=int, default=7, metavar="STEPS", help="bold moving average (default: 7)")
     arguments = parser.parse_args()
     if not arguments.out.endswith(".svg"):
         sys.exit(f"error: [plot] --out: expected a name that ends in .svg, got {arguments.out}")

@@ -145,13 +145,9 @@ Work Scheduler::compute(int number, int i, int count) {
   } else {
     group.samples[i].drawing = draws;
   }
-  return {number,
-          i,
-          first,
-          count,
-          draws,
-          segment.pages,
-          is_prompt ? std::span<const int32_t>() : std::span<const int32_t>(group.prompt.pages)};
+  std::span<const int32_t> prompt_pages;
+  if (!is_prompt) prompt_pages = group.prompt.pages;
+  return {number, i, first, count, draws, segment.pages, prompt_pages};
 }
 
 void Scheduler::drew(int group, int i) {

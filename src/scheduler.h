@@ -7,12 +7,11 @@
 //
 // Everything has one order, oldest first: by group, and within a group the prompt and then the samples. Older goes
 // first into the budget and the running set, and may take the pages of younger:
-//   - a running sample that needs a page when none is free preempts the youngest holder, and waits as it is when it is
-//   the
-//     youngest itself. Preempted, a sample loses its cached tokens but not the drawn ones: readmitted, it recomputes
-//     them (the same bits: see rollout) and draws on from there;
-//   - the youngest holder is a prompt when none of its samples runs: it is released and computed again later, drawing
-//   nothing.
+//   - a running sample that needs a page when none is free preempts the youngest holder of pages, and waits as it is
+//     when it is the youngest itself. Preempted, a sample loses its cached tokens but not the drawn ones:
+//     readmitted, it recomputes them (the same bits: see rollout) and draws on from there;
+//   - the youngest holder is a prompt when none of its samples runs: it is released, and computed again later without
+//     drawing again.
 #pragma once
 
 #include <cstdint>

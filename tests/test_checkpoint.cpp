@@ -131,9 +131,9 @@ TEST_F(Safetensors, writes_the_bytes_of_the_format) {
 }
 
 TEST_F(Safetensors, reads_what_others_wrote) {
-  const fs::path path = file_of(
-      R"({"x":{"shape":[2],"dtype":"I32","data_offsets":[4,12]},"y":{"dtype":"BF16","shape":[2,1],"data_offsets":[0,4]}})",
-      std::string("\x80\x3F\x00\xC0\x01\0\0\0\xFF\xFF\xFF\xFF", 12));
+  const fs::path path = file_of(R"({"x":{"shape":[2],"dtype":"I32","data_offsets":[4,12]},)"
+                                R"("y":{"dtype":"BF16","shape":[2,1],"data_offsets":[0,4]}})",
+                                std::string("\x80\x3F\x00\xC0\x01\0\0\0\xFF\xFF\xFF\xFF", 12));
   const NamedTensors tensors = load_safetensors(path);
   ASSERT_EQ(tensors.size(), 2u);
   EXPECT_TRUE(at::equal(tensors[0].second, at::tensor({1, -1}, at::kInt)));
