@@ -184,13 +184,10 @@ struct alignas(64) TileConfig {
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
+// Before every block: other libraries (oneDNN under ATen) set and release the same thread's tiles.
 inline void configure_tiles() {
-  static thread_local bool done = [] {
-    static const TileConfig config;
-    asm volatile("ldtilecfg %0" ::"m"(config));
-    return true;
-  }();
-  (void)done;
+  static const TileConfig config;
+  asm volatile("ldtilecfg %0" ::"m"(config));
 }
 
 // Panels of 32 columns: out[k / 2][32][2], k padded with zeros to a multiple of kAmxDepth, columns to 32.

@@ -92,8 +92,10 @@ Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>
   require(x.dim() == 2 && weight.dim() == 2 && x.size(1) == weight.size(1), "linear", "expected x [tokens, in] and weight [out, in], got ",
           x.sizes(), " and ", weight.sizes());
   require_alike(weight, x, "linear", "weight");
-  if (bias)
+  if (bias) {
     require(bias->dim() == 1 && bias->size(0) == weight.size(0), "linear", "expected bias [", weight.size(0), "], got ", bias->sizes());
+    require_alike(*bias, x, "linear", "bias");
+  }
   if (!x.is_cpu()) return reference::linear(x, weight, bias);
   kernel_type(x, "linear");
   Tensor y = Linear::apply(x.contiguous(), weight.contiguous());

@@ -151,6 +151,11 @@ Tensor dispatch(const Tensor& x, const Routing& routing) {
 
 Tensor combine(const Tensor& x, const Routing& routing, const Tensor& base) {
   check_routing(x, routing, routing.slots.numel(), "combine");
+  if (base.defined()) {
+    require(base.dim() == 2 && base.size(0) == routing.slots.size(0) && base.size(1) == x.size(1), "combine", "expected base [",
+            routing.slots.size(0), ", ", x.size(1), "], got ", base.sizes());
+    require_alike(base, x, "combine", "base");
+  }
   if (!x.is_cpu()) return reference::combine(x, routing, base);
   return Combine::apply(x.contiguous(), routing.weights.contiguous(),
                         base.defined() ? std::optional<Tensor>(base.contiguous()) : std::nullopt, routing.slots);

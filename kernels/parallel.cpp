@@ -122,7 +122,8 @@ std::unique_ptr<Pool>& pool() {
 void parallel_for(int64_t tasks, TaskRef f) {
   std::unique_lock<std::mutex> lock;
   if (tasks > 1 && !Pool::inside) lock = std::unique_lock(pool_mutex, std::try_to_lock);
-  if (!lock.owns_lock() || pool()->threads() == 1) {
+  if (lock.owns_lock() && pool()->threads() == 1) lock.unlock();  // a task may ask for num_threads
+  if (!lock.owns_lock()) {
     for (int64_t task = 0; task < tasks; ++task) f(task);
     return;
   }

@@ -71,8 +71,8 @@ Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, con
   require(qkv.dim() == 2 && qkv.size(1) == layout.width(), "rope", "expected qkv [tokens, ", layout.width(), "], got ", qkv.sizes());
   require(positions.dim() == 1 && positions.size(0) == qkv.size(0) && positions.scalar_type() == at::kInt, "rope",
           "expected int32 positions [", qkv.size(0), "], got ", positions.sizes());
-  require(table.dim() == 2 && table.size(1) == layout.head_dim, "rope", "expected a table of [positions, ", layout.head_dim, "], got ",
-          table.sizes());
+  require(table.dim() == 2 && table.size(1) == layout.head_dim && table.scalar_type() == at::kFloat, "rope",
+          "expected an fp32 table of [positions, ", layout.head_dim, "], got ", table.scalar_type(), " ", table.sizes());
   require(q_norm.has_value() == k_norm.has_value(), "rope", "expected both of q_norm and k_norm or neither");
   for (const auto& norm : {q_norm, k_norm})
     if (norm) {

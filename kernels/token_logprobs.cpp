@@ -117,6 +117,9 @@ TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& head, const Ten
   require(temperature > 0, op, "expected a temperature above 0, got ", temperature);
   require(kept.empty() || static_cast<int64_t>(kept.starts.size()) == hidden.size(0) + 1, op, "expected kept sets of ", hidden.size(0),
           " tokens, got ", kept.starts.size() - 1);
+  require(kept.empty() || (kept.starts.front() == 0 && kept.starts.back() == std::ssize(kept.ids) && std::ranges::is_sorted(kept.starts)),
+          op, "expected kept sets whose starts ascend from 0 to ", kept.ids.size());
+  for (const int32_t id : kept.ids) require(id >= 0 && id < head.size(0), op, "expected kept ids in [0, ", head.size(0), "), got ", id);
   if (!hidden.is_cpu()) return reference::token_logprobs(hidden, head, targets, temperature, kept);
   for (int64_t t = 0; t < targets.size(0); ++t)
     if (const int32_t id = targets.data_ptr<int32_t>()[t]; id < 0 || id >= head.size(0))
@@ -130,6 +133,9 @@ TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& head, const Ten
 }
 
 Tensor logits(const Tensor& hidden, const Tensor& head) {
+  require(hidden.dim() == 2 && head.dim() == 2 && hidden.size(1) == head.size(1), "logits",
+          "expected hidden [tokens, hidden] and head [vocab, hidden], got ", hidden.sizes(), " and ", head.sizes());
+  require_alike(head, hidden, "logits", "head");
   if (!hidden.is_cpu()) return at::linear(hidden, head).to(at::kFloat);
   Tensor out = at::empty({hidden.size(0), head.size(0)}, hidden.options().dtype(at::kFloat));
   logits_of(hidden.contiguous(), head.contiguous(), 0, hidden.size(0), out.data_ptr<float>());

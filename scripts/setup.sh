@@ -1,12 +1,24 @@
 #!/usr/bin/env bash
 # Brings a plain Debian 12 or Ubuntu 24.04 machine to a built tree: missing apt packages, a virtual environment with the
 # pinned LibTorch, CMake and ninja, configure, build. Run again, it finds everything done and costs seconds.
-#   scripts/setup.sh [-DGRPO_…=… …]     BUILD=folder (default build), JOBS=n
+#   scripts/setup.sh [-DGRPO_…=… …]
+# From the environment: BUILD (folder, default build), TARGETS (default all), JOBS, CC, CXX, PYTHON (default python3).
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 source scripts/pins.sh
-say() { printf '\033[1m%s\033[0m\n' "setup: $*" >&2; }
+say() { if [ -t 2 ]; then printf '\033[1msetup: %s\033[0m\n' "$*" >&2; else printf 'setup: %s\n' "$*" >&2; fi; }
+fail() { printf 'error: [setup] %s\n' "$*" >&2; exit 1; }
 
+# One set-up of this checkout at a time.
+exec 9<.
+if ! flock --nonblock 9; then
+  say "waiting for another set-up of this folder to end"
+  flock 9
+fi
+
+# --- apt ---
+python=${PYTHON:-python3}
+cxx=${CXX:-g++}
 missing=()
 for package in "${APT_PACKAGES[@]}"; do
   case "$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)" in
@@ -14,37 +26,71 @@ for package in "${APT_PACKAGES[@]}"; do
     *)
       # A compiler or an interpreter that did not come from apt serves as well.
       case "$package" in
-        g++ | git | python3) command -v "$package" >/dev/null && continue ;;
-        python3-venv) python3 -c 'import venv, ensurepip' 2>/dev/null && continue ;;
+        g++) command -v "${cxx%% *}" >/dev/null && continue ;;
+        python3) command -v "$python" >/dev/null && continue ;;
+        python3-venv) "$python" -c 'import venv, ensurepip' 2>/dev/null && continue ;;
       esac
       missing+=("$package") ;;
   esac
 done
 if ((${#missing[@]})); then
-  say "installing with apt: ${missing[*]}"
+  command -v apt-get >/dev/null ||
+    fail "expected Debian or Ubuntu, found no apt-get; these packages are missing: ${missing[*]}"
   sudo=()
-  if [ "$(id -u)" != 0 ]; then sudo=(sudo); fi
-  "${sudo[@]}" apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null ||
+      fail "these packages are missing, and there is no sudo to install them; as root: apt-get install ${missing[*]}"
+    sudo=(sudo)
+  fi
+  say "installing with apt: ${missing[*]}"
+  apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
+  log=$(mktemp)
+  trap 'rm -f "$log"' EXIT
+  if ! { "${apt[@]}" update && "${apt[@]}" install --yes --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+    cat "$log" >&2
+    fail "apt could not install ${missing[*]} (its words are above); is there a network?"
+  fi
 fi
+command -v "${cxx%% *}" >/dev/null || fail "CXX: expected a C++ compiler, \"$cxx\" is not there"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+  fail "expected Python 3.10 or later, got $("$python" --version 2>&1); name another one with PYTHON=…"
 
+# --- the virtual environment ---
 stamp="torch $TORCH_VERSION cmake $CMAKE_VERSION ninja $NINJA_VERSION"
-if [ "$(cat .venv/grpo-pins 2>/dev/null)" != "$stamp" ]; then
-  say "installing into .venv: $stamp (a few minutes: the wheel of PyTorch is large)"
-  [ -x .venv/bin/python ] || python3 -m venv .venv
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-    "torch==$TORCH_VERSION" "cmake==$CMAKE_VERSION" "ninja==$NINJA_VERSION"
+if [ "$(cat .venv/grpo-pins 2>/dev/null)" != "$stamp" ] || ! .venv/bin/cmake --version >/dev/null 2>&1; then
+  # One whose making was interrupted, or that a move of the checkout or of Python has broken, is made anew.
+  if [ -e .venv ] && { [ -e .venv/grpo-unfinished ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1 ||
+                       ! grep -qF "$PWD/.venv/" .venv/bin/pip; }; then
+    say "removing .venv: it is half-made, or was made elsewhere"
+    rm -rf .venv
+  fi
+  free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1e6) }')
+  if [ ! -e .venv ] && ((free < 8)); then fail "expected 8 GB of free disk for LibTorch and the build, found $free GB"; fi
+  say "installing into .venv: $stamp (a few minutes: the wheels of PyTorch are large)"
+  mkdir -p .venv
+  touch .venv/grpo-unfinished
+  mkdir -p .venv/tmp  # wheels are unpacked here: /tmp may be small
+  quiet=(--quiet)
+  if [ -t 2 ]; then quiet=(); fi
+  [ -x .venv/bin/pip ] || "$python" -m venv .venv
+  PIP_USER=0 TMPDIR="$PWD/.venv/tmp" .venv/bin/python -m pip install "${quiet[@]}" --disable-pip-version-check \
+    "torch==$TORCH_VERSION" "cmake==$CMAKE_VERSION" "ninja==$NINJA_VERSION" >&2 ||
+    fail "pip could not install $stamp (its words are above); is there a network?"
   echo "$stamp" >.venv/grpo-pins
+  rm -rf .venv/grpo-unfinished .venv/tmp
 fi
 
+# --- configure ---
 build=${BUILD:-build}
+mkdir -p "$build"
 # The CUDA parts need the toolkit of the wheel's major version; otherwise, or without one, the CPU build.
 cuda=OFF
+why="no CUDA toolkit found"
 nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)
 if [ -n "$nvcc" ]; then
-  have=$("$nvcc" --version | sed -n 's/.*release \([0-9]*\)\..*/\1/p')
+  have=$("$nvcc" --version 2>/dev/null | sed -n 's/.*release \([0-9]*\)\..*/\1/p' || true)
   want=$(.venv/bin/python -c 'from importlib.metadata import version as v; print(v("nvidia-cuda-runtime").split(".")[0])' 2>/dev/null || echo none)
-  if [ "$have" = "$want" ]; then cuda=ON; else say "CUDA toolkit $have found, but LibTorch was built for CUDA $want: building for the CPU"; fi
+  if [ "$have" = "$want" ]; then cuda=ON; else why="CUDA toolkit ${have:-unknown} found, but LibTorch was built for CUDA $want"; fi
 fi
 arguments=(-G Ninja "-DCMAKE_MAKE_PROGRAM=$PWD/.venv/bin/ninja" "-DGRPO_CUDA=$cuda")
 if [ "$cuda" = ON ]; then
@@ -56,11 +102,20 @@ if command -v ccache >/dev/null; then
   export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
 fi
 arguments+=("$@")
-configured="$(printf '%s\n' "${arguments[@]}")"
+configured=$(printf '%s\n' "$PWD" "$stamp" "CXX=${CXX:-} CC=${CC:-}" "${arguments[@]}")
 if [ ! -f "$build/build.ninja" ] || [ "$(cat "$build/grpo-arguments" 2>/dev/null)" != "$configured" ]; then
-  say "configuring $build (CUDA $cuda)"
-  .venv/bin/cmake -S . -B "$build" "${arguments[@]}" >"/tmp/grpo-configure.$$" || { cat "/tmp/grpo-configure.$$"; exit 1; }
-  rm -f "/tmp/grpo-configure.$$"
-  printf '%s' "$configured" >"$build/grpo-arguments"
+  if [ "$cuda" = ON ]; then say "configuring $build with CUDA"; else say "configuring $build for the CPU: $why"; fi
+  fresh=()
+  if [ -f "$build/CMakeCache.txt" ]; then fresh=(--fresh); fi
+  rm -f "$build/grpo-arguments"
+  .venv/bin/cmake "${fresh[@]}" -S . -B "$build" "${arguments[@]}" >"$build/configure.log" 2>&1 ||
+    { cat "$build/configure.log" >&2; fail "CMake could not configure $build (its words are above)"; }
+  printf '%s\n' "$configured" >"$build/grpo-arguments"
 fi
-.venv/bin/cmake --build "$build" --parallel "${JOBS:-$(nproc)}"
+
+# --- build: a compiler that reads LibTorch's headers takes up to 2 GB ---
+memory=$(awk '/^MemAvailable/ { print int($2 / 2e6) }' /proc/meminfo)
+cores=$(nproc)
+jobs=${JOBS:-$((memory < 1 ? 1 : memory < cores ? memory : cores))}
+read -ra targets <<<"${TARGETS:-all}"
+.venv/bin/cmake --build "$build" --parallel "$jobs" --target "${targets[@]}"

@@ -15,6 +15,8 @@ endif()
 if(NOT EXISTS "${GRPO_TORCH_DIR}/include/ATen/ATen.h")
   message(FATAL_ERROR "LibTorch not found at '${GRPO_TORCH_DIR}': run scripts/setup.sh, or pass -DGRPO_TORCH_DIR=…/site-packages/torch")
 endif()
+file(STRINGS "${GRPO_TORCH_DIR}/version.py" version REGEX "^__version__")
+string(REGEX REPLACE ".*'([^']*)'.*" "\\1" GRPO_TORCH_VERSION "${version}")
 add_library(grpo::torch INTERFACE IMPORTED)
 set_target_properties(grpo::torch PROPERTIES
   INTERFACE_INCLUDE_DIRECTORIES "${GRPO_TORCH_DIR}/include;${GRPO_TORCH_DIR}/include/torch/csrc/api/include"

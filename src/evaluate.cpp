@@ -49,7 +49,7 @@ Evaluation summarize(const std::vector<Group>& groups) {
       score("accuracy", accuracy);
       score("format", format);
       score("language_consistency", language);
-      mixed.add(mixes_languages(completion.reasoning) ? 1 : 0);
+      mixed.add(mixes_languages(completion.reasoning.empty() ? completion.text : completion.reasoning) ? 1 : 0);
       length.add(static_cast<double>(completion.tokens.size()));
       reflection.add(reflects(completion.text) ? 1 : 0);
       truncated.add(completion.finish == Finish::length ? 1 : 0);
@@ -76,8 +76,14 @@ Evaluation evaluate(Rollout& rollout, Scorer& scorer, const std::vector<Task>& t
   for (std::size_t begin = 0; begin < tasks.size(); begin += kTasksAtOnce) {
     const std::size_t end = std::min(tasks.size(), begin + kTasksAtOnce);
     const std::vector<Task> part(tasks.begin() + static_cast<std::ptrdiff_t>(begin), tasks.begin() + static_cast<std::ptrdiff_t>(end));
-    std::vector<Group> groups = rollout.generate(part, {seed, Purpose::evaluation, step, static_cast<uint32_t>(begin)},
-                                                 [&](Group& group, std::size_t sample) { scorer.submit(group, sample); });
+    std::vector<Group> groups;
+    try {
+      groups = rollout.generate(part, {seed, Purpose::evaluation, step, static_cast<uint32_t>(begin)},
+                                [&](Group& group, std::size_t sample) { scorer.submit(group, sample); });
+    } catch (...) {
+      scorer.cancel();  // its threads must not read groups that are about to go
+      throw;
+    }
     scorer.finish(groups);
     std::move(groups.begin(), groups.end(), std::back_inserter(all));
     if (on_progress) on_progress(end, tasks.size());

@@ -183,6 +183,7 @@ Tensor Policy::hidden(const Segments& segments, KvView* kv, RouterRecord* record
     record->load.resize(biases_.size());
     record->auxiliary_loss = Tensor();
   }
+  tokens_seen_ += segments.tokens.size(0);
   const auto maybe = [](const Tensor& t) { return t.defined() ? std::optional<Tensor>(t) : std::nullopt; };
   Tensor x = at::embedding(embedding_, segments.tokens);
   size_t moe_layer = 0;

@@ -88,7 +88,8 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
                                      const DrawStream& stream, const OnEnd& on_end) {
   at::NoGradGuard no_grad;
   stats_ = {};
-  std::vector<Group> groups(tasks.size());
+  std::vector<Group>& groups = groups_;
+  groups = std::vector<Group>(tasks.size());
   int64_t needed_pages = 0, largest = 0;
   const auto pages_of = [&](size_t tokens) { return static_cast<int64_t>((tokens + config_.page_size - 1) / config_.page_size); };
   for (size_t g = 0; g < tasks.size(); ++g) {
@@ -101,15 +102,20 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
       throw Error("rollout", "task ", tasks[g].id, ": a prompt of ", prompts[g].size(), " tokens and ", config_.max_new_tokens,
                   " new ones exceed policy.max_positions = ", policy_.config().max_positions,
                   "; raise it, or lower rollout.max_new_tokens");
-    const int64_t own = pages_of(config_.max_new_tokens), prompt = pages_of(prompts[g].size());
+    // The last token is drawn and never computed.
+    const int64_t own = pages_of(config_.max_new_tokens - 1), prompt = pages_of(prompts[g].size());
     needed_pages += prompt + own * config_.samples;
     largest = std::max(largest, prompt + own);
   }
-  if (tasks.empty()) return groups;
+  if (tasks.empty()) return {};
 
   const double affordable = config_.cache_gigabytes * 1e9 / policy_.page_bytes(config_.page_size);
   const int64_t pages =
-      config_.pages > 0 ? config_.pages : std::max(largest, static_cast<int64_t>(std::min(static_cast<double>(needed_pages), affordable)));
+      config_.pages > 0 ? config_.pages : static_cast<int64_t>(std::min(static_cast<double>(needed_pages), affordable));
+  if (pages < largest)
+    throw Error("rollout", "expected a KV cache that holds a prompt and one completion, which need ", largest, " pages of ",
+                config_.page_size, " tokens, got ", pages, " pages; raise rollout.",
+                config_.pages > 0 ? "pages" : "cache_gigabytes", " or lower rollout.max_new_tokens");
   if (pages_.empty() || pages_[0].keys.size(0) < pages || pages_[0].keys.scalar_type() != policy_.make_pages(0, config_.page_size)[0].keys.scalar_type())
     pages_ = policy_.make_pages(pages, config_.page_size);
   Scheduler scheduler({config_.page_size, static_cast<int>(pages), config_.max_running_sequences, config_.max_batch_tokens});
@@ -188,7 +194,7 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
   stats_.preemptions = scheduler.stats().preemptions;
   stats_.peak_pages = scheduler.stats().peak_pages;
   stats_.peak_running = scheduler.stats().peak_running;
-  return groups;
+  return std::move(groups_);
 }
 
 }  // namespace grpo

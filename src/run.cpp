@@ -78,8 +78,9 @@ at::Device open_device(const std::string& name) {
 Run::Run(const RunConfig& config, const Json& resolved, const std::string& name)
     : config_(config), folder_(config.out), command_(name), save_every_(std::max(1, config.save_every)) {
   if (config.out.empty()) throw Error("config", "out: expected a folder, got \"\"");
+  if (!folder_.has_filename()) folder_ = folder_.parent_path();  // "runs/zero/" is "runs/zero"
   std::string moved;
-  if (!config.resume && fs::exists(folder_ / "config.json")) {
+  if (!config.resume && (fs::exists(folder_ / "config.json") || !list_checkpoints(folder_).empty())) {
     const fs::path aside = free_name(folder_);
     fs::rename(folder_, aside);
     moved = "the run that was in " + folder_.string() + " is now in " + aside.string();

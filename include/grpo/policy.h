@@ -176,6 +176,7 @@ class Policy {
   at::Device device() const { return embedding_.device(); }
   int64_t parameter_count() const;  ///< all of them
   int64_t active_count() const;     ///< those that one token goes through
+  int64_t tokens_seen() const { return tokens_seen_; }  ///< rows that went through `hidden` so far, of either kind
   /// "0.6M (0.3M active), 8 experts top-2 + 1 shared, cpu float32"
   std::string describe() const;
 
@@ -200,6 +201,7 @@ class Policy {
   Tensor embedding_, final_norm_, head_, rope_table_;
   std::vector<Layer> layers_;
   NamedTensors parameters_, biases_;
+  mutable int64_t tokens_seen_ = 0;
 };
 
 }  // namespace grpo

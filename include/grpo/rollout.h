@@ -71,7 +71,7 @@ class Rollout {
   /// Samples config.samples completions of every task. The result is a pure function of the weights, the tasks and
   /// `stream`: neither batch composition nor preemption change a token. `on_end` (optional) is told of each completion
   /// when it ends, on this thread; groups keep their place until the call returns, and the returned vector holds them at
-  /// the same addresses. Throws Error when a prompt is empty or too long for the policy or the cache.
+  /// the same addresses. When the call throws, they stay readable there until the next one. Throws Error when a prompt is empty or too long for the policy or the cache.
   std::vector<Group> generate(const std::vector<Task>& tasks, const DrawStream& stream, const OnEnd& on_end = nullptr);
 
   /// The same from prompts that are tokens already.
@@ -87,6 +87,7 @@ class Rollout {
   ChatTemplate chat_template_;
   RolloutConfig config_;
   KvPages pages_;  // kept between calls; what they hold is dropped
+  std::vector<Group> groups_;  // of the call under way; still there after a throw, for those whom on_end told of them
   RolloutStats stats_;
 };
 

@@ -1,0 +1,260 @@
+// Attention in its training form and out of pages, and the two beside each other.
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "op_test.h"
+
+namespace grpo {
+namespace {
+
+struct Shape {
+  std::vector<int32_t> starts{0}, parents;
+  Shape(const std::vector<std::pair<int32_t, int32_t>>& length_and_parent) {
+    for (const auto& [length, parent] : length_and_parent) {
+      starts.push_back(starts.back() + length);
+      parents.push_back(parent);
+    }
+  }
+  int32_t length(size_t s) const { return starts[s + 1] - starts[s]; }
+};
+
+// Prompts with several children, single segments, empty ones, lengths about the edges of the 16-key blocks.
+const Shape kShapes[] = {
+    Shape({{1, -1}}),
+    Shape({{0, -1}, {5, 0}, {3, -1}}),
+    Shape({{7, -1}, {1, 0}, {0, 0}, {4, 0}}),
+    Shape({{16, -1}, {15, 0}, {16, 0}, {17, 0}}),
+    Shape({{15, -1}, {33, -1}, {17, 0}, {31, 1}, {2, 0}, {16, -1}, {0, 5}, {32, 1}}),
+};
+const HeadLayout kLayouts[] = {{1, 1, 8}, {2, 1, 16}, {4, 1, 24}, {4, 2, 32}, {2, 2, 64}, {2, 1, 80}, {3, 3, 6}};
+
+class AttentionTest : public OpTest {};
+INSTANTIATE_FOR_TYPES(AttentionTest);
+
+Op run_attention(const Shape& shape, const HeadLayout& layout) {
+  return [=](const Tensors& t) { return Tensors{attention(t[0], shape.starts, shape.parents, layout)}; };
+}
+
+TEST_P(AttentionTest, matches_its_reference_forward_and_backward) {
+  for (const HeadLayout& layout : kLayouts)
+    for (const Shape& shape : kShapes) {
+      SCOPED_TRACE(::testing::Message() << layout.heads << "/" << layout.kv_heads << " heads of " << layout.head_dim
+                                        << ", starts " << ::testing::PrintToString(shape.starts));
+      // In bf16 the backward's D = dO·O is of rounded outputs.
+      check_op(run_attention(shape, layout), [&](const Tensors& t) {
+        return Tensors{reference::attention(t[0], shape.starts, shape.parents, layout)};
+      }, {randn({shape.starts.back(), layout.width()})}, {narrow() ? 1e-4 : 1e-5, narrow() ? 4e-3 : 2e-5});
+    }
+}
+
+TEST(Attention, of_one_segment_is_softmax_attention) {
+  const HeadLayout layout{1, 1, 8};
+  const Tensor qkv = at::randn({21, 24});
+  const Tensor q = qkv.narrow(1, 0, 8), k = qkv.narrow(1, 8, 8), v = qkv.narrow(1, 16, 8);
+  const Tensor future = at::ones({21, 21}, at::kBool).triu(1);
+  const Tensor p = at::softmax((at::matmul(q, k.t()) / std::sqrt(8.0)).masked_fill(future, -INFINITY), -1);
+  EXPECT_TRUE(at::allclose(attention(qkv, {0, 21}, {-1}, layout), at::matmul(p, v), 1e-5, 1e-5));
+}
+
+TEST(Attention, of_a_child_is_that_of_prompt_and_child_in_one_segment) {
+  const HeadLayout layout{2, 1, 8};
+  const Tensor qkv = at::randn({30, layout.width()});
+  const Tensor split = attention(qkv, {0, 13, 30}, {-1, 0}, layout), whole = attention(qkv, {0, 30}, {-1}, layout);
+  EXPECT_TRUE(at::allclose(split, whole, 1e-5, 1e-5));
+}
+
+TEST(Attention, survives_scores_beyond_what_exp_can_hold) {
+  const HeadLayout layout{1, 1, 8};
+  const Tensor qkv = at::randn({19, 24}) * 100;
+  const Tensor expected = reference::attention(qkv, {0, 19}, {-1}, layout);
+  EXPECT_TRUE(at::allclose(attention(qkv, {0, 19}, {-1}, layout), expected, 1e-4, 1e-3));
+}
+
+TEST_P(AttentionTest, a_family_has_the_same_bits_alone_and_in_any_batch) {
+  for (const HeadLayout& layout : {HeadLayout{4, 2, 24}, HeadLayout{3, 3, 8}}) {
+    const Shape& shape = kShapes[4];
+    const Tensor qkv = randn({shape.starts.back(), layout.width()});
+    set_num_threads(1);
+    const Tensor all = attention(qkv, shape.starts, shape.parents, layout);
+    for (const int threads : {1, 2, 3}) {
+      set_num_threads(threads);
+      EXPECT_TRUE(same_bits(attention(qkv, shape.starts, shape.parents, layout), all));
+      for (size_t s = 0; s < shape.parents.size(); ++s) {
+        SCOPED_TRACE(::testing::Message() << "segment " << s << ", " << threads << " threads");
+        const auto rows = [&](const Tensor& t, size_t segment) { return t.narrow(0, shape.starts[segment], shape.length(segment)); };
+        if (shape.parents[s] < 0) {
+          EXPECT_TRUE(same_bits(attention(rows(qkv, s), {0, shape.length(s)}, {-1}, layout), rows(all, s)));
+          continue;
+        }
+        const size_t parent = shape.parents[s];
+        const int32_t prompt = shape.length(parent);
+        const Tensor alone = attention(at::cat({rows(qkv, parent), rows(qkv, s)}), {0, prompt, prompt + shape.length(s)}, {-1, 0}, layout);
+        EXPECT_TRUE(same_bits(alone.slice(0, prompt), rows(all, s)));
+        EXPECT_TRUE(same_bits(alone.slice(0, 0, prompt), rows(all, parent)));
+      }
+    }
+  }
+}
+
+TEST_P(AttentionTest, threads_change_no_gradient) {
+  const HeadLayout layout{4, 2, 24};
+  expect_threads_change_nothing(run_attention(kShapes[4], layout), {randn({kShapes[4].starts.back(), layout.width()})});
+}
+
+TEST(AttentionGradient, agrees_with_finite_differences) {
+  const HeadLayout layout{2, 1, 4};
+  const Shape shape({{3, -1}, {2, 0}, {0, 0}, {18, 0}, {2, -1}});
+  check_finite_differences(run_attention(shape, layout), {at::randn({25, layout.width()})});
+}
+
+TEST(AttentionRefuses, what_does_not_fit) {
+  const HeadLayout layout{2, 1, 4};
+  const Tensor qkv = at::randn({6, 16});
+  EXPECT_ERROR(attention(at::randn({6, 15}), {0, 6}, {-1}, layout), "[attention] expected qkv [tokens, 16], got [6, 15]");
+  EXPECT_ERROR(attention(at::randn({6, 28}), {0, 6}, {-1}, {3, 2, 4}), "[attention] expected heads to be a multiple of kv_heads, got 3 and 2");
+  EXPECT_ERROR(attention(qkv.to(at::kDouble), {0, 6}, {-1}, layout), "[attention] expected float32 or bfloat16, got Double");
+  for (const std::vector<int32_t>& starts : std::vector<std::vector<int32_t>>{{0, 6}, {0, 3, 5}, {1, 3, 6}, {0, 7, 6}, {}})
+    EXPECT_ERROR(attention(qkv, starts, {-1, -1}, layout), "[attention] expected 3 ascending starts from 0 to 6");
+  for (const std::vector<int32_t>& parents : std::vector<std::vector<int32_t>>{{1, -1, -1}, {-1, 1, -1}, {-1, 0, 1}})
+    EXPECT_ERROR(attention(qkv, {0, 2, 4, 6}, parents, layout), "expected an earlier segment without parent as its parent");
+}
+
+// -------------------------------------------------------------------------------------------------------------- pages
+
+LayerPages empty_pages(int64_t pages, int64_t page_size, const HeadLayout& layout, at::ScalarType type) {
+  // NaN: a read of a slot that nobody wrote cannot go unseen.
+  return {at::full({pages, layout.kv_heads, page_size / 16, layout.head_dim, 16}, NAN).to(type),
+          at::full({pages, layout.kv_heads, page_size, layout.head_dim}, NAN).to(type)};
+}
+
+/// Feeds the segments of a batch through paged_attention piece by piece, from pages handed out in random order.
+class PagedFeeder {
+ public:
+  PagedFeeder(const Tensor& qkv, const Shape& shape, const HeadLayout& layout, int64_t page_size, uint32_t seed)
+      : qkv_(qkv), shape_(shape), layout_(layout), page_size_(page_size), random_(seed), tables_(shape.parents.size()),
+        done_(shape.parents.size(), 0) {
+    int32_t pages = 3;  // and some that stay unused
+    for (size_t s = 0; s < tables_.size(); ++s) pages += pages_of(shape.length(s));
+    std::vector<int32_t> free(pages);
+    std::iota(free.begin(), free.end(), 0);
+    std::shuffle(free.begin(), free.end(), random_);
+    for (size_t s = 0; s < tables_.size(); ++s)
+      for (int32_t page = 0; page < pages_of(shape.length(s)); ++page) tables_[s].push_back(free.back()), free.pop_back();
+    pages_ = empty_pages(pages, page_size, layout, qkv.scalar_type());
+    out = at::zeros({qkv.size(0), layout.heads * layout.head_dim}, qkv.options());
+  }
+
+  /// One call with the next tokens, at most `most` each, of some of the segments that can go on. False: all are done.
+  bool feed(int32_t most, bool everyone) {
+    PageRuns runs;
+    runs.page_size = page_size_;
+    std::vector<int64_t> rows;
+    std::vector<size_t> ready;
+    for (size_t s = 0; s < tables_.size(); ++s)
+      if (done_[s] < shape_.length(s) && (shape_.parents[s] < 0 || done_[shape_.parents[s]] == shape_.length(shape_.parents[s])))
+        ready.push_back(s);
+    if (ready.empty()) return false;
+    std::shuffle(ready.begin(), ready.end(), random_);
+    if (!everyone) ready.resize(1 + random_() % ready.size());
+    for (const size_t s : ready) {
+      const int32_t count = std::min<int32_t>(shape_.length(s) - done_[s], 1 + random_() % most);
+      for (int32_t i = 0; i < count; ++i) rows.push_back(shape_.starts[s] + done_[s] + i);
+      runs.tokens.push_back(static_cast<int32_t>(rows.size()));
+      runs.first.push_back(done_[s]);
+      const auto append = [](std::vector<int32_t>& pages, std::vector<int32_t>& starts, const std::vector<int32_t>& table) {
+        pages.insert(pages.end(), table.begin(), table.end());
+        starts.push_back(static_cast<int32_t>(pages.size()));
+      };
+      const int32_t parent = shape_.parents[s];
+      runs.prompt_length.push_back(parent < 0 ? 0 : shape_.length(parent));
+      append(runs.prompt_pages, runs.prompt_page_starts, parent < 0 ? std::vector<int32_t>() : tables_[parent]);
+      append(runs.own_pages, runs.own_page_starts, tables_[s]);
+      done_[s] += count;
+    }
+    const Tensor index = at::tensor(rows, at::kLong), input = qkv_.index_select(0, index);
+    LayerPages copy{pages_.keys.clone(), pages_.values.clone()};
+    const Tensor result = paged_attention(input, pages_, runs, layout_);
+    out.index_copy_(0, index, result);
+    if (check_reference) {
+      const double tolerance = qkv_.scalar_type() == at::kFloat ? 1e-5 : 0x1p-7;
+      EXPECT_TRUE(at::allclose(result, reference::paged_attention(input, copy, runs, layout_), tolerance, tolerance));
+      EXPECT_TRUE(same_bits(copy.keys, pages_.keys) && same_bits(copy.values, pages_.values));
+    }
+    return true;
+  }
+
+  Tensor out;
+  bool check_reference = false;
+
+ private:
+  int32_t pages_of(int32_t tokens) const { return static_cast<int32_t>((tokens + page_size_ - 1) / page_size_); }
+
+  const Tensor qkv_;
+  const Shape shape_;
+  const HeadLayout layout_;
+  const int64_t page_size_;
+  std::mt19937 random_;
+  std::vector<std::vector<int32_t>> tables_;
+  std::vector<int32_t> done_;
+  LayerPages pages_;
+};
+
+class PagedAttentionTest : public OpTest {};
+INSTANTIATE_FOR_TYPES(PagedAttentionTest);
+
+TEST_P(PagedAttentionTest, has_the_bits_of_the_training_form_however_the_tokens_arrive) {
+  for (const HeadLayout& layout : kLayouts)
+    for (const Shape& shape : kShapes) {
+      const Tensor qkv = randn({shape.starts.back(), layout.width()});
+      const Tensor expected = attention(qkv, shape.starts, shape.parents, layout);
+      for (const int64_t page_size : {16, 32, 64})
+        for (const int32_t most : {1, 3, 16, 40}) {
+          set_num_threads(1 + most % 2);
+          PagedFeeder feeder(qkv, shape, layout, page_size, static_cast<uint32_t>(page_size + most));
+          while (feeder.feed(most, most == 1)) {
+          }
+          EXPECT_TRUE(same_bits(feeder.out, expected))
+              << layout.heads << "/" << layout.kv_heads << " heads of " << layout.head_dim << ", starts "
+              << ::testing::PrintToString(shape.starts) << ", pages of " << page_size << ", pieces up to " << most;
+        }
+    }
+}
+
+TEST_P(PagedAttentionTest, matches_its_reference_in_output_and_pages) {
+  for (const HeadLayout& layout : {HeadLayout{4, 2, 24}, HeadLayout{2, 1, 16}})
+    for (const int64_t page_size : {16, 32}) {
+      PagedFeeder feeder(randn({kShapes[4].starts.back(), layout.width()}), kShapes[4], layout, page_size, 5);
+      feeder.check_reference = true;
+      while (feeder.feed(20, false)) {
+      }
+    }
+}
+
+TEST(PagedAttentionRefuses, what_does_not_fit) {
+  const HeadLayout layout{2, 1, 4};
+  const Tensor qkv = at::randn({2, 16});
+  const LayerPages pages = empty_pages(2, 16, layout, at::kFloat);
+  const auto runs_of = [](int64_t page_size, int32_t tokens) {
+    PageRuns runs;
+    runs.page_size = page_size;
+    runs.tokens = {0, tokens};
+    runs.first = runs.prompt_length = {0};
+    runs.own_pages = {1};
+    runs.prompt_page_starts = {0, 0};
+    runs.own_page_starts = {0, 1};
+    return runs;
+  };
+  EXPECT_NO_THROW(paged_attention(qkv, pages, runs_of(16, 2), layout));
+  EXPECT_ERROR(paged_attention(at::randn({2, 15}), pages, runs_of(16, 2), layout), "[paged_attention] expected qkv [tokens, 16]");
+  EXPECT_ERROR(paged_attention(qkv, pages, runs_of(16, 3), layout), "[paged_attention] expected runs that cover 2 rows, got 3");
+  for (const int64_t size : {0, 8, 24})
+    EXPECT_ERROR(paged_attention(qkv, pages, runs_of(size, 2), layout), "[paged_attention] expected page_size to be a multiple of 16");
+  EXPECT_ERROR(paged_attention(qkv, empty_pages(2, 16, layout, at::kBFloat16), runs_of(16, 2), layout),
+               "[paged_attention] expected the pages to be Float");
+  EXPECT_ERROR(paged_attention(qkv.to(at::kHalf), empty_pages(2, 16, layout, at::kHalf), runs_of(16, 2), layout),
+               "[paged_attention] expected float32 or bfloat16");
+}
+
+}  // namespace
+}  // namespace grpo

@@ -1,0 +1,497 @@
+// linear, grouped_linear, rms_norm, swiglu, rope, and the mixture-of-experts ops. Attention and token_logprobs have files of
+// their own.
+#include <algorithm>
+#include <cmath>
+
+#include "op_test.h"
+
+namespace grpo {
+namespace {
+
+using ::testing::ElementsAre;
+
+std::vector<int32_t> ints(const Tensor& t) {
+  const Tensor flat = t.contiguous();
+  return {flat.const_data_ptr<int32_t>(), flat.const_data_ptr<int32_t>() + flat.numel()};
+}
+
+// -------------------------------------------------------------------------------------------------------------- linear
+
+class LinearTest : public OpTest {};
+INSTANTIATE_FOR_TYPES(LinearTest);
+
+Tensors run_linear(const Tensors& in) { return {grpo::linear(in[0], in[1])}; }
+
+TEST_P(LinearTest, matches_its_reference_forward_and_backward) {
+  const int64_t shapes[][3] = {{1, 1, 1},    {0, 5, 3},   {3, 0, 4},     {1, 7, 13},   {2, 31, 17},   {5, 33, 65},
+                               {16, 64, 64}, {1, 257, 2}, {19, 129, 67}, {97, 127, 1}, {61, 257, 131}, {400, 40, 96}};
+  for (const auto& [rows, in, out] : shapes) {
+    SCOPED_TRACE(::testing::Message() << rows << " x " << in << " x " << out);
+    const Tensor x = randn({rows, in}), weight = randn({out, in});
+    check_op(run_linear, [](const Tensors& t) { return Tensors{reference::linear(t[0], t[1])}; }, {x, weight});
+  }
+}
+
+TEST_P(LinearTest, adds_the_bias_and_passes_its_gradient) {
+  // y + bias rounds twice in bf16: once for the product, once for the sum.
+  check_op([](const Tensors& t) { return Tensors{grpo::linear(t[0], t[1], t[2])}; },
+           [](const Tensors& t) { return Tensors{reference::linear(t[0], t[1], t[2])}; },
+           {randn({7, 13}), randn({11, 13}), randn({11})}, {narrow() ? 5e-3 : 1e-5, narrow() ? 5e-3 : 2e-5});
+}
+
+TEST_P(LinearTest, reads_strided_inputs) {
+  const Tensor x = randn({9, 26}), weight = randn({13, 11});
+  EXPECT_TRUE(same_bits(grpo::linear(x.slice(1, 0, 26, 2), weight.t()),
+                        grpo::linear(x.slice(1, 0, 26, 2).contiguous(), weight.t().contiguous())));
+}
+
+TEST_P(LinearTest, row_bits_do_not_depend_on_the_batch_or_the_threads) {
+  const Tensor x = randn({75, 67}), weight = randn({35, 67}), bias = randn({35});
+  expect_rows_independent(75, [&](const Tensor& rows) { return Tensors{grpo::linear(x.index_select(0, rows), weight, bias)}; });
+}
+
+TEST_P(LinearTest, row_bits_do_not_depend_on_how_a_large_batch_is_cut) {
+  const Tensor x = randn({421, 161}), weight = randn({133, 161});
+  expect_rows_independent(421, [&](const Tensor& rows) { return Tensors{grpo::linear(x.index_select(0, rows), weight)}; }, 3);
+}
+
+TEST_P(LinearTest, threads_change_no_gradient) {
+  expect_threads_change_nothing(run_linear, {randn({301, 129}), randn({131, 129})});
+}
+
+TEST(LinearGradient, agrees_with_finite_differences) {
+  check_finite_differences([](const Tensors& t) { return Tensors{grpo::linear(t[0], t[1], t[2])}; },
+                           {at::randn({3, 5}), at::randn({7, 5}), at::randn({7})});
+}
+
+TEST(LinearGradient, is_left_out_where_nobody_asks_for_it) {
+  const Tensor x = at::randn({3, 5}), weight = at::randn({7, 5}).requires_grad_(true);
+  grpo::linear(x, weight).sum().backward();
+  EXPECT_FALSE(x.grad().defined());
+  EXPECT_TRUE(at::allclose(weight.grad(), x.sum(0).expand({7, 5}), 1e-5, 1e-5));
+}
+
+TEST(LinearRefuses, what_does_not_fit) {
+  const Tensor x = at::randn({3, 5}), w = at::randn({7, 5});
+  EXPECT_ERROR(grpo::linear(x, at::randn({7, 6})), "[linear] expected x [tokens, in] and weight [out, in], got [3, 5] and [7, 6]");
+  EXPECT_ERROR(grpo::linear(at::randn({5}), w), "[linear]");
+  EXPECT_ERROR(grpo::linear(x, w, at::randn({6})), "[linear] expected bias [7], got [6]");
+  EXPECT_ERROR(grpo::linear(x, w.to(at::kBFloat16)), "[linear] expected weight to be Float on cpu, got BFloat16");
+  EXPECT_ERROR(grpo::linear(x, w, at::randn({7}).to(at::kBFloat16)), "[linear] expected bias to be Float");
+  EXPECT_ERROR(grpo::linear(x.to(at::kDouble), w.to(at::kDouble)), "[linear] expected float32 or bfloat16, got Double");
+}
+
+// ------------------------------------------------------------------------------------------------------ grouped_linear
+
+class GroupedLinearTest : public OpTest {};
+INSTANTIATE_FOR_TYPES(GroupedLinearTest);
+
+Op grouped(const std::vector<int32_t>& offsets) {
+  return [offsets](const Tensors& t) { return Tensors{grouped_linear(t[0], t[1], offsets)}; };
+}
+
+TEST_P(GroupedLinearTest, matches_its_reference_with_empty_experts_and_single_rows) {
+  for (const std::vector<int32_t>& offsets : std::vector<std::vector<int32_t>>{
+           {0, 5}, {0, 0, 7, 8, 8, 29}, {0, 0, 0}, {0, 1, 2, 3}, {0, 40, 40, 101}}) {
+    SCOPED_TRACE(::testing::PrintToString(offsets));
+    const int64_t experts = std::ssize(offsets) - 1;
+    check_op(grouped(offsets),
+             [&](const Tensors& t) { return Tensors{reference::grouped_linear(t[0], t[1], offsets)}; },
+             {randn({offsets.back(), 19}), randn({experts, 23, 19})});
+  }
+}
+
+TEST_P(GroupedLinearTest, row_bits_are_those_of_linear_in_any_batch) {
+  const int64_t experts = 5, rows = 72;
+  const Tensor x = randn({rows, 67}), weight = randn({experts, 35, 67});
+  Tensors one_by_one;
+  for (int64_t row = 0; row < rows; ++row)
+    one_by_one.push_back(grpo::linear(x.narrow(0, row, 1), weight.select(0, row * row % experts)));
+  const Tensor linear_rows = at::cat(one_by_one);
+  expect_rows_independent(rows, [&](const Tensor& index) {
+    const Tensor expert = index.square().remainder(experts);
+    const Tensor order = std::get<1>(at::sort(expert, true, 0, false));
+    std::vector<int32_t> offsets{0};
+    for (int64_t e = 0; e < experts; ++e)
+      offsets.push_back(offsets.back() + static_cast<int32_t>(expert.eq(e).sum().item<int64_t>()));
+    const Tensor sorted = grouped_linear(x.index_select(0, index.index_select(0, order)), weight, offsets);
+    const Tensor out = at::empty_like(sorted).index_copy_(0, order, sorted);
+    EXPECT_TRUE(same_bits(out, linear_rows.index_select(0, index)));
+    return Tensors{out};
+  });
+}
+
+TEST_P(GroupedLinearTest, threads_change_no_gradient) {
+  expect_threads_change_nothing(grouped({0, 100, 100, 181, 243}), {randn({243, 65}), randn({4, 67, 65})});
+}
+
+TEST(GroupedLinearGradient, agrees_with_finite_differences) {
+  check_finite_differences(grouped({0, 2, 2, 5}), {at::randn({5, 4}), at::randn({3, 6, 4})});
+}
+
+TEST(GroupedLinearRefuses, what_does_not_fit) {
+  const Tensor x = at::randn({6, 5}), w = at::randn({2, 7, 5});
+  EXPECT_ERROR(grouped_linear(x, at::randn({2, 7, 4}), {0, 3, 6}), "[grouped_linear] expected x [rows, in]");
+  EXPECT_ERROR(grouped_linear(x, at::randn({7, 5}), {0, 6}), "[grouped_linear] expected x [rows, in]");
+  EXPECT_ERROR(grouped_linear(x, w.to(at::kBFloat16), {0, 3, 6}), "[grouped_linear] expected weight to be Float");
+  EXPECT_ERROR(grouped_linear(x.to(at::kHalf), w.to(at::kHalf), {0, 3, 6}), "[grouped_linear] expected float32");
+  for (const std::vector<int32_t>& offsets : std::vector<std::vector<int32_t>>{{0, 6}, {1, 3, 6}, {0, 3, 5}, {0, 7, 6}, {}})
+    EXPECT_ERROR(grouped_linear(x, w, offsets), "[grouped_linear] expected 3 ascending offsets from 0 to 6");
+}
+
+// ------------------------------------------------------------------------------------------------------------ rms_norm
+
+class RmsNormTest : public OpTest {};
+INSTANTIATE_FOR_TYPES(RmsNormTest);
+
+Tensors run_rms_norm(const Tensors& in) { return {rms_norm(in[0], in[1], 1e-5)}; }
+
+TEST_P(RmsNormTest, matches_its_reference_forward_and_backward) {
+  const int64_t shapes[][2] = {{1, 1}, {0, 8}, {1, 31}, {7, 16}, {5, 17}, {131, 48}, {3, 257}, {65, 97}};
+  for (const auto& [rows, n] : shapes) {
+    SCOPED_TRACE(::testing::Message() << rows << " x " << n);
+    check_op(run_rms_norm, [](const Tensors& t) { return Tensors{reference::rms_norm(t[0], t[1], 1e-5)}; },
+             {randn({rows, n}), randn({n})});
+  }
+}
+
+TEST_P(RmsNormTest, a_row_of_zeros_stays_zero) {
+  EXPECT_TRUE(rms_norm(at::zeros({2, 9}).to(GetParam()), randn({9}), 1e-6).eq(0).all().item<bool>());
+}
+
+TEST_P(RmsNormTest, row_bits_do_not_depend_on_the_batch_or_the_threads) {
+  const Tensor x = randn({75, 467}), weight = randn({467});
+  expect_rows_independent(75, [&](const Tensor& rows) { return Tensors{rms_norm(x.index_select(0, rows), weight, 1e-6)}; });
+}
+
+TEST_P(RmsNormTest, threads_change_no_gradient) {
+  expect_threads_change_nothing(run_rms_norm, {randn({400, 131}), randn({131})});
+}
+
+TEST(RmsNormGradient, agrees_with_finite_differences) {
+  check_finite_differences(run_rms_norm, {at::randn({4, 11}), at::randn({11})});
+}
+
+TEST(RmsNormRefuses, what_does_not_fit) {
+  EXPECT_ERROR(rms_norm(at::randn({4, 8}), at::randn({7}), 1e-6), "[rms_norm] weight: expected [8], got [7]");
+  EXPECT_ERROR(rms_norm(at::randn({8}), at::randn({8}), 1e-6), "[rms_norm] expected x [tokens, n], got [8]");
+  EXPECT_ERROR(rms_norm(at::randn({4, 8}), at::randn({8}).to(at::kBFloat16), 1e-6), "[rms_norm] expected weight to be");
+  EXPECT_ERROR(rms_norm(at::ones({4, 8}, at::kLong), at::ones({8}, at::kLong), 1e-6), "[rms_norm] expected float32");
+}
+
+// -------------------------------------------------------------------------------------------------------------- swiglu
+
+class SwiGluTest : public OpTest {};
+INSTANTIATE_FOR_TYPES(SwiGluTest);
+
+Tensors run_swiglu(const Tensors& in) { return {swiglu(in[0])}; }
+
+TEST_P(SwiGluTest, matches_its_reference_forward_and_backward) {
+  const int64_t shapes[][2] = {{1, 1}, {0, 8}, {1, 31}, {7, 16}, {5, 17}, {131, 48}, {3, 257}};
+  for (const auto& [rows, n] : shapes) {
+    SCOPED_TRACE(::testing::Message() << rows << " x 2·" << n);
+    check_op(run_swiglu, [](const Tensors& t) { return Tensors{reference::swiglu(t[0])}; }, {randn({rows, 2 * n})});
+  }
+}
+
+TEST_P(SwiGluTest, survives_gates_of_any_size) {
+  const Tensor gate = at::tensor({-1e30f, -200.f, -88.f, -0.f, 0.f, 88.f, 200.f, 1e30f}).to(GetParam());
+  const Tensor out = swiglu(at::cat({gate, at::ones_like(gate)}).unsqueeze(0)).to(at::kFloat)[0];
+  EXPECT_TRUE(at::allclose(out, at::clamp_min(gate.to(at::kFloat), 0), 1e-5, 1e-6)) << out;
+}
+
+TEST_P(SwiGluTest, row_bits_do_not_depend_on_the_batch_or_the_threads) {
+  const Tensor x = randn({75, 2 * 347});
+  expect_rows_independent(75, [&](const Tensor& rows) { return Tensors{swiglu(x.index_select(0, rows))}; });
+}
+
+TEST_P(SwiGluTest, threads_change_no_gradient) { expect_threads_change_nothing(run_swiglu, {randn({300, 262})}); }
+
+TEST(SwiGluGradient, agrees_with_finite_differences) { check_finite_differences(run_swiglu, {at::randn({4, 14})}); }
+
+TEST(SwiGluRefuses, what_does_not_fit) {
+  EXPECT_ERROR(swiglu(at::randn({4, 7})), "[swiglu] expected [tokens, 2n], got [4, 7]");
+  EXPECT_ERROR(swiglu(at::randn({8})), "[swiglu] expected [tokens, 2n]");
+  EXPECT_ERROR(swiglu(at::randn({4, 8}).to(at::kDouble)), "[swiglu] expected float32 or bfloat16, got Double");
+}
+
+// ---------------------------------------------------------------------------------------------------------------- rope
+
+class RopeTest : public OpTest {
+ protected:
+  /// qkv, and q_norm and k_norm if asked for.
+  Tensors inputs(int64_t rows, const HeadLayout& layout, bool normed) const {
+    Tensors in{randn({rows, layout.width()})};
+    if (normed) in.push_back(randn({layout.head_dim})), in.push_back(randn({layout.head_dim}));
+    return in;
+  }
+};
+INSTANTIATE_FOR_TYPES(RopeTest);
+
+using RopeForm = Tensor (*)(const Tensor&, const Tensor&, const Tensor&, const HeadLayout&, const std::optional<Tensor>&,
+                            const std::optional<Tensor>&, double);
+Op run_rope(RopeForm form, const Tensor& positions, const Tensor& table, const HeadLayout& layout) {
+  return [=](const Tensors& t) {
+    if (t.size() == 1) return Tensors{form(t[0], positions, table, layout, std::nullopt, std::nullopt, 1e-5)};
+    return Tensors{form(t[0], positions, table, layout, t[1], t[2], 1e-5)};
+  };
+}
+
+TEST_P(RopeTest, matches_its_reference_with_and_without_norms) {
+  const std::pair<int64_t, HeadLayout> cases[] = {{1, {1, 1, 2}},  {0, {2, 1, 8}},  {5, {2, 1, 6}},
+                                                  {7, {3, 3, 8}},  {17, {4, 2, 24}}, {131, {4, 1, 16}},
+                                                  {3, {2, 2, 64}}, {2, {1, 1, 80}}};
+  for (const auto& [rows, layout] : cases)
+    for (const bool normed : {false, true}) {
+      SCOPED_TRACE(::testing::Message() << rows << " rows, head_dim " << layout.head_dim << ", normed " << normed);
+      const Tensor table = rope_table(97, layout.head_dim, 10000), positions = at::randint(97, {rows}, at::kInt);
+      // Where one of the two norm weights gathers little, the other's size sets the scale of neither: 4e-3 in bf16.
+      check_op(run_rope(rope, positions, table, layout), run_rope(reference::rope, positions, table, layout),
+               inputs(rows, layout, normed), {narrow() ? 1e-3 : 1e-5, narrow() ? 4e-3 : 2e-5});
+    }
+}
+
+TEST_P(RopeTest, position_zero_turns_nothing_and_values_pass_through) {
+  const HeadLayout layout{2, 1, 8};
+  const Tensor qkv = randn({3, layout.width()}), table = rope_table(9, 8, 10000);
+  EXPECT_TRUE(same_bits(rope(qkv, at::zeros({3}, at::kInt), table, layout, {}, {}, 1e-6), qkv));
+  const Tensor turned = rope(qkv, at::full({3}, 5, at::kInt), table, layout, {}, {}, 1e-6);
+  EXPECT_TRUE(same_bits(turned.narrow(1, 24, 8), qkv.narrow(1, 24, 8)));
+  EXPECT_FALSE(same_bits(turned.narrow(1, 16, 8), qkv.narrow(1, 16, 8)));
+}
+
+TEST(Rope, a_query_and_a_key_see_only_their_distance) {
+  const HeadLayout layout{1, 1, 16};
+  const Tensor qkv = at::randn({1, layout.width()}).expand({3, -1}), table = rope_table(200, 16, 10000);
+  const Tensor out = rope(qkv, at::tensor({3, 10, 150}, at::kInt), table, layout, {}, {}, 1e-6);
+  const Tensor again = rope(qkv, at::tensor({13, 20, 160}, at::kInt), table, layout, {}, {}, 1e-6);
+  const auto scores = [](const Tensor& t) { return at::matmul(t.narrow(1, 0, 16), t.narrow(1, 16, 16).t()); };
+  EXPECT_TRUE(at::allclose(scores(out), scores(again), 1e-4, 1e-4));
+}
+
+TEST(Rope, the_table_holds_cosines_and_sines_of_the_angles) {
+  const Tensor table = rope_table(50, 6, 500);
+  for (const int position : {0, 1, 49})
+    for (const int i : {0, 1, 2}) {
+      const double angle = position * std::pow(500.0, -2.0 * i / 6);
+      EXPECT_NEAR(table[position][i].item<float>(), std::cos(angle), 1e-5);
+      EXPECT_NEAR(table[position][3 + i].item<float>(), std::sin(angle), 1e-5);
+    }
+}
+
+TEST_P(RopeTest, row_bits_do_not_depend_on_the_batch_or_the_threads) {
+  const HeadLayout layout{4, 2, 22};
+  for (const bool normed : {false, true}) {
+    SCOPED_TRACE(normed);
+    const Tensors in = inputs(75, layout, normed);
+    const Tensor table = rope_table(97, 22, 10000), positions = at::randint(97, {75}, at::kInt);
+    expect_rows_independent(75, [&](const Tensor& rows) {
+      Tensors some = in;
+      some[0] = in[0].index_select(0, rows);
+      return run_rope(rope, positions.index_select(0, rows), table, layout)(some);
+    });
+  }
+}
+
+TEST_P(RopeTest, threads_change_no_gradient) {
+  const HeadLayout layout{4, 2, 22};
+  const Tensor positions = at::randint(97, {300}, at::kInt);
+  for (const bool normed : {false, true})
+    expect_threads_change_nothing(run_rope(rope, positions, rope_table(97, 22, 10000), layout), inputs(300, layout, normed));
+}
+
+TEST(RopeGradient, agrees_with_finite_differences) {
+  const HeadLayout layout{2, 1, 6};
+  const Op op = run_rope(rope, at::tensor({3, 0, 8}, at::kInt), rope_table(9, 6, 100), layout);
+  check_finite_differences(op, {at::randn({3, layout.width()})});
+  check_finite_differences(op, {at::randn({3, layout.width()}), at::randn({6}), at::randn({6})});
+}
+
+TEST(RopeRefuses, what_does_not_fit) {
+  const HeadLayout layout{2, 1, 6};
+  const Tensor qkv = at::randn({3, layout.width()}), at_positions = at::zeros({3}, at::kInt), table = rope_table(9, 6, 100);
+  const Tensor norm = at::ones({6});
+  const auto call = [&](const Tensor& x, const Tensor& p, const Tensor& t, std::optional<Tensor> q = {}, std::optional<Tensor> k = {}) {
+    return rope(x, p, t, layout, q, k, 1e-6);
+  };
+  EXPECT_ERROR(call(at::randn({3, 25}), at_positions, table), "[rope] expected qkv [tokens, 24], got [3, 25]");
+  EXPECT_ERROR(call(qkv, at::zeros({2}, at::kInt), table), "[rope] expected int32 positions [3]");
+  EXPECT_ERROR(call(qkv, at::zeros({3}, at::kLong), table), "[rope] expected int32 positions [3]");
+  EXPECT_ERROR(call(qkv, at_positions, rope_table(9, 8, 100)), "[rope] expected an fp32 table of [positions, 6]");
+  EXPECT_ERROR(call(qkv, at_positions, table.to(at::kDouble)), "[rope] expected an fp32 table");
+  EXPECT_ERROR(call(qkv, at_positions, table, norm), "[rope] expected both of q_norm and k_norm or neither");
+  EXPECT_ERROR(call(qkv, at_positions, table, norm, at::ones({5})), "[rope] expected norm weights [6], got [5]");
+  EXPECT_ERROR(call(qkv, at_positions, table, norm, norm.to(at::kBFloat16)), "[rope] expected the norm weights to be");
+  EXPECT_ERROR(call(qkv.to(at::kHalf), at_positions, table), "[rope] expected float32 or bfloat16");
+  for (const int position : {-1, 9})
+    EXPECT_ERROR(call(qkv, at::full({3}, position, at::kInt), table),
+                 "[rope] expected positions in [0, 9), got " + std::to_string(position));
+  EXPECT_ERROR(rope_table(4, 7, 100), "[rope] expected an even head_dim");
+}
+
+// --------------------------------------------------------------------------------------------------- route and its kin
+
+Tensor no_bias(int64_t experts) { return at::zeros({experts}); }
+
+class RouteTest : public ::testing::TestWithParam<RouterOptions> {
+ protected:
+  void SetUp() override { at::manual_seed(20240607); }
+  void TearDown() override { set_num_threads(threads_); }
+  int threads_ = num_threads();
+};
+INSTANTIATE_TEST_SUITE_P(Options, RouteTest,
+                         ::testing::Values(RouterOptions{2, false, true, 1.0}, RouterOptions{3, false, false, 2.5},
+                                           RouterOptions{1, true, false, 1.0}, RouterOptions{4, true, true, 0.5}),
+                         [](const auto& info) {
+                           const RouterOptions& o = info.param;
+                           return "top" + std::to_string(o.experts_per_token) + (o.softmax ? "_softmax" : "_sigmoid") +
+                                  (o.normalize ? "_normalized" : "");
+                         });
+
+TEST_P(RouteTest, matches_its_reference_forward_and_backward) {
+  for (const auto& [tokens, experts] : std::vector<std::pair<int64_t, int64_t>>{{1, 4}, {0, 5}, {7, 8}, {31, 17}, {5, 67}}) {
+    SCOPED_TRACE(::testing::Message() << tokens << " tokens, " << experts << " experts");
+    const Tensor logits = at::randn({tokens, experts}), bias = at::randn({experts}) * 0.1;
+    check_op([&](const Tensors& t) {
+      const Routing r = route(t[0], bias, GetParam());
+      return Tensors{r.weights, r.scores};
+    }, [&](const Tensors& t) {
+      const Routing r = reference::route(t[0], bias, GetParam());
+      return Tensors{r.weights, r.scores};
+    }, {logits});
+    const Routing got = route(logits, bias, GetParam()), expected = reference::route(logits, bias, GetParam());
+    EXPECT_TRUE(same_bits(got.experts, expected.experts));
+    EXPECT_TRUE(same_bits(got.slots, expected.slots));
+    EXPECT_EQ(got.offsets, expected.offsets);
+  }
+}
+
+TEST_P(RouteTest, gradients_agree_with_finite_differences) {
+  const Tensor logits = at::tensor({0.1f, 1.2f, -0.7f, 0.6f, -2.f, 2.f, -1.f, 0.5f, 1.f, 0.f}).view({2, 5});  // no near ties
+  check_finite_differences([&](const Tensors& t) {
+    const Routing r = route(t[0], no_bias(5), GetParam());
+    return Tensors{r.weights, r.scores};
+  }, {logits}, 5e-3);
+}
+
+TEST_P(RouteTest, row_bits_do_not_depend_on_the_batch_even_with_ties) {
+  Tensor logits = at::randn({75, 19});
+  logits.slice(0, 0, 75, 3).round_();  // many equal logits
+  const Tensor bias = (at::randn({19}) * 4).round() * 0.125;
+  expect_rows_independent(75, [&](const Tensor& rows) {
+    const Routing r = route(logits.index_select(0, rows), bias, GetParam());
+    return Tensors{r.experts, r.weights, r.scores};
+  });
+}
+
+TEST(Route, among_equals_the_lower_index_wins) {
+  EXPECT_THAT(ints(route(at::zeros({2, 5}), no_bias(5), {3}).experts), ElementsAre(0, 1, 2, 0, 1, 2));
+  EXPECT_THAT(ints(route(at::tensor({1.f, 2.f, 1.f, 2.f, 0.f}).view({1, 5}), no_bias(5), {3}).experts), ElementsAre(1, 3, 0));
+}
+
+TEST(Route, the_bias_chooses_but_does_not_weigh) {
+  const Tensor logits = at::tensor({0.f, 1.f, 2.f}).view({1, 3});
+  const Routing r = route(logits, at::tensor({10.f, 0.f, 0.f}), {2, false, true, 3.0});
+  EXPECT_THAT(ints(r.experts), ElementsAre(0, 2));
+  const double a = 1 / (1 + std::exp(0.0)), c = 1 / (1 + std::exp(-2.0));
+  EXPECT_NEAR(r.weights[0][0].item<float>(), 3 * a / (a + c), 1e-6);
+  EXPECT_NEAR(r.weights[0][1].item<float>(), 3 * c / (a + c), 1e-6);
+}
+
+TEST(Route, slots_sort_the_tokens_by_expert_and_keep_their_order) {
+  const Tensor logits = at::tensor({0.f, 5.f, 4.f, 5.f, 0.f, 4.f, 0.f, 4.f, 5.f}).view({3, 3});
+  const Routing r = route(logits, no_bias(3), {2});
+  EXPECT_THAT(ints(r.experts), ElementsAre(1, 2, 0, 2, 2, 1));
+  EXPECT_THAT(r.offsets, ElementsAre(0, 1, 3, 6));
+  EXPECT_THAT(ints(r.slots), ElementsAre(1, 3, 0, 4, 5, 2));
+}
+
+TEST(RouteRefuses, what_does_not_fit) {
+  const Tensor logits = at::randn({3, 4});
+  EXPECT_ERROR(route(logits.to(at::kBFloat16), no_bias(4), {}), "[route] expected fp32 logits");
+  EXPECT_ERROR(route(at::randn({4}), no_bias(4), {}), "[route] expected fp32 logits");
+  EXPECT_ERROR(route(logits, no_bias(5), {}), "[route] expected an fp32 selection bias [4], got [5]");
+  EXPECT_ERROR(route(logits, no_bias(4).to(at::kDouble), {}), "[route] expected an fp32 selection bias [4]");
+  for (const int k : {0, 5}) EXPECT_ERROR(route(logits, no_bias(4), {k}), "[route] expected 1 … 4 experts per token, got ");
+}
+
+class CombineTest : public OpTest {
+ protected:
+  static Routing routing_of(int64_t tokens, int64_t k) {
+    Routing r;
+    r.slots = at::randperm(tokens * k, at::kInt).view({tokens, k});
+    r.weights = at::rand({tokens, k});
+    return r;
+  }
+};
+INSTANTIATE_FOR_TYPES(CombineTest);
+
+using CombineForm = Tensor (*)(const Tensor&, const Routing&, const Tensor&);
+Op run_combine(CombineForm form, const Routing& routing) {
+  return [=](const Tensors& t) {
+    Routing r = routing;
+    r.weights = t[1];
+    return Tensors{form(t[0], r, t.size() > 2 ? t[2] : Tensor())};
+  };
+}
+
+TEST_P(CombineTest, and_dispatch_match_their_references) {
+  const int64_t shapes[][3] = {{1, 1, 1}, {0, 2, 5}, {1, 2, 17}, {13, 3, 31}, {67, 2, 48}};
+  for (const auto& [tokens, k, n] : shapes) {
+    SCOPED_TRACE(::testing::Message() << tokens << " x " << k << " x " << n);
+    const Routing r = routing_of(tokens, k);
+    check_op([&](const Tensors& t) { return Tensors{dispatch(t[0], r)}; },
+             [&](const Tensors& t) { return Tensors{reference::dispatch(t[0], r)}; }, {randn({tokens, n})});
+    const Tensor x = randn({tokens * k, n}), base = randn({tokens, n});
+    check_op(run_combine(combine, r), run_combine(reference::combine, r), {x, r.weights, base});
+    check_op(run_combine(combine, r), run_combine(reference::combine, r), {x, r.weights});
+  }
+}
+
+TEST_P(CombineTest, of_what_dispatch_sent_out_gives_the_tokens_back) {
+  const Routing r = route(at::randn({11, 6}), no_bias(6), {3});
+  const Tensor x = randn({11, 9});
+  const double tolerance = narrow() ? 0x1p-7 : 1e-5;  // normalised weights sum to 1
+  EXPECT_TRUE(at::allclose(combine(dispatch(x, r), r, Tensor()), x, tolerance, tolerance));
+}
+
+TEST_P(CombineTest, row_bits_do_not_depend_on_the_batch_the_slots_or_the_threads) {
+  const int64_t k = 3, n = 347;
+  const Tensor values = randn({75, k, n}), weights = at::rand({75, k}), base = randn({75, n});
+  for (const bool with_base : {false, true})
+    expect_rows_independent(75, [&](const Tensor& rows) {
+      Routing r = routing_of(rows.size(0), k);
+      r.weights = weights.index_select(0, rows);
+      const Tensor parts = values.index_select(0, rows).view({-1, n});
+      const Tensor x = at::empty_like(parts).index_copy_(0, r.slots.flatten().to(at::kLong), parts);
+      return Tensors{combine(x, r, with_base ? base.index_select(0, rows) : Tensor())};
+    });
+}
+
+TEST_P(CombineTest, threads_change_no_gradient) {
+  const Routing r = routing_of(200, 3);
+  expect_threads_change_nothing(run_combine(combine, r), {randn({600, 65}), r.weights, randn({200, 65})});
+  expect_threads_change_nothing([&](const Tensors& t) { return Tensors{dispatch(t[0], r)}; }, {randn({200, 165})});
+}
+
+TEST(CombineGradient, agrees_with_finite_differences) {
+  Routing r;
+  r.slots = at::tensor({3, 0, 1, 5, 4, 2}, at::kInt).view({3, 2});
+  check_finite_differences(run_combine(combine, r), {at::randn({6, 4}), at::randn({3, 2}), at::randn({3, 4})});
+  check_finite_differences([&](const Tensors& t) { return Tensors{dispatch(t[0], r)}; }, {at::randn({3, 4})});
+}
+
+TEST(CombineRefuses, what_does_not_fit) {
+  const Routing r = route(at::randn({3, 4}), no_bias(4), {2});
+  EXPECT_ERROR(dispatch(at::randn({4, 5}), r), "[dispatch] expected x [3, n], got [4, 5]");
+  EXPECT_ERROR(combine(at::randn({5, 7}), r, {}), "[combine] expected x [6, n], got [5, 7]");
+  EXPECT_ERROR(combine(at::randn({6, 7}), r, at::randn({3, 6})), "[combine] expected base [3, 7], got [3, 6]");
+  EXPECT_ERROR(combine(at::randn({6, 7}), r, at::randn({3, 7}).to(at::kBFloat16)), "[combine] expected base to be Float");
+  EXPECT_ERROR(combine(at::randn({6, 7}).to(at::kDouble), r, {}), "[combine] expected float32 or bfloat16");
+  Routing flat = r;
+  flat.slots = r.slots.flatten();
+  EXPECT_ERROR(combine(at::randn({6, 7}), flat, {}), "[combine] expected slots [tokens, k], got [6]");
+}
+
+}  // namespace
+}  // namespace grpo

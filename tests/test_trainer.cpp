@@ -1,0 +1,704 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <optional>
+#include <set>
+#include <thread>
+
+#include "grpo/collect.h"
+#include "grpo/evaluate.h"
+#include "tiny.h"
+
+namespace grpo {
+namespace {
+
+using testing::HasSubstr;
+using tiny::error_of;
+
+// The first moments after one update are the gradient: beta1 = 0, no clipping.
+OptimizerConfig gradient_probe() {
+  OptimizerConfig config;
+  config.learning_rate = 1e-3;
+  config.beta1 = 0;
+  config.max_grad_norm = 0;
+  return config;
+}
+
+std::map<std::string, at::Tensor> gradients(const Trainer& trainer) {
+  std::map<std::string, at::Tensor> out;
+  for (const auto& [name, tensor] : trainer.state())
+    if (name.starts_with("first_moment.")) out[name.substr(13)] = tensor.clone();
+  return out;
+}
+
+NamedTensors copy_of(const NamedTensors& tensors) {
+  NamedTensors out;
+  for (const auto& [name, tensor] : tensors) out.emplace_back(name, tensor.detach().clone());
+  return out;
+}
+
+bool same(const NamedTensors& a, const NamedTensors& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const auto& x, const auto& y) { return x.first == y.first && x.second.equal(y.second); });
+}
+
+// |a − b| / |b| over all parameters together.
+double relative_difference(const std::map<std::string, at::Tensor>& a, const std::map<std::string, at::Tensor>& b) {
+  double difference = 0, size = 0;
+  for (const auto& [name, tensor] : b) {
+    difference += (a.at(name).to(at::kDouble) - tensor.to(at::kDouble)).square().sum().item<double>();
+    size += tensor.to(at::kDouble).square().sum().item<double>();
+  }
+  return std::sqrt(difference / size);
+}
+
+std::vector<Group> scored_groups(const Policy& policy, uint64_t step = 0, int groups = 4) {
+  auto out = tiny::rollout(policy, tiny::rollout_config()).generate(tiny::tasks(static_cast<size_t>(groups)), {7, Purpose::rollout, step, 0});
+  tiny::reward(out);
+  return out;
+}
+
+// ---- RL updates ------------------------------------------------------------------------------------------------------
+
+TEST(Trainer, takes_the_same_gradient_from_any_split_into_micro_batches) {
+  struct Case {
+    std::string name;
+    ObjectiveConfig objective;
+    bool moe;
+  };
+  std::vector<Case> cases;
+  for (const Loss loss : {Loss::grpo, Loss::dr_grpo, Loss::dapo, Loss::bnpo, Loss::gspo, Loss::cispo, Loss::rloo}) {
+    Case each{std::string(enum_name(loss)), {}, false};
+    each.objective.loss = loss;
+    each.objective.length_constant = 24;
+    cases.push_back(each);
+  }
+  Case kl{"k3, entropy, masked truncation", {}, true};
+  kl.objective.kl = Kl::k3_in_loss;
+  kl.objective.kl_coefficient = 0.1;
+  kl.objective.entropy_coefficient = 0.01;
+  kl.objective.mask_truncated = true;
+  cases.push_back(kl);
+  for (const Case& each : cases) {
+    SCOPED_TRACE(each.name);
+    const auto run = [&](int micro_batch_tokens, UpdateReport* report) {
+      Policy policy = tiny::policy(tiny::policy_config(DType::float32, each.moe));
+      auto groups = scored_groups(policy);
+      for (Group& group : groups)  // ratios other than 1, so that clipping has its say
+        for (Completion& completion : group.completions)
+          for (size_t t = 0; t < completion.logprobs.size(); ++t) completion.logprobs[t] += t % 3 == 0 ? 0.3f : -0.01f;
+      Trainer trainer(policy, each.objective, gradient_probe(), 1.0, {micro_batch_tokens});
+      *report = trainer.update(groups, 0);
+      return gradients(trainer);
+    };
+    UpdateReport whole, part;
+    const auto expected = run(100000, &whole);
+    EXPECT_GT(whole.grad_norm, 0.0);
+    for (const int micro_batch_tokens : {1, 60, 150}) {
+      EXPECT_LT(relative_difference(run(micro_batch_tokens, &part), expected), 1e-6) << micro_batch_tokens;
+      EXPECT_NEAR(part.loss, whole.loss, 1e-9);
+      EXPECT_NEAR(part.entropy, whole.entropy, 1e-9);
+      EXPECT_NEAR(part.clip_fraction, whole.clip_fraction, 1e-12);
+      EXPECT_EQ(part.ratio_deviation, whole.ratio_deviation);
+      EXPECT_NEAR(part.grad_norm, whole.grad_norm, 1e-6 * whole.grad_norm);
+    }
+    EXPECT_GT(part.tokens, 0);
+  }
+}
+
+TEST(Trainer, raises_the_probability_of_what_was_rewarded_and_lowers_the_rest) {
+  Policy policy = tiny::policy();
+  auto groups = scored_groups(policy);
+  const auto logprobs = [&] {
+    // The report's loss at advantage 1 and ratio 1 would be −1 for everything, so ask the policy itself.
+    std::vector<double> sums;
+    at::NoGradGuard guard;
+    for (const Group& group : groups)
+      for (const Completion& completion : group.completions) {
+        std::vector<int32_t> tokens = group.prompt;
+        tokens.insert(tokens.end(), completion.tokens.begin(), completion.tokens.end());
+        const auto n = static_cast<int64_t>(tokens.size()), prompt = static_cast<int64_t>(group.prompt.size());
+        Segments segments;
+        segments.tokens = at::tensor(tokens, at::kInt);
+        segments.positions = at::arange(n, at::kInt);
+        segments.starts.push_back(static_cast<int32_t>(n));
+        segments.parents.push_back(-1);
+        const at::Tensor hidden = policy.hidden(segments).slice(0, prompt - 1, n - 1);
+        sums.push_back(policy.token_logprobs(hidden, segments.tokens.slice(0, prompt), 1.0).logprobs.sum().item<double>());
+      }
+    return sums;
+  };
+  for (Group& group : groups) group.rewards = {1, 0, 0, 0};
+  const auto before = logprobs();
+  OptimizerConfig optimizer;
+  optimizer.learning_rate = 1e-4;
+  Trainer trainer(policy, {}, optimizer);
+  trainer.update(groups, 0);
+  const auto after = logprobs();
+  double gained = 0;
+  for (size_t i = 0; i < before.size(); ++i) gained += (after[i] - before[i]) * static_cast<double>(groups[i / 4].advantages[i % 4]);
+  EXPECT_GT(gained, 0.0);
+}
+
+TEST(Trainer, reports_no_update_where_no_group_has_signal) {
+  Policy policy = tiny::policy();
+  auto groups = scored_groups(policy);
+  for (Group& group : groups) group.rewards.assign(4, std::numeric_limits<double>::quiet_NaN());
+  const NamedTensors before = copy_of(policy.state());
+  Trainer trainer(policy, {}, gradient_probe());
+  const UpdateReport report = trainer.update(groups, 0);
+  EXPECT_EQ(report.tokens, 0);
+  EXPECT_EQ(report.ratio_deviation, 0.0);
+  EXPECT_TRUE(same(policy.state(), before));
+}
+
+TEST(Trainer, goes_over_a_rollout_in_epochs_and_minibatches) {
+  ObjectiveConfig objective;
+  objective.epochs = 2;
+  objective.minibatches = 2;
+  Policy policy = tiny::policy();
+  auto groups = scored_groups(policy);
+  Trainer trainer(policy, objective, gradient_probe());
+  const UpdateReport report = trainer.update(groups, 0);
+  const auto updates = [](const Trainer& t) { return t.state()[0].second.item<int64_t>(); };
+  ASSERT_EQ(trainer.state()[0].first, "updates");
+  EXPECT_EQ(updates(trainer), 4);
+  EXPECT_EQ(report.ratio_deviation, 0.0) << "only the first update counts";
+  Policy once_policy = tiny::policy();
+  auto once_groups = scored_groups(once_policy);
+  Trainer once(once_policy, {}, gradient_probe());
+  EXPECT_EQ(2 * once.update(once_groups, 0).tokens, report.tokens);
+
+  // The same four updates by hand, on halves of the rollout: from the second on, ratios are not 1.
+  Policy twin = tiny::policy();
+  auto all = scored_groups(twin);
+  Trainer by_hand(twin, {}, gradient_probe());
+  double deviation = 0;
+  for (int epoch = 0; epoch < 2; ++epoch)
+    for (int part = 0; part < 2; ++part) {
+      std::vector<Group> half(all.begin() + 2 * part, all.begin() + 2 * part + 2);
+      deviation = by_hand.update(half, 0).ratio_deviation;
+      if (epoch + part == 0) EXPECT_EQ(deviation, 0.0);
+      else EXPECT_GT(deviation, 0.0);
+    }
+  EXPECT_TRUE(same(twin.state(), policy.state()));
+}
+
+TEST(Trainer, has_a_reference_only_with_kl_which_starts_at_0_and_is_refreshed_when_asked) {
+  Policy policy = tiny::policy();
+  EXPECT_EQ(Trainer(policy, {}, gradient_probe()).reference(), nullptr);
+  EXPECT_FALSE(Trainer(policy, {}, gradient_probe()).update(*std::make_unique<std::vector<Group>>(scored_groups(policy)), 0).kl.has_value());
+  for (const Kl kl : {Kl::k1_in_reward, Kl::k2_in_loss, Kl::k3_in_loss})
+    for (const int refresh : {0, 2}) {
+      SCOPED_TRACE(std::string(enum_name(kl)) + ", refresh " + std::to_string(refresh));
+      Policy learner = tiny::policy();
+      ObjectiveConfig objective;
+      objective.kl = kl;
+      objective.kl_coefficient = 0.05;
+      objective.reference_refresh_steps = refresh;
+      Trainer trainer(learner, objective, gradient_probe(), 1.0, {80});
+      ASSERT_NE(trainer.reference(), nullptr);
+      const NamedTensors start = copy_of(learner.state());
+      std::vector<double> kls;
+      for (int64_t step = 0; step < 4; ++step) {
+        auto groups = scored_groups(learner, static_cast<uint64_t>(step));
+        const UpdateReport report = trainer.update(groups, step);
+        ASSERT_TRUE(report.kl.has_value());
+        kls.push_back(*report.kl);
+        EXPECT_EQ(report.ratio_deviation, 0.0);
+      }
+      EXPECT_EQ(kls[0], 0.0);
+      EXPECT_NE(kls[1], 0.0);
+      EXPECT_EQ(kls[2] == 0.0, refresh == 2);
+      EXPECT_NE(kls[3], 0.0);
+      EXPECT_EQ(same(trainer.reference()->state(), start), refresh == 0);
+      for (const auto& [name, tensor] : trainer.reference()->parameters()) EXPECT_FALSE(tensor.requires_grad());
+    }
+}
+
+TEST(Trainer, puts_the_divergence_into_the_reward_by_what_each_completion_strayed) {
+  Policy policy = tiny::policy();
+  ObjectiveConfig objective;
+  objective.kl = Kl::k1_in_reward;
+  objective.kl_coefficient = 0.5;
+  objective.scale = Scale::none;
+  Trainer trainer(policy, objective, gradient_probe());
+  auto groups = scored_groups(policy);
+  for (Group& group : groups) group.rewards.assign(4, 1.0);
+  trainer.update(groups, 0);
+  for (const Group& group : groups) EXPECT_EQ(group.advantages, (std::vector<float>{0, 0, 0, 0}));
+  // One completion is made 0.1 nats more likely than the reference holds it: it pays 0.5 * 0.1, and the group's mean moves.
+  auto fresh = scored_groups(policy);
+  for (Group& group : fresh) group.rewards.assign(4, 1.0);
+  fresh[1].completions[2].logprobs[0] += 0.1f;
+  trainer.update(fresh, 1);
+  EXPECT_NEAR(fresh[1].advantages[2], -0.05 * 3 / 4, 1e-6);
+  EXPECT_NEAR(fresh[1].advantages[0], 0.05 / 4, 1e-6);
+  EXPECT_EQ(fresh[0].advantages[2], 0.0f);
+}
+
+TEST(Trainer, computes_only_what_enters_the_loss) {
+  const auto inputs = [](const Group& group, size_t i) { return static_cast<int64_t>(group.completions[i].tokens.size()) - 1; };
+  Policy policy = tiny::policy();
+  auto groups = scored_groups(policy);
+  ObjectiveConfig best;
+  best.selection = Selection::best;
+  int64_t expected = 0;
+  for (const Group& group : groups) {
+    const auto top = std::max_element(group.rewards.begin(), group.rewards.end()) - group.rewards.begin();
+    expected += static_cast<int64_t>(group.prompt.size()) + inputs(group, static_cast<size_t>(top));
+  }
+  EXPECT_EQ(Trainer(policy, best, gradient_probe()).update(groups, 0).tokens, expected);
+
+  groups = scored_groups(policy, 1);
+  ObjectiveConfig masked;
+  masked.mask_truncated = true;
+  int64_t kept = 0, cut = 0;
+  expected = 0;
+  for (const Group& group : groups) {
+    bool any = false;
+    for (size_t i = 0; i < 4; ++i)
+      if (group.completions[i].finish == Finish::stop) expected += inputs(group, i), any = true, ++kept;
+      else ++cut;
+    expected += any ? static_cast<int64_t>(group.prompt.size()) : 0;
+  }
+  ASSERT_TRUE(kept > 0 && cut > 0) << "this test needs completions of both kinds";
+  EXPECT_EQ(Trainer(policy, masked, gradient_probe()).update(groups, 0).tokens, expected);
+}
+
+TEST(Trainer, skips_counts_and_names_an_update_that_is_not_finite_and_leaves_everything_as_it_was) {
+  for (const bool supervised : {false, true}) {
+    Policy policy = tiny::policy(tiny::policy_config(DType::float32, true));
+    auto groups = scored_groups(policy);
+    Trainer trainer(policy, {}, gradient_probe());
+    const std::vector<Example> documents{tiny::document("a", "b")};
+    const auto update = [&](int64_t step) { return supervised ? trainer.update(documents, step) : trainer.update(groups, step); };
+    EXPECT_TRUE(update(40).skipped.empty());
+
+    at::Tensor weight;
+    for (const auto& [name, tensor] : policy.parameters())
+      if (name == "model.layers.0.self_attn.o_proj.weight") weight = tensor.detach();
+    const at::Tensor healthy = weight.clone();
+    weight.fill_(std::numeric_limits<float>::infinity());
+    const NamedTensors before = copy_of(policy.state()), moments = copy_of(trainer.state());
+    const UpdateReport report = update(41);
+    ASSERT_EQ(report.skipped.size(), 1u);
+    EXPECT_THAT(report.skipped[0], HasSubstr("41"));
+    EXPECT_EQ(report.skipped_updates, 1);
+    EXPECT_EQ(trainer.skipped_updates(), 1);
+    EXPECT_TRUE(same(policy.state(), before)) << "weights and selection biases";
+    for (size_t i = 0; i < moments.size(); ++i) {
+      if (moments[i].first == "skipped_updates") continue;
+      EXPECT_TRUE(moments[i].second.equal(trainer.state()[i].second)) << moments[i].first;
+    }
+
+    weight.copy_(healthy);
+    const UpdateReport after = update(42);
+    EXPECT_TRUE(after.skipped.empty());
+    EXPECT_EQ(after.skipped_updates, 1) << "the count is over the trainer's life";
+    EXPECT_TRUE(std::isfinite(after.loss));
+    EXPECT_FALSE(same(policy.state(), before));
+  }
+}
+
+TEST(Trainer, balances_the_experts_after_the_update_and_never_before) {
+  PolicyConfig config = tiny::policy_config(DType::float32, true);
+  config.moe.bias_update_rate = 0.01;
+  Policy policy(config, 3), off([&] {
+    PolicyConfig other = config;
+    other.moe.bias_update_rate = 0;
+    return other;
+  }(), 3);
+  const std::string bias = "model.layers.1.mlp.gate.e_score_correction_bias";
+  const auto value = [&](const Policy& p) {
+    for (const auto& [name, tensor] : p.state())
+      if (name == bias) return tensor;
+    return at::Tensor();
+  };
+  ASSERT_TRUE(value(policy).defined());
+  auto groups = scored_groups(policy), same_groups = scored_groups(off);
+  EXPECT_EQ(value(policy).abs().max().item<float>(), 0.0f) << "sampling must not move the biases";
+  Trainer trainer(policy, {}, gradient_probe()), other(off, {}, gradient_probe());
+  const UpdateReport report = trainer.update(groups, 0), plain = other.update(same_groups, 0);
+  // The update itself knew nothing of the new biases: its gradient is that of the policy without balancing.
+  EXPECT_EQ(report.loss, plain.loss);
+  EXPECT_EQ(relative_difference(gradients(trainer), gradients(other)), 0.0);
+  EXPECT_EQ(value(off).abs().max().item<float>(), 0.0f);
+  const at::Tensor moved = value(policy);
+  EXPECT_GT(moved.max().item<float>(), 0.0f) << "an expert below the mean load gains";
+  EXPECT_LT(moved.min().item<float>(), 0.0f) << "an expert above the mean load loses";
+  EXPECT_LE(moved.abs().max().item<float>(), 0.0100001f);
+  EXPECT_GT(report.expert_load_max, 1.0);
+  EXPECT_LE(report.expert_load_max, 5.0);
+  EXPECT_TRUE(std::isnan(Trainer(*std::make_unique<Policy>(tiny::policy()), gradient_probe()).update({tiny::document("a", "b")}, 0).expert_load_max));
+}
+
+TEST(Trainer, refuses_what_it_cannot_train_on) {
+  Policy policy = tiny::policy();
+  EXPECT_THAT(error_of([&] { Trainer(policy, {}, gradient_probe(), 0.0); }), HasSubstr("temperature above 0, got 0"));
+  EXPECT_THAT(error_of([&] { Trainer(policy, {}, gradient_probe(), 1.0, {0}); }), HasSubstr("micro_batch_tokens"));
+  ObjectiveConfig objective;
+  objective.kl = Kl::k3_in_loss;
+  EXPECT_THAT(error_of([&] { Trainer(policy, objective, gradient_probe()); }), HasSubstr("kl"));
+  Trainer trainer(policy, gradient_probe());
+  EXPECT_THAT(error_of([&] { trainer.update({Example{{1, 2}, 0}}, 0); }), HasSubstr("first_target 0"));
+}
+
+// ---- supervised updates ----------------------------------------------------------------------------------------------
+
+TEST(Trainer, learns_documents_by_their_mean_cross_entropy) {
+  Policy policy = tiny::policy();
+  std::vector<Example> documents{tiny::document("Say", " abc"), tiny::document("x", "cab 0123 aaaa"), {{7}, 1}};
+  documents[1].first_target = 4;
+  // By hand, in double precision from the policy's logits.
+  double sum = 0;
+  int64_t targets = 0, inputs = 0;
+  {
+    at::NoGradGuard guard;
+    for (const Example& document : documents) {
+      if (document.tokens.size() == 1) continue;
+      const auto n = static_cast<int64_t>(document.tokens.size());
+      Segments segments;
+      segments.tokens = at::tensor(document.tokens, at::kInt);
+      segments.positions = at::arange(n, at::kInt);
+      segments.starts.push_back(static_cast<int32_t>(n));
+      segments.parents.push_back(-1);
+      const at::Tensor logprobs = policy.logits(policy.hidden(segments)).to(at::kDouble).log_softmax(-1);
+      for (int64_t t = static_cast<int64_t>(document.first_target); t < n; ++t, ++targets)
+        sum -= logprobs[t - 1][document.tokens[static_cast<size_t>(t)]].item<double>();
+      inputs += n - 1;
+    }
+  }
+  Trainer trainer(policy, gradient_probe(), {100000});
+  const UpdateReport report = trainer.update(documents, 0);
+  EXPECT_NEAR(report.loss, sum / static_cast<double>(targets), 1e-5);
+  EXPECT_EQ(report.tokens, inputs);
+  EXPECT_GT(report.entropy, 0.0);
+  const auto expected = gradients(trainer);
+
+  for (const int micro_batch_tokens : {1, 12}) {
+    Policy twin = tiny::policy();
+    Trainer split(twin, gradient_probe(), {micro_batch_tokens});
+    EXPECT_NEAR(split.update(documents, 0).loss, report.loss, 1e-6);
+    EXPECT_LT(relative_difference(gradients(split), expected), 1e-6);
+  }
+
+  // The gradient, against a difference quotient along itself.
+  double norm = 0;
+  for (const auto& [name, gradient] : expected) norm += gradient.to(at::kDouble).square().sum().item<double>();
+  norm = std::sqrt(norm);
+  const auto loss_at = [&](double distance) {
+    Policy moved = tiny::policy();
+    at::NoGradGuard guard;
+    for (const auto& [name, tensor] : moved.parameters()) tensor.detach().add_(expected.at(name), distance / norm);
+    at::AutoGradMode on(true);
+    return Trainer(moved, gradient_probe()).update(documents, 0).loss;
+  };
+  EXPECT_NEAR((loss_at(2e-3) - loss_at(-2e-3)) / 4e-3, norm, 2e-3 * norm);
+  EXPECT_NEAR(report.grad_norm, norm, 1e-5 * norm);
+}
+
+TEST(Trainer, makes_nothing_of_no_documents) {
+  Policy policy = tiny::policy();
+  const NamedTensors before = copy_of(policy.state());
+  Trainer trainer(policy, gradient_probe());
+  EXPECT_EQ(trainer.update(std::vector<Example>{}, 0).tokens, 0);
+  EXPECT_EQ(trainer.update({Example{{5}, 1}}, 0).tokens, 0);
+  EXPECT_TRUE(same(policy.state(), before));
+}
+
+// ---- exact continuation ----------------------------------------------------------------------------------------------
+
+TEST(Trainer, goes_on_exactly_from_its_state) {
+  for (const DType dtype : {DType::float32, DType::bfloat16}) {
+    ObjectiveConfig objective;
+    objective.kl = Kl::k3_in_loss;
+    objective.kl_coefficient = 0.1;
+    Policy policy = tiny::policy(tiny::policy_config(dtype, true));
+    Trainer trainer(policy, objective, OptimizerConfig{});
+    const auto step = [](Policy& p, Trainer& t, int64_t number) {
+      auto groups = scored_groups(p, static_cast<uint64_t>(number));
+      return t.update(groups, number);
+    };
+    step(policy, trainer, 0);
+    const NamedTensors weights = copy_of(policy.state()), state = copy_of(trainer.state()), frozen = copy_of(trainer.reference()->state());
+    const UpdateReport expected = step(policy, trainer, 1);
+
+    Policy other(tiny::policy_config(dtype, true), 99);
+    Trainer resumed(other, objective, OptimizerConfig{});
+    other.load_state(weights);
+    resumed.load_state(state);
+    resumed.reference()->load_state(frozen);
+    const UpdateReport report = step(other, resumed, 1);
+    EXPECT_EQ(report.loss, expected.loss);
+    EXPECT_EQ(report.kl, expected.kl);
+    EXPECT_EQ(report.grad_norm, expected.grad_norm);
+    EXPECT_TRUE(same(other.state(), policy.state()));
+    EXPECT_TRUE(same(resumed.state(), trainer.state()));
+  }
+}
+
+// ---- a step's data ---------------------------------------------------------------------------------------------------
+
+TasksConfig arithmetic() {
+  TasksConfig config;
+  config.seed = 5;
+  return config;
+}
+
+RewardsConfig one_reward(const std::string& name) {
+  RewardsConfig config;
+  config.weights = {{name, 1.0}};
+  config.threads = 2;
+  return config;
+}
+
+// Which problems give no signal, from their prompt alone.
+bool is_flat(const Task& task) { return std::accumulate(task.prompt.begin(), task.prompt.end(), 0) % 3 != 0; }
+
+void register_rewards() {
+  register_reward("sometimes_flat", [](const Task& task, const Completion& completion) -> Score {
+    if (is_flat(task)) return 1.0;
+    double sum = 0;
+    for (const int32_t token : completion.tokens) sum = 0.7 * sum + token;
+    return sum;
+  });
+  register_reward("always_flat", [](const Task&, const Completion&) -> Score { return 1.0; });
+  register_reward("slow", [](const Task&, const Completion&) -> Score {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    return 1.0;
+  });
+}
+
+std::vector<std::vector<int32_t>> tokens_of(const Group& group) {
+  std::vector<std::vector<int32_t>> out;
+  for (const Completion& completion : group.completions) out.push_back(completion.tokens);
+  return out;
+}
+
+TEST(Collect, scores_the_tasks_of_a_step_in_their_order) {
+  register_rewards();
+  const Policy policy = tiny::policy();
+  Rollout rollout = tiny::rollout(policy, tiny::rollout_config());
+  Scorer scorer(one_reward("sometimes_flat"));
+  TaskStream tasks(arithmetic()), twin(arithmetic());
+  const Collected got = collect(rollout, scorer, tasks, 6, {}, 3, 2);
+  const auto expected_tasks = twin.take(6);
+  EXPECT_EQ(tasks.cursor(), twin.cursor());
+  const auto expected = rollout.generate(expected_tasks, {3, Purpose::rollout, 2, 0});
+  ASSERT_EQ(got.groups.size(), 6u);
+  for (size_t g = 0; g < 6; ++g) {
+    EXPECT_EQ(got.groups[g].index, g);
+    EXPECT_EQ(got.groups[g].task.prompt, expected_tasks[g].prompt);
+    EXPECT_EQ(tokens_of(got.groups[g]), tokens_of(expected[g]));
+    EXPECT_EQ(has_signal(got.groups[g]), !is_flat(expected_tasks[g]));
+  }
+  EXPECT_EQ(got.refills, 0);
+  EXPECT_FALSE(got.exhausted);
+  EXPECT_EQ(got.stats.prompt_tokens, rollout.stats().prompt_tokens);
+}
+
+TEST(Collect, refills_groups_without_signal_from_fresh_tasks_that_share_no_draw) {
+  register_rewards();
+  const Policy policy = tiny::policy();
+  Rollout rollout = tiny::rollout(policy, tiny::rollout_config());
+  Scorer scorer(one_reward("sometimes_flat"));
+  ObjectiveConfig objective;
+  objective.dynamic_sampling = true;
+  objective.max_refills = 50;
+  TaskStream tasks(arithmetic()), twin(arithmetic());
+  const Collected got = collect(rollout, scorer, tasks, 5, objective, 3, 2);
+  EXPECT_FALSE(got.exhausted);
+  EXPECT_GT(got.refills, 0);
+  ASSERT_EQ(got.groups.size(), 5u);
+  // Round after round takes what is missing, and no more.
+  std::vector<Task> taken = twin.take(5);
+  int rounds = 0;
+  for (;; ++rounds) {
+    const auto good = static_cast<size_t>(std::count_if(taken.begin(), taken.end(), [](const Task& t) { return !is_flat(t); }));
+    if (good == 5) break;
+    for (Task& task : twin.take(5 - good)) taken.push_back(task);
+  }
+  EXPECT_EQ(got.refills, rounds);
+  EXPECT_EQ(tasks.cursor(), twin.cursor());
+  std::vector<size_t> indices;
+  for (const Group& group : got.groups) {
+    EXPECT_TRUE(has_signal(group));
+    ASSERT_LT(group.index, taken.size());
+    EXPECT_EQ(group.task.prompt, taken[group.index].prompt) << "the index is the place in the step's task list, refills included";
+    DrawStream stream{3, Purpose::rollout, 2, static_cast<uint32_t>(group.index)};
+    EXPECT_EQ(tokens_of(group), tokens_of(rollout.generate({group.task}, stream)[0]));
+    indices.push_back(group.index);
+  }
+  EXPECT_TRUE(std::is_sorted(indices.begin(), indices.end()));
+  EXPECT_EQ(std::set(indices.begin(), indices.end()).size(), 5u);
+  EXPECT_GT(indices.back(), 4u);
+}
+
+TEST(Collect, says_when_the_limit_on_refills_is_reached_and_goes_on_with_what_it_has) {
+  register_rewards();
+  const Policy policy = tiny::policy();
+  Rollout rollout = tiny::rollout(policy, tiny::rollout_config(2, 3));
+  ObjectiveConfig objective;
+  objective.dynamic_sampling = true;
+  for (const int limit : {0, 2}) {
+    objective.max_refills = limit;
+    Scorer scorer(one_reward("always_flat"));
+    TaskStream tasks(arithmetic()), twin(arithmetic());
+    const Collected got = collect(rollout, scorer, tasks, 3, objective, 3, 2);
+    EXPECT_TRUE(got.exhausted);
+    EXPECT_EQ(got.refills, limit);
+    ASSERT_EQ(got.groups.size(), 3u);
+    for (size_t g = 0; g < 3; ++g) EXPECT_EQ(got.groups[g].index, g);
+    twin.take(3 * static_cast<size_t>(limit + 1));
+    EXPECT_EQ(tasks.cursor(), twin.cursor());
+  }
+  // Some with signal, the rest filled up with those without, in the order of their indices.
+  objective.max_refills = 1;
+  Scorer scorer(one_reward("sometimes_flat"));
+  TaskStream tasks(arithmetic());
+  const Collected got = collect(rollout, scorer, tasks, 12, objective, 3, 2);
+  EXPECT_TRUE(got.exhausted);
+  EXPECT_EQ(got.groups.size(), 12u);
+  EXPECT_TRUE(std::is_sorted(got.groups.begin(), got.groups.end(), [](const Group& a, const Group& b) { return a.index < b.index; }));
+  const auto with_signal = std::count_if(got.groups.begin(), got.groups.end(), [](const Group& g) { return has_signal(g); });
+  EXPECT_GT(with_signal, 0);
+  EXPECT_LT(with_signal, 12);
+}
+
+// A policy that fails in the middle of sampling: the input embedding of a token that only turns up late is poisoned.
+TEST(Collect, and_evaluate_leave_no_thread_reading_when_sampling_fails) {
+  register_rewards();
+  Policy policy = tiny::policy(tiny::policy_config(DType::float32, false, true));
+  Rollout rollout = tiny::rollout(policy, tiny::rollout_config());
+  TaskStream stream(arithmetic());
+  const auto tasks = stream.take(4);
+  for (const Purpose purpose : {Purpose::rollout, Purpose::evaluation}) {
+    const auto groups = rollout.generate(tasks, {3, purpose, 0, 0});
+    std::map<int32_t, size_t> first;  // place of each token's first appearance in any completion
+    size_t shortest = 1000;
+    for (const Group& group : groups) {
+      for (const int32_t token : group.prompt) first[token] = 0;
+      for (const Completion& completion : group.completions) {
+        shortest = std::min(shortest, completion.tokens.size());
+        for (size_t t = 0; t + 1 < completion.tokens.size(); ++t) {
+          const auto [place, fresh] = first.emplace(completion.tokens[t], t);
+          if (!fresh) place->second = std::min(place->second, t);
+        }
+      }
+    }
+    const auto late = std::max_element(first.begin(), first.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    ASSERT_GT(late->second, shortest) << "completions should end before the failure";
+
+    at::Tensor row = policy.parameters()[0].second.detach()[late->first];
+    const at::Tensor healthy = row.clone();
+    row.fill_(std::numeric_limits<float>::quiet_NaN());
+    Scorer scorer(one_reward("slow"));
+    TaskStream again(arithmetic());
+    const auto run = [&] {
+      if (purpose == Purpose::evaluation) evaluate(rollout, scorer, tasks, 3, 0);
+      else collect(rollout, scorer, again, 4, {}, 3, 0);
+    };
+    EXPECT_THAT(error_of(run), HasSubstr("NaN"));
+    row.copy_(healthy);
+    again.seek(0);
+    EXPECT_EQ(error_of(run), "(no error)") << "the scorer is as good as new";
+  }
+}
+
+// ---- evaluation ------------------------------------------------------------------------------------------------------
+
+TEST(Evaluate, draws_for_its_own_purpose_and_reports_the_same_whatever_the_scorers_threads) {
+  const Policy policy = tiny::policy();
+  Rollout rollout = tiny::rollout(policy, tiny::rollout_config(3, 6));
+  std::vector<Task> tasks;
+  for (int i = 0; i < 70; ++i) tasks.push_back(tiny::task("a", "1"));  // the same problem, again and again
+  RewardsConfig rewards;
+  rewards.threads = 2;
+  Scorer two(rewards), one{RewardsConfig{}};
+  std::vector<Group> kept, again;
+  std::vector<std::size_t> told;
+  const Evaluation figures = evaluate(rollout, two, tasks, 3, 0, [&](std::size_t done, std::size_t) { told.push_back(done); }, &kept);
+  EXPECT_EQ(figures.json(), evaluate(rollout, one, tasks, 3, 0, nullptr, &again).json());
+  EXPECT_EQ(figures.problems, 70);
+  EXPECT_EQ(figures.samples, 3);
+  EXPECT_EQ(told.back(), 70u);
+  ASSERT_EQ(kept.size(), 70u);
+  std::set<std::vector<std::vector<int32_t>>> distinct;
+  for (size_t g = 0; g < kept.size(); ++g) {
+    EXPECT_EQ(kept[g].index, g) << "the place among all tasks, not in the batch";
+    EXPECT_EQ(tokens_of(kept[g]), tokens_of(again[g]));
+    distinct.insert(tokens_of(kept[g]));
+  }
+  EXPECT_GT(distinct.size(), 60u) << "the same task shares no draws with itself";
+  const auto training = rollout.generate({tasks[0]}, {3, Purpose::rollout, 0, 0});
+  EXPECT_NE(tokens_of(training[0]), tokens_of(kept[0]));
+}
+
+TEST(Evaluate, means_over_samples_and_gives_the_interval_of_the_problems_spread) {
+  Group group;
+  group.completions.resize(2);
+  group.completions[0].text = "한국어 mixed";  // no form: the whole text counts as reasoning
+  group.completions[1].text = "<think>wait</think><answer>1</answer>";
+  group.completions[1].reasoning = "wait";
+  group.completions[0].tokens = {1, 2, 3};
+  group.completions[1].tokens = {1};
+  group.completions[0].finish = Finish::length;
+  group.scores = {{{"accuracy", 0.0}, {"format", 0.0}, {"language_consistency", Score::undefined()}},
+                  {{"accuracy", 1.0}, {"format", 1.0}, {"language_consistency", 0.5}}};
+  Group right = group;
+  right.scores[0].at("accuracy") = 1.0;
+  right.completions[0].text = "";
+  const Evaluation figures = summarize({group, right});
+  EXPECT_DOUBLE_EQ(figures.pass_at_1, 0.75);
+  EXPECT_DOUBLE_EQ(figures.format, 0.5);
+  EXPECT_DOUBLE_EQ(figures.language_consistency, 0.5);
+  EXPECT_DOUBLE_EQ(figures.mixed_traces, 0.25);
+  EXPECT_DOUBLE_EQ(figures.completion_length, 2.0);
+  EXPECT_DOUBLE_EQ(figures.reflection_rate, 0.5);
+  EXPECT_DOUBLE_EQ(figures.truncated, 0.5);
+  EXPECT_NEAR(figures.pass_at_1_error, 1.96 * 0.25, 1e-12);
+  // No reference answer anywhere: nothing to be right about.
+  for (Scores& scores : group.scores) scores.at("accuracy") = Score::undefined();
+  EXPECT_TRUE(std::isnan(summarize({group}).pass_at_1));
+  EXPECT_TRUE(summarize({group}).json().at("pass@1").is_null());
+}
+
+// ---- does it learn? --------------------------------------------------------------------------------------------------
+
+TEST(Learning, makes_what_is_rewarded_more_frequent) {
+  register_reward("likes_c", [](const Task&, const Completion& completion) -> Score {
+    return static_cast<double>(std::count(completion.text.begin(), completion.text.end(), 'c')) / 12.0;
+  });
+  for (const bool moe : {false, true}) {
+    Policy policy = tiny::policy(tiny::policy_config(DType::float32, moe));
+    Rollout rollout = tiny::rollout(policy, tiny::rollout_config(8, 12));
+    Scorer scorer(one_reward("likes_c"));
+    OptimizerConfig optimizer;
+    optimizer.learning_rate = 5e-3;
+    Trainer trainer(policy, {}, optimizer);
+    std::vector<double> rewards;
+    for (uint64_t step = 0; step < 25; ++step) {
+      auto groups = rollout.generate(tiny::tasks(6), {1, Purpose::rollout, step, 0});
+      scorer.finish(groups);
+      double sum = 0;
+      for (const Group& group : groups) sum += std::accumulate(group.rewards.begin(), group.rewards.end(), 0.0) / 48;
+      rewards.push_back(sum);
+      EXPECT_EQ(trainer.update(groups, static_cast<int64_t>(step)).ratio_deviation, 0.0);
+    }
+    const double early = (rewards[0] + rewards[1] + rewards[2]) / 3, late = (rewards[22] + rewards[23] + rewards[24]) / 3;
+    EXPECT_LT(early, 0.25);
+    EXPECT_GT(late, 0.6) << "from " << early;
+  }
+}
+
+}  // namespace
+}  // namespace grpo
