@@ -25,12 +25,16 @@ constexpr int kPanelVectors = kLanes == 16 ? 4 : 2;
 constexpr int kPanel = kPanelVectors * kLanes;
 constexpr int64_t kDepth = 128;  // k per pass: a panel of B then stays in the first-level cache
 
-// Scratch that a thread keeps between calls.
+// Scratch that a thread keeps between calls, aligned to cache lines: a vector or tile row that straddles two costs double.
 template <class T, int kSlot>
 T* scratch(size_t count) {
-  static thread_local std::vector<T> buffer;
-  if (buffer.size() < count) buffer.resize(count);
-  return buffer.data();
+  struct alignas(64) Line {
+    char bytes[64];
+  };
+  static thread_local std::vector<Line> buffer;
+  const size_t lines = (count * sizeof(T) + sizeof(Line) - 1) / sizeof(Line);
+  if (buffer.size() < lines) buffer.resize(lines);
+  return reinterpret_cast<T*>(buffer.data());
 }
 
 // One stage of the transpose: swaps the off-diagonal kStep x kStep blocks of every 2·kStep x 2·kStep block.
@@ -89,6 +93,25 @@ void pack_panel(const T* b, int64_t row_stride, int64_t col_stride, int64_t dept
   }
 }
 
+// out[tile][k][row of the tile] = A, widened to fp32; tiles are kDepth deep.
+template <class T>
+void pack_tiles(const T* a, int64_t row_stride, int64_t col_stride, int64_t m, int64_t depth, float* out) {
+  if (row_stride == 1) {
+    const int64_t whole = m / kTileRows * kTileRows;
+    for (int64_t k = 0; k < depth; ++k, a += col_stride, out += kTileRows) {
+      for (int64_t i = 0; i < whole; i += kTileRows)
+#pragma GCC unroll 6
+        for (int r = 0; r < kTileRows; ++r) out[i * kDepth + r] = widen(a[i + r]);
+      for (int64_t i = whole; i < m; ++i) out[whole * kDepth + i - whole] = widen(a[i]);
+    }
+    return;
+  }
+  for (int64_t i = 0; i < m; ++i) {
+    float* to = out + i / kTileRows * kTileRows * kDepth + i % kTileRows;
+    for (int64_t k = 0; k < depth; ++k) to[k * kTileRows] = widen(a[i * row_stride + k * col_stride]);
+  }
+}
+
 // c[rows][vectors] (+)= Σ_k a(row, k)·panel[k]. kRowMajor: a(i, k) = a[i·stride + k]; otherwise a[k·stride + i].
 template <int kRows, int kVectors, bool kRowMajor>
 void tile(const float* a, int64_t stride, const float* panel, int64_t depth, float* c, int64_t c_stride, bool add) {
@@ -136,16 +159,12 @@ void gemm_block(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int6
                 int64_t b_col, float* c, int64_t c_stride, bool accumulate) {
   float* panel = scratch<float, 0>(kDepth * kPanel);
   constexpr bool kWiden = !std::is_same_v<T, float>;
-  const bool direct = !kWiden && (a_col == 1 || a_row == 1);
-  // A that cannot be read in place is packed tile by tile as [k][kTileRows].
+  const bool direct = !kWiden && a_col == 1;
+  // A that cannot be read in place (its type, or strides that touch a page an element) is packed as [k][kTileRows] tiles.
   float* packed = direct ? nullptr : scratch<float, 1>((m + kTileRows) * kDepth);
   for (int64_t k0 = 0; k0 < std::max<int64_t>(k, 1); k0 += kDepth) {
     const int64_t depth = std::min(kDepth, k - k0);
-    if (!direct)
-      for (int64_t i = 0; i < m; ++i) {
-        float* to = packed + (i / kTileRows) * kTileRows * kDepth + i % kTileRows;
-        for (int64_t j = 0; j < depth; ++j) to[j * kTileRows] = widen(a[i * a_row + (k0 + j) * a_col]);
-      }
+    if (!direct) pack_tiles(a + k0 * a_col, a_row, a_col, m, depth, packed);
     for (int64_t n0 = 0; n0 < n; n0 += kPanel) {
       const int64_t columns = std::min<int64_t>(kPanel, n - n0);
       const int vectors = static_cast<int>((columns + kLanes - 1) / kLanes);
@@ -162,12 +181,8 @@ void gemm_block(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int6
           for (int r = 0; r < rows; ++r) std::memcpy(edge + r * kPanel, to + r * c_stride, columns * sizeof(float));
         if (!direct)
           tile_function<false>(rows, vectors)(packed + i * kDepth, kTileRows, panel, depth, target, target_stride, add);
-        else if constexpr (!kWiden) {
-          if (a_col == 1)
-            tile_function<true>(rows, vectors)(a + i * a_row + k0, a_row, panel, depth, target, target_stride, add);
-          else
-            tile_function<false>(rows, vectors)(a + i + k0 * a_col, a_col, panel, depth, target, target_stride, add);
-        }
+        else if constexpr (!kWiden)
+          tile_function<true>(rows, vectors)(a + i * a_row + k0, a_row, panel, depth, target, target_stride, add);
         if (!whole)
           for (int r = 0; r < rows; ++r) std::memcpy(to + r * c_stride, edge + r * kPanel, columns * sizeof(float));
       }
@@ -222,6 +237,38 @@ inline void pack_pairs(const bf16* b, int64_t row_stride, int64_t col_stride, in
     for (int64_t j = 0; j < 32; ++j) out[p * 32 + j] = element(2 * p, j) | element(2 * p + 1, j) << 16;
 }
 
+// out[i][depth] = row i of A, k padded with zeros to `depth` and rows to `padded`.
+inline void pack_rows(const bf16* a, int64_t row_stride, int64_t col_stride, int64_t rows, int64_t k, int64_t padded, int64_t depth,
+                      bf16* out) {
+  if (col_stride == 1) {
+    for (int64_t i = 0; i < rows; ++i) {
+      std::memcpy(out + i * depth, a + i * row_stride, sizeof(bf16) * k);
+      std::memset(static_cast<void*>(out + i * depth + k), 0, sizeof(bf16) * (depth - k));
+    }
+    std::memset(static_cast<void*>(out + rows * depth), 0, sizeof(bf16) * (padded - rows) * depth);
+    return;
+  }
+  for (int64_t i = 0; i < padded; i += kLanes)
+    for (int64_t j = 0; j < depth; j += 2 * kLanes) {
+      if (row_stride == 1 && i + kLanes <= rows && j + 2 * kLanes <= k) {
+        // Pairs of neighbours in k side by side, and then a transpose of the pairs.
+        IVec block[kLanes];
+#pragma GCC unroll 16
+        for (int p = 0; p < kLanes; ++p) {
+          const bf16* even = a + i + (j + 2 * p) * col_stride;
+          block[p] = __builtin_convertvector(*reinterpret_cast<const HVec*>(even), IVec) |
+                     (__builtin_convertvector(*reinterpret_cast<const HVec*>(even + col_stride), IVec) << 16);
+        }
+        transpose(block);
+#pragma GCC unroll 16
+        for (int r = 0; r < kLanes; ++r) std::memcpy(out + (i + r) * depth + j, &block[r], sizeof(IVec));
+      } else {
+        for (int64_t r = i; r < i + kLanes; ++r)
+          for (int64_t c = j; c < j + 2 * kLanes; ++c) out[r * depth + c] = r < rows && c < k ? a[r * row_stride + c * col_stride] : bf16{0};
+      }
+    }
+}
+
 template <class Out>
 void amx_block(int64_t m, int64_t n, int64_t k, const bf16* a, int64_t a_row, int64_t a_col, const bf16* b,
                int64_t b_row, int64_t b_col, Out* c, int64_t c_stride, bool accumulate) {
@@ -233,19 +280,7 @@ void amx_block(int64_t m, int64_t n, int64_t k, const bf16* a, int64_t a_row, in
   const int64_t whole = direct ? m / 32 * 32 : 0;
   const int64_t packed_rows = (m - whole + 31) / 32 * 32;
   bf16* packed = scratch<bf16, 3>(packed_rows * depth);
-  if (packed_rows > 0) {
-    std::memset(static_cast<void*>(packed), 0, sizeof(bf16) * packed_rows * depth);
-    if (a_col == 1) {
-      for (int64_t i = whole; i < m; ++i) std::memcpy(packed + (i - whole) * depth, a + i * a_row, sizeof(bf16) * k);
-    } else {
-      constexpr int64_t kBlock = 32;  // square blocks keep both sides of the transpose in cache
-      for (int64_t i0 = whole; i0 < m; i0 += kBlock)
-        for (int64_t j0 = 0; j0 < k; j0 += kBlock)
-          for (int64_t i = i0; i < std::min(m, i0 + kBlock); ++i)
-            for (int64_t j = j0; j < std::min(k, j0 + kBlock); ++j)
-              packed[(i - whole) * depth + j] = a[i * a_row + j * a_col];
-    }
-  }
+  if (packed_rows > 0) pack_rows(a + whole * a_row, a_row, a_col, m - whole, k, packed_rows, depth, packed);
   for (int64_t n0 = 0; n0 < n; n0 += 32) {
     const int64_t columns = std::min<int64_t>(32, n - n0);
     pack_pairs(b + n0 * b_col, b_row, b_col, k, columns, panel);
@@ -322,11 +357,12 @@ template <class T, class Out>
 void gemm_typed(int64_t m, int64_t n, int64_t k, const cpu::MatrixRef& a, const cpu::MatrixRef& b, void* c,
                 int64_t c_stride, bool accumulate) {
   if (m == 0 || n == 0) return;
-  // Blocks: columns first (each packs its own panels of B), then rows, until there is enough for every thread.
+  // Blocks enough for every thread: by rows as long as each has enough of them to pay for packing its panels of B, the
+  // rest by columns.
   const int64_t threads = num_threads();
   const int64_t target = threads == 1 || m * n * k < 100000 ? 1 : 4 * threads;
-  const int64_t column_blocks = std::min<int64_t>((n + kPanel - 1) / kPanel, target);
-  const int64_t row_blocks = std::clamp<int64_t>(target / column_blocks, 1, std::max<int64_t>(1, m / 192));
+  const int64_t row_blocks = std::clamp<int64_t>(m / 96, 1, target);
+  const int64_t column_blocks = std::clamp<int64_t>(target / row_blocks, 1, (n + kPanel - 1) / kPanel);
   const int64_t columns = ((n + column_blocks - 1) / column_blocks + kPanel - 1) / kPanel * kPanel;
   const int64_t rows = ((m + row_blocks - 1) / row_blocks + 95) / 96 * 96;
   const int64_t across = (n + columns - 1) / columns, down = (m + rows - 1) / rows;

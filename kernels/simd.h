@@ -27,8 +27,18 @@ struct bf16 {
   uint16_t bits;
 };
 
-inline Vec zero() { return Vec{} ; }
-inline Vec splat(float x) { return Vec{} + x; }
+inline Vec zero() { return Vec{}; }
+inline Vec splat(float x) {  // (not 0 + x: that addition is real, for it turns −0 into 0)
+#if defined(__AVX512F__)
+  return (Vec)_mm512_set1_ps(x);
+#elif defined(__AVX2__)
+  return (Vec)_mm256_set1_ps(x);
+#else
+  Vec v;
+  for (int i = 0; i < kLanes; ++i) v[i] = x;
+  return v;
+#endif
+}
 
 inline Vec fma(Vec a, Vec b, Vec c) {
 #if defined(__AVX512F__)

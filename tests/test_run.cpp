@@ -48,7 +48,7 @@ std::vector<Group> groups_of(size_t count, size_t samples = 2) {
     for (size_t i = 0; i < samples; ++i) {
       groups[g].completions[i].tokens = {1, 2, 3};
       groups[g].completions[i].text = "<think>Wait, seven</think><answer>7</answer>";
-      groups[g].completions[i].answer = "7";
+      groups[g].completions[i].answer = groups[g].task.answer;
       groups[g].scores.push_back({{"accuracy", i == 0 ? 1.0 : 0.0}, {"format", 1.0}, {"language_consistency", Score::undefined()}});
       groups[g].rewards.push_back(i == 0 ? 1.2 : 0.2);
       groups[g].advantages.push_back(i == 0 ? 1.0f : -1.0f);
@@ -57,7 +57,12 @@ std::vector<Group> groups_of(size_t count, size_t samples = 2) {
   return groups;
 }
 
-void record(grpo::Run& run, int64_t step) { run.record(step, groups_of(3), {}, {}, {1, 0.5, 0.5}); }
+void record(grpo::Run& run, int64_t step, const std::vector<Group>& groups = groups_of(3), const UpdateReport& report = {},
+            const RolloutStats& stats = {}, const StepTimes& times = {1, 0.5, 0.5}) {
+  run.progress().begin("step", 9, step - 1, Progress::Lines::each_step);
+  run.record(step, groups, report, stats, times);
+  run.progress().end();
+}
 
 void save(grpo::Run& run, int64_t step) {
   CheckpointContents contents;
@@ -204,10 +209,10 @@ TEST_F(RunFolder, writes_a_line_a_step_with_every_figure) {
   stats.completion_tokens = 30;
   auto groups = groups_of(3);
   groups[2].rewards = {std::numeric_limits<double>::quiet_NaN(), 0.2};
-  run.record(1, groups, report, stats, {1.0, 0.5, 1.5});
+  record(run, 1, groups, report, stats, {1.0, 0.5, 1.5});
   report.kl = 0.25;
   report.expert_load_max = 1.5;
-  run.record(2, groups_of(2), report, stats, {});
+  record(run, 2, groups_of(2), report, stats);
   const auto lines = lines_of(at("metrics.jsonl"));
   ASSERT_EQ(lines.size(), 2u);
   for (const char* key : {"step", "reward", "reward/accuracy", "reward/format", "reward/language_consistency", "accuracy", "format",
@@ -238,7 +243,7 @@ TEST_F(RunFolder, notes_right_and_wrong_traces_in_equal_shares) {
     {
       grpo::Run run(c, kResolved, "test");
       run.resume();
-      run.record(4, groups_of(4, 3), {}, {}, {});
+      record(run, 4, groups_of(4, 3));
       lines = lines_of(at("samples.jsonl"));
     }
     ASSERT_EQ(lines.size(), expected);

@@ -102,7 +102,7 @@ TEST(Trainer, takes_the_same_gradient_from_any_split_into_micro_batches) {
     UpdateReport whole, part;
     const auto expected = run(100000, &whole);
     EXPECT_GT(whole.grad_norm, 0.0);
-    for (const int micro_batch_tokens : {1, 60, 150}) {
+    for (const int micro_batch_tokens : {1, 90}) {
       EXPECT_LT(relative_difference(run(micro_batch_tokens, &part), expected), 1e-6) << micro_batch_tokens;
       EXPECT_NEAR(part.loss, whole.loss, 1e-9);
       EXPECT_NEAR(part.entropy, whole.entropy, 1e-9);
@@ -473,7 +473,7 @@ void register_rewards() {
   });
   register_reward("always_flat", [](const Task&, const Completion&) -> Score { return 1.0; });
   register_reward("slow", [](const Task&, const Completion&) -> Score {
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
     return 1.0;
   });
 }
@@ -578,7 +578,9 @@ TEST(Collect, says_when_the_limit_on_refills_is_reached_and_goes_on_with_what_it
 TEST(Collect, and_evaluate_leave_no_thread_reading_when_sampling_fails) {
   register_rewards();
   Policy policy = tiny::policy(tiny::policy_config(DType::float32, false, true));
-  Rollout rollout = tiny::rollout(policy, tiny::rollout_config());
+  RolloutConfig settings = tiny::rollout_config(8);
+  settings.sampling.temperature = 1.8;
+  Rollout rollout = tiny::rollout(policy, settings);
   TaskStream stream(arithmetic());
   const auto tasks = stream.take(4);
   for (const Purpose purpose : {Purpose::rollout, Purpose::evaluation}) {
@@ -695,8 +697,8 @@ TEST(Learning, makes_what_is_rewarded_more_frequent) {
       EXPECT_EQ(trainer.update(groups, static_cast<int64_t>(step)).ratio_deviation, 0.0);
     }
     const double early = (rewards[0] + rewards[1] + rewards[2]) / 3, late = (rewards[22] + rewards[23] + rewards[24]) / 3;
-    EXPECT_LT(early, 0.25);
-    EXPECT_GT(late, 0.6) << "from " << early;
+    EXPECT_LT(early, 0.4);
+    EXPECT_GT(late, 0.7) << "from " << early;
   }
 }
 

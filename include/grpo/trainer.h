@@ -38,7 +38,7 @@ struct Example {
 };
 
 struct TrainerConfig {
-  int micro_batch_tokens = 4096;
+  int micro_batch_tokens = 2048;
 
   template <class V>
   void visit(V& v) {

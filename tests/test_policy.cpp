@@ -1,0 +1,455 @@
+// The policy: its weights, its one forward in all its forms, its balancing.
+#include "grpo/policy.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "op_test.h"
+
+namespace grpo {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Each;
+using ::testing::HasSubstr;
+
+PolicyConfig dense_config() {
+  PolicyConfig config;
+  config.vocab_size = 37;
+  config.hidden_size = 24;
+  config.layers = 2;
+  config.heads = 4;
+  config.kv_heads = 2;
+  config.intermediate_size = 40;
+  config.max_positions = 128;
+  config.init_std = 0.2;  // large enough that every part shows in the output
+  return config;
+}
+PolicyConfig dressed_config() {  // everything that a dense model can have besides
+  PolicyConfig config = dense_config();
+  config.head_dim = 10;
+  config.qk_norm = config.attention_bias = true;
+  config.tied_embeddings = false;
+  return config;
+}
+PolicyConfig moe_config() {
+  PolicyConfig config = dense_config();
+  config.moe.experts = 5;
+  config.moe.intermediate_size = 12;
+  return config;
+}
+PolicyConfig late_moe_config() {  // dense first, softmax, nothing shared, weights not normalised
+  PolicyConfig config = moe_config();
+  config.layers = 3;
+  config.moe.dense_layers = 1;
+  config.moe.shared_experts = 0;
+  config.moe.scoring = Scoring::softmax;
+  config.moe.normalize = false;
+  config.moe.scaling = 1.5;
+  config.moe.experts_per_token = 3;
+  return config;
+}
+
+struct Kind {
+  const char* name;
+  PolicyConfig config;
+};
+const Kind kKinds[] = {{"dense", dense_config()}, {"dressed", dressed_config()}, {"moe", moe_config()}, {"late_moe", late_moe_config()}};
+
+/// A policy whose norms, biases and selection biases are not the ones and zeros that they start as.
+Policy lively(PolicyConfig config, DType dtype, uint64_t seed = 3) {
+  config.dtype = dtype;
+  Policy policy(config, seed);
+  at::manual_seed(seed);
+  NamedTensors state;
+  for (const auto& [name, tensor] : policy.state())
+    state.emplace_back(name, tensor.dim() == 1 ? tensor + at::randn(tensor.sizes()) * 0.1 : tensor);
+  policy.load_state(state);
+  return policy;
+}
+
+Segments segments_of(const std::vector<std::vector<int32_t>>& tokens, const std::vector<int32_t>& parents) {
+  std::vector<int32_t> all, positions;
+  Segments segments;
+  segments.parents = parents;
+  for (size_t s = 0; s < tokens.size(); ++s) {
+    const auto first = static_cast<int32_t>(parents[s] < 0 ? 0 : tokens[parents[s]].size());
+    for (size_t i = 0; i < tokens[s].size(); ++i) positions.push_back(first + static_cast<int32_t>(i));
+    all.insert(all.end(), tokens[s].begin(), tokens[s].end());
+    segments.starts.push_back(static_cast<int32_t>(all.size()));
+  }
+  segments.tokens = at::tensor(all, at::kInt);
+  segments.positions = at::tensor(positions, at::kInt);
+  return segments;
+}
+
+/// Random tokens: groups of lengths that cross key blocks.
+std::vector<std::vector<int32_t>> random_tokens(const std::vector<int32_t>& lengths) {
+  std::vector<std::vector<int32_t>> tokens;
+  for (const int32_t length : lengths) {
+    const Tensor ids = at::randint(37, {length}, at::kInt);
+    tokens.emplace_back(ids.const_data_ptr<int32_t>(), ids.const_data_ptr<int32_t>() + length);
+  }
+  return tokens;
+}
+const std::vector<int32_t> kLengths{17, 5, 16, 0, 33, 9}, kParents{-1, 0, 0, 0, -1, 4};
+
+/// The same forward, spelled out with the references of the ops and the tensors' names.
+Tensor reference_hidden(const Policy& policy, const Segments& segments, Tensor* auxiliary = nullptr) {
+  const PolicyConfig& config = policy.config();
+  std::map<std::string, Tensor> w;
+  for (const auto& [name, tensor] : policy.state()) w[name] = tensor;
+  const auto maybe = [&](const std::string& name) { return w.count(name) ? std::optional<Tensor>(w[name]) : std::nullopt; };
+  const auto gated = [&](const Tensor& x, const std::string& name) {
+    return reference::linear(reference::swiglu(reference::linear(x, w[name + ".gate_up_proj.weight"])), w[name + ".down_proj.weight"]);
+  };
+  const Tensor table = rope_table(config.max_positions, config.head_size(), config.rope_theta);
+  Tensor x = w["model.embed_tokens.weight"].index_select(0, segments.tokens);
+  for (int i = 0; i < config.layers; ++i) {
+    const std::string layer = "model.layers." + std::to_string(i), attn = layer + ".self_attn.", mlp = layer + ".mlp";
+    const Tensor normed = reference::rms_norm(x, w[layer + ".input_layernorm.weight"], config.norm_epsilon);
+    const Tensor qkv = reference::linear(normed, w[attn + "qkv_proj.weight"], maybe(attn + "qkv_proj.bias"));
+    const Tensor turned = reference::rope(qkv, segments.positions, table, config.layout(), maybe(attn + "q_norm.weight"),
+                                          maybe(attn + "k_norm.weight"), config.norm_epsilon);
+    x = x + reference::linear(reference::attention(turned, segments.starts, segments.parents, config.layout()), w[attn + "o_proj.weight"]);
+    const Tensor y = reference::rms_norm(x, w[layer + ".post_attention_layernorm.weight"], config.norm_epsilon);
+    if (!config.is_moe(i)) {
+      x = x + gated(y, mlp);
+      continue;
+    }
+    const MoeConfig& moe = config.moe;
+    const Tensor logits = at::matmul(y, w[mlp + ".gate.weight"].t());
+    const Tensor scores = moe.scoring == Scoring::softmax ? at::softmax(logits, -1) : at::sigmoid(logits);
+    const Tensor chosen = std::get<1>(at::topk(scores + w[mlp + ".gate.e_score_correction_bias"], moe.experts_per_token));
+    Tensor weights = at::zeros_like(scores).scatter_(1, chosen, scores.gather(1, chosen));
+    const Tensor fraction = weights.gt(0).to(at::kFloat).mean(0) / moe.experts_per_token;
+    if (auxiliary) {
+      const Tensor mean_probability = (scores / scores.sum(1, true)).mean(0);
+      const Tensor loss = (fraction * mean_probability).sum() * moe.experts * moe.auxiliary_loss;
+      *auxiliary = auxiliary->defined() ? *auxiliary + loss : loss;
+    }
+    if (moe.normalize) weights = weights / weights.sum(1, true);
+    for (int e = 0; e < moe.experts; ++e) {
+      const Tensor out = reference::linear(reference::swiglu(reference::linear(y, w[mlp + ".experts.gate_up_proj"][e])), w[mlp + ".experts.down_proj"][e]);
+      x = x + out * weights.select(1, e).unsqueeze(1) * moe.scaling;
+    }
+    if (moe.shared_experts > 0) x = x + gated(y, mlp + ".shared_experts");
+  }
+  return reference::rms_norm(x, w["model.norm.weight"], config.norm_epsilon);
+}
+
+class PolicyTest : public ::testing::TestWithParam<std::tuple<Kind, DType>> {
+ protected:
+  void SetUp() override { at::manual_seed(11); }
+  void TearDown() override { set_num_threads(threads_); }
+  Policy make() const { return lively(std::get<0>(GetParam()).config, std::get<1>(GetParam())); }
+  int threads_ = num_threads();
+};
+INSTANTIATE_TEST_SUITE_P(Kind, PolicyTest,
+                         ::testing::Combine(::testing::ValuesIn(kKinds), ::testing::Values(DType::float32, DType::bfloat16)),
+                         [](const auto& info) {
+                           return std::string(std::get<0>(info.param).name) + (std::get<1>(info.param) == DType::float32 ? "_fp32" : "_bf16");
+                         });
+
+TEST_P(PolicyTest, hidden_states_of_a_batch_are_those_of_each_sequence_alone) {
+  at::NoGradGuard guard;
+  const Policy policy = make();
+  const auto tokens = random_tokens(kLengths);
+  const Segments batch = segments_of(tokens, kParents);
+  for (const int threads : {1, 2}) {
+    set_num_threads(threads);
+    const Tensor all = policy.hidden(batch);
+    for (size_t s = 0; s < tokens.size(); ++s) {
+      const Tensor mine = all.slice(0, batch.starts[s], batch.starts[s + 1]);
+      if (kParents[s] < 0) {
+        EXPECT_TRUE(same_bits(policy.hidden(segments_of({tokens[s]}, {-1})), mine)) << "segment " << s;
+        continue;
+      }
+      const auto& prompt = tokens[kParents[s]];
+      const Tensor pair = policy.hidden(segments_of({prompt, tokens[s]}, {-1, 0}));
+      EXPECT_TRUE(same_bits(pair.slice(0, std::ssize(prompt)), mine)) << "segment " << s;
+    }
+  }
+}
+
+TEST_P(PolicyTest, sampling_out_of_pages_gives_the_training_forwards_bits) {
+  at::NoGradGuard guard;
+  const Policy policy = make();
+  const auto tokens = random_tokens(kLengths);
+  const Segments batch = segments_of(tokens, kParents);
+  const Tensor all = policy.hidden(batch);
+  KvPages pages = policy.make_pages(32, 16);
+  std::vector<int32_t> done(tokens.size(), 0);
+  const auto table = [](size_t s, int32_t slot) { return static_cast<int32_t>((s * 5 + slot * 11) % 32); };  // scattered, disjoint
+  for (int pass = 0, fed = 1; fed > 0; ++pass) {
+    KvView view{&pages, {}};
+    view.runs.page_size = 16;
+    std::vector<int64_t> rows;
+    std::vector<std::vector<int32_t>> pieces;
+    for (size_t s = 0; s < tokens.size(); ++s) {
+      const int32_t parent = kParents[s], prompt = parent < 0 ? 0 : kLengths[parent], left = kLengths[s] - done[s];
+      if (left == 0 || (parent >= 0 && done[parent] < prompt)) continue;
+      const int32_t count = std::min<int32_t>(left, parent < 0 ? 7 : 1);  // prompts in chunks, completions by the token
+      for (int32_t i = 0; i < count; ++i) rows.push_back(batch.starts[s] + done[s] + i);
+      view.runs.tokens.push_back(static_cast<int32_t>(rows.size()));
+      view.runs.first.push_back(done[s]);
+      view.runs.prompt_length.push_back(prompt);
+      for (int32_t slot = 0; slot * 16 < prompt; ++slot) view.runs.prompt_pages.push_back(table(parent, slot));
+      for (int32_t slot = 0; slot * 16 < kLengths[s]; ++slot) view.runs.own_pages.push_back(table(s, slot));
+      view.runs.prompt_page_starts.push_back(static_cast<int32_t>(view.runs.prompt_pages.size()));
+      view.runs.own_page_starts.push_back(static_cast<int32_t>(view.runs.own_pages.size()));
+      done[s] += count;
+    }
+    fed = static_cast<int>(rows.size());
+    if (fed == 0) break;
+    const Tensor index = at::tensor(rows, at::kLong);
+    Segments step;
+    step.tokens = batch.tokens.index_select(0, index);
+    step.positions = batch.positions.index_select(0, index);
+    EXPECT_TRUE(same_bits(policy.hidden(step, &view), all.index_select(0, index))) << "pass " << pass;
+  }
+  EXPECT_EQ(done, kLengths);
+}
+
+TEST_P(PolicyTest, every_parameter_gets_a_gradient) {
+  const Policy policy = make();
+  policy.hidden(segments_of(random_tokens({40, 30}), {-1, 0})).square().sum().backward();
+  for (const auto& [name, parameter] : policy.parameters()) {
+    if (name == "lm_head.weight") continue;  // not part of `hidden`
+    ASSERT_TRUE(parameter.grad().defined()) << name;
+    EXPECT_GT(parameter.grad().abs().max().item<float>(), 0) << name;
+    EXPECT_EQ(parameter.grad().scalar_type(), parameter.scalar_type()) << name;
+  }
+}
+
+TEST_P(PolicyTest, a_frozen_copy_computes_the_same_and_goes_its_own_way) {
+  Policy policy = make();
+  const Policy copy = policy.frozen_copy();
+  const Segments batch = segments_of(random_tokens({12}), {-1});
+  const Tensor before = policy.hidden(batch);
+  EXPECT_TRUE(same_bits(copy.hidden(batch), before));
+  EXPECT_FALSE(copy.hidden(batch).requires_grad());
+  EXPECT_TRUE(before.requires_grad());
+  NamedTensors changed;
+  for (const auto& [name, tensor] : policy.state()) changed.emplace_back(name, tensor + 0.5);
+  policy.load_state(changed);
+  EXPECT_TRUE(same_bits(copy.hidden(batch), before));
+  EXPECT_FALSE(same_bits(policy.hidden(batch), before));
+}
+
+class PolicyForward : public ::testing::TestWithParam<Kind> {};
+INSTANTIATE_TEST_SUITE_P(Kind, PolicyForward, ::testing::ValuesIn(kKinds), [](const auto& info) { return std::string(info.param.name); });
+
+TEST_P(PolicyForward, is_the_forward_that_the_references_spell_out) {
+  PolicyConfig config = GetParam().config;
+  config.moe.auxiliary_loss = 0.3;
+  const Policy policy = lively(config, DType::float32);
+  const Segments batch = segments_of(random_tokens(kLengths), kParents);
+  Tensor auxiliary;
+  const Tensor expected = reference_hidden(policy, batch, &auxiliary);
+  RouterRecord record;
+  expect_close(policy.hidden(batch, nullptr, &record), expected, 1e-4, 1e-4, "hidden");
+  ASSERT_EQ(record.auxiliary_loss.defined(), config.moe.experts > 0);
+  if (config.moe.experts > 0) EXPECT_NEAR(record.auxiliary_loss.item<float>(), auxiliary.item<float>(), 1e-5);
+  int moe_layers = 0;
+  for (int i = 0; i < config.layers; ++i) moe_layers += config.is_moe(i);
+  EXPECT_EQ(std::ssize(record.load), moe_layers);
+  for (const auto& load : record.load)
+    EXPECT_EQ(std::accumulate(load.begin(), load.end(), int64_t{0}), batch.starts.back() * config.moe.experts_per_token);
+}
+
+TEST_P(PolicyForward, gradients_agree_with_finite_differences) {
+  PolicyConfig config = GetParam().config;
+  config.layers = config.moe.dense_layers + 1;
+  config.moe.auxiliary_loss = 0.5;
+  Policy policy = lively(config, DType::float32);
+  const Segments batch = segments_of(random_tokens({6, 3, 4}), {-1, 0, 0});
+  const Tensor targets = at::randint(37, {13}, at::kInt), dy = at::randn({13}), dentropy = at::randn({13});
+  RouterRecord record;
+  const auto loss = [&] {
+    record = {};
+    const TokenLogprobs out = policy.token_logprobs(policy.hidden(batch, nullptr, &record), targets, 0.8);
+    const Tensor total = (out.logprobs * dy + out.entropy * dentropy).to(at::kDouble).sum();
+    return record.auxiliary_loss.defined() ? total + record.auxiliary_loss.to(at::kDouble) : total;
+  };
+  loss().backward();
+  const auto load = record.load;
+  at::NoGradGuard guard;
+  for (const auto& [name, parameter] : policy.parameters()) {
+    const Tensor gradient = parameter.grad(), v = at::randn_like(parameter), original = parameter.clone();
+    const double step = 2e-3;
+    parameter.copy_(original + v * step);
+    double difference = loss().item<double>();
+    const auto load_above = record.load;
+    parameter.copy_(original - v * step);
+    difference = (difference - loss().item<double>()) / (2 * step);
+    parameter.copy_(original);
+    // A choice of experts is a step: there the difference says nothing. Few of the parameters may be so unlucky.
+    if (load_above != load || record.load != load) {
+      EXPECT_THAT(name, HasSubstr("model.")) << "moved a choice";
+      continue;
+    }
+    EXPECT_NEAR(difference, (gradient * v).sum().item<double>(), 0.02 * gradient.norm().item<double>() + 5e-3) << name;
+  }
+}
+
+TEST(PolicyWeights, are_a_pure_function_of_the_seed) {
+  const Policy a(moe_config(), 5), b(moe_config(), 5), c(moe_config(), 6);
+  const NamedTensors x = a.state(), y = b.state(), z = c.state();
+  ASSERT_EQ(x.size(), y.size());
+  int different = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    EXPECT_EQ(x[i].first, y[i].first);
+    EXPECT_TRUE(same_bits(x[i].second, y[i].second)) << x[i].first;
+    different += !same_bits(x[i].second, z[i].second);
+  }
+  EXPECT_GT(different, 10);
+}
+
+TEST(PolicyWeights, have_the_deviation_that_the_config_says) {
+  PolicyConfig config = moe_config();
+  config.vocab_size = 2000;
+  config.init_std = 0.05;
+  std::map<std::string, Tensor> w;
+  for (const auto& [name, tensor] : Policy(config, 1).state()) w[name] = tensor;
+  EXPECT_NEAR(w["model.embed_tokens.weight"].std().item<float>(), 0.05, 5e-4);
+  EXPECT_NEAR(w["model.embed_tokens.weight"].mean().item<float>(), 0, 1e-3);
+  EXPECT_NEAR(w["model.layers.1.mlp.experts.gate_up_proj"].std().item<float>(), 0.05, 3e-3);
+  EXPECT_NEAR(w["model.layers.1.mlp.experts.down_proj"].std().item<float>(), 0.05 / std::sqrt(2.0 * 2), 2e-3);
+  EXPECT_TRUE(w["model.norm.weight"].eq(1).all().item<bool>());
+  EXPECT_EQ(w["model.layers.0.mlp.gate.weight"].scalar_type(), at::kFloat);
+}
+
+TEST(PolicyWeights, are_as_many_as_the_config_implies) {
+  const int64_t attention = (4 + 2 * 2) * 6 * 24 + 24 * 24 + 2 * 24;
+  const int64_t expert = 3 * 12 * 24;
+  EXPECT_EQ(Policy(dense_config(), 1).parameter_count(), 37 * 24 + 24 + 2 * (attention + 3 * 40 * 24));
+  EXPECT_EQ(Policy(dense_config(), 1).active_count(), Policy(dense_config(), 1).parameter_count());
+  const int64_t dressed = 8 * 10 * 24 + 8 * 10 + 2 * 10 + 24 * 40 + 2 * 24;
+  EXPECT_EQ(Policy(dressed_config(), 1).parameter_count(), 2 * 37 * 24 + 24 + 2 * (dressed + 3 * 40 * 24));
+  EXPECT_EQ(Policy(moe_config(), 1).parameter_count(), 37 * 24 + 24 + 2 * (attention + 5 * 24 + 6 * expert));
+  EXPECT_EQ(Policy(moe_config(), 1).active_count(), 37 * 24 + 24 + 2 * (attention + 5 * 24 + 3 * expert));
+  EXPECT_EQ(Policy(late_moe_config(), 1).parameter_count(),
+            37 * 24 + 24 + (attention + 3 * 40 * 24) + 2 * (attention + 5 * 24 + 5 * expert));
+}
+
+TEST(Policy, describes_itself) {
+  EXPECT_THAT(Policy(moe_config(), 1).describe(), AllOf(HasSubstr("5 experts top-2 + 1 shared"), HasSubstr("cpu float32")));
+  EXPECT_THAT(Policy(dense_config(), 1).describe(), ::testing::Not(HasSubstr("experts")));
+}
+
+TEST(Policy, counts_the_tokens_that_it_sees) {
+  const Policy policy(dense_config(), 1);
+  policy.hidden(segments_of({{1, 2, 3}, {4, 5}}, {-1, 0}));
+  policy.hidden(segments_of({{1}}, {-1}));
+  EXPECT_EQ(policy.tokens_seen(), 6);
+}
+
+TEST(Policy, pages_have_the_size_that_page_bytes_says) {
+  const Policy policy = lively(dressed_config(), DType::bfloat16);
+  double bytes = 0;
+  for (const LayerPages& layer : policy.make_pages(7, 32))
+    bytes += static_cast<double>(layer.keys.numel() + layer.values.numel()) * 2;
+  EXPECT_EQ(bytes, 7 * policy.page_bytes(32));
+  EXPECT_ERROR(policy.make_pages(7, 24), "[policy] expected a page_size that is a multiple of 16, got 24");
+}
+
+TEST(PolicyConfigRefuses, what_makes_no_model) {
+  const auto broken = [](auto change) {
+    PolicyConfig config = moe_config();
+    change(config);
+    return [config] { Policy(config, 1); };
+  };
+  const auto says = [](const char* text) { return ::testing::ThrowsMessage<Error>(HasSubstr(text)); };
+  EXPECT_THAT(broken([](auto& c) { c.attention = Attention::mla; }), says("policy.attention: mla is not supported yet; use gqa"));
+  EXPECT_THAT(broken([](auto& c) { c.kv_heads = 3; }), says("policy.heads: expected a multiple of policy.kv_heads = 3, got 4"));
+  EXPECT_THAT(broken([](auto& c) { c.hidden_size = 26; }), says("policy.hidden_size: expected a multiple of policy.heads"));
+  EXPECT_THAT(broken([](auto& c) { c.head_dim = 7; }), says("policy.head_dim: expected an even number"));
+  EXPECT_THAT(broken([](auto& c) { c.vocab_size = 0; }), says("policy.vocab_size"));
+  EXPECT_THAT(broken([](auto& c) { c.layers = 0; }), says("policy.layers: expected more than 0, got 0"));
+  EXPECT_THAT(broken([](auto& c) { c.moe.experts_per_token = 6; }), says("policy.moe.experts_per_token: expected 1 … 5, got 6"));
+  EXPECT_THAT(broken([](auto& c) { c.moe.shared_experts = -1; }), says("policy.moe.shared_experts: expected 0 or more"));
+}
+
+TEST(PolicyState, that_does_not_fit_is_refused_and_changes_nothing) {
+  Policy policy(moe_config(), 1);
+  const auto values = [&] {
+    Tensors all;
+    for (const auto& [name, tensor] : policy.state()) all.push_back(tensor.clone());
+    return all;
+  };
+  const Tensors before = values();
+  const NamedTensors other = Policy(moe_config(), 2).state();
+  NamedTensors missing = other, unknown = other, misshapen = other;
+  missing.pop_back();
+  unknown.emplace_back("model.layers.9.mystery", at::ones({2}));
+  misshapen.back().second = at::ones({6});
+  EXPECT_ERROR(policy.load_state(missing), "[policy] expected a tensor named \"model.layers.1.mlp.gate.e_score_correction_bias\", got none");
+  EXPECT_ERROR(policy.load_state(unknown), "got an unknown one named \"model.layers.9.mystery\"");
+  EXPECT_ERROR(policy.load_state(misshapen), "e_score_correction_bias\": expected shape [5], got [6]");
+  const Tensors after = values();
+  for (size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(same_bits(before[i], after[i]));
+  policy.load_state(other);
+  for (size_t i = 0; i < other.size(); ++i) EXPECT_TRUE(same_bits(policy.state()[i].second, other[i].second));
+  EXPECT_TRUE(policy.parameters()[0].second.requires_grad());
+}
+
+// ------------------------------------------------------------------------------------------------------------ balance
+
+Tensor selection_bias(const Policy& policy, int layer) {
+  for (const auto& [name, tensor] : policy.state())
+    if (name == "model.layers." + std::to_string(layer) + ".mlp.gate.e_score_correction_bias") return tensor;
+  return {};
+}
+
+TEST(Balance, moves_each_bias_by_the_rate_against_its_experts_load) {
+  PolicyConfig config = moe_config();
+  config.moe.bias_update_rate = 0.25;
+  Policy policy(config, 1);
+  policy.balance({{{10, 0, 5, 4, 6}, {1, 1, 1, 1, 1}}, {}});
+  EXPECT_TRUE(at::equal(selection_bias(policy, 0), at::tensor({-0.25f, 0.25f, 0.f, 0.25f, -0.25f})));
+  EXPECT_TRUE(at::equal(selection_bias(policy, 1), at::zeros({5})));
+  policy.balance({{{0, 5, 5, 5, 10}, {}}, {}});  // the second layer saw nothing
+  EXPECT_TRUE(at::equal(selection_bias(policy, 0), at::tensor({0.f, 0.25f, 0.f, 0.25f, -0.5f})));
+  config.moe.bias_update_rate = 0;
+  Policy still(config, 1);
+  still.balance({{{10, 0, 5, 4, 6}, {1, 2, 3, 4, 5}}, {}});
+  EXPECT_TRUE(at::equal(selection_bias(still, 0), at::zeros({5})));
+}
+
+TEST(Balance, evens_out_a_skewed_load) {
+  at::NoGradGuard guard;
+  PolicyConfig config = moe_config();
+  config.moe.bias_update_rate = 0.02;
+  Policy policy(config, 4);
+  NamedTensors skewed = policy.state();
+  for (auto& [name, tensor] : skewed)
+    if (name.find("correction_bias") != std::string::npos) tensor = at::tensor({1.f, 0.5f, 0.f, 0.f, 0.f});
+  policy.load_state(skewed);
+  at::manual_seed(2);
+  const Segments batch = segments_of(random_tokens({60, 60}), {-1, -1});
+  const auto load = [&] {
+    RouterRecord record;
+    policy.hidden(batch, nullptr, &record);
+    return record;
+  };
+  EXPECT_NEAR(load().max_load(), 2.5, 1e-9);  // all tokens choose expert 0: one of two choices, over a fifth
+  for (int update = 0; update < 120; ++update) policy.balance(load());
+  EXPECT_LT(load().max_load(), 1.4);
+}
+
+TEST(RouterRecord, adds_up_over_passes_and_finds_the_largest_load) {
+  const Policy policy(moe_config(), 1);
+  RouterRecord record;
+  EXPECT_TRUE(std::isnan(record.max_load()));
+  policy.hidden(segments_of({{1, 2, 3}}, {-1}), nullptr, &record);
+  policy.hidden(segments_of({{4, 5}}, {-1}), nullptr, &record);
+  for (const auto& load : record.load) EXPECT_EQ(std::accumulate(load.begin(), load.end(), int64_t{0}), 5 * 2);
+  record.load = {{4, 4, 4}, {3, 9, 0}};
+  EXPECT_DOUBLE_EQ(record.max_load(), 9.0 * 3 / 12);
+  EXPECT_FALSE(record.auxiliary_loss.defined());  // coefficient 0
+}
+
+}  // namespace
+}  // namespace grpo
