@@ -2,9 +2,6 @@
 # one wants a CUDA toolkit wherever the wheel was built with CUDA, and nothing here needs one to run on a CPU.
 # Used by the build and, installed beside the package file, by find_package(grpo).
 #   GRPO_TORCH_DIR  the folder `torch` of a Python environment's site-packages
-if(TARGET grpo::torch)
-  return()
-endif()
 if(NOT GRPO_TORCH_DIR)
   cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH checkout)
   file(GLOB candidates "${checkout}/.venv/lib/python3*/site-packages/torch")
@@ -18,6 +15,9 @@ if(NOT EXISTS "${GRPO_TORCH_DIR}/include/ATen/ATen.h")
 endif()
 file(STRINGS "${GRPO_TORCH_DIR}/version.py" version REGEX "^__version__")
 string(REGEX REPLACE ".*'([^']*)'.*" "\\1" GRPO_TORCH_VERSION "${version}")
+if(TARGET grpo::torch)
+  return()
+endif()
 add_library(grpo::torch INTERFACE IMPORTED)
 set_target_properties(grpo::torch PROPERTIES
   INTERFACE_INCLUDE_DIRECTORIES "${GRPO_TORCH_DIR}/include;${GRPO_TORCH_DIR}/include/torch/csrc/api/include"

@@ -3,11 +3,13 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 
 #include "grpo/error.h"
 #include "kernels/parallel.h"
 #include "kernels/sample.h"
+#include "kernels/sample_cuda.h"
 #include "scheduler.h"
 
 namespace grpo {
@@ -56,6 +58,64 @@ Step build_step(const std::vector<Work>& work, const std::vector<Group>& groups,
       step.draws.push_back({row, w.group, w.sample});
   }
   return step;
+}
+
+DrawKey key_of(const DueDraw& due, const std::vector<Group>& groups, const DrawStream& stream) {
+  const Group& group = groups[due.group];
+  return {stream.seed,
+          stream.purpose,
+          stream.step,
+          static_cast<uint32_t>(group.index),
+          static_cast<uint32_t>(due.sample),
+          static_cast<uint32_t>(group.completions[due.sample].tokens.size())};
+}
+
+#ifdef GRPO_CUDA
+// The same draws as below, without the logits leaving the device.
+std::vector<Draw> draw_on_gpu(const Tensor& logits, const std::vector<DueDraw>& due, const std::vector<Group>& groups,
+                              const SamplingConfig& config, const DrawStream& stream) {
+  const int64_t count = static_cast<int64_t>(due.size());
+  Tensor jobs = at::empty({count, 4}, at::kInt);
+  for (int64_t i = 0; i < count; ++i) {
+    const DrawKey key = key_of(due[i], groups, stream);
+    check(key);
+    const CudaDraw job{static_cast<int32_t>(due[i].row), key.index, key.sample, key.position};
+    std::memcpy(jobs.data_ptr<int32_t>() + 4 * i, &job, sizeof(job));
+  }
+  jobs = jobs.to(logits.device());
+  const Tensor tokens = at::empty({count}, jobs.options()), logprobs = at::empty({count}, logits.options());
+  sample_rows_cuda(logits.data_ptr<float>(), logits.size(1), config.scale(), {stream.seed, stream.purpose, stream.step, 0, 0, 0},
+                   reinterpret_cast<const CudaDraw*>(jobs.data_ptr<int32_t>()), count, tokens.data_ptr<int32_t>(),
+                   logprobs.data_ptr<float>(), logits.device().index());
+  const Tensor host_tokens = tokens.cpu(), host_logprobs = logprobs.cpu();
+  std::vector<Draw> drawn;
+  for (int64_t i = 0; i < count; ++i) {
+    if (host_tokens.data_ptr<int32_t>()[i] < 0)
+      throw Error("sample", "expected finite logits at step ", stream.step, ", task ", groups[due[i].group].index, ", sample ", due[i].sample,
+                  ": the policy has diverged; resume from an earlier checkpoint with a lower learning rate");
+    drawn.push_back({host_tokens.data_ptr<int32_t>()[i], host_logprobs.data_ptr<float>()[i], {}});
+  }
+  return drawn;
+}
+#endif
+
+// One token for each due draw from `logits` [rows, vocab].
+std::vector<Draw> draw(const Tensor& logits, const std::vector<DueDraw>& due, const std::vector<Group>& groups,
+                       const SamplingConfig& config, const DrawStream& stream) {
+#ifdef GRPO_CUDA
+  if (logits.is_cuda() && !config.truncates() && config.temperature != 0) return draw_on_gpu(logits, due, groups, config, stream);
+#endif
+  const Tensor host = logits.cpu();
+  const float* rows = host.data_ptr<float>();
+  const int64_t vocab = host.size(1);
+  std::vector<float> sums(host.size(0));
+  const double temperature = config.temperature == 0 ? 1.0 : config.temperature;
+  parallel_for(host.size(0), [&](int64_t i) { sums[i] = log_sum_exp(rows + i * vocab, vocab, temperature); });
+  std::vector<Draw> drawn(due.size());
+  parallel_for(static_cast<int64_t>(due.size()), [&](int64_t i) {
+    drawn[i] = sample_row(rows + due[i].row * vocab, vocab, sums[due[i].row], config, key_of(due[i], groups, stream));
+  });
+  return drawn;
 }
 
 }  // namespace
@@ -152,7 +212,6 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
     return true;
   };
 
-  const int64_t vocab = policy_.config().vocab_size;
   for (std::vector<Work> work; !(work = scheduler.next()).empty();) {
     const Step step = build_step(work, groups, config_.page_size);
     KvView view{&pages_, step.runs};
@@ -164,20 +223,7 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
     if (step.draws.empty()) continue;
 
     const Tensor rows = step.rows.size() == step.tokens.size() ? hidden : hidden.index_select(0, at::tensor(step.rows, at::kLong).to(policy_.device()));
-    const Tensor logits = policy_.logits(rows).cpu();
-    std::vector<float> sums(step.rows.size());
-    const double temperature = config_.sampling.temperature == 0 ? 1.0 : config_.sampling.temperature;
-    parallel_for(static_cast<int64_t>(sums.size()),
-                 [&](int64_t i) { sums[i] = log_sum_exp(logits.data_ptr<float>() + i * vocab, vocab, temperature); });
-    std::vector<Draw> drawn(step.draws.size());
-    parallel_for(static_cast<int64_t>(drawn.size()), [&](int64_t i) {
-      const DueDraw& due = step.draws[i];
-      const Group& group = groups[due.group];
-      const DrawKey key{stream.seed, stream.purpose, stream.step, static_cast<uint32_t>(group.index), static_cast<uint32_t>(due.sample),
-                        static_cast<uint32_t>(group.completions[due.sample].tokens.size())};
-      const float* row = logits.data_ptr<float>() + due.row * vocab;
-      drawn[i] = sample_row(row, vocab, sums[due.row], config_.sampling, key);
-    });
+    std::vector<Draw> drawn = draw(policy_.logits(rows), step.draws, groups, config_.sampling, stream);
     for (size_t i = 0; i < drawn.size(); ++i) {
       const DueDraw& due = step.draws[i];
       Group& group = groups[due.group];

@@ -55,6 +55,7 @@ struct Kind {
   const char* name;
   PolicyConfig config;
 };
+void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.name; }
 const Kind kKinds[] = {{"dense", dense_config()}, {"dressed", dressed_config()}, {"moe", moe_config()}, {"late_moe", late_moe_config()}};
 
 /// A policy whose norms, biases and selection biases are not the ones and zeros that they start as.
@@ -181,7 +182,7 @@ TEST_P(PolicyTest, sampling_out_of_pages_gives_the_training_forwards_bits) {
   const Tensor all = policy.hidden(batch);
   KvPages pages = policy.make_pages(32, 16);
   std::vector<int32_t> done(tokens.size(), 0);
-  const auto table = [](size_t s, int32_t slot) { return static_cast<int32_t>((s * 5 + slot * 11) % 32); };  // scattered, disjoint
+  const auto table = [](size_t s, int32_t slot) { return static_cast<int32_t>((s * 3 + slot) * 7 % 32); };  // up to 3 each, scattered
   for (int pass = 0, fed = 1; fed > 0; ++pass) {
     KvView view{&pages, {}};
     view.runs.page_size = 16;
@@ -251,7 +252,9 @@ TEST_P(PolicyForward, is_the_forward_that_the_references_spell_out) {
   RouterRecord record;
   expect_close(policy.hidden(batch, nullptr, &record), expected, 1e-4, 1e-4, "hidden");
   ASSERT_EQ(record.auxiliary_loss.defined(), config.moe.experts > 0);
-  if (config.moe.experts > 0) EXPECT_NEAR(record.auxiliary_loss.item<float>(), auxiliary.item<float>(), 1e-5);
+  if (config.moe.experts > 0) {
+    EXPECT_NEAR(record.auxiliary_loss.item<float>(), auxiliary.item<float>(), 1e-5);
+  }
   int moe_layers = 0;
   for (int i = 0; i < config.layers; ++i) moe_layers += config.is_moe(i);
   EXPECT_EQ(std::ssize(record.load), moe_layers);
@@ -276,6 +279,7 @@ TEST_P(PolicyForward, gradients_agree_with_finite_differences) {
   loss().backward();
   const auto load = record.load;
   at::NoGradGuard guard;
+  size_t compared = 0;
   for (const auto& [name, parameter] : policy.parameters()) {
     const Tensor gradient = parameter.grad(), v = at::randn_like(parameter), original = parameter.clone();
     const double step = 2e-3;
@@ -286,12 +290,11 @@ TEST_P(PolicyForward, gradients_agree_with_finite_differences) {
     difference = (difference - loss().item<double>()) / (2 * step);
     parameter.copy_(original);
     // A choice of experts is a step: there the difference says nothing. Few of the parameters may be so unlucky.
-    if (load_above != load || record.load != load) {
-      EXPECT_THAT(name, HasSubstr("model.")) << "moved a choice";
-      continue;
-    }
+    if (load_above != load || record.load != load) continue;
+    ++compared;
     EXPECT_NEAR(difference, (gradient * v).sum().item<double>(), 0.02 * gradient.norm().item<double>() + 5e-3) << name;
   }
+  EXPECT_GE(compared + 2, policy.parameters().size());
 }
 
 TEST(PolicyWeights, are_a_pure_function_of_the_seed) {
