@@ -140,8 +140,10 @@ int main(int argc, char** argv) try {
     grpo::Rollout rollout(policy, tokenizer, config.chat, settings);
     progress.begin(label, static_cast<int64_t>(heldout.size()), 0, grpo::Progress::Lines::seldom);
     grpo::Stopwatch watch;
+    size_t before = 0;
     const auto figures = grpo::evaluate(rollout, scorer, heldout, config.seed, step, [&](size_t done, size_t) {
-      progress.step(static_cast<int64_t>(done), {}, watch.lap());
+      progress.step(static_cast<int64_t>(done), {}, watch.lap() / static_cast<double>(done - before));
+      before = done;
     });
     progress.end();
     return figures.json();

@@ -12,9 +12,9 @@ if [ "${1:-}" = --sanitize ]; then
   for sanitizer in address,undefined thread; do
     folder=build-${sanitizer%%,*}
     BUILD=$folder "${fixed[@]}" scripts/setup.sh -DGRPO_TORCH=OFF -DGRPO_CUDA=OFF -DGRPO_SANITIZE=$sanitizer
-    "${fixed[@]}" .venv/bin/ctest --test-dir "$folder" --output-on-failure --no-tests=error "$@"
+    "${fixed[@]}" .venv/bin/ctest --test-dir "$folder" --parallel "$(nproc)" --output-on-failure --no-tests=error "$@"
   done
   exit
 fi
 BUILD=build TARGETS=all scripts/setup.sh
-exec .venv/bin/ctest --test-dir build --output-on-failure --no-tests=error "$@"
+exec .venv/bin/ctest --test-dir build --parallel "$(nproc)" --output-on-failure --no-tests=error "$@"

@@ -38,7 +38,10 @@ std::string format_value(double value) {
   const double size = std::fabs(value);
   if (size > 0.0 && size < 0.005) {
     char text[32];
-    std::snprintf(text, sizeof text, "%.0e", value);
+    if (size >= 0.0005)
+      std::snprintf(text, sizeof text, "%.3f", value);
+    else
+      std::snprintf(text, sizeof text, "%.0e", value);
     return text;
   }
   if (size >= 1e9) {

@@ -267,6 +267,10 @@ TEST_P(PolicyForward, gradients_agree_with_finite_differences) {
   config.layers = config.moe.dense_layers + 1;
   config.moe.auxiliary_loss = 0.5;
   Policy policy = lively(config, DType::float32);
+  NamedTensors decided = policy.state();  // no parameter is to change the choice of experts, which is a step
+  for (auto& [name, tensor] : decided)
+    if (name.find("correction_bias") != std::string::npos) tensor = at::tensor({3.f, 0.f, 7.f, 0.f, 5.f});
+  policy.load_state(decided);
   const Segments batch = segments_of(random_tokens({6, 3, 4}), {-1, 0, 0});
   const Tensor targets = at::randint(37, {13}, at::kInt), dy = at::randn({13}), dentropy = at::randn({13});
   RouterRecord record;
@@ -277,24 +281,17 @@ TEST_P(PolicyForward, gradients_agree_with_finite_differences) {
     return record.auxiliary_loss.defined() ? total + record.auxiliary_loss.to(at::kDouble) : total;
   };
   loss().backward();
-  const auto load = record.load;
   at::NoGradGuard guard;
-  size_t compared = 0;
   for (const auto& [name, parameter] : policy.parameters()) {
     const Tensor gradient = parameter.grad(), v = at::randn_like(parameter), original = parameter.clone();
     const double step = 2e-3;
     parameter.copy_(original + v * step);
     double difference = loss().item<double>();
-    const auto load_above = record.load;
     parameter.copy_(original - v * step);
     difference = (difference - loss().item<double>()) / (2 * step);
     parameter.copy_(original);
-    // A choice of experts is a step: there the difference says nothing. Few of the parameters may be so unlucky.
-    if (load_above != load || record.load != load) continue;
-    ++compared;
     EXPECT_NEAR(difference, (gradient * v).sum().item<double>(), 0.02 * gradient.norm().item<double>() + 5e-3) << name;
   }
-  EXPECT_GE(compared + 2, policy.parameters().size());
 }
 
 TEST(PolicyWeights, are_a_pure_function_of_the_seed) {

@@ -1,0 +1,153 @@
+// One line for each op: time, rate, and percent of this machine's limit, measured in the same run: a matrix product whose
+// operands stay in the cache for arithmetic, a copy of 64 MiB for traffic (more than 100 % then means caches).
+//   bench_ops [--filter TEXT] [--threads N]
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "grpo/ops.h"
+#include "kernels/cpu.h"
+#include "kernels/parallel.h"
+
+namespace {
+
+using at::Tensor;
+
+/// Best of several rounds, each long enough for the clock.
+double seconds(const std::function<void()>& f, int rounds = 4) {
+  const auto timed = [&](int repeats) {
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < repeats; ++i) f();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / repeats;
+  };
+  const int repeats = std::max(1, static_cast<int>(0.03 / std::max(timed(1), 1e-7)));
+  double best = timed(repeats);
+  for (int round = 0; round < rounds; ++round) best = std::min(best, timed(repeats));
+  return best;
+}
+
+struct Bench {
+  std::string filter;
+  double flops[2] = {0, 0};  // per second, fp32 and bf16
+  double bytes = 0;          // per second, read and written
+
+  /// `work` floating-point operations when `arithmetic`, bytes otherwise.
+  void line(const std::string& name, int type, bool arithmetic, double work, const std::function<void()>& f) const {
+    const std::string full = name + (type ? " bf16" : " fp32");
+    if (full.find(filter) == std::string::npos) return;
+    const double time = seconds(f), rate = work / time, limit = arithmetic ? flops[type] : bytes;
+    std::printf("%-34s %10.1f us %8.1f %s %6.1f %%\n", full.c_str(), time * 1e6, rate / 1e9, arithmetic ? "GFLOP/s" : "GB/s   ",
+                100 * rate / limit);
+    std::fflush(stdout);
+  }
+};
+
+void measure_limits(Bench& bench) {
+  for (int type = 0; type < 2; ++type) {
+    const auto kind = type ? at::kBFloat16 : at::kFloat;
+    const Tensor x = at::randn({768, 256}).to(kind), w = at::randn({256, 256}).to(kind);
+    bench.flops[type] = 2.0 * 768 * 256 * 256 / seconds([&] { grpo::linear(x, w); }, 20);
+  }
+  const int64_t bytes = 64 << 20, part = 1 << 20;
+  std::vector<char> from(bytes, 1), to(bytes, 2);
+  bench.bytes = 2.0 * bytes / seconds([&] {
+    grpo::parallel_for(bytes / part, [&](int64_t i) { std::memcpy(&to[i * part], &from[i * part], part); });
+  }, 20);
+  std::printf("%s, %d threads; limits: %.0f GFLOP/s fp32, %.0f bf16, %.1f GB/s\n", grpo::cpu::kernels().name, grpo::num_threads(),
+              bench.flops[0] / 1e9, bench.flops[1] / 1e9, bench.bytes / 1e9);
+}
+
+void run(const Bench& bench, int type) {
+  const auto kind = type ? at::kBFloat16 : at::kFloat;
+  const double size = type ? 2 : 4;
+  const auto randn = [&](at::IntArrayRef shape) { return at::randn(shape).to(kind); };
+  // Forward, then forward and backward, of `f` on leaves.
+  const auto both = [&](const std::string& name, bool arithmetic, double forward, double backward,
+                        const std::vector<Tensor>& inputs, const std::function<Tensor(const std::vector<Tensor>&)>& f) {
+    bench.line(name, type, arithmetic, forward, [&] {
+      at::NoGradGuard guard;
+      f(inputs);
+    });
+    std::vector<Tensor> leaves;
+    for (const Tensor& input : inputs) leaves.push_back(input.detach().clone().requires_grad_(true));
+    const Tensor dy = at::randn_like(f(inputs));
+    bench.line(name + " + backward", type, arithmetic, forward + backward, [&] {
+      f(leaves).backward(dy);
+      for (Tensor& leaf : leaves) leaf.mutable_grad().reset();
+    });
+  };
+
+  const int64_t tokens = 4096, hidden = 256, wide = 688, vocab = 512;
+  for (const int64_t rows : {int64_t{1}, int64_t{16}, int64_t{128}, tokens}) {
+    const double work = 2.0 * rows * hidden * wide;
+    both("linear " + std::to_string(rows) + "x256x688", true, work, 2 * work, {randn({rows, hidden}), randn({wide, hidden})},
+         [](const auto& t) { return grpo::linear(t[0], t[1]); });
+  }
+  const std::vector<int32_t> offsets{0, 900, 1100, 1100, 2500, 2600, 3600, 3700, 4096};
+  both("grouped_linear 8 experts", true, 2.0 * tokens * hidden * 128, 4.0 * tokens * hidden * 128,
+       {randn({tokens, hidden}), randn({8, 128, hidden})}, [&](const auto& t) { return grpo::grouped_linear(t[0], t[1], offsets); });
+
+  const double row = size * tokens * hidden;  // bytes of [tokens, hidden]
+  both("rms_norm", false, 2 * row, 3 * row, {randn({tokens, hidden}), randn({hidden})},
+       [](const auto& t) { return grpo::rms_norm(t[0], t[1], 1e-6); });
+  both("swiglu", false, 3 * size * tokens * wide, 5 * size * tokens * wide, {randn({tokens, 2 * wide})},
+       [](const auto& t) { return grpo::swiglu(t[0]); });
+  const grpo::HeadLayout layout{4, 2, 64};
+  const Tensor table = grpo::rope_table(256, 64, 10000), positions = at::arange(tokens, at::kInt).remainder(128);
+  both("rope", false, 4 * row, 4 * row, {randn({tokens, layout.width()})},
+       [&](const auto& t) { return grpo::rope(t[0], positions, table, layout, {}, {}, 1e-6); });
+
+  // 16 groups of a 32-token prompt and 8 completions of 64.
+  std::vector<int32_t> starts{0}, parents;
+  double pairs = 0;
+  for (int group = 0; group < 16; ++group)
+    for (int s = 0; s < 9; ++s) {
+      starts.push_back(starts.back() + (s == 0 ? 32 : 64));
+      parents.push_back(s == 0 ? -1 : group * 9);
+      pairs += s == 0 ? 32 * 33 / 2 : 64 * 32 + 64 * 65 / 2;
+    }
+  both("attention 16 x (32 + 8 x 64)", true, 4.0 * pairs * 256, 10.0 * pairs * 256, {randn({starts.back(), layout.width()})},
+       [&](const auto& t) { return grpo::attention(t[0], starts, parents, layout); });
+  grpo::PageRuns runs;  // 128 sequences, one new token each, 32 of prompt and 63 of their own before it
+  runs.page_size = 16;
+  for (int s = 0; s < 128; ++s) {
+    runs.tokens.push_back(s + 1), runs.first.push_back(63), runs.prompt_length.push_back(32);
+    for (int page = 0; page < 2; ++page) runs.prompt_pages.push_back(s / 8 * 2 + page);
+    for (int page = 0; page < 4; ++page) runs.own_pages.push_back(32 + s * 4 + page);
+    runs.prompt_page_starts.push_back(2 * s + 2), runs.own_page_starts.push_back(4 * s + 4);
+  }
+  const grpo::LayerPages pages{randn({32 + 512, 2, 1, 64, 16}), randn({32 + 512, 2, 16, 64})};
+  const Tensor step = randn({128, layout.width()});
+  bench.line("paged_attention 128 x 1 token", type, true, 4.0 * 128 * 96 * 256, [&] { grpo::paged_attention(step, pages, runs, layout); });
+
+  const Tensor scores = at::randn({tokens, 8});
+  const grpo::Routing routing = grpo::route(scores, at::zeros({8}), {});
+  if (type == 0) bench.line("route top-2 of 8", 0, false, 4.0 * tokens * 8 * 2, [&] { grpo::route(scores, at::zeros({8}), {}); });
+  both("dispatch", false, 3 * row, 3 * row, {randn({tokens, hidden})}, [&](const auto& t) { return grpo::dispatch(t[0], routing); });
+  both("combine", false, 4 * row, 5 * row, {randn({2 * tokens, hidden}), randn({tokens, hidden})},
+       [&](const auto& t) { return grpo::combine(t[0], routing, t[1]); });
+
+  const Tensor targets = at::randint(vocab, {tokens}, at::kInt);
+  const double product = 2.0 * tokens * hidden * vocab;
+  both("token_logprobs, vocabulary 512", true, product, 3 * product, {randn({tokens, hidden}), randn({vocab, hidden})},
+       [&](const auto& t) { return grpo::token_logprobs(t[0], t[1], targets, 1.0).logprobs; });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Bench bench;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    if (std::strcmp(argv[i], "--filter") == 0) bench.filter = argv[i + 1];
+    if (std::strcmp(argv[i], "--threads") == 0) grpo::set_num_threads(std::atoi(argv[i + 1]));
+  }
+  measure_limits(bench);
+  for (const int type : {0, 1}) run(bench, type);
+}
