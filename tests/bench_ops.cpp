@@ -1,5 +1,5 @@
-// One line for each op: time, rate, and percent of this machine's limit, measured in the same run: a matrix product whose
-// operands stay in the cache for arithmetic, a copy of 64 MiB for traffic (more than 100 % then means caches).
+// One line for each op: time, rate, and percent of this machine's limit, measured in the same run: a matrix product
+// whose operands stay in the cache for arithmetic, a copy of 64 MiB for traffic (more than 100 % then means caches).
 //   bench_ops [--filter TEXT] [--threads N]
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
@@ -43,8 +43,8 @@ struct Bench {
     const std::string full = name + (type ? " bf16" : " fp32");
     if (full.find(filter) == std::string::npos) return;
     const double time = seconds(f), rate = work / time, limit = arithmetic ? flops[type] : bytes;
-    std::printf("%-34s %10.1f us %8.1f %s %6.1f %%\n", full.c_str(), time * 1e6, rate / 1e9, arithmetic ? "GFLOP/s" : "GB/s   ",
-                100 * rate / limit);
+    std::printf("%-34s %10.1f us %8.1f %s %6.1f %%\n", full.c_str(), time * 1e6, rate / 1e9,
+                arithmetic ? "GFLOP/s" : "GB/s   ", 100 * rate / limit);
     std::fflush(stdout);
   }
 };
@@ -57,11 +57,15 @@ void measure_limits(Bench& bench) {
   }
   const int64_t bytes = 64 << 20, part = 1 << 20;
   std::vector<char> from(bytes, 1), to(bytes, 2);
-  bench.bytes = 2.0 * bytes / seconds([&] {
-    grpo::parallel_for(bytes / part, [&](int64_t i) { std::memcpy(&to[i * part], &from[i * part], part); });
-  }, 20);
-  std::printf("%s, %d threads; limits: %.0f GFLOP/s fp32, %.0f bf16, %.1f GB/s\n", grpo::cpu::kernels().name, grpo::num_threads(),
-              bench.flops[0] / 1e9, bench.flops[1] / 1e9, bench.bytes / 1e9);
+  bench.bytes =
+      2.0 * bytes /
+      seconds(
+          [&] {
+            grpo::parallel_for(bytes / part, [&](int64_t i) { std::memcpy(&to[i * part], &from[i * part], part); });
+          },
+          20);
+  std::printf("%s, %d threads; limits: %.0f GFLOP/s fp32, %.0f bf16, %.1f GB/s\n", grpo::cpu::kernels().name,
+              grpo::num_threads(), bench.flops[0] / 1e9, bench.flops[1] / 1e9, bench.bytes / 1e9);
 }
 
 void run(const Bench& bench, int type) {
@@ -87,12 +91,13 @@ void run(const Bench& bench, int type) {
   const int64_t tokens = 4096, hidden = 256, wide = 688, vocab = 512;
   for (const int64_t rows : {int64_t{1}, int64_t{16}, int64_t{128}, tokens}) {
     const double work = 2.0 * rows * hidden * wide;
-    both("linear " + std::to_string(rows) + "x256x688", true, work, 2 * work, {randn({rows, hidden}), randn({wide, hidden})},
-         [](const auto& t) { return grpo::linear(t[0], t[1]); });
+    both("linear " + std::to_string(rows) + "x256x688", true, work, 2 * work,
+         {randn({rows, hidden}), randn({wide, hidden})}, [](const auto& t) { return grpo::linear(t[0], t[1]); });
   }
   const std::vector<int32_t> offsets{0, 900, 1100, 1100, 2500, 2600, 3600, 3700, 4096};
   both("grouped_linear 8 experts", true, 2.0 * tokens * hidden * 128, 4.0 * tokens * hidden * 128,
-       {randn({tokens, hidden}), randn({8, 128, hidden})}, [&](const auto& t) { return grpo::grouped_linear(t[0], t[1], offsets); });
+       {randn({tokens, hidden}), randn({8, 128, hidden})},
+       [&](const auto& t) { return grpo::grouped_linear(t[0], t[1], offsets); });
 
   const double row = size * tokens * hidden;  // bytes of [tokens, hidden]
   both("rms_norm", false, 2 * row, 3 * row, {randn({tokens, hidden}), randn({hidden})},
@@ -113,7 +118,8 @@ void run(const Bench& bench, int type) {
       parents.push_back(s == 0 ? -1 : group * 9);
       pairs += s == 0 ? 32 * 33 / 2 : 64 * 32 + 64 * 65 / 2;
     }
-  both("attention 16 x (32 + 8 x 64)", true, 4.0 * pairs * 256, 10.0 * pairs * 256, {randn({starts.back(), layout.width()})},
+  both("attention 16 x (32 + 8 x 64)", true, 4.0 * pairs * 256, 10.0 * pairs * 256,
+       {randn({starts.back(), layout.width()})},
        [&](const auto& t) { return grpo::attention(t[0], starts, parents, layout); });
   grpo::PageRuns runs;  // 128 sequences, one new token each, 32 of prompt and 63 of their own before it
   runs.page_size = 16;
@@ -125,12 +131,15 @@ void run(const Bench& bench, int type) {
   }
   const grpo::LayerPages pages{randn({32 + 512, 2, 1, 64, 16}), randn({32 + 512, 2, 16, 64})};
   const Tensor step = randn({128, layout.width()});
-  bench.line("paged_attention 128 x 1 token", type, true, 4.0 * 128 * 96 * 256, [&] { grpo::paged_attention(step, pages, runs, layout); });
+  bench.line("paged_attention 128 x 1 token", type, true, 4.0 * 128 * 96 * 256,
+             [&] { grpo::paged_attention(step, pages, runs, layout); });
 
   const Tensor scores = at::randn({tokens, 8});
   const grpo::Routing routing = grpo::route(scores, at::zeros({8}), {});
-  if (type == 0) bench.line("route top-2 of 8", 0, false, 4.0 * tokens * 8 * 2, [&] { grpo::route(scores, at::zeros({8}), {}); });
-  both("dispatch", false, 3 * row, 3 * row, {randn({tokens, hidden})}, [&](const auto& t) { return grpo::dispatch(t[0], routing); });
+  if (type == 0)
+    bench.line("route top-2 of 8", 0, false, 4.0 * tokens * 8 * 2, [&] { grpo::route(scores, at::zeros({8}), {}); });
+  both("dispatch", false, 3 * row, 3 * row, {randn({tokens, hidden})},
+       [&](const auto& t) { return grpo::dispatch(t[0], routing); });
   both("combine", false, 4 * row, 5 * row, {randn({2 * tokens, hidden}), randn({tokens, hidden})},
        [&](const auto& t) { return grpo::combine(t[0], routing, t[1]); });
 

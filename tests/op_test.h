@@ -117,7 +117,8 @@ inline void check_op(const Op& op, const Op& reference, const Tensors& inputs, T
   }
   ASSERT_EQ(got.gradients.size(), expected.gradients.size());
   for (size_t i = 0; i < got.gradients.size(); ++i)
-    expect_close(got.gradients[i], expected.gradients[i], rounding, tolerance.backward, "gradient " + std::to_string(i));
+    expect_close(got.gradients[i], expected.gradients[i], rounding, tolerance.backward,
+                 "gradient " + std::to_string(i));
 }
 
 /// The gradients of `op` (fp32) against central differences along random directions, one input at a time.
@@ -149,7 +150,8 @@ inline void check_finite_differences(const Op& op, const Tensors& inputs, double
 
 /// `compute(rows)` runs an op on the input rows that the int64 tensor `rows` lists and gives outputs with as many rows.
 /// A row's bits must be those of the row alone: in any batch, at any offset, in any order, with 1, 2 and 3 threads.
-inline void expect_rows_independent(int64_t rows, const std::function<Tensors(const Tensor&)>& compute, int64_t most = 70) {
+inline void expect_rows_independent(int64_t rows, const std::function<Tensors(const Tensor&)>& compute,
+                                    int64_t most = 70) {
   at::NoGradGuard guard;
   set_num_threads(1);
   std::vector<Tensors> each;
@@ -179,7 +181,8 @@ inline void expect_rows_independent(int64_t rows, const std::function<Tensors(co
   }
 }
 
-/// Outputs and gradients have the same bits with 1, 2 and 3 threads. The inputs should be large enough to be shared out.
+/// Outputs and gradients have the same bits with 1, 2 and 3 threads. The inputs should be large enough to be shared
+/// out.
 inline void expect_threads_change_nothing(const Op& op, const Tensors& inputs) {
   const Tensors dy = random_gradients(op(inputs));
   set_num_threads(1);

@@ -42,9 +42,10 @@ TEST_P(AttentionTest, matches_its_reference_forward_and_backward) {
       SCOPED_TRACE(::testing::Message() << layout.heads << "/" << layout.kv_heads << " heads of " << layout.head_dim
                                         << ", starts " << ::testing::PrintToString(shape.starts));
       // In bf16 the backward's D = dO·O is of rounded outputs.
-      check_op(run_attention(shape, layout), [&](const Tensors& t) {
-        return Tensors{reference::attention(t[0], shape.starts, shape.parents, layout)};
-      }, {randn({shape.starts.back(), layout.width()})}, {narrow() ? 1e-4 : 1e-5, narrow() ? 4e-3 : 2e-5});
+      check_op(
+          run_attention(shape, layout),
+          [&](const Tensors& t) { return Tensors{reference::attention(t[0], shape.starts, shape.parents, layout)}; },
+          {randn({shape.starts.back(), layout.width()})}, {narrow() ? 1e-4 : 1e-5, narrow() ? 4e-3 : 2e-5});
     }
 }
 
@@ -82,14 +83,17 @@ TEST_P(AttentionTest, a_family_has_the_same_bits_alone_and_in_any_batch) {
       EXPECT_TRUE(same_bits(attention(qkv, shape.starts, shape.parents, layout), all));
       for (size_t s = 0; s < shape.parents.size(); ++s) {
         SCOPED_TRACE(::testing::Message() << "segment " << s << ", " << threads << " threads");
-        const auto rows = [&](const Tensor& t, size_t segment) { return t.narrow(0, shape.starts[segment], shape.length(segment)); };
+        const auto rows = [&](const Tensor& t, size_t segment) {
+          return t.narrow(0, shape.starts[segment], shape.length(segment));
+        };
         if (shape.parents[s] < 0) {
           EXPECT_TRUE(same_bits(attention(rows(qkv, s), {0, shape.length(s)}, {-1}, layout), rows(all, s)));
           continue;
         }
         const size_t parent = shape.parents[s];
         const int32_t prompt = shape.length(parent);
-        const Tensor alone = attention(at::cat({rows(qkv, parent), rows(qkv, s)}), {0, prompt, prompt + shape.length(s)}, {-1, 0}, layout);
+        const Tensor alone = attention(at::cat({rows(qkv, parent), rows(qkv, s)}),
+                                       {0, prompt, prompt + shape.length(s)}, {-1, 0}, layout);
         EXPECT_TRUE(same_bits(alone.slice(0, prompt), rows(all, s)));
         EXPECT_TRUE(same_bits(alone.slice(0, 0, prompt), rows(all, parent)));
       }
@@ -111,13 +115,18 @@ TEST(AttentionGradient, agrees_with_finite_differences) {
 TEST(AttentionRefuses, what_does_not_fit) {
   const HeadLayout layout{2, 1, 4};
   const Tensor qkv = at::randn({6, 16});
-  EXPECT_ERROR(attention(at::randn({6, 15}), {0, 6}, {-1}, layout), "[attention] expected qkv [tokens, 16], got [6, 15]");
-  EXPECT_ERROR(attention(at::randn({6, 28}), {0, 6}, {-1}, {3, 2, 4}), "[attention] expected heads to be a multiple of kv_heads, got 3 and 2");
-  EXPECT_ERROR(attention(qkv.to(at::kDouble), {0, 6}, {-1}, layout), "[attention] expected float32 or bfloat16, got Double");
-  for (const std::vector<int32_t>& starts : std::vector<std::vector<int32_t>>{{0, 6}, {0, 3, 5}, {1, 3, 6}, {0, 7, 6}, {}})
+  EXPECT_ERROR(attention(at::randn({6, 15}), {0, 6}, {-1}, layout),
+               "[attention] expected qkv [tokens, 16], got [6, 15]");
+  EXPECT_ERROR(attention(at::randn({6, 28}), {0, 6}, {-1}, {3, 2, 4}),
+               "[attention] expected heads to be a multiple of kv_heads, got 3 and 2");
+  EXPECT_ERROR(attention(qkv.to(at::kDouble), {0, 6}, {-1}, layout),
+               "[attention] expected float32 or bfloat16, got Double");
+  for (const std::vector<int32_t>& starts :
+       std::vector<std::vector<int32_t>>{{0, 6}, {0, 3, 5}, {1, 3, 6}, {0, 7, 6}, {}})
     EXPECT_ERROR(attention(qkv, starts, {-1, -1}, layout), "[attention] expected 3 ascending starts from 0 to 6");
   for (const std::vector<int32_t>& parents : std::vector<std::vector<int32_t>>{{1, -1, -1}, {-1, 1, -1}, {-1, 0, 1}})
-    EXPECT_ERROR(attention(qkv, {0, 2, 4, 6}, parents, layout), "expected an earlier segment without parent as its parent");
+    EXPECT_ERROR(attention(qkv, {0, 2, 4, 6}, parents, layout),
+                 "expected an earlier segment without parent as its parent");
 }
 
 // -------------------------------------------------------------------------------------------------------------- pages
@@ -132,7 +141,12 @@ LayerPages empty_pages(int64_t pages, int64_t page_size, const HeadLayout& layou
 class PagedFeeder {
  public:
   PagedFeeder(const Tensor& qkv, const Shape& shape, const HeadLayout& layout, int64_t page_size, uint32_t seed)
-      : qkv_(qkv), shape_(shape), layout_(layout), page_size_(page_size), random_(seed), tables_(shape.parents.size()),
+      : qkv_(qkv),
+        shape_(shape),
+        layout_(layout),
+        page_size_(page_size),
+        random_(seed),
+        tables_(shape.parents.size()),
         done_(shape.parents.size(), 0) {
     int32_t pages = 3;  // and some that stay unused
     for (size_t s = 0; s < tables_.size(); ++s) pages += pages_of(shape.length(s));
@@ -140,7 +154,8 @@ class PagedFeeder {
     std::iota(free.begin(), free.end(), 0);
     std::shuffle(free.begin(), free.end(), random_);
     for (size_t s = 0; s < tables_.size(); ++s)
-      for (int32_t page = 0; page < pages_of(shape.length(s)); ++page) tables_[s].push_back(free.back()), free.pop_back();
+      for (int32_t page = 0; page < pages_of(shape.length(s)); ++page)
+        tables_[s].push_back(free.back()), free.pop_back();
     pages_ = empty_pages(pages, page_size, layout, qkv.scalar_type());
     out = at::zeros({qkv.size(0), layout.heads * layout.head_dim}, qkv.options());
   }
@@ -152,7 +167,8 @@ class PagedFeeder {
     std::vector<int64_t> rows;
     std::vector<size_t> ready;
     for (size_t s = 0; s < tables_.size(); ++s)
-      if (done_[s] < shape_.length(s) && (shape_.parents[s] < 0 || done_[shape_.parents[s]] == shape_.length(shape_.parents[s])))
+      if (done_[s] < shape_.length(s) &&
+          (shape_.parents[s] < 0 || done_[shape_.parents[s]] == shape_.length(shape_.parents[s])))
         ready.push_back(s);
     if (ready.empty()) return false;
     std::shuffle(ready.begin(), ready.end(), random_);
@@ -162,7 +178,8 @@ class PagedFeeder {
       for (int32_t i = 0; i < count; ++i) rows.push_back(shape_.starts[s] + done_[s] + i);
       runs.tokens.push_back(static_cast<int32_t>(rows.size()));
       runs.first.push_back(done_[s]);
-      const auto append = [](std::vector<int32_t>& pages, std::vector<int32_t>& starts, const std::vector<int32_t>& table) {
+      const auto append = [](std::vector<int32_t>& pages, std::vector<int32_t>& starts,
+                             const std::vector<int32_t>& table) {
         pages.insert(pages.end(), table.begin(), table.end());
         starts.push_back(static_cast<int32_t>(pages.size()));
       };
@@ -246,10 +263,13 @@ TEST(PagedAttentionRefuses, what_does_not_fit) {
     return runs;
   };
   EXPECT_NO_THROW(paged_attention(qkv, pages, runs_of(16, 2), layout));
-  EXPECT_ERROR(paged_attention(at::randn({2, 15}), pages, runs_of(16, 2), layout), "[paged_attention] expected qkv [tokens, 16]");
-  EXPECT_ERROR(paged_attention(qkv, pages, runs_of(16, 3), layout), "[paged_attention] expected runs that cover 2 rows, got 3");
+  EXPECT_ERROR(paged_attention(at::randn({2, 15}), pages, runs_of(16, 2), layout),
+               "[paged_attention] expected qkv [tokens, 16]");
+  EXPECT_ERROR(paged_attention(qkv, pages, runs_of(16, 3), layout),
+               "[paged_attention] expected runs that cover 2 rows, got 3");
   for (const int64_t size : {0, 8, 24})
-    EXPECT_ERROR(paged_attention(qkv, pages, runs_of(size, 2), layout), "[paged_attention] expected page_size to be a multiple of 16");
+    EXPECT_ERROR(paged_attention(qkv, pages, runs_of(size, 2), layout),
+                 "[paged_attention] expected page_size to be a multiple of 16");
   EXPECT_ERROR(paged_attention(qkv, empty_pages(2, 16, layout, at::kBFloat16), runs_of(16, 2), layout),
                "[paged_attention] expected the pages to be Float");
   EXPECT_ERROR(paged_attention(qkv.to(at::kHalf), empty_pages(2, 16, layout, at::kHalf), runs_of(16, 2), layout),

@@ -1,5 +1,5 @@
-// linear, grouped_linear, rms_norm, swiglu, rope, and the mixture-of-experts ops. Attention and token_logprobs have files of
-// their own.
+// linear, grouped_linear, rms_norm, swiglu, rope, and the mixture-of-experts ops. Attention and token_logprobs have
+// files of their own.
 #include <algorithm>
 #include <cmath>
 
@@ -23,7 +23,7 @@ INSTANTIATE_FOR_TYPES(LinearTest);
 Tensors run_linear(const Tensors& in) { return {grpo::linear(in[0], in[1])}; }
 
 TEST_P(LinearTest, matches_its_reference_forward_and_backward) {
-  const int64_t shapes[][3] = {{1, 1, 1},    {0, 5, 3},   {3, 0, 4},     {1, 7, 13},   {2, 31, 17},   {5, 33, 65},
+  const int64_t shapes[][3] = {{1, 1, 1},    {0, 5, 3},   {3, 0, 4},     {1, 7, 13},   {2, 31, 17},    {5, 33, 65},
                                {16, 64, 64}, {1, 257, 2}, {19, 129, 67}, {97, 127, 1}, {61, 257, 131}, {400, 40, 96}};
   for (const auto& [rows, in, out] : shapes) {
     SCOPED_TRACE(::testing::Message() << rows << " x " << in << " x " << out);
@@ -47,12 +47,14 @@ TEST_P(LinearTest, reads_strided_inputs) {
 
 TEST_P(LinearTest, row_bits_do_not_depend_on_the_batch_or_the_threads) {
   const Tensor x = randn({75, 67}), weight = randn({35, 67}), bias = randn({35});
-  expect_rows_independent(75, [&](const Tensor& rows) { return Tensors{grpo::linear(x.index_select(0, rows), weight, bias)}; });
+  expect_rows_independent(
+      75, [&](const Tensor& rows) { return Tensors{grpo::linear(x.index_select(0, rows), weight, bias)}; });
 }
 
 TEST_P(LinearTest, row_bits_do_not_depend_on_how_a_large_batch_is_cut) {
   const Tensor x = randn({421, 161}), weight = randn({133, 161});
-  expect_rows_independent(421, [&](const Tensor& rows) { return Tensors{grpo::linear(x.index_select(0, rows), weight)}; }, 3);
+  expect_rows_independent(
+      421, [&](const Tensor& rows) { return Tensors{grpo::linear(x.index_select(0, rows), weight)}; }, 3);
 }
 
 TEST_P(LinearTest, threads_change_no_gradient) {
@@ -73,7 +75,8 @@ TEST(LinearGradient, is_left_out_where_nobody_asks_for_it) {
 
 TEST(LinearRefuses, what_does_not_fit) {
   const Tensor x = at::randn({3, 5}), w = at::randn({7, 5});
-  EXPECT_ERROR(grpo::linear(x, at::randn({7, 6})), "[linear] expected x [tokens, in] and weight [out, in], got [3, 5] and [7, 6]");
+  EXPECT_ERROR(grpo::linear(x, at::randn({7, 6})),
+               "[linear] expected x [tokens, in] and weight [out, in], got [3, 5] and [7, 6]");
   EXPECT_ERROR(grpo::linear(at::randn({5}), w), "[linear]");
   EXPECT_ERROR(grpo::linear(x, w, at::randn({6})), "[linear] expected bias [7], got [6]");
   EXPECT_ERROR(grpo::linear(x, w.to(at::kBFloat16)), "[linear] expected weight to be Float on cpu, got BFloat16");
@@ -91,8 +94,8 @@ Op grouped(const std::vector<int32_t>& offsets) {
 }
 
 TEST_P(GroupedLinearTest, matches_its_reference_with_empty_experts_and_single_rows) {
-  for (const std::vector<int32_t>& offsets : std::vector<std::vector<int32_t>>{
-           {0, 5}, {0, 0, 7, 8, 8, 29}, {0, 0, 0}, {0, 1, 2, 3}, {0, 40, 40, 101}}) {
+  for (const std::vector<int32_t>& offsets :
+       std::vector<std::vector<int32_t>>{{0, 5}, {0, 0, 7, 8, 8, 29}, {0, 0, 0}, {0, 1, 2, 3}, {0, 40, 40, 101}}) {
     SCOPED_TRACE(::testing::PrintToString(offsets));
     const int64_t experts = std::ssize(offsets) - 1;
     check_op(grouped(offsets),
@@ -135,7 +138,8 @@ TEST(GroupedLinearRefuses, what_does_not_fit) {
   EXPECT_ERROR(grouped_linear(x, at::randn({7, 5}), {0, 6}), "[grouped_linear] expected x [rows, in]");
   EXPECT_ERROR(grouped_linear(x, w.to(at::kBFloat16), {0, 3, 6}), "[grouped_linear] expected weight to be Float");
   EXPECT_ERROR(grouped_linear(x.to(at::kHalf), w.to(at::kHalf), {0, 3, 6}), "[grouped_linear] expected float32");
-  for (const std::vector<int32_t>& offsets : std::vector<std::vector<int32_t>>{{0, 6}, {1, 3, 6}, {0, 3, 5}, {0, 7, 6}, {}})
+  for (const std::vector<int32_t>& offsets :
+       std::vector<std::vector<int32_t>>{{0, 6}, {1, 3, 6}, {0, 3, 5}, {0, 7, 6}, {}})
     EXPECT_ERROR(grouped_linear(x, w, offsets), "[grouped_linear] expected 3 ascending offsets from 0 to 6");
 }
 
@@ -161,7 +165,8 @@ TEST_P(RmsNormTest, a_row_of_zeros_stays_zero) {
 
 TEST_P(RmsNormTest, row_bits_do_not_depend_on_the_batch_or_the_threads) {
   const Tensor x = randn({75, 467}), weight = randn({467});
-  expect_rows_independent(75, [&](const Tensor& rows) { return Tensors{rms_norm(x.index_select(0, rows), weight, 1e-6)}; });
+  expect_rows_independent(75,
+                          [&](const Tensor& rows) { return Tensors{rms_norm(x.index_select(0, rows), weight, 1e-6)}; });
 }
 
 TEST_P(RmsNormTest, threads_change_no_gradient) {
@@ -228,8 +233,8 @@ class RopeTest : public OpTest {
 };
 INSTANTIATE_FOR_TYPES(RopeTest);
 
-using RopeForm = Tensor (*)(const Tensor&, const Tensor&, const Tensor&, const HeadLayout&, const std::optional<Tensor>&,
-                            const std::optional<Tensor>&, double);
+using RopeForm = Tensor (*)(const Tensor&, const Tensor&, const Tensor&, const HeadLayout&,
+                            const std::optional<Tensor>&, const std::optional<Tensor>&, double);
 Op run_rope(RopeForm form, const Tensor& positions, const Tensor& table, const HeadLayout& layout) {
   return [=](const Tensors& t) {
     if (t.size() == 1) return Tensors{form(t[0], positions, table, layout, std::nullopt, std::nullopt, 1e-5)};
@@ -238,7 +243,7 @@ Op run_rope(RopeForm form, const Tensor& positions, const Tensor& table, const H
 }
 
 TEST_P(RopeTest, matches_its_reference_with_and_without_norms) {
-  const std::pair<int64_t, HeadLayout> cases[] = {{1, {1, 1, 2}},  {0, {2, 1, 8}},  {5, {2, 1, 6}},
+  const std::pair<int64_t, HeadLayout> cases[] = {{1, {1, 1, 2}},  {0, {2, 1, 8}},   {5, {2, 1, 6}},
                                                   {7, {3, 3, 8}},  {17, {4, 2, 24}}, {131, {4, 1, 16}},
                                                   {3, {2, 2, 64}}, {2, {1, 1, 80}}};
   for (const auto& [rows, layout] : cases)
@@ -297,7 +302,8 @@ TEST_P(RopeTest, threads_change_no_gradient) {
   const HeadLayout layout{4, 2, 22};
   const Tensor positions = at::randint(97, {300}, at::kInt);
   for (const bool normed : {false, true})
-    expect_threads_change_nothing(run_rope(rope, positions, rope_table(97, 22, 10000), layout), inputs(300, layout, normed));
+    expect_threads_change_nothing(run_rope(rope, positions, rope_table(97, 22, 10000), layout),
+                                  inputs(300, layout, normed));
 }
 
 TEST(RopeGradient, agrees_with_finite_differences) {
@@ -309,11 +315,11 @@ TEST(RopeGradient, agrees_with_finite_differences) {
 
 TEST(RopeRefuses, what_does_not_fit) {
   const HeadLayout layout{2, 1, 6};
-  const Tensor qkv = at::randn({3, layout.width()}), at_positions = at::zeros({3}, at::kInt), table = rope_table(9, 6, 100);
+  const Tensor qkv = at::randn({3, layout.width()}), at_positions = at::zeros({3}, at::kInt),
+               table = rope_table(9, 6, 100);
   const Tensor norm = at::ones({6});
-  const auto call = [&](const Tensor& x, const Tensor& p, const Tensor& t, std::optional<Tensor> q = {}, std::optional<Tensor> k = {}) {
-    return rope(x, p, t, layout, q, k, 1e-6);
-  };
+  const auto call = [&](const Tensor& x, const Tensor& p, const Tensor& t, std::optional<Tensor> q = {},
+                        std::optional<Tensor> k = {}) { return rope(x, p, t, layout, q, k, 1e-6); };
   EXPECT_ERROR(call(at::randn({3, 25}), at_positions, table), "[rope] expected qkv [tokens, 24], got [3, 25]");
   EXPECT_ERROR(call(qkv, at::zeros({2}, at::kInt), table), "[rope] expected int32 positions [3]");
   EXPECT_ERROR(call(qkv, at::zeros({3}, at::kLong), table), "[rope] expected int32 positions [3]");
@@ -349,16 +355,20 @@ INSTANTIATE_TEST_SUITE_P(Options, RouteTest,
                          });
 
 TEST_P(RouteTest, matches_its_reference_forward_and_backward) {
-  for (const auto& [tokens, experts] : std::vector<std::pair<int64_t, int64_t>>{{1, 4}, {0, 5}, {7, 8}, {31, 17}, {5, 67}}) {
+  for (const auto& [tokens, experts] :
+       std::vector<std::pair<int64_t, int64_t>>{{1, 4}, {0, 5}, {7, 8}, {31, 17}, {5, 67}}) {
     SCOPED_TRACE(::testing::Message() << tokens << " tokens, " << experts << " experts");
     const Tensor logits = at::randn({tokens, experts}), bias = at::randn({experts}) * 0.1;
-    check_op([&](const Tensors& t) {
-      const Routing r = route(t[0], bias, GetParam());
-      return Tensors{r.weights, r.scores};
-    }, [&](const Tensors& t) {
-      const Routing r = reference::route(t[0], bias, GetParam());
-      return Tensors{r.weights, r.scores};
-    }, {logits});
+    check_op(
+        [&](const Tensors& t) {
+          const Routing r = route(t[0], bias, GetParam());
+          return Tensors{r.weights, r.scores};
+        },
+        [&](const Tensors& t) {
+          const Routing r = reference::route(t[0], bias, GetParam());
+          return Tensors{r.weights, r.scores};
+        },
+        {logits});
     const Routing got = route(logits, bias, GetParam()), expected = reference::route(logits, bias, GetParam());
     EXPECT_TRUE(same_bits(got.experts, expected.experts));
     EXPECT_TRUE(same_bits(got.slots, expected.slots));
@@ -367,11 +377,14 @@ TEST_P(RouteTest, matches_its_reference_forward_and_backward) {
 }
 
 TEST_P(RouteTest, gradients_agree_with_finite_differences) {
-  const Tensor logits = at::tensor({0.1f, 1.2f, -0.7f, 0.6f, -2.f, 2.f, -1.f, 0.5f, 1.f, 0.f}).view({2, 5});  // no near ties
-  check_finite_differences([&](const Tensors& t) {
-    const Routing r = route(t[0], no_bias(5), GetParam());
-    return Tensors{r.weights, r.scores};
-  }, {logits}, 5e-3);
+  const Tensor logits =
+      at::tensor({0.1f, 1.2f, -0.7f, 0.6f, -2.f, 2.f, -1.f, 0.5f, 1.f, 0.f}).view({2, 5});  // no near ties
+  check_finite_differences(
+      [&](const Tensors& t) {
+        const Routing r = route(t[0], no_bias(5), GetParam());
+        return Tensors{r.weights, r.scores};
+      },
+      {logits}, 5e-3);
 }
 
 TEST_P(RouteTest, row_bits_do_not_depend_on_the_batch_even_with_ties) {
@@ -386,7 +399,8 @@ TEST_P(RouteTest, row_bits_do_not_depend_on_the_batch_even_with_ties) {
 
 TEST(Route, among_equals_the_lower_index_wins) {
   EXPECT_THAT(ints(route(at::zeros({2, 5}), no_bias(5), {3}).experts), ElementsAre(0, 1, 2, 0, 1, 2));
-  EXPECT_THAT(ints(route(at::tensor({1.f, 2.f, 1.f, 2.f, 0.f}).view({1, 5}), no_bias(5), {3}).experts), ElementsAre(1, 3, 0));
+  EXPECT_THAT(ints(route(at::tensor({1.f, 2.f, 1.f, 2.f, 0.f}).view({1, 5}), no_bias(5), {3}).experts),
+              ElementsAre(1, 3, 0));
 }
 
 TEST(Route, the_bias_chooses_but_does_not_weigh) {
@@ -412,7 +426,8 @@ TEST(RouteRefuses, what_does_not_fit) {
   EXPECT_ERROR(route(at::randn({4}), no_bias(4), {}), "[route] expected fp32 logits");
   EXPECT_ERROR(route(logits, no_bias(5), {}), "[route] expected an fp32 selection bias [4], got [5]");
   EXPECT_ERROR(route(logits, no_bias(4).to(at::kDouble), {}), "[route] expected an fp32 selection bias [4]");
-  for (const int k : {0, 5}) EXPECT_ERROR(route(logits, no_bias(4), {k}), "[route] expected 1 … 4 experts per token, got ");
+  for (const int k : {0, 5})
+    EXPECT_ERROR(route(logits, no_bias(4), {k}), "[route] expected 1 … 4 experts per token, got ");
 }
 
 class CombineTest : public OpTest {
@@ -486,7 +501,8 @@ TEST(CombineRefuses, what_does_not_fit) {
   EXPECT_ERROR(dispatch(at::randn({4, 5}), r), "[dispatch] expected x [3, n], got [4, 5]");
   EXPECT_ERROR(combine(at::randn({5, 7}), r, {}), "[combine] expected x [6, n], got [5, 7]");
   EXPECT_ERROR(combine(at::randn({6, 7}), r, at::randn({3, 6})), "[combine] expected base [3, 7], got [3, 6]");
-  EXPECT_ERROR(combine(at::randn({6, 7}), r, at::randn({3, 7}).to(at::kBFloat16)), "[combine] expected base to be Float");
+  EXPECT_ERROR(combine(at::randn({6, 7}), r, at::randn({3, 7}).to(at::kBFloat16)),
+               "[combine] expected base to be Float");
   EXPECT_ERROR(combine(at::randn({6, 7}).to(at::kDouble), r, {}), "[combine] expected float32 or bfloat16");
   Routing flat = r;
   flat.slots = r.slots.flatten();

@@ -1,10 +1,9 @@
 // The policy: its weights, its one forward in all its forms, its balancing.
-#include "grpo/policy.h"
-
 #include <algorithm>
 #include <cmath>
 #include <map>
 
+#include "grpo/policy.h"
 #include "op_test.h"
 
 namespace grpo {
@@ -56,7 +55,8 @@ struct Kind {
   PolicyConfig config;
 };
 void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.name; }
-const Kind kKinds[] = {{"dense", dense_config()}, {"dressed", dressed_config()}, {"moe", moe_config()}, {"late_moe", late_moe_config()}};
+const Kind kKinds[] = {
+    {"dense", dense_config()}, {"dressed", dressed_config()}, {"moe", moe_config()}, {"late_moe", late_moe_config()}};
 
 /// A policy whose norms, biases and selection biases are not the ones and zeros that they start as.
 Policy lively(PolicyConfig config, DType dtype, uint64_t seed = 3) {
@@ -101,9 +101,12 @@ Tensor reference_hidden(const Policy& policy, const Segments& segments, Tensor* 
   const PolicyConfig& config = policy.config();
   std::map<std::string, Tensor> w;
   for (const auto& [name, tensor] : policy.state()) w[name] = tensor;
-  const auto maybe = [&](const std::string& name) { return w.count(name) ? std::optional<Tensor>(w[name]) : std::nullopt; };
+  const auto maybe = [&](const std::string& name) {
+    return w.count(name) ? std::optional<Tensor>(w[name]) : std::nullopt;
+  };
   const auto gated = [&](const Tensor& x, const std::string& name) {
-    return reference::linear(reference::swiglu(reference::linear(x, w[name + ".gate_up_proj.weight"])), w[name + ".down_proj.weight"]);
+    return reference::linear(reference::swiglu(reference::linear(x, w[name + ".gate_up_proj.weight"])),
+                             w[name + ".down_proj.weight"]);
   };
   const Tensor table = rope_table(config.max_positions, config.head_size(), config.rope_theta);
   Tensor x = w["model.embed_tokens.weight"].index_select(0, segments.tokens);
@@ -111,9 +114,11 @@ Tensor reference_hidden(const Policy& policy, const Segments& segments, Tensor* 
     const std::string layer = "model.layers." + std::to_string(i), attn = layer + ".self_attn.", mlp = layer + ".mlp";
     const Tensor normed = reference::rms_norm(x, w[layer + ".input_layernorm.weight"], config.norm_epsilon);
     const Tensor qkv = reference::linear(normed, w[attn + "qkv_proj.weight"], maybe(attn + "qkv_proj.bias"));
-    const Tensor turned = reference::rope(qkv, segments.positions, table, config.layout(), maybe(attn + "q_norm.weight"),
-                                          maybe(attn + "k_norm.weight"), config.norm_epsilon);
-    x = x + reference::linear(reference::attention(turned, segments.starts, segments.parents, config.layout()), w[attn + "o_proj.weight"]);
+    const Tensor turned =
+        reference::rope(qkv, segments.positions, table, config.layout(), maybe(attn + "q_norm.weight"),
+                        maybe(attn + "k_norm.weight"), config.norm_epsilon);
+    x = x + reference::linear(reference::attention(turned, segments.starts, segments.parents, config.layout()),
+                              w[attn + "o_proj.weight"]);
     const Tensor y = reference::rms_norm(x, w[layer + ".post_attention_layernorm.weight"], config.norm_epsilon);
     if (!config.is_moe(i)) {
       x = x + gated(y, mlp);
@@ -122,7 +127,8 @@ Tensor reference_hidden(const Policy& policy, const Segments& segments, Tensor* 
     const MoeConfig& moe = config.moe;
     const Tensor logits = at::matmul(y, w[mlp + ".gate.weight"].t());
     const Tensor scores = moe.scoring == Scoring::softmax ? at::softmax(logits, -1) : at::sigmoid(logits);
-    const Tensor chosen = std::get<1>(at::topk(scores + w[mlp + ".gate.e_score_correction_bias"], moe.experts_per_token));
+    const Tensor chosen =
+        std::get<1>(at::topk(scores + w[mlp + ".gate.e_score_correction_bias"], moe.experts_per_token));
     Tensor weights = at::zeros_like(scores).scatter_(1, chosen, scores.gather(1, chosen));
     const Tensor fraction = weights.gt(0).to(at::kFloat).mean(0) / moe.experts_per_token;
     if (auxiliary) {
@@ -132,7 +138,8 @@ Tensor reference_hidden(const Policy& policy, const Segments& segments, Tensor* 
     }
     if (moe.normalize) weights = weights / weights.sum(1, true);
     for (int e = 0; e < moe.experts; ++e) {
-      const Tensor out = reference::linear(reference::swiglu(reference::linear(y, w[mlp + ".experts.gate_up_proj"][e])), w[mlp + ".experts.down_proj"][e]);
+      const Tensor out = reference::linear(reference::swiglu(reference::linear(y, w[mlp + ".experts.gate_up_proj"][e])),
+                                           w[mlp + ".experts.down_proj"][e]);
       x = x + out * weights.select(1, e).unsqueeze(1) * moe.scaling;
     }
     if (moe.shared_experts > 0) x = x + gated(y, mlp + ".shared_experts");
@@ -148,9 +155,11 @@ class PolicyTest : public ::testing::TestWithParam<std::tuple<Kind, DType>> {
   int threads_ = num_threads();
 };
 INSTANTIATE_TEST_SUITE_P(Kind, PolicyTest,
-                         ::testing::Combine(::testing::ValuesIn(kKinds), ::testing::Values(DType::float32, DType::bfloat16)),
+                         ::testing::Combine(::testing::ValuesIn(kKinds),
+                                            ::testing::Values(DType::float32, DType::bfloat16)),
                          [](const auto& info) {
-                           return std::string(std::get<0>(info.param).name) + (std::get<1>(info.param) == DType::float32 ? "_fp32" : "_bf16");
+                           return std::string(std::get<0>(info.param).name) +
+                                  (std::get<1>(info.param) == DType::float32 ? "_fp32" : "_bf16");
                          });
 
 TEST_P(PolicyTest, hidden_states_of_a_batch_are_those_of_each_sequence_alone) {
@@ -182,7 +191,9 @@ TEST_P(PolicyTest, sampling_out_of_pages_gives_the_training_forwards_bits) {
   const Tensor all = policy.hidden(batch);
   KvPages pages = policy.make_pages(32, 16);
   std::vector<int32_t> done(tokens.size(), 0);
-  const auto table = [](size_t s, int32_t slot) { return static_cast<int32_t>((s * 3 + slot) * 7 % 32); };  // up to 3 each, scattered
+  const auto table = [](size_t s, int32_t slot) {
+    return static_cast<int32_t>((s * 3 + slot) * 7 % 32);
+  };  // up to 3 each, scattered
   for (int pass = 0, fed = 1; fed > 0; ++pass) {
     KvView view{&pages, {}};
     view.runs.page_size = 16;
@@ -240,7 +251,8 @@ TEST_P(PolicyTest, a_frozen_copy_computes_the_same_and_goes_its_own_way) {
 }
 
 class PolicyForward : public ::testing::TestWithParam<Kind> {};
-INSTANTIATE_TEST_SUITE_P(Kind, PolicyForward, ::testing::ValuesIn(kKinds), [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Kind, PolicyForward, ::testing::ValuesIn(kKinds),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 TEST_P(PolicyForward, is_the_forward_that_the_references_spell_out) {
   PolicyConfig config = GetParam().config;
@@ -259,7 +271,8 @@ TEST_P(PolicyForward, is_the_forward_that_the_references_spell_out) {
   for (int i = 0; i < config.layers; ++i) moe_layers += config.is_moe(i);
   EXPECT_EQ(std::ssize(record.load), moe_layers);
   for (const auto& load : record.load)
-    EXPECT_EQ(std::accumulate(load.begin(), load.end(), int64_t{0}), batch.starts.back() * config.moe.experts_per_token);
+    EXPECT_EQ(std::accumulate(load.begin(), load.end(), int64_t{0}),
+              batch.starts.back() * config.moe.experts_per_token);
 }
 
 TEST_P(PolicyForward, gradients_agree_with_finite_differences) {
@@ -335,7 +348,8 @@ TEST(PolicyWeights, are_as_many_as_the_config_implies) {
 }
 
 TEST(Policy, describes_itself) {
-  EXPECT_THAT(Policy(moe_config(), 1).describe(), AllOf(HasSubstr("5 experts top-2 + 1 shared"), HasSubstr("cpu float32")));
+  EXPECT_THAT(Policy(moe_config(), 1).describe(),
+              AllOf(HasSubstr("5 experts top-2 + 1 shared"), HasSubstr("cpu float32")));
   EXPECT_THAT(Policy(dense_config(), 1).describe(), ::testing::Not(HasSubstr("experts")));
 }
 
@@ -362,14 +376,19 @@ TEST(PolicyConfigRefuses, what_makes_no_model) {
     return [config] { Policy(config, 1); };
   };
   const auto says = [](const char* text) { return ::testing::ThrowsMessage<Error>(HasSubstr(text)); };
-  EXPECT_THAT(broken([](auto& c) { c.attention = Attention::mla; }), says("policy.attention: mla is not supported yet; use gqa"));
-  EXPECT_THAT(broken([](auto& c) { c.kv_heads = 3; }), says("policy.heads: expected a multiple of policy.kv_heads = 3, got 4"));
-  EXPECT_THAT(broken([](auto& c) { c.hidden_size = 26; }), says("policy.hidden_size: expected a multiple of policy.heads"));
+  EXPECT_THAT(broken([](auto& c) { c.attention = Attention::mla; }),
+              says("policy.attention: mla is not supported yet; use gqa"));
+  EXPECT_THAT(broken([](auto& c) { c.kv_heads = 3; }),
+              says("policy.heads: expected a multiple of policy.kv_heads = 3, got 4"));
+  EXPECT_THAT(broken([](auto& c) { c.hidden_size = 26; }),
+              says("policy.hidden_size: expected a multiple of policy.heads"));
   EXPECT_THAT(broken([](auto& c) { c.head_dim = 7; }), says("policy.head_dim: expected an even number"));
   EXPECT_THAT(broken([](auto& c) { c.vocab_size = 0; }), says("policy.vocab_size"));
   EXPECT_THAT(broken([](auto& c) { c.layers = 0; }), says("policy.layers: expected more than 0, got 0"));
-  EXPECT_THAT(broken([](auto& c) { c.moe.experts_per_token = 6; }), says("policy.moe.experts_per_token: expected 1 … 5, got 6"));
-  EXPECT_THAT(broken([](auto& c) { c.moe.shared_experts = -1; }), says("policy.moe.shared_experts: expected 0 or more"));
+  EXPECT_THAT(broken([](auto& c) { c.moe.experts_per_token = 6; }),
+              says("policy.moe.experts_per_token: expected 1 … 5, got 6"));
+  EXPECT_THAT(broken([](auto& c) { c.moe.shared_experts = -1; }),
+              says("policy.moe.shared_experts: expected 0 or more"));
 }
 
 TEST(PolicyState, that_does_not_fit_is_refused_and_changes_nothing) {
@@ -385,7 +404,8 @@ TEST(PolicyState, that_does_not_fit_is_refused_and_changes_nothing) {
   missing.pop_back();
   unknown.emplace_back("model.layers.9.mystery", at::ones({2}));
   misshapen.back().second = at::ones({6});
-  EXPECT_ERROR(policy.load_state(missing), "[policy] expected a tensor named \"model.layers.1.mlp.gate.e_score_correction_bias\", got none");
+  EXPECT_ERROR(policy.load_state(missing),
+               "[policy] expected a tensor named \"model.layers.1.mlp.gate.e_score_correction_bias\", got none");
   EXPECT_ERROR(policy.load_state(unknown), "got an unknown one named \"model.layers.9.mystery\"");
   EXPECT_ERROR(policy.load_state(misshapen), "e_score_correction_bias\": expected shape [5], got [6]");
   const Tensors after = values();

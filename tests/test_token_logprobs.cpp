@@ -48,11 +48,12 @@ KeptSets select(const KeptSets& kept, const Tensor& rows) {
 }
 
 TEST_P(TokenLogprobsTest, match_their_reference_at_the_edges_of_chunks) {
-  const int64_t shapes[][3] = {{1, 3, 2},     {0, 5, 7},    {3, 7, 11},    {37, 31, 101},
+  const int64_t shapes[][3] = {{1, 3, 2},     {0, 5, 7},     {3, 7, 11},    {37, 31, 101},
                                {255, 12, 33}, {256, 12, 33}, {257, 12, 33}, {519, 9, 17}};
   for (const auto& [tokens, hidden, vocab] : shapes)
     for (const double temperature : {1.0, 0.7}) {
-      SCOPED_TRACE(::testing::Message() << tokens << " x " << hidden << " x " << vocab << ", temperature " << temperature);
+      SCOPED_TRACE(::testing::Message() << tokens << " x " << hidden << " x " << vocab << ", temperature "
+                                        << temperature);
       const Tensor targets = targets_of(tokens, vocab);
       check_op(run(token_logprobs, targets, temperature), run(reference::token_logprobs, targets, temperature),
                {randn({tokens, hidden}), randn({vocab, hidden})}, tolerance());
@@ -65,8 +66,9 @@ TEST_P(TokenLogprobsTest, match_their_reference_over_kept_sets) {
       SCOPED_TRACE(tokens);
       const Tensor targets = targets_of(tokens, 41);
       const KeptSets kept = random_sets(targets, 41);
-      check_op(run(token_logprobs, targets, temperature, kept), run(reference::token_logprobs, targets, temperature, kept),
-               {randn({tokens, 13}), randn({41, 13})}, tolerance());
+      check_op(run(token_logprobs, targets, temperature, kept),
+               run(reference::token_logprobs, targets, temperature, kept), {randn({tokens, 13}), randn({41, 13})},
+               tolerance());
     }
 }
 
@@ -80,7 +82,8 @@ TEST_P(TokenLogprobsTest, of_an_only_choice_are_certain) {
 TEST_P(TokenLogprobsTest, are_the_samplers_bits) {
   const int64_t tokens = 60, vocab = 97;
   const Tensor hidden = randn({tokens, 33}), head = randn({vocab, 33}) * 0.4;
-  const std::vector<SamplingConfig> configs{{1, 0, 1, 0}, {0.7, 0, 1, 0}, {1, 5, 1, 0}, {1.3, 0, 0.8, 0}, {0.9, 40, 0.9, 0.05}};
+  const std::vector<SamplingConfig> configs{
+      {1, 0, 1, 0}, {0.7, 0, 1, 0}, {1, 5, 1, 0}, {1.3, 0, 0.8, 0}, {0.9, 40, 0.9, 0.05}};
   for (const SamplingConfig& config : configs) {
     std::vector<int32_t> drawn;
     std::vector<float> recorded;
@@ -110,10 +113,12 @@ TEST_P(TokenLogprobsTest, rows_and_their_logits_do_not_depend_on_the_batch_or_th
   const KeptSets kept = random_sets(targets, vocab);
   expect_rows_independent(tokens, [&](const Tensor& rows) {
     const Tensor some = hidden.index_select(0, rows), wanted = targets.index_select(0, rows);
-    const TokenLogprobs all = token_logprobs(some, head, wanted, 0.9), few = token_logprobs(some, head, wanted, 0.9, select(kept, rows));
+    const TokenLogprobs all = token_logprobs(some, head, wanted, 0.9),
+                        few = token_logprobs(some, head, wanted, 0.9, select(kept, rows));
     const Tensor values = logits(some, head);
     std::vector<float> sums;
-    for (int64_t i = 0; i < rows.size(0); ++i) sums.push_back(log_sum_exp(values.const_data_ptr<float>() + i * vocab, vocab, 0.9));
+    for (int64_t i = 0; i < rows.size(0); ++i)
+      sums.push_back(log_sum_exp(values.const_data_ptr<float>() + i * vocab, vocab, 0.9));
     const Tensor chosen = values.gather(1, wanted.to(at::kLong).unsqueeze(1)).squeeze(1);
     EXPECT_TRUE(same_bits(chosen * static_cast<float>(1 / 0.9) - at::tensor(sums), all.logprobs));
     return Tensors{all.logprobs, all.entropy, few.logprobs, few.entropy, values, at::tensor(sums)};
@@ -122,10 +127,14 @@ TEST_P(TokenLogprobsTest, rows_and_their_logits_do_not_depend_on_the_batch_or_th
 
 TEST_P(TokenLogprobsTest, rows_keep_their_bits_across_the_edge_of_a_chunk) {
   const Tensor hidden = randn({300, 17}), head = randn({37, 17}), targets = targets_of(300, 37);
-  expect_rows_independent(300, [&](const Tensor& rows) {
-    const TokenLogprobs out = token_logprobs(hidden.index_select(0, rows), head, targets.index_select(0, rows), 1.0);
-    return Tensors{out.logprobs, out.entropy};
-  }, 2);
+  expect_rows_independent(
+      300,
+      [&](const Tensor& rows) {
+        const TokenLogprobs out =
+            token_logprobs(hidden.index_select(0, rows), head, targets.index_select(0, rows), 1.0);
+        return Tensors{out.logprobs, out.entropy};
+      },
+      2);
 }
 
 TEST_P(TokenLogprobsTest, threads_change_no_gradient) {
@@ -147,7 +156,10 @@ TEST(TokenLogprobsGradient, of_the_entropy_alone_and_of_the_logprobs_alone_add_u
   const auto gradient = [&](bool logprobs, bool entropy) {
     const Tensor leaf = hidden.clone().requires_grad_(true);
     const TokenLogprobs out = token_logprobs(leaf, head, targets, 0.7);
-    (logprobs && entropy ? out.logprobs.sum() + out.entropy.sum() : logprobs ? out.logprobs.sum() : out.entropy.sum()).backward();
+    (logprobs && entropy ? out.logprobs.sum() + out.entropy.sum()
+     : logprobs          ? out.logprobs.sum()
+                         : out.entropy.sum())
+        .backward();
     return leaf.grad();
   };
   EXPECT_TRUE(at::allclose(gradient(true, false) + gradient(false, true), gradient(true, true), 1e-5, 1e-6));
@@ -156,19 +168,27 @@ TEST(TokenLogprobsGradient, of_the_entropy_alone_and_of_the_logprobs_alone_add_u
 
 TEST(TokenLogprobsRefuse, what_does_not_fit) {
   const Tensor hidden = at::randn({3, 5}), head = at::randn({7, 5}), targets = at::zeros({3}, at::kInt);
-  EXPECT_ERROR(token_logprobs(hidden, at::randn({7, 4}), targets, 1), "[token_logprobs] expected hidden [tokens, hidden] and head");
-  EXPECT_ERROR(token_logprobs(hidden, head.to(at::kBFloat16), targets, 1), "[token_logprobs] expected head to be Float");
-  EXPECT_ERROR(token_logprobs(hidden.to(at::kHalf), head.to(at::kHalf), targets, 1), "[token_logprobs] expected float32 or");
-  EXPECT_ERROR(token_logprobs(hidden, head, targets.to(at::kLong), 1), "[token_logprobs] expected int32 targets [3], got Long");
-  EXPECT_ERROR(token_logprobs(hidden, head, at::zeros({2}, at::kInt), 1), "[token_logprobs] expected int32 targets [3]");
+  EXPECT_ERROR(token_logprobs(hidden, at::randn({7, 4}), targets, 1),
+               "[token_logprobs] expected hidden [tokens, hidden] and head");
+  EXPECT_ERROR(token_logprobs(hidden, head.to(at::kBFloat16), targets, 1),
+               "[token_logprobs] expected head to be Float");
+  EXPECT_ERROR(token_logprobs(hidden.to(at::kHalf), head.to(at::kHalf), targets, 1),
+               "[token_logprobs] expected float32 or");
+  EXPECT_ERROR(token_logprobs(hidden, head, targets.to(at::kLong), 1),
+               "[token_logprobs] expected int32 targets [3], got Long");
+  EXPECT_ERROR(token_logprobs(hidden, head, at::zeros({2}, at::kInt), 1),
+               "[token_logprobs] expected int32 targets [3]");
   for (const double temperature : {0.0, -1.0, double(NAN)})
     EXPECT_ERROR(token_logprobs(hidden, head, targets, temperature), "[token_logprobs] expected a temperature above 0");
   for (const int id : {-1, 7})
     EXPECT_ERROR(token_logprobs(hidden, head, at::full({3}, id, at::kInt), 1),
                  "[token_logprobs] expected targets in [0, 7), got " + std::to_string(id));
-  EXPECT_ERROR(token_logprobs(hidden, head, targets, 1, {{0, 1}, {0, 2}}), "[token_logprobs] expected kept sets of 3 tokens, got 1");
-  EXPECT_ERROR(token_logprobs(hidden, head, targets, 1, {{0, 1}, {0, 1, 1, 3}}), "[token_logprobs] expected kept sets whose starts ascend");
-  EXPECT_ERROR(token_logprobs(hidden, head, targets, 1, {{0, 7}, {0, 1, 1, 2}}), "[token_logprobs] expected kept ids in [0, 7), got 7");
+  EXPECT_ERROR(token_logprobs(hidden, head, targets, 1, {{0, 1}, {0, 2}}),
+               "[token_logprobs] expected kept sets of 3 tokens, got 1");
+  EXPECT_ERROR(token_logprobs(hidden, head, targets, 1, {{0, 1}, {0, 1, 1, 3}}),
+               "[token_logprobs] expected kept sets whose starts ascend");
+  EXPECT_ERROR(token_logprobs(hidden, head, targets, 1, {{0, 7}, {0, 1, 1, 2}}),
+               "[token_logprobs] expected kept ids in [0, 7), got 7");
   EXPECT_ERROR(logits(hidden, at::randn({7, 4})), "[logits] expected hidden [tokens, hidden] and head [vocab, hidden]");
   EXPECT_ERROR(logits(hidden, head.to(at::kBFloat16)), "[logits] expected head to be Float");
 }

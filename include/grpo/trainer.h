@@ -38,7 +38,7 @@ struct Example {
 };
 
 struct TrainerConfig {
-  int micro_batch_tokens = 2048;
+  int micro_batch_tokens = 1024;
 
   template <class V>
   void visit(V& v) {
