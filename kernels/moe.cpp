@@ -6,6 +6,8 @@
 namespace grpo {
 namespace {
 
+constexpr float kTiny = 1e-20f;  // in the sum of chosen scores, all of which may underflow
+
 // Rows sorted by expert, tokens in order within each: fills routing.slots and routing.offsets from routing.experts.
 void assign_slots(Routing& routing, int64_t experts) {
   const Tensor chosen = routing.experts.cpu();
@@ -43,7 +45,7 @@ struct Router : Function<Router> {
           if (std::find(chosen, chosen + j, e) == chosen + j && (best < 0 || score[e] + offset[e] > score[best] + offset[best])) best = e;
         chosen[j] = best;
       }
-      float total = 0.0f;
+      float total = kTiny;
       for (int64_t j = 0; j < k; ++j) total += score[chosen[j]];
       const float factor = static_cast<float>(scaling) / (normalize ? total : 1.0f);
       for (int64_t j = 0; j < k; ++j) weight[j] = score[chosen[j]] * factor;
@@ -69,7 +71,7 @@ struct Router : Function<Router> {
       const int32_t* chosen = experts.data_ptr<int32_t>() + t * k;
       const float *w = weights.data_ptr<float>() + t * k, *dw = dweights.data_ptr<float>() + t * k;
       float* ds = d.data_ptr<float>() + t * n;
-      float total = 0.0f, dot = 0.0f;
+      float total = kTiny, dot = 0.0f;
       for (int64_t j = 0; j < k; ++j) total += s[chosen[j]], dot += dw[j] * w[j];
       for (int64_t j = 0; j < k; ++j) ds[chosen[j]] += normalize ? (scaling * dw[j] - dot) / total : scaling * dw[j];
       float inner = 0.0f;
@@ -137,7 +139,7 @@ Routing route(const Tensor& logits, const Tensor& selection_bias, const RouterOp
   require(options.experts_per_token > 0 && options.experts_per_token <= n, "route", "expected 1 … ", n, " experts per token, got ",
           options.experts_per_token);
   if (!logits.is_cpu()) return reference::route(logits, selection_bias, options);
-  const auto out = Router::apply(logits.contiguous(), selection_bias, options.experts_per_token, options.softmax, options.normalize,
+  const auto out = Router::apply(logits.contiguous(), selection_bias.contiguous(), options.experts_per_token, options.softmax, options.normalize,
                                  options.scaling);
   Routing routing{out[2], out[0], out[1], {}, {}};
   assign_slots(routing, n);
@@ -167,7 +169,7 @@ Routing route(const Tensor& logits, const Tensor& selection_bias, const RouterOp
   const Tensor scores = options.softmax ? at::softmax(logits, -1) : at::sigmoid(logits);
   const Tensor experts = std::get<1>(at::topk((scores + selection_bias).detach(), options.experts_per_token, -1));
   Tensor weights = scores.gather(-1, experts);
-  if (options.normalize) weights = weights / weights.sum(-1, true);
+  if (options.normalize) weights = weights / (weights.sum(-1, true) + kTiny);
   Routing routing{experts.to(at::kInt), weights * options.scaling, scores, {}, {}};
   assign_slots(routing, logits.size(1));
   return routing;

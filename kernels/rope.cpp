@@ -81,12 +81,14 @@ Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, con
       require_alike(*norm, qkv, "rope", "the norm weights");
     }
   if (!qkv.is_cpu()) return reference::rope(qkv, positions, table, layout, q_norm, k_norm, epsilon);
+  const Tensor where = positions.contiguous();
   for (int64_t i = 0; i < qkv.size(0); ++i)
-    if (const int32_t p = positions.data_ptr<int32_t>()[i]; p < 0 || p >= table.size(0))
+    if (const int32_t p = where.data_ptr<int32_t>()[i]; p < 0 || p >= table.size(0))
       throw Error("rope", "expected positions in [0, ", table.size(0), "), got ", p, "; raise policy.max_positions");
   kernel_type(qkv, "rope");
-  return RopeFunction::apply(qkv.contiguous(), q_norm, k_norm, positions, table, layout.heads,
-                             layout.kv_heads, layout.head_dim, epsilon);
+  const auto dense = [](const std::optional<Tensor>& norm) { return norm ? std::optional<Tensor>(norm->contiguous()) : std::nullopt; };
+  return RopeFunction::apply(qkv.contiguous(), dense(q_norm), dense(k_norm), where, table.contiguous(), layout.heads, layout.kv_heads,
+                             layout.head_dim, epsilon);
 }
 
 Tensor reference::rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, const HeadLayout& layout,

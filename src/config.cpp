@@ -10,6 +10,8 @@
 #include <set>
 #include <sstream>
 
+#include "nearest.h"
+
 namespace grpo {
 namespace {
 
@@ -40,22 +42,7 @@ std::string cut(std::string text, std::size_t limit) {
   return text.substr(0, limit) + "…";
 }
 
-// ---- The nearest known key ----
-
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t substituted = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({substituted, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row[b.size()];
-}
+// ---- Keys ----
 
 void collect_keys(const Knob& knob, const std::string& key, std::vector<std::string>& keys) {
   if (!key.empty()) keys.push_back(key);
@@ -67,20 +54,6 @@ void collect_keys(const Knob& knob, const std::string& key, std::vector<std::str
   } else if (const auto* map = std::get_if<MapSlot>(&knob.slot)) {
     for (const auto& [name, value] : **map) keys.push_back(join_key(key, name));
   }
-}
-
-/// The candidate with the fewest edits; a right last part under another parent counts as one edit.
-std::string nearest(std::string_view wanted, const std::vector<std::string>& candidates) {
-  const auto leaf = [](std::string_view key) { return key.substr(key.rfind('.') + 1); };
-  wanted = wanted.substr(0, 128);  // a hostile key must not cost seconds
-  std::string best;
-  std::size_t fewest = std::numeric_limits<std::size_t>::max();
-  for (const std::string& candidate : candidates) {
-    const std::size_t edits =
-        std::min(edit_distance(wanted, candidate), edit_distance(leaf(wanted), leaf(candidate)) + 1);
-    if (edits < fewest) fewest = edits, best = candidate;
-  }
-  return best;
 }
 
 // ---- Loading ----

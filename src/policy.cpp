@@ -152,25 +152,36 @@ Policy::Policy(const PolicyConfig& config, uint64_t seed, at::Device device) : c
   rope_table_ = rope_table(config_.max_positions, d, config_.rope_theta).to(device);
 }
 
-Tensor Policy::feed_forward(const Layer& layer, const Tensor& x, std::vector<int64_t>* load, Tensor* auxiliary) const {
+namespace {
+
+// Adds the tokens that each expert got, but for the first `repeated` ones.
+void count_load(const Routing& routing, int64_t repeated, std::vector<int64_t>& load) {
+  const int64_t experts = static_cast<int64_t>(routing.offsets.size()) - 1;
+  load.resize(experts);
+  for (int64_t e = 0; e < experts; ++e) load[e] += routing.offsets[e + 1] - routing.offsets[e];
+  if (repeated == 0) return;
+  const Tensor again = routing.experts.narrow(0, 0, repeated).cpu().contiguous();
+  for (int64_t i = 0; i < again.numel(); ++i) --load[again.data_ptr<int32_t>()[i]];
+}
+
+}  // namespace
+
+Tensor Policy::feed_forward(const Layer& layer, const Tensor& x, RouterRecord* record, std::vector<int64_t>* load) const {
   const auto dense = [&](const FeedForward& f) { return grpo::linear(swiglu(grpo::linear(x, f.gate_up)), f.down); };
   if (!layer.moe.router.defined()) return dense(layer.dense);
 
   const MoeConfig& moe = config_.moe;
   const Routing routing = route(grpo::linear(x.to(at::kFloat), layer.moe.router), layer.moe.selection_bias,
                                 {moe.experts_per_token, moe.scoring == Scoring::softmax, moe.normalize, moe.scaling});
-  if (load) {
-    load->resize(moe.experts);
-    for (int e = 0; e < moe.experts; ++e) (*load)[e] += routing.offsets[e + 1] - routing.offsets[e];
-  }
-  if (auxiliary && moe.auxiliary_loss > 0) {
+  if (load) count_load(routing, record->repeated, *load);
+  if (record && moe.auxiliary_loss > 0) {
     // Switch Transformer (arXiv:2101.03961), eq. 4: experts · Σ share of tokens · mean score, scores summing to 1.
     std::vector<float> share(moe.experts);
     for (int e = 0; e < moe.experts; ++e)
       share[e] = static_cast<float>(routing.offsets[e + 1] - routing.offsets[e]) / static_cast<float>(std::max<int64_t>(1, routing.slots.numel()));
     const Tensor mean_score = (routing.scores / routing.scores.sum(-1, true)).mean(0);
     const Tensor loss = (at::tensor(share).to(mean_score.device()) * mean_score).sum() * (moe.auxiliary_loss * moe.experts);
-    *auxiliary = auxiliary->defined() ? *auxiliary + loss : loss;
+    record->auxiliary_loss = record->auxiliary_loss.defined() ? record->auxiliary_loss + loss : loss;
   }
   const Tensor rows = dispatch(x, routing);
   const Tensor out = grouped_linear(swiglu(grouped_linear(rows, layer.moe.gate_up, routing.offsets)), layer.moe.down, routing.offsets);
@@ -195,8 +206,7 @@ Tensor Policy::hidden(const Segments& segments, KvView* kv, RouterRecord* record
                            : attention(qkv, segments.starts, segments.parents, layout);
     x = x + grpo::linear(seen, layer.output);
     std::vector<int64_t>* load = record && layer.moe.router.defined() ? &record->load[moe_layer++] : nullptr;
-    x = x + feed_forward(layer, rms_norm(x, layer.feed_forward_norm, config_.norm_epsilon), load,
-                         record ? &record->auxiliary_loss : nullptr);
+    x = x + feed_forward(layer, rms_norm(x, layer.feed_forward_norm, config_.norm_epsilon), record, load);
   }
   return rms_norm(x, final_norm_, config_.norm_epsilon);
 }

@@ -8,7 +8,6 @@
 #include <deque>
 #include <limits>
 #include <mutex>
-#include <numeric>
 #include <optional>
 #include <stop_token>
 #include <thread>
@@ -16,6 +15,7 @@
 #include <unordered_map>
 
 #include "answer.h"
+#include "nearest.h"
 
 namespace grpo {
 namespace {
@@ -81,29 +81,13 @@ Registry& registry() {
   return registry;
 }
 
-/// Levenshtein's distance.
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t diagonal = std::exchange(row[0], i + 1);
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i] != b[j]);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replaced, diagonal + 1, row[j] + 1});
-    }
-  }
-  return row.back();
-}
-
 Reward make_reward(const std::string& name, const RewardsConfig& config) {
   std::lock_guard lock(registry().mutex);
   const auto& rewards = registry().rewards;
   if (const auto found = rewards.find(name); found != rewards.end()) return found->second(config);
-  const auto nearest = std::min_element(rewards.begin(), rewards.end(), [&](const auto& a, const auto& b) {
-    return edit_distance(name, a.first) < edit_distance(name, b.first);
-  });
-  throw Error("reward", "expected a registered reward, got \"", name, "\"; did you mean \"", nearest->first,
+  std::vector<std::string> known;
+  for (const auto& [each, make] : rewards) known.push_back(each);
+  throw Error("reward", "expected a registered reward, got \"", name, "\"; did you mean \"", nearest(name, known),
               "\"? A reward of your own is registered with register_reward before the Scorer is built");
 }
 

@@ -82,7 +82,9 @@ Run::Run(const RunConfig& config, const Json& resolved, const std::string& name)
   std::string moved;
   if (!config.resume && (fs::exists(folder_ / "config.json") || !list_checkpoints(folder_).empty())) {
     const fs::path aside = free_name(folder_);
-    fs::rename(folder_, aside);
+    std::error_code error;
+    fs::rename(folder_, aside, error);
+    if (error) throw Error("run", "cannot move the run that is in ", folder_.string(), " to ", aside.string(), ": ", error.message());
     moved = "the run that was in " + folder_.string() + " is now in " + aside.string();
   }
   std::error_code error;
@@ -107,7 +109,9 @@ void Run::write(const std::string& file, const Json& value) const {
     out << value.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
     if (!out.flush()) throw Error("run", "cannot write ", temporary.string());
   }
-  fs::rename(temporary, target);
+  std::error_code error;
+  fs::rename(temporary, target, error);
+  if (error) throw Error("run", "cannot write ", target.string(), ": ", error.message());
 }
 
 std::optional<CheckpointContents> Run::resume() {

@@ -189,8 +189,13 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
       RouterRecord record;
       LossMetrics metrics;
       double loss = 0;
+      int64_t targets = 0;
+      for (const Sequence& sequence : list) targets += sequence.targets();
+      const std::vector<int32_t>* prompt = nullptr;
       for (const auto& micro : micro_batches(list)) {
         const Batch batch = assemble(micro);
+        record.repeated = micro.front().prompt == prompt ? static_cast<int64_t>(prompt->size()) : 0;  // a group that is cut
+        prompt = micro.back().prompt;
         const TokenLogprobs current = forward(policy_, batch, &record);
         std::vector<float> old, advantages, reference_values;
         for (const Sequence& sequence : micro) {
@@ -210,7 +215,7 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
         input.starts = at::tensor(batch.starts, at::kLong).to(device);
         LossOutput out = policy_loss(input, normalizer, objective_);
         if (record.auxiliary_loss.defined())
-          out.loss = out.loss + record.auxiliary_loss * (static_cast<double>(batch.targets.size(0)) / normalizer.tokens);
+          out.loss = out.loss + record.auxiliary_loss * (static_cast<double>(batch.targets.size(0)) / static_cast<double>(targets));
         out.loss.backward();
         loss += out.loss.item<double>();
         metrics.add(out.metrics);

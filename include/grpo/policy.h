@@ -60,7 +60,7 @@ struct MoeConfig {
     v("normalize", normalize, "divide the chosen scores by their sum");
     v("scaling", scaling, "factor on the routed experts' weights");
     v("bias_update_rate", bias_update_rate, "step of the selection bias that balances the load (DeepSeek-V3); 0: off");
-    v("auxiliary_loss", auxiliary_loss, "coefficient of the classic load-balancing loss (Switch Transformer); 0: off");
+    v("auxiliary_loss", auxiliary_loss, "coefficient of the classic load-balancing loss (Switch Transformer), taken micro-batch by micro-batch; 0: off");
   }
 };
 
@@ -134,6 +134,7 @@ struct KvView {
 struct RouterRecord {
   std::vector<std::vector<int64_t>> load;  ///< [MoE layers][experts] tokens
   Tensor auxiliary_loss;                   ///< scalar, of the last pass; undefined for a dense model or coefficient 0
+  int64_t repeated = 0;                    ///< set by the caller: leading tokens of the next pass that an earlier one counted
   /// The largest load of any expert over the mean load of its layer; 1 is perfect balance, NaN a dense model.
   double max_load() const;
 };
@@ -195,7 +196,7 @@ class Policy {
     Moe moe;
   };
 
-  Tensor feed_forward(const Layer& layer, const Tensor& x, std::vector<int64_t>* load, Tensor* auxiliary) const;
+  Tensor feed_forward(const Layer& layer, const Tensor& x, RouterRecord* record, std::vector<int64_t>* load) const;
 
   PolicyConfig config_;
   Tensor embedding_, final_norm_, head_, rope_table_;
