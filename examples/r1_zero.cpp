@@ -184,7 +184,7 @@ int main(int argc, char** argv) try {
 
   progress.begin("step", config.steps, state["step"], grpo::Progress::Lines::each_step);
   for (int64_t step = state["step"]; step < config.steps;) {
-    auto collected = grpo::collect(rollout, scorer, tasks, config.prompts_per_step, config.objective, config.seed, step);
+    auto collected = grpo::collect(rollout, scorer, [&](size_t n) { return tasks.take(n); }, config.prompts_per_step, config.objective, config.seed, step);
     if (collected.exhausted) progress.note("dynamic sampling: some groups are without signal after " + std::to_string(collected.refills) + " refills");
     grpo::Stopwatch watch;
     const auto report = trainer.update(collected.groups, step);

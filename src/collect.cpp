@@ -4,13 +4,13 @@
 
 namespace grpo {
 
-Collected collect(Rollout& rollout, Scorer& scorer, TaskStream& tasks, std::size_t count, const ObjectiveConfig& objective,
-                  uint64_t seed, uint64_t step) {
+Collected collect(Rollout& rollout, Scorer& scorer, const TakeTasks& take, std::size_t count, const ObjectiveConfig& objective,
+                  uint64_t seed, uint64_t step, const Rescore& rescore) {
   Collected out;
   std::vector<Group> flat;
   uint32_t index = 0;
   for (;; ++out.refills) {
-    const std::vector<Task> batch = tasks.take(count - out.groups.size());
+    const std::vector<Task> batch = take(count - out.groups.size());
     Stopwatch watch;
     std::vector<Group> groups;
     try {
@@ -22,6 +22,7 @@ Collected collect(Rollout& rollout, Scorer& scorer, TaskStream& tasks, std::size
     }
     out.rollout_seconds += watch.lap();
     scorer.finish(groups);
+    if (rescore) rescore(groups, static_cast<std::size_t>(out.refills));
     out.reward_seconds += watch.lap();
     index += static_cast<uint32_t>(batch.size());
     const RolloutStats& stats = rollout.stats();

@@ -11,13 +11,26 @@
 namespace grpo {
 namespace {
 
-constexpr std::uint64_t kCorpus = 3;  // purpose of the draws, beside those of tasks.cpp
+constexpr std::uint64_t kCorpus = 3, kDemonstrations = 4, kTopic = 5;  // purposes of draws, beside those of tasks.cpp
 
 /// The words of a reasoning, each in English or Korean.
 class Words {
  public:
   enum Language { english, korean, mixed };
-  Words(Language language, Draws& draws) : language_(language), draws_(draws) {}
+  Words(Language language, Style style, Draws& draws) : language_(language), worded_(style == Style::worded), draws_(draws) {}
+
+  /// "Tens: " before the work on a column; nothing when terse.
+  std::string column(std::size_t place) {
+    static constexpr std::array<std::string_view, 4> kEnglish = {"Ones", "Tens", "Hundreds", "Thousands"}, kKorean = {"일", "십", "백", "천"};
+    if (!worded_) return "";
+    const std::size_t name = std::min(place, kEnglish.size() - 1);
+    return pick() ? std::string(kKorean[name]) + "의 자리: " : std::string(kEnglish[name]) + ": ";
+  }
+  /// ", write 13" behind a step that carries nothing; nothing when terse.
+  std::string write(std::int64_t number) {
+    if (!worded_) return "";
+    return pick() ? ", " + std::to_string(number) + " 쓰기" : ", write " + std::to_string(number);
+  }
 
   std::string carry(std::int64_t digit) {
     const std::string written = std::to_string(digit);
@@ -27,7 +40,10 @@ class Words {
   std::string wait() { return pick() ? "잠깐, " : "Wait, "; }
   std::string no() { return pick() ? ", 아니다" : ", no"; }
   /// The last word of every reasoning; it keeps the promise that a mixed one has some Korean.
-  std::string so() { return (language_ == mixed && !said_korean_) || pick() ? "그래서 " : "So "; }
+  std::string so() {
+    const bool in_korean = (language_ == mixed && !said_korean_) || pick();
+    return worded_ ? (in_korean ? "그래서 답은 " : "So the answer is ") : (in_korean ? "그래서 " : "So ");
+  }
 
  private:
   bool pick() {  // Korean?
@@ -36,6 +52,7 @@ class Words {
     return korean_word;
   }
   Language language_;
+  bool worded_;
   Draws& draws_;
   bool said_korean_ = false;
 };
@@ -99,12 +116,13 @@ Reasoning add(std::int64_t left, std::int64_t right, Flaws flaws, Words& words, 
   Steps steps(columns, flaws, words, draws);
   std::int64_t answer = 0, carry = 0, unit = 1;
   for (std::size_t i = 0; i < columns; ++i, unit *= 10) {
+    steps.append(words.column(i));
     const std::string asked = std::to_string(top[i]) + "+" + std::to_string(bottom[i]) + (carry ? "+1" : "");
     const std::int64_t sum = steps.step(asked, top[i] + bottom[i] + carry, 19);
     const bool last = i + 1 == columns;
     carry = !last && sum >= 10;
     answer += (carry ? sum - 10 : sum) * unit;
-    steps.append((carry ? words.carry(sum - 10) : "") + ". ");
+    steps.append((carry ? words.carry(sum - 10) : words.write(sum)) + ". ");
   }
   return steps.finish(answer);
 }
@@ -115,6 +133,7 @@ Reasoning subtract(std::int64_t left, std::int64_t right, Flaws flaws, Words& wo
   Steps steps(columns, flaws, words, draws);
   std::int64_t answer = 0, borrowed = 0, unit = 1;
   for (std::size_t i = 0; i < columns; ++i, unit *= 10) {
+    steps.append(words.column(i));
     const std::string taken = (borrowed ? "-1-" : "-") + std::to_string(bottom[i]);
     std::int64_t difference = top[i] - borrowed - bottom[i], from = top[i];
     borrowed = difference < 0;
@@ -122,8 +141,9 @@ Reasoning subtract(std::int64_t left, std::int64_t right, Flaws flaws, Words& wo
       steps.append(std::to_string(from) + taken + words.borrow());
       difference += 10, from += 10;
     }
-    answer += steps.step(std::to_string(from) + taken, difference, 9) * unit;
-    steps.append(". ");
+    const std::int64_t written = steps.step(std::to_string(from) + taken, difference, 9);
+    answer += written * unit;
+    steps.append(words.write(written) + ". ");
   }
   return steps.finish(answer);
 }
@@ -200,21 +220,144 @@ std::string in_broken_form(const Reasoning& reasoning, Draws& draws) {
 }  // namespace
 
 void CorpusConfig::validate() const {
-  for (const double share : {wrong_share, untagged_share, korean_share, mixed_share, reflect_share})
+  for (const double share : {wrong_share, untagged_share, korean_share, mixed_share, reflect_share, general_share, judging_share})
     if (!(share >= 0 && share <= 1)) throw Error("corpus", "expected shares from 0 to 1, got ", share);
+  if (general_share + judging_share > 1)
+    throw Error("corpus", "expected general_share and judging_share to leave room for each other, got ", general_share, " and ", judging_share);
 }
+
+namespace {
+
+TasksConfig general_tasks(TasksConfig tasks) {
+  tasks.generator = TaskGenerator::general;
+  return tasks;
+}
+
+}  // namespace
 
 struct Corpus::Source {
   CorpusConfig config;
-  ProblemSet problems;
+  ProblemSet problems, requests;
   ChatTemplate chat;
+  JudgeConfig judge;
   std::uint64_t seed;
+
+  // A problem of the training half, with a task that asks it.
+  std::pair<Problem, Task> draw(const ProblemSet& from, Draws& draws) const {
+    std::uint64_t chosen = draws.below(from.size());
+    while (!from.contains(chosen, Split::train)) chosen = draws.below(from.size());
+    Problem problem = ProblemSet::reordered(from.canonical(chosen), draws);
+    Task task = from.task(problem, draws);
+    task.id = task.kind + ":" + text_of(problem);
+    return {std::move(problem), std::move(task)};
+  }
+
+  // The flaws and the language of one document, by the shares of the config; of a demonstration there are none.
+  struct Manner {
+    Flaws flaws;
+    bool untagged, korean, mixed;
+    Words::Language language() const { return !korean ? Words::english : mixed ? Words::mixed : Words::korean; }
+  };
+  Manner manner(Draws& draws) const {
+    Manner m{};
+    m.flaws.slips = draws.with_probability(config.wrong_share);
+    m.flaws.rechecks = draws.with_probability(config.reflect_share);
+    m.untagged = draws.with_probability(config.untagged_share);
+    m.korean = draws.with_probability(config.korean_share);
+    m.mixed = draws.with_probability(config.mixed_share);
+    return m;
+  }
+
+  std::string in_form(const Reasoning& reasoning) const {
+    return (chat.opens_think() ? "" : "<think>") + reasoning.text + "</think><answer>" + reasoning.answer + "</answer>";
+  }
+
+  Demonstration problem(Draws& draws, bool flawless) const {
+    auto [problem, task] = draw(problems, draws);
+    const Manner m = flawless ? Manner{{false, true}, false, task.language == "ko", false} : manner(draws);
+    Words words(m.language(), config.style, draws);
+    const Reasoning reasoning = std::visit(
+        [&](const auto& each) -> Reasoning {
+          if constexpr (std::is_same_v<std::decay_t<decltype(each)>, GeneralProblem>) return {};  // not in this set
+          else return reason(each, m.flaws, words, draws);
+        },
+        problem);
+    std::string completion = m.untagged ? in_broken_form(reasoning, draws) : in_form(reasoning);
+    constexpr std::string_view kOpening = "<think>";
+    if (chat.opens_think() && completion.starts_with(kOpening)) completion.erase(0, kOpening.size());
+    return {std::move(task), std::move(completion)};
+  }
+
+  // A general request's thought and answer. One that tells of harm plans it, too.
+  Reasoning work(const GeneralProblem& problem, bool korean, GeneralFlaw flaw, bool think_korean, bool mixed, Draws& draws) const {
+    std::string thought = flaw == GeneralFlaw::complies ? general_plan(problem, think_korean) : general_thought(problem, think_korean);
+    if (mixed) thought += " " + general_thought(problem, !think_korean);
+    return {std::move(thought), general_answer(problem, korean, flaw, draws)};
+  }
+
+  Demonstration general(Draws& draws, bool flawless) const {
+    auto [any, task] = draw(requests, draws);
+    const auto& problem = std::get<GeneralProblem>(any);
+    const bool korean = task.language == "ko";
+    const Manner m = flawless ? Manner{{false, false}, false, korean, false} : manner(draws);
+    const GeneralFlaw flaw = m.flaws.slips ? random_flaw(problem.kind, draws) : GeneralFlaw::none;
+    const Reasoning reasoning = work(problem, korean, flaw, m.korean, m.korean && m.mixed, draws);
+    return {std::move(task), m.untagged ? in_broken_form(reasoning, draws) : in_form(reasoning)};
+  }
+
+  // A request to judge, and the right verdict on it.
+  Demonstration judging(Draws& draws) const {
+    struct Answer {
+      std::string text, checks;
+      int points;
+    };
+    const bool about_problem = draws.below(4) == 0, pair = draws.below(2) == 0, harmless = !pair && !about_problem && draws.below(3) == 0;
+    auto [problem, task] = draw(about_problem ? problems : requests, draws);
+    const auto answer = [&, &problem = problem, &task = task]() -> Answer {
+      const bool korean = task.language == "ko";
+      if (about_problem) {
+        const auto* sum = std::get_if<ArithmeticProblem>(&problem);
+        if (!sum) return {task.answer, "As the reference.", judge.max_score};
+        const bool right = draws.below(2) == 0;
+        const std::int64_t slip = 1 + static_cast<std::int64_t>(draws.below(12));
+        const std::string said = std::to_string(right ? sum->value() : draws.below(2) == 0 || sum->value() < slip ? sum->value() + slip : sum->value() - slip);
+        return {said, said + (right ? " same as " : " not ") + task.answer + ".", right ? judge.max_score : 0};
+      }
+      const auto& request = std::get<GeneralProblem>(problem);
+      const bool good = draws.below(5) < 2;
+      const GeneralFlaw flaw = good ? GeneralFlaw::none : random_flaw(request.kind, draws);
+      // Now and then the other language, which is no answer to these.
+      const Reasoning said = work(request, draws.below(10) == 0 ? !korean : korean, flaw, draws.below(2) == 0, draws.below(4) == 0, draws);
+      if (harmless) {
+        const std::string whole = in_form(said);
+        const bool harm = general_harm(request, false, whole) || general_harm(request, true, whole);
+        return {whole, harm ? "harm yes." : "harm no.", harm ? 0 : judge.max_score};
+      }
+      return {said.answer, general_checks(request, korean, said.answer), general_points(request, korean, said.answer) * judge.max_score / 3};
+    };
+    const Answer a = answer();
+    Task asked;
+    asked.language = "en";
+    asked.kind = "judging";
+    asked.id = task.id;
+    if (!pair) {
+      asked.prompt = rating_prompt(judge, harmless ? Rubric::harmless : Rubric::helpful, task, a.text);
+      return {asked, in_form({a.checks, std::to_string(a.points)})};
+    }
+    const Answer b = answer();
+    asked.prompt = comparison_prompt(judge, task, a.text, b.text);
+    const char* choice = a.points > b.points ? "A" : a.points < b.points ? "B" : "tie";
+    return {asked, in_form({"A: " + a.checks + " " + std::to_string(a.points) + ". B: " + b.checks + " " + std::to_string(b.points) + ".", choice})};
+  }
 };
 
-Corpus::Corpus(const CorpusConfig& config, const TasksConfig& tasks, const ChatTemplate& chat)
-    : source_(new Source{config, ProblemSet(tasks), chat, tasks.seed}) {
+Corpus::Corpus(const CorpusConfig& config, const TasksConfig& tasks, const ChatTemplate& chat, const JudgeConfig& judge)
+    : source_(new Source{config, ProblemSet(tasks), ProblemSet(general_tasks(tasks)), chat, judge, tasks.seed}) {
   config.validate();
   chat.validate();
+  judge.validate();
+  if (tasks.generator == TaskGenerator::general)
+    throw Error("corpus", "expected tasks of a generator with worked problems, got general; give general requests their share with general_share");
   std::uint64_t index = 0;
   while (index < source_->problems.size() && !source_->problems.contains(index, Split::train)) ++index;
   if (index == source_->problems.size())
@@ -227,27 +370,19 @@ Corpus& Corpus::operator=(Corpus&&) noexcept = default;
 
 Document Corpus::document(std::uint64_t index) const {
   const CorpusConfig& config = source_->config;
-  const ProblemSet& problems = source_->problems;
-  Draws draws{kCorpus, source_->seed, index};
-  std::uint64_t chosen = draws.below(problems.size());
-  while (!problems.contains(chosen, Split::train)) chosen = draws.below(problems.size());
-  const Problem problem = ProblemSet::reordered(problems.canonical(chosen), draws);
-  const Task task = problems.task(problem, draws);
+  Draws draws{kCorpus, source_->seed, index}, topic{kTopic, source_->seed, index};
+  const double place = topic.uniform();
+  const Demonstration made = place < config.judging_share                          ? source_->judging(draws)
+                             : place < config.judging_share + config.general_share ? source_->general(draws, false)
+                                                                                   : source_->problem(draws, false);
+  return {source_->chat.render(made.task), made.completion};
+}
 
-  Flaws flaws;
-  flaws.slips = draws.with_probability(config.wrong_share);
-  flaws.rechecks = draws.with_probability(config.reflect_share);
-  const bool untagged = draws.with_probability(config.untagged_share);
-  const bool korean = draws.with_probability(config.korean_share);
-  const bool mixed = draws.with_probability(config.mixed_share);
-  Words words(!korean ? Words::english : mixed ? Words::mixed : Words::korean, draws);
-  const Reasoning reasoning = std::visit([&](const auto& each) { return reason(each, flaws, words, draws); }, problem);
-
-  std::string completion = untagged ? in_broken_form(reasoning, draws)
-                                    : "<think>" + reasoning.text + "</think><answer>" + reasoning.answer + "</answer>";
-  constexpr std::string_view kOpening = "<think>";
-  if (source_->chat.opens_think() && completion.starts_with(kOpening)) completion.erase(0, kOpening.size());
-  return {source_->chat.render(task), std::move(completion)};
+Demonstration Corpus::demonstration(std::uint64_t index, Topic topic) const {
+  Draws draws{kDemonstrations, source_->seed, index, static_cast<std::uint64_t>(topic)};
+  Demonstration made = topic == Topic::judging ? source_->judging(draws) : topic == Topic::general ? source_->general(draws, true) : source_->problem(draws, true);
+  made.task.id += "#" + std::to_string(index);
+  return made;
 }
 
 }  // namespace grpo

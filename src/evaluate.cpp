@@ -24,21 +24,25 @@ constexpr std::size_t kTasksAtOnce = 64;
 nlohmann::ordered_json Evaluation::json() const {
   return {{"pass@1", number(pass_at_1)},
           {"pass@1_ci95", number(pass_at_1_error)},
+          {"cons@k", number(cons_at_k)},
           {"format", number(format)},
           {"language_consistency", number(language_consistency)},
           {"mixed_traces", number(mixed_traces)},
           {"completion_length", number(completion_length)},
           {"reflection_rate", number(reflection_rate)},
           {"truncated", number(truncated)},
+          {"strict_language_consistency", number(strict_language_consistency)},
+          {"worded_traces", number(worded_traces)},
           {"problems", problems},
           {"samples", samples}};
 }
 
 Evaluation summarize(const std::vector<Group>& groups) {
-  Mean accuracy, format, language, mixed, length, reflection, truncated, spread, spread_squares;
+  Mean accuracy, format, language, strict_language, worded, consensus, mixed, length, reflection, truncated, spread, spread_squares;
   Evaluation out;
   for (const Group& group : groups) {
     Mean right;
+    std::vector<std::size_t> votes(group.completions.size());  // for the answer of sample i, if it is the first to say so
     for (std::size_t i = 0; i < group.completions.size(); ++i) {
       const Completion& completion = group.completions[i];
       const auto score = [&](const char* name, Mean& into) {
@@ -49,18 +53,36 @@ Evaluation summarize(const std::vector<Group>& groups) {
       score("accuracy", accuracy);
       score("format", format);
       score("language_consistency", language);
-      mixed.add(mixes_languages(completion.reasoning.empty() ? completion.text : completion.reasoning) ? 1 : 0);
+      const std::string& trace = completion.reasoning.empty() ? completion.text : completion.reasoning;
+      if (!group.task.language.empty()) {
+        const auto found = group.scores[i].find("language_consistency");
+        strict_language.add(found != group.scores[i].end() && found->second.defined() ? found->second.value() : 0);
+        const LanguageCount words = count_language(trace, group.task.language);
+        worded.add(words.target + words.other >= 5 ? 1 : 0);
+      }
+      const auto same = std::find_if(group.completions.begin(), group.completions.begin() + static_cast<std::ptrdiff_t>(i),
+                                     [&](const Completion& earlier) { return earlier.answer == completion.answer; });
+      if (!completion.answer.empty()) ++votes[static_cast<std::size_t>(same - group.completions.begin())];
+      mixed.add(mixes_languages(trace) ? 1 : 0);
       length.add(static_cast<double>(completion.tokens.size()));
       reflection.add(reflects(completion.text) ? 1 : 0);
       truncated.add(completion.finish == Finish::length ? 1 : 0);
     }
     ++out.problems;
     out.samples = std::max<int64_t>(out.samples, static_cast<int64_t>(group.completions.size()));
+    if (right.count) {
+      const auto most = static_cast<std::size_t>(std::max_element(votes.begin(), votes.end()) - votes.begin());
+      const auto found = group.scores[most].find("accuracy");
+      consensus.add(votes[most] > 0 && found != group.scores[most].end() && found->second.defined() ? found->second.value() : 0);
+    }
     if (right.count) spread.add(right.value()), spread_squares.add(right.value() * right.value());
   }
   out.pass_at_1 = accuracy.value();
   const double variance = std::max(0.0, spread_squares.value() - spread.value() * spread.value());
   out.pass_at_1_error = spread.count > 1 ? 1.96 * std::sqrt(variance / static_cast<double>(spread.count - 1)) : std::nan("");
+  out.cons_at_k = consensus.value();
+  out.strict_language_consistency = strict_language.value();
+  out.worded_traces = worded.value();
   out.format = format.value();
   out.language_consistency = language.value();
   out.mixed_traces = mixed.value();

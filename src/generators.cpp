@@ -147,6 +147,7 @@ ProblemSet::ProblemSet(const TasksConfig& config) : config_(config) {
 }
 
 std::uint64_t ProblemSet::size() const {
+  if (config_.generator == TaskGenerator::general) return kGeneralProblems;
   return config_.generator == TaskGenerator::countdown
              ? countdown_.size()
              : pairs_up_to(config_.arithmetic.max_operand) * config_.arithmetic.operators.size();
@@ -154,6 +155,7 @@ std::uint64_t ProblemSet::size() const {
 
 Problem ProblemSet::canonical(std::uint64_t index) const {
   if (config_.generator == TaskGenerator::countdown) return countdown_[index];
+  if (config_.generator == TaskGenerator::general) return general_problem(index);
   const std::string& operators = config_.arithmetic.operators;
   const auto [small, large] = pair_at(index / operators.size());
   const char op = operators[index % operators.size()];
@@ -167,8 +169,8 @@ bool ProblemSet::contains(std::uint64_t index, Split split) const {
 Problem ProblemSet::reordered(Problem problem, Draws& draws) {
   if (auto* arithmetic = std::get_if<ArithmeticProblem>(&problem)) {
     if (arithmetic->op != '-' && draws.below(2) == 0) std::swap(arithmetic->left, arithmetic->right);
-  } else {
-    draws.shuffle(std::get<CountdownProblem>(problem).numbers);
+  } else if (auto* countdown = std::get_if<CountdownProblem>(&problem)) {
+    draws.shuffle(countdown->numbers);
   }
   return problem;
 }
@@ -189,6 +191,9 @@ Task ProblemSet::task(const Problem& problem, Draws& draws) const {
                   std::to_string(arithmetic->right) + behind;
     task.answer = std::to_string(arithmetic->value());
     task.kind = "arithmetic";
+  } else if (const auto* general = std::get_if<GeneralProblem>(&problem)) {
+    task.prompt = general_prompt(*general, korean);
+    task.kind = kind_name(general->kind);
   } else {
     const auto& countdown = std::get<CountdownProblem>(problem);
     const std::string numbers = "[" + join(countdown.numbers, ", ") + "]", target = std::to_string(countdown.target);

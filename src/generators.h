@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "general.h"
 #include "grpo/tasks.h"
 
 namespace grpo {
@@ -57,7 +58,7 @@ struct CountdownProblem {
   std::string text() const;  // "24 from 3 5 7 2"
 };
 
-using Problem = std::variant<ArithmeticProblem, CountdownProblem>;
+using Problem = std::variant<ArithmeticProblem, CountdownProblem, GeneralProblem>;
 
 /// An expression that uses some numbers once each, and its value.
 struct Expression {
@@ -86,7 +87,7 @@ class ProblemSet {
   std::vector<CountdownProblem> countdown_;
 };
 
-/// "47+85" or "24 from 3 5 7 2"; of a canonical problem, what its split and its id are made from.
+/// "47+85", "24 from 3 5 7 2" or "sentence red fox park"; of a canonical problem, what its split and its id are made from.
 std::string text_of(const Problem& problem);
 
 }  // namespace grpo

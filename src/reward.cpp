@@ -64,6 +64,11 @@ Reward make_overlong(const RewardsConfig& config) {
   };
 }
 
+// Filled in by a Judge, once the group is whole.
+Reward make_judged(const RewardsConfig&) {
+  return [](const Task&, const Completion&) { return Score::undefined(); };
+}
+
 // ---- Registry -------------------------------------------------------------------------------------------------------
 
 using MakeReward = std::function<Reward(const RewardsConfig&)>;
@@ -72,6 +77,8 @@ struct Registry {
   std::mutex mutex;
   std::map<std::string, MakeReward, std::less<>> rewards{{"accuracy", make_accuracy},
                                                          {"format", make_format},
+                                                         {"harmless", make_judged},
+                                                         {"helpful", make_judged},
                                                          {"language_consistency", make_language_consistency},
                                                          {"overlong", make_overlong}};
 };
@@ -102,16 +109,32 @@ void register_reward(std::string name, Reward reward) {
 }
 
 void RewardsConfig::validate() const {
-  bool counts = false;
-  for (const auto& [name, weight] : weights) {
-    if (!std::isfinite(weight)) throw Error("reward", "expected a finite weight for \"", name, "\", got ", weight);
-    counts |= weight != 0;
+  const auto check = [](const std::map<std::string, double>& weights, const std::string& where) {
+    bool counts = false;
+    for (const auto& [name, weight] : weights) {
+      if (!std::isfinite(weight)) throw Error("reward", "expected a finite weight for \"", name, "\", got ", weight);
+      counts |= weight != 0;
+    }
+    if (!counts) throw Error("reward", "expected a weight other than 0 in ", where, ", got none");
+  };
+  check(weights, "rewards.weights");
+  for (auto each = by_kind.begin(); each != by_kind.end(); ++each) {
+    check(each->weights, "rewards.by_kind of \"" + each->kind + "\"");
+    if (std::any_of(by_kind.begin(), each, [&](const KindWeights& other) { return other.kind == each->kind; }))
+      throw Error("reward", "expected each kind once in rewards.by_kind, got \"", each->kind, "\" again");
   }
-  if (!counts) throw Error("reward", "expected a weight other than 0 in rewards.weights, got none");
   if (threads < 1) throw Error("reward", "expected rewards.threads of at least 1, got ", threads);
-  if (weights.contains("overlong") && (overlong_buffer <= 0 || overlong_buffer > overlong_max_length))
+  const bool overlong = weights.contains("overlong") ||
+                        std::any_of(by_kind.begin(), by_kind.end(), [](const KindWeights& each) { return each.weights.contains("overlong"); });
+  if (overlong && (overlong_buffer <= 0 || overlong_buffer > overlong_max_length))
     throw Error("reward", "expected 0 < rewards.overlong_buffer <= rewards.overlong_max_length, got ", overlong_buffer,
                 " and ", overlong_max_length, "; the reward overlong needs both");
+}
+
+const std::map<std::string, double>& RewardsConfig::weights_of(std::string_view kind) const {
+  for (const KindWeights& each : by_kind)
+    if (each.kind == kind) return each.weights;
+  return weights;
 }
 
 double overlong_penalty(std::int64_t length, std::int64_t max_length, std::int64_t buffer) {
@@ -125,7 +148,7 @@ void combine(Group& group, const RewardsConfig& config) {
   const std::size_t samples = group.scores.size();
   std::vector<bool> has_reward(samples, false);
   std::vector<double> sums(samples, 0.0);
-  for (const auto& [name, weight] : config.weights) {
+  for (const auto& [name, weight] : config.weights_of(group.task.kind)) {
     if (weight == 0) continue;
     std::vector<std::optional<double>> values(samples);
     double total = 0.0;
@@ -182,6 +205,7 @@ struct Scorer::Pool {
 Scorer::Pool::Pool(const RewardsConfig& wanted) : config(wanted) {
   config.validate();
   std::map<std::string, double> names = config.weights;
+  for (const KindWeights& each : config.by_kind) names.insert(each.weights.begin(), each.weights.end());
   for (const std::string_view name : kAlwaysEvaluated) names.emplace(name, 0.0);
   for (const auto& [name, weight] : names) rewards.emplace_back(name, make_reward(name, config));
   for (int i = 0; i < config.threads; ++i) threads.emplace_back([this](std::stop_token stop) { work(stop); });

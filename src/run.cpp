@@ -76,7 +76,7 @@ at::Device open_device(const std::string& name) {
 }
 
 Run::Run(const RunConfig& config, const Json& resolved, const std::string& name)
-    : config_(config), folder_(config.out), command_(name), save_every_(std::max(1, config.save_every)) {
+    : config_(config), folder_(config.out), command_(name), save_every_(std::max(1, config.save_every)), signal_(std::make_shared<StopSignal>()) {
   if (config.out.empty()) throw Error("config", "out: expected a folder, got \"\"");
   if (!folder_.has_filename()) folder_ = folder_.parent_path();  // "runs/zero/" is "runs/zero"
   std::string moved;
@@ -90,7 +90,7 @@ Run::Run(const RunConfig& config, const Json& resolved, const std::string& name)
   std::error_code error;
   fs::create_directories(folder_, error);
   if (error) throw Error("run", "cannot make the folder ", folder_.string(), ": ", error.message());
-  progress_ = std::make_unique<Progress>(folder_ / "log.txt");
+  progress_ = std::make_shared<Progress>(folder_ / "log.txt");
   if (!moved.empty()) progress_->note(moved);
   if (config.resume && fs::exists(folder_ / "config.json")) {
     std::ifstream file(folder_ / "config.json");
@@ -100,6 +100,22 @@ Run::Run(const RunConfig& config, const Json& resolved, const std::string& name)
         progress_->note("resuming with a changed " + key.substr(1) + ": " + before.at(key).dump() + " → " + value.dump());
   }
   write("config.json", resolved);
+}
+
+Run Run::stage(const std::string& name, const Json& resolved) const {
+  Run stage;
+  stage.config_ = config_;
+  stage.config_.resume = true;
+  stage.folder_ = folder_ / name;
+  stage.command_ = command_;
+  stage.save_every_ = save_every_;
+  stage.signal_ = signal_;
+  stage.progress_ = progress_;
+  std::error_code error;
+  fs::create_directories(stage.folder_, error);
+  if (error) throw Error("run", "cannot make the folder ", stage.folder_.string(), ": ", error.message());
+  stage.write("config.json", resolved);
+  return stage;
 }
 
 void Run::write(const std::string& file, const Json& value) const {
@@ -128,7 +144,7 @@ std::optional<CheckpointContents> Run::resume() {
       }
     if (!found && !damage.empty())
       throw Error("run", "no whole checkpoint to resume from in ", folder_.string(), "; start over without --resume (", damage, ")");
-    if (!found) progress_->note("nothing to resume from in " + folder_.string() + ": starting at the beginning");
+    if (!found && fs::exists(folder_ / "checkpoints")) progress_->note("nothing to resume from in " + folder_.string() + ": starting at the beginning");
   }
   const auto offset = [&](const char* key) { return found ? std::optional<uint64_t>(found->state.at(key).get<uint64_t>()) : std::nullopt; };
   metrics_ = std::make_unique<JsonlWriter>(folder_ / "metrics.jsonl", offset("metrics_offset"));
@@ -150,8 +166,15 @@ int Run::stopped() {
   return 130;
 }
 
+void Run::record(int64_t step, const NamedValues& values, const NamedValues& shown, double seconds) {
+  Json line{{"step", step}};
+  for (const auto& [name, value] : values) line[name] = number(value);
+  metrics_->write(line);
+  progress_->step(step, shown, seconds);
+}
+
 void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateReport& report, const RolloutStats& rollout,
-                 const StepTimes& times) {
+                 const StepTimes& times, const NamedValues& more) {
   const Evaluation figures = summarize(groups);
   double reward = 0;
   int64_t rewarded = 0, flat = 0;
@@ -193,6 +216,7 @@ void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateRep
                {"seconds/rollout", times.rollout},
                {"seconds/reward", times.reward},
                {"seconds/train", times.train}});
+  for (const auto& [name, value] : more) line[name] = number(value);
   metrics_->write(line);
   for (const auto& [g, i] : notebook_samples(groups, config_.notebook)) {
     const Group& group = groups[g];

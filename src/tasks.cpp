@@ -49,6 +49,14 @@ class Line {
     return task;
   }
 
+  std::string completion() const {
+    if (!json_.contains("completion")) refuse("an object with \"completion\"", "one without");
+    if (!json_["completion"].is_string()) refuse("a string as \"completion\"", describe(json_["completion"]));
+    std::string text = json_["completion"].get<std::string>();
+    if (text.empty()) refuse("a \"completion\" to learn", "an empty one");
+    return text;
+  }
+
  private:
   std::string text(const std::string& key, std::string otherwise, bool number_too) const {
     const auto found = json_.find(key);
@@ -71,19 +79,36 @@ class Line {
 
 }  // namespace
 
-std::vector<Task> read_tasks(const std::filesystem::path& path) {
+namespace {
+
+// Calls `take` with every line of a JSONL file and the id that a task without one gets.
+template <class Take>
+void read_lines(const std::filesystem::path& path, const char* what, Take take) {
   std::ifstream file(path, std::ios::binary);
   if (!file || std::filesystem::is_directory(path))
-    throw Error("task", path.string(), ": expected a JSONL file of tasks, got no such file; check the path");
-  std::vector<Task> tasks;
+    throw Error("task", path.string(), ": expected a JSONL file of ", what, ", got no such file; check the path");
   std::string line;
+  std::size_t count = 0;
   for (std::size_t number = 1; std::getline(file, line); ++number) {
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    const Line parsed(path.string() + ":" + std::to_string(number), line);
-    tasks.push_back(parsed.task(path.stem().string() + ":" + std::to_string(number)));
+    take(Line(path.string() + ":" + std::to_string(number), line), path.stem().string() + ":" + std::to_string(number));
+    ++count;
   }
-  if (tasks.empty()) throw Error("task", path.string(), ": expected at least one task, got none");
+  if (count == 0) throw Error("task", path.string(), ": expected ", what, ", got none");
+}
+
+}  // namespace
+
+std::vector<Task> read_tasks(const std::filesystem::path& path) {
+  std::vector<Task> tasks;
+  read_lines(path, "tasks", [&](const Line& line, std::string id) { tasks.push_back(line.task(std::move(id))); });
   return tasks;
+}
+
+std::vector<Demonstration> read_demonstrations(const std::filesystem::path& path) {
+  std::vector<Demonstration> all;
+  read_lines(path, "demonstrations", [&](const Line& line, std::string id) { all.push_back({line.task(std::move(id)), line.completion()}); });
+  return all;
 }
 
 // ---- Configs ----

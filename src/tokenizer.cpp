@@ -9,6 +9,8 @@
 #include <system_error>
 #include <unordered_map>
 
+#include "fill.h"
+
 namespace grpo {
 namespace {
 
@@ -129,20 +131,7 @@ void ChatTemplate::validate() const {
 
 std::string ChatTemplate::render(const Task& task) const {
   validate();
-  constexpr std::string_view kPrompt = "{prompt}", kLanguage = "{language}";
-  std::string result;
-  for (std::size_t i = 0; i < text.size();) {
-    if (text.compare(i, kPrompt.size(), kPrompt) == 0) {
-      result += task.prompt;
-      i += kPrompt.size();
-    } else if (text.compare(i, kLanguage.size(), kLanguage) == 0) {
-      result += task.language;
-      i += kLanguage.size();
-    } else {
-      result += text[i++];
-    }
-  }
-  return result;
+  return fill(text, {{"{prompt}", task.prompt}, {"{language}", task.language}});
 }
 
 bool ChatTemplate::opens_think() const {

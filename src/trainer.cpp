@@ -220,6 +220,7 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
         loss += out.loss.item<double>();
         metrics.add(out.metrics);
         report.tokens += batch.segments.tokens.size(0);
+        report.loss_tokens += batch.targets.size(0);
       }
       if (updates++ == 0) {
         report.ratio_deviation = metrics.ratio_deviation;
@@ -262,6 +263,7 @@ UpdateReport Trainer::update(const std::vector<Example>& documents, int64_t step
     entropy += current.entropy.detach().sum().item<double>();
     report.tokens += batch.segments.tokens.size(0);
   }
+  report.loss_tokens = targets;
   report.entropy = entropy / static_cast<double>(targets);
   apply(report, record, report.loss, step);
   return report;

@@ -86,7 +86,9 @@ class CorpusShares : public ::testing::Test {
   static constexpr int kDocuments = 20000;
   static const std::vector<Document>& documents() {
     static const std::vector<Document> all = [] {
-      const Corpus corpus({}, {});
+      const CorpusConfig config;
+      const TasksConfig tasks;  // named: GCC 12 takes a temporary's members for uninitialized
+      const Corpus corpus(config, tasks);
       std::vector<Document> made;
       for (int i = 0; i < kDocuments; ++i) made.push_back(corpus.document(static_cast<std::uint64_t>(i)));
       return made;

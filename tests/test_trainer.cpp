@@ -485,13 +485,17 @@ std::vector<std::vector<int32_t>> tokens_of(const Group& group) {
   return out;
 }
 
+TakeTasks from(TaskStream& tasks) {
+  return [&](std::size_t count) { return tasks.take(count); };
+}
+
 TEST(Collect, scores_the_tasks_of_a_step_in_their_order) {
   register_rewards();
   const Policy policy = tiny::policy();
   Rollout rollout = tiny::rollout(policy, tiny::rollout_config());
   Scorer scorer(one_reward("sometimes_flat"));
   TaskStream tasks(arithmetic()), twin(arithmetic());
-  const Collected got = collect(rollout, scorer, tasks, 6, {}, 3, 2);
+  const Collected got = collect(rollout, scorer, from(tasks), 6, {}, 3, 2);
   const auto expected_tasks = twin.take(6);
   EXPECT_EQ(tasks.cursor(), twin.cursor());
   const auto expected = rollout.generate(expected_tasks, {3, Purpose::rollout, 2, 0});
@@ -516,7 +520,7 @@ TEST(Collect, refills_groups_without_signal_from_fresh_tasks_that_share_no_draw)
   objective.dynamic_sampling = true;
   objective.max_refills = 50;
   TaskStream tasks(arithmetic()), twin(arithmetic());
-  const Collected got = collect(rollout, scorer, tasks, 5, objective, 3, 2);
+  const Collected got = collect(rollout, scorer, from(tasks), 5, objective, 3, 2);
   EXPECT_FALSE(got.exhausted);
   EXPECT_GT(got.refills, 0);
   ASSERT_EQ(got.groups.size(), 5u);
@@ -554,7 +558,7 @@ TEST(Collect, says_when_the_limit_on_refills_is_reached_and_goes_on_with_what_it
     objective.max_refills = limit;
     Scorer scorer(one_reward("always_flat"));
     TaskStream tasks(arithmetic()), twin(arithmetic());
-    const Collected got = collect(rollout, scorer, tasks, 3, objective, 3, 2);
+    const Collected got = collect(rollout, scorer, from(tasks), 3, objective, 3, 2);
     EXPECT_TRUE(got.exhausted);
     EXPECT_EQ(got.refills, limit);
     ASSERT_EQ(got.groups.size(), 3u);
@@ -566,7 +570,7 @@ TEST(Collect, says_when_the_limit_on_refills_is_reached_and_goes_on_with_what_it
   objective.max_refills = 1;
   Scorer scorer(one_reward("sometimes_flat"));
   TaskStream tasks(arithmetic());
-  const Collected got = collect(rollout, scorer, tasks, 12, objective, 3, 2);
+  const Collected got = collect(rollout, scorer, from(tasks), 12, objective, 3, 2);
   EXPECT_TRUE(got.exhausted);
   EXPECT_EQ(got.groups.size(), 12u);
   EXPECT_TRUE(std::is_sorted(got.groups.begin(), got.groups.end(), [](const Group& a, const Group& b) { return a.index < b.index; }));
@@ -608,7 +612,7 @@ TEST(Collect, and_evaluate_leave_no_thread_reading_when_sampling_fails) {
     TaskStream again(arithmetic());
     const auto run = [&] {
       if (purpose == Purpose::evaluation) evaluate(rollout, scorer, tasks, 3, 0);
-      else collect(rollout, scorer, again, 4, {}, 3, 0);
+      else collect(rollout, scorer, from(again), 4, {}, 3, 0);
     };
     EXPECT_THAT(error_of(run), HasSubstr("NaN"));
     row.copy_(healthy);

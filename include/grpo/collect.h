@@ -1,6 +1,7 @@
 // A step's data: tasks sampled and scored, with dynamic sampling where the objective asks for it.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "grpo/objective.h"
@@ -20,10 +21,13 @@ struct Collected {
   bool exhausted = false;      ///< the limit on refills was reached with groups without signal left
 };
 
+using TakeTasks = std::function<std::vector<Task>(std::size_t)>;
+using Rescore = std::function<void(std::vector<Group>&, std::size_t round)>;
 /// Samples and scores `count` tasks. With objective.dynamic_sampling (DAPO, arXiv:2503.14476, section 3.2), groups whose
 /// rewards are all equal give way to groups of fresh tasks, in at most objective.max_refills rounds; what is still missing
-/// then is made up of the groups without signal. Draws are keyed by each task's place in the step, refills included.
-Collected collect(Rollout& rollout, Scorer& scorer, TaskStream& tasks, std::size_t count, const ObjectiveConfig& objective,
-                  uint64_t seed, uint64_t step);
+/// then is made up of the groups without signal. Draws are keyed by each task's place in the step, refills included. `take` gives
+/// the next tasks; `rescore` (optional) sees each round's scored groups and may change their scores.
+Collected collect(Rollout& rollout, Scorer& scorer, const TakeTasks& take, std::size_t count, const ObjectiveConfig& objective,
+                  uint64_t seed, uint64_t step, const Rescore& rescore = nullptr);
 
 }  // namespace grpo

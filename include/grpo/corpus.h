@@ -8,8 +8,17 @@
 #include "grpo/config.h"
 #include "grpo/tasks.h"
 #include "grpo/tokenizer.h"
+#include "grpo/verdict.h"
 
 namespace grpo {
+
+/// How sums and differences are worked: terse "7+5=12, write 2 carry 1. 4+8+1=13. So 132.", or worded "Ones: 7+5=12, write 2
+/// carry 1. Tens: 4+8+1=13, write 13. So the answer is 132."
+enum class Style { terse, worded };
+template <>
+struct EnumNames<Style> {
+  static constexpr std::array<std::pair<Style, std::string_view>, 2> values{{{Style::terse, "terse"}, {Style::worded, "worded"}}};
+};
 
 /// What is wrong with the documents, in shares of them. The properties are drawn independently of one another.
 struct CorpusConfig {
@@ -18,6 +27,9 @@ struct CorpusConfig {
   double korean_share = 0.3;
   double mixed_share = 0.3;
   double reflect_share = 0.15;
+  Style style = Style::terse;
+  double general_share = 0.0;
+  double judging_share = 0.0;
 
   template <class V>
   void visit(V& v) {
@@ -26,6 +38,9 @@ struct CorpusConfig {
     v("korean_share", korean_share, "share that reasons in Korean words");
     v("mixed_share", mixed_share, "share of these that mixes in English words");
     v("reflect_share", reflect_share, "share that checks one step again, correcting the slip if there is one");
+    v("style", style, "how sums and differences are worked");
+    v("general_share", general_share, "share of documents that answer general requests (general.h)");
+    v("judging_share", judging_share, "share of documents that judge answers (verdict.h); these are without flaw");
   }
   void validate() const;
 };
@@ -58,16 +73,26 @@ struct Document {
 ///   - A mixed document draws the language of each word anew, and has at least one Korean word.
 ///
 /// With a chat template that opens <think>, completions begin inside it.
+///
+/// General documents answer a training request of TaskGenerator::general; a slip is a flaw of the answer (a word swapped
+/// or missing, a fragment, harm told, a rude refusal), a mixed one thinks in both languages. Judging documents ask for a
+/// verdict as `judge` words it and give the right one, on answers of every quality to general requests and to problems
+/// with their reference.
 class Corpus {
  public:
   /// The seed is tasks.seed. Throws Error for configs that do not validate and when there is no training problem.
-  Corpus(const CorpusConfig& config, const TasksConfig& tasks, const ChatTemplate& chat = {});
+  Corpus(const CorpusConfig& config, const TasksConfig& tasks, const ChatTemplate& chat = {}, const JudgeConfig& judge = {});
   ~Corpus();
   Corpus(Corpus&&) noexcept;
   Corpus& operator=(Corpus&&) noexcept;
 
   /// A pure function of (seed, index); any index is good. May be called from several threads.
   Document document(std::uint64_t index) const;
+
+  /// Cold-start data: without flaw, in form, reasoning in the task's language alone, one step checked again. `topic` says
+  /// what about. Pure as `document` is, with draws of its own.
+  enum class Topic { problem, general, judging };
+  Demonstration demonstration(std::uint64_t index, Topic topic) const;
 
  private:
   struct Source;

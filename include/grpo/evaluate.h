@@ -17,9 +17,12 @@ struct Evaluation {
   int64_t problems = 0, samples = 0;  ///< samples: of each problem
   double pass_at_1 = 0;               ///< share of right answers among the samples of tasks with a reference
   double pass_at_1_error = 0;         ///< half-width of its 95 % interval, from the spread between problems
+  double cons_at_k = 0;               ///< share of tasks with a reference whose most frequent answer is right
   double format = 0, language_consistency = 0, mixed_traces = 0, completion_length = 0, reflection_rate = 0, truncated = 0;
+  double strict_language_consistency = 0;  ///< the same with 0 for every trace without words, instead of leaving it out
+  double worded_traces = 0;                ///< share of traces with at least 5 words
 
-  /// {"pass@1", "pass@1_ci95", "format", "language_consistency", …}; NaN becomes null.
+  /// {"pass@1", "pass@1_ci95", "cons@k", "format", "language_consistency", …}; NaN becomes null.
   nlohmann::ordered_json json() const;
 };
 

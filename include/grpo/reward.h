@@ -35,6 +35,7 @@ using Reward = std::function<Score(const Task&, const Completion&)>;
 ///   format                1 for `<think>…</think><answer>…</answer>`, else 0; see read_format
 ///   language_consistency  share of the reasoning's words that are in the task's language; see language_consistency
 ///   overlong              0 down to -1 for completions near or beyond the length limit; see overlong_penalty
+///   helpful, harmless     undefined: a Judge (judge.h) fills them in
 void register_reward(std::string name, Reward reward);
 
 /// What a sample gets for a reward that is undefined for it (and defined for another sample of its group).
@@ -48,8 +49,21 @@ struct EnumNames<Undefined> {
       {{Undefined::group_mean, "group_mean"}, {Undefined::skip, "skip"}}};
 };
 
+/// Weights that tasks of one kind have instead of RewardsConfig::weights.
+struct KindWeights {
+  std::string kind;
+  std::map<std::string, double> weights;
+
+  template <class V>
+  void visit(V& v) {
+    v("kind", kind, "Task::kind");
+    v("weights", weights, "weight of each reward, by name");
+  }
+};
+
 struct RewardsConfig {
   std::map<std::string, double> weights{{"accuracy", 1.0}, {"format", 0.2}};
+  std::vector<KindWeights> by_kind;
   int threads = 1;
   bool think_open = false;
   bool accuracy_needs_format = true;
@@ -60,6 +74,7 @@ struct RewardsConfig {
   template <class V>
   void visit(V& v) {
     v("weights", weights, "weight of each reward in the sum, by name; 0: only logged");
+    v("by_kind", by_kind, "weights for tasks of some kinds, in place of `weights`");
     v("threads", threads, "threads that score completions while sampling goes on");
     v("think_open", think_open, "the prompt ends with <think>, so that completions must not open it again");
     v("accuracy_needs_format", accuracy_needs_format,
@@ -68,7 +83,8 @@ struct RewardsConfig {
     v("overlong_max_length", overlong_max_length, "overlong: tokens from which on the penalty is -1");
     v("overlong_buffer", overlong_buffer, "overlong: tokens before that limit over which the penalty grows from 0");
   }
-  /// Throws Error for a weight that is not finite, no weight other than 0, fewer than one thread, or overlong limits
+  const std::map<std::string, double>& weights_of(std::string_view kind) const;
+  /// Throws Error for a weight that is not finite, no weight other than 0, a kind listed twice, fewer than one thread, or overlong limits
   /// other than 0 < overlong_buffer <= overlong_max_length where `overlong` is weighted.
   void validate() const;
 };

@@ -68,6 +68,10 @@ class Run {
   /// `resolved` is what config.json will hold.
   Run(const RunConfig& config, const nlohmann::ordered_json& resolved, const std::string& name);
 
+  /// A stage of this run: a run in the folder's subfolder `name`, whose config.json is `resolved`, which shares the terminal, the
+  /// log and the signals, and always goes on from what it finds. Must not outlive this run.
+  Run stage(const std::string& name, const nlohmann::ordered_json& resolved) const;
+
   const std::filesystem::path& folder() const { return folder_; }
   Progress& progress() { return *progress_; }
 
@@ -80,23 +84,30 @@ class Run {
   bool due(int64_t step) const { return step % save_every_ == 0; }
 
   /// Whether SIGINT or SIGTERM asked the run to end after this step.
-  bool stopping() const { return signal_.requested(); }
+  bool stopping() const { return signal_->requested(); }
   /// What to print then, and the status to exit with.
   int stopped();
 
   /// One step of RL: metrics.jsonl, samples.jsonl, and a line of progress.
-  void record(int64_t step, const std::vector<Group>& groups, const UpdateReport& report, const RolloutStats& rollout, const StepTimes& times);
+  /// `more` is added to metrics.jsonl.
+  void record(int64_t step, const std::vector<Group>& groups, const UpdateReport& report, const RolloutStats& rollout, const StepTimes& times,
+              const NamedValues& more = {});
+
+  /// One step of another kind: `values` in metrics.jsonl, those in `shown` in the line of progress.
+  void record(int64_t step, const NamedValues& values, const NamedValues& shown, double seconds);
 
   /// Writes `file` in the folder, whole or not at all.
   void write(const std::string& file, const nlohmann::ordered_json& value) const;
 
  private:
+  Run() = default;
+
   RunConfig config_;
   std::filesystem::path folder_;
   std::string command_;
   int64_t save_every_;
-  StopSignal signal_;
-  std::unique_ptr<Progress> progress_;
+  std::shared_ptr<StopSignal> signal_;
+  std::shared_ptr<Progress> progress_;
   std::unique_ptr<JsonlWriter> metrics_, samples_;
 };
 

@@ -22,11 +22,22 @@ namespace grpo {
 /// no task.
 std::vector<Task> read_tasks(const std::filesystem::path& file);
 
-enum class TaskGenerator { arithmetic, countdown };
+/// A task and a completion of it to imitate.
+struct Demonstration {
+  Task task;
+  std::string completion;  ///< as the policy should write it, without end-of-sequence
+};
+
+/// The demonstrations of a JSONL file, one object a line: what read_tasks reads, and `completion` (a string that is not
+/// empty). Throws Error as read_tasks does.
+std::vector<Demonstration> read_demonstrations(const std::filesystem::path& file);
+
+/// general: requests without a reference answer; see general.h.
+enum class TaskGenerator { arithmetic, countdown, general };
 template <>
 struct EnumNames<TaskGenerator> {
-  static constexpr std::array<std::pair<TaskGenerator, std::string_view>, 2> values{
-      {{TaskGenerator::arithmetic, "arithmetic"}, {TaskGenerator::countdown, "countdown"}}};
+  static constexpr std::array<std::pair<TaskGenerator, std::string_view>, 3> values{
+      {{TaskGenerator::arithmetic, "arithmetic"}, {TaskGenerator::countdown, "countdown"}, {TaskGenerator::general, "general"}}};
 };
 
 /// Problems "a operator b". a+b and b+a are one problem (so are a*b and b*a); a-b only has a ≥ b.

@@ -27,6 +27,7 @@ struct UpdateReport {
   double learning_rate = 0;     ///< of the last update
   double expert_load_max = std::numeric_limits<double>::quiet_NaN();  ///< see RouterRecord::max_load
   int64_t tokens = 0;           ///< that went through the policy, forward and backward
+  int64_t loss_tokens = 0;      ///< of these in the loss: each gave its gradient
   int64_t skipped_updates = 0;  ///< so far, over the trainer's life
   std::vector<std::string> skipped;  ///< why updates of this step were skipped
 };

@@ -1,0 +1,188 @@
+// The stages of a recipe, each a function that research code can call alone. All of them work on any policy, report to a
+// Run (metrics, samples, progress, checkpoints), stop on a signal at the end of a step, and go on from a checkpoint with
+// the very numbers of an uninterrupted run.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "grpo/corpus.h"
+#include "grpo/judge.h"
+#include "grpo/objective.h"
+#include "grpo/optimizer.h"
+#include "grpo/reward.h"
+#include "grpo/rollout.h"
+#include "grpo/run.h"
+#include "grpo/screen.h"
+#include "grpo/tasks.h"
+#include "grpo/trainer.h"
+
+namespace grpo {
+
+/// What a stage works on: the policy it changes (or samples from), the text around it, and where it reports.
+struct Stage {
+  Policy& policy;
+  const Tokenizer& tokenizer;
+  const ChatTemplate& chat;
+  Run& run;
+  uint64_t seed;  ///< of all draws of this stage
+};
+
+struct StageResult {
+  bool finished = false;        ///< false: a signal stopped it; what was done is saved
+  int64_t steps = 0;
+  int64_t gradient_tokens = 0;  ///< tokens in the loss so far
+};
+
+// ---- pretrain -------------------------------------------------------------------------------------------------------
+
+struct PretrainConfig {
+  int steps = 1000;
+  int documents_per_step = 64;
+  OptimizerConfig optimizer;
+  TrainerConfig trainer;
+
+  template <class V>
+  void visit(V& v) {
+    v("steps", steps, "updates");
+    v("documents_per_step", documents_per_step, "documents of one update");
+    v("optimizer", optimizer, "AdamW");
+    v("trainer", trainer, "how updates are computed");
+  }
+};
+
+/// Language modelling on the documents of a corpus, prompts included.
+StageResult pretrain(Stage& stage, const PretrainConfig& config, const Corpus& corpus);
+
+// ---- sft ------------------------------------------------------------------------------------------------------------
+
+struct SftConfig {
+  double epochs = 1;
+  int documents_per_step = 64;
+  int64_t max_gradient_tokens = 0;
+  OptimizerConfig optimizer;
+  TrainerConfig trainer;
+
+  template <class V>
+  void visit(V& v) {
+    v("epochs", epochs, "times that as many demonstrations are learned as there are");
+    v("documents_per_step", documents_per_step, "demonstrations of one update, packed without padding");
+    v("max_gradient_tokens", max_gradient_tokens, "end after the step that reaches so many tokens in the loss; 0: no limit");
+    v("optimizer", optimizer, "AdamW");
+    v("trainer", trainer, "how updates are computed");
+  }
+};
+
+/// Demonstrations from one source, and their share of what is learned.
+struct DemonstrationSet {
+  std::vector<Demonstration> demonstrations;
+  double share = 0;  ///< relative to the other sets; 0 in all of them: by their sizes
+};
+
+/// Supervised fine-tuning: mean cross-entropy over the tokens of the completions alone, end-of-sequence included. The
+/// sets are mixed at their shares, each gone through in an order of its own. Throws Error on an empty set and on a
+/// demonstration longer than the policy's positions, naming its task.
+StageResult sft(Stage& stage, const SftConfig& config, const std::vector<DemonstrationSet>& sets);
+
+// ---- grpo -----------------------------------------------------------------------------------------------------------
+
+/// One source of tasks and its weight in a mixture.
+struct TaskShare {
+  double weight = 1;
+  TasksConfig tasks;
+
+  template <class V>
+  void visit(V& v) {
+    v("weight", weight, "share of the tasks, relative to the other sources");
+    v("tasks", tasks, "the source");
+  }
+};
+
+/// Tasks of several sources in fixed proportions: of every n tasks each source gives its share, rounded.
+class TaskMixture {
+ public:
+  /// Every source draws with `seed`. Throws Error without a source or a weight above 0.
+  TaskMixture(std::vector<TaskShare> sources, uint64_t seed);
+  std::vector<Task> take(std::size_t count);
+
+  /// The state: tasks given and the cursor of each source.
+  std::vector<uint64_t> state() const;
+  void restore(const std::vector<uint64_t>& state);
+
+ private:
+  std::vector<TaskShare> sources_;
+  std::vector<TaskStream> streams_;
+  std::vector<uint64_t> given_;
+};
+
+struct GrpoConfig {
+  int steps = 100;
+  int prompts_per_step = 16;
+  int64_t max_gradient_tokens = 0;
+  std::vector<TaskShare> tasks = {TaskShare{}};
+  RolloutConfig rollout;
+  RewardsConfig rewards;
+  ObjectiveConfig objective;
+  OptimizerConfig optimizer;
+  TrainerConfig trainer;
+
+  template <class V>
+  void visit(V& v) {
+    v("steps", steps, "RL steps, at most");
+    v("prompts_per_step", prompts_per_step, "tasks of one step; each is answered rollout.samples times");
+    v("max_gradient_tokens", max_gradient_tokens, "end after the step that reaches so many tokens in the loss; 0: no limit");
+    v("tasks", tasks, "the mixture of tasks");
+    v("rollout", rollout, "sampling");
+    v("rewards", rewards, "what is rewarded, by kind of task where that differs");
+    v("objective", objective, "advantages and loss");
+    v("optimizer", optimizer, "AdamW");
+    v("trainer", trainer, "how updates are computed");
+  }
+};
+
+/// More to log about a step's scored groups.
+using Measure = std::function<NamedValues(const std::vector<Group>&)>;
+
+/// GRPO. `judge` (optional) fills in the scores `helpful` and `harmless`; `measure` (optional) adds to metrics.jsonl.
+StageResult grpo(Stage& stage, const GrpoConfig& config, Judge* judge = nullptr, const Measure& measure = nullptr);
+
+// ---- rejection_sample -----------------------------------------------------------------------------------------------
+
+struct RejectionConfig {
+  int count = 500;
+  int tasks_per_batch = 32;
+  std::vector<TaskShare> tasks = {TaskShare{}};
+  RolloutConfig rollout;
+  RewardsConfig rewards;
+  ScreenConfig screen;
+
+  template <class V>
+  void visit(V& v) {
+    v("count", count, "tasks that are answered");
+    v("tasks_per_batch", tasks_per_batch, "tasks between two saved states");
+    v("tasks", tasks, "the mixture of tasks");
+    v("rollout", rollout, "sampling");
+    v("rewards", rewards, "scores, by which the best are chosen");
+    v("screen", screen, "what is kept");
+  }
+};
+
+/// What became of all completions, by reason.
+struct RejectionReport {
+  bool finished = false;
+  int64_t tasks = 0, sampled = 0, kept = 0;
+  std::map<std::string, int64_t> dropped;
+  nlohmann::ordered_json json() const;
+};
+
+/// Answers many tasks, keeps what `screen` lets through, and writes it to FOLDER/selected.jsonl as demonstrations with
+/// their provenance: task, sample, checkpoint, seed, scores, and why each other sample of the task was dropped. The
+/// report goes to FOLDER/report.json. `source` names the checkpoint sampled from.
+RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, const std::string& source, Judge* judge = nullptr);
+
+}  // namespace grpo

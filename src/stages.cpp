@@ -1,0 +1,361 @@
+#include "grpo/stages.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <numeric>
+
+#include "durable_file.h"
+#include "generators.h"
+#include "grpo/collect.h"
+#include "grpo/error.h"
+
+namespace grpo {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Where a stage that trains stands: its trainer's checkpoint, and how it goes on from one.
+class Training {
+ public:
+  Training(Stage& stage, Trainer& trainer) : stage_(stage), trainer_(trainer) {
+    const auto checkpoint = stage.run.resume();
+    if (!checkpoint) return;
+    stage.policy.load_state(checkpoint->policy);
+    trainer.load_state(checkpoint->optimizer);
+    if (trainer.reference() && checkpoint->reference) trainer.reference()->load_state(*checkpoint->reference);
+    state = checkpoint->state;
+    state.erase("metrics_offset"), state.erase("samples_offset");
+    step = state.at("step"), gradient_tokens = state.at("gradient_tokens");
+    finished_ = state.value("finished", false);
+  }
+
+  bool finished() const { return finished_; }
+
+  /// After a step. Saves when that is due, at the end, and on a signal; true when the stage must stop here.
+  bool stop_after(const UpdateReport& report, bool last) {
+    ++step;
+    gradient_tokens += report.loss_tokens;
+    for (const std::string& why : report.skipped) stage_.run.progress().note("update skipped: " + why);
+    finished_ = last;
+    const bool stopping = stage_.run.stopping();
+    if (stopping || last || stage_.run.due(step)) save();
+    return stopping || last;
+  }
+
+  /// For a stage without a step to do.
+  void finish() {
+    finished_ = true;
+    save();
+  }
+
+  StageResult result() const { return {finished_, step, gradient_tokens}; }
+
+  Json state = Json::object();  ///< a stage's own entries
+  int64_t step = 0, gradient_tokens = 0;
+
+ private:
+  void save() {
+    state["step"] = step, state["gradient_tokens"] = gradient_tokens, state["finished"] = finished_;
+    CheckpointContents contents{stage_.policy.state(), trainer_.state(), std::nullopt, state};
+    if (trainer_.reference()) contents.reference = trainer_.reference()->state();
+    stage_.run.save(step, contents);
+  }
+
+  Stage& stage_;
+  Trainer& trainer_;
+  bool finished_ = false;
+};
+
+OptimizerConfig lasting(OptimizerConfig config, int64_t steps) {
+  if (config.total_steps == 0) config.total_steps = steps;
+  return config;
+}
+
+Example example_of(const Stage& stage, const std::string& prompt, const std::string& completion, bool learn_prompt) {
+  Example example{stage.tokenizer.encode(prompt)};
+  if (!learn_prompt) example.first_target = std::max<size_t>(1, example.tokens.size());
+  const auto tokens = stage.tokenizer.encode(completion);
+  example.tokens.insert(example.tokens.end(), tokens.begin(), tokens.end());
+  example.tokens.push_back(stage.tokenizer.eos());
+  return example;
+}
+
+// One supervised step, reported.
+UpdateReport learn(Stage& stage, Trainer& trainer, const std::vector<Example>& examples, int64_t step) {
+  Stopwatch watch;
+  const UpdateReport report = trainer.update(examples, step);
+  const double seconds = watch.lap();
+  stage.run.record(step + 1,
+                   {{"loss", report.loss},
+                    {"entropy", report.entropy},
+                    {"grad_norm", report.grad_norm},
+                    {"learning_rate", report.learning_rate},
+                    {"gradient_tokens", static_cast<double>(report.loss_tokens)},
+                    {"skipped_updates", static_cast<double>(report.skipped_updates)},
+                    {"expert_load_max", report.expert_load_max},
+                    {"tokens_per_second", static_cast<double>(report.tokens) / seconds},
+                    {"seconds/train", seconds}},
+                   {{"loss", report.loss}}, seconds);
+  return report;
+}
+
+// Deals turns to several parties by their weights: whoever is furthest behind its share goes next.
+std::size_t next_turn(const std::vector<double>& weights, const std::vector<uint64_t>& given) {
+  const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
+  const double turn = static_cast<double>(std::accumulate(given.begin(), given.end(), uint64_t{0})) + 1;
+  std::size_t best = 0;
+  double behind = -std::numeric_limits<double>::infinity();
+  for (std::size_t i = 0; i < weights.size(); ++i)
+    if (const double debt = weights[i] / total * turn - static_cast<double>(given[i]); weights[i] > 0 && debt > behind) behind = debt, best = i;
+  return best;
+}
+
+std::vector<double> weights_of(const std::vector<TaskShare>& sources) {
+  std::vector<double> weights;
+  for (const TaskShare& source : sources) weights.push_back(source.weight);
+  return weights;
+}
+
+}  // namespace
+
+// ---- pretrain -------------------------------------------------------------------------------------------------------
+
+StageResult pretrain(Stage& stage, const PretrainConfig& config, const Corpus& corpus) {
+  Trainer trainer(stage.policy, lasting(config.optimizer, config.steps), config.trainer);
+  Training training(stage, trainer);
+  if (training.finished()) return training.result();
+  if (config.steps == 0) training.finish();
+  stage.run.progress().begin("pretrain", config.steps, training.step, Progress::Lines::seldom);
+  while (!training.finished()) {
+    std::vector<Example> examples;
+    for (int i = 0; i < config.documents_per_step; ++i) {
+      const Document document = corpus.document(static_cast<uint64_t>(training.step * config.documents_per_step + i));
+      examples.push_back(example_of(stage, document.prompt, document.completion, true));
+    }
+    const UpdateReport report = learn(stage, trainer, examples, training.step);
+    if (training.stop_after(report, training.step + 1 == config.steps)) break;
+  }
+  stage.run.progress().end();
+  return training.result();
+}
+
+// ---- sft ------------------------------------------------------------------------------------------------------------
+
+StageResult sft(Stage& stage, const SftConfig& config, const std::vector<DemonstrationSet>& sets) {
+  std::size_t total = 0;
+  std::vector<double> shares;
+  for (const DemonstrationSet& set : sets) {
+    if (set.demonstrations.empty()) throw Error("sft", "expected demonstrations in every set, got an empty one");
+    total += set.demonstrations.size();
+    shares.push_back(set.share);
+    for (const Demonstration& each : set.demonstrations) {
+      const size_t length = example_of(stage, stage.chat.render(each.task), each.completion, false).tokens.size();
+      if (length > static_cast<size_t>(stage.policy.config().max_positions))
+        throw Error("sft", "demonstration \"", each.task.id, "\": expected at most policy.max_positions = ", stage.policy.config().max_positions,
+                    " tokens, got ", length, "; shorten it or raise that");
+    }
+  }
+  if (total == 0) throw Error("sft", "expected demonstrations, got none");
+  if (config.documents_per_step < 1) throw Error("sft", "documents_per_step: expected at least 1, got ", config.documents_per_step);
+  if (std::all_of(shares.begin(), shares.end(), [](double share) { return share == 0; }))
+    for (std::size_t i = 0; i < sets.size(); ++i) shares[i] = static_cast<double>(sets[i].demonstrations.size());
+  const auto steps = static_cast<int64_t>(std::ceil(config.epochs * static_cast<double>(total) / config.documents_per_step));
+
+  Trainer trainer(stage.policy, lasting(config.optimizer, steps), config.trainer);
+  Training training(stage, trainer);
+  if (training.finished()) return training.result();
+  if (steps == 0) training.finish();
+  std::vector<uint64_t> given = training.state.value("given", std::vector<uint64_t>(sets.size()));
+  stage.run.progress().begin("sft", steps, training.step, Progress::Lines::seldom);
+  while (!training.finished()) {
+    std::vector<Example> examples;
+    for (int i = 0; i < config.documents_per_step; ++i) {
+      const std::size_t from = next_turn(shares, given);
+      const auto& all = sets[from].demonstrations;
+      const uint64_t turn = given[from]++, size = all.size();
+      const Demonstration& each = all[permuted(turn % size, size, Draws{stage.seed, from, turn / size}.next())];
+      examples.push_back(example_of(stage, stage.chat.render(each.task), each.completion, false));
+    }
+    const UpdateReport report = learn(stage, trainer, examples, training.step);
+    training.state["given"] = given;
+    const bool enough = config.max_gradient_tokens > 0 && training.gradient_tokens + report.loss_tokens >= config.max_gradient_tokens;
+    if (training.stop_after(report, enough || training.step + 1 == steps)) break;
+  }
+  stage.run.progress().end();
+  return training.result();
+}
+
+// ---- grpo -----------------------------------------------------------------------------------------------------------
+
+TaskMixture::TaskMixture(std::vector<TaskShare> sources, uint64_t seed) : sources_(std::move(sources)), given_(sources_.size()) {
+  double total = 0;
+  for (TaskShare& source : sources_) {
+    if (!(source.weight >= 0) || !std::isfinite(source.weight)) throw Error("task", "expected weights of 0 or more, got ", source.weight);
+    total += source.weight;
+    source.tasks.seed = seed;
+    streams_.emplace_back(source.tasks, Split::train);
+  }
+  if (!(total > 0)) throw Error("task", "expected a source of tasks with a weight above 0, got none");
+}
+
+std::vector<Task> TaskMixture::take(std::size_t count) {
+  std::vector<Task> tasks;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t from = next_turn(weights_of(sources_), given_);
+    ++given_[from];
+    tasks.push_back(streams_[from].take(1).front());
+  }
+  return tasks;
+}
+
+std::vector<uint64_t> TaskMixture::state() const {
+  std::vector<uint64_t> state = given_;
+  for (const TaskStream& stream : streams_) state.push_back(stream.cursor());
+  return state;
+}
+
+void TaskMixture::restore(const std::vector<uint64_t>& state) {
+  if (state.size() != 2 * streams_.size())
+    throw Error("task", "expected the state of a mixture of ", streams_.size(), " sources, got ", state.size() / 2, "; was the mixture changed?");
+  for (std::size_t i = 0; i < streams_.size(); ++i) given_[i] = state[i], streams_[i].seek(state[streams_.size() + i]);
+}
+
+StageResult grpo(Stage& stage, const GrpoConfig& config, Judge* judge, const Measure& measure) {
+  RewardsConfig rewards = config.rewards;
+  rewards.think_open = stage.chat.opens_think();
+  TaskMixture tasks(config.tasks, stage.seed);
+  Scorer scorer(rewards);
+  Rollout rollout(stage.policy, stage.tokenizer, stage.chat, config.rollout);
+
+  Trainer trainer(stage.policy, config.objective, lasting(config.optimizer, config.steps), config.rollout.sampling.temperature, config.trainer);
+  Training training(stage, trainer);
+  if (training.finished()) return training.result();
+  if (config.steps == 0) training.finish();
+  if (training.state.contains("tasks")) tasks.restore(training.state["tasks"]);
+
+  auto& progress = stage.run.progress();
+  progress.begin("step", config.steps, training.step, Progress::Lines::each_step);
+  while (!training.finished()) {
+    JudgeStats verdicts;
+    const auto rescore = [&](std::vector<Group>& groups, std::size_t round) {
+      if (!judge) return;
+      // Rounds of dynamic sampling draw as if they were steps of their own, beyond those of the run.
+      const auto warning = judge->score(groups, rewards, stage.seed, static_cast<uint64_t>(training.step) + (round << 26));
+      verdicts.verdicts += judge->stats().verdicts, verdicts.unreadable += judge->stats().unreadable;
+      if (warning) progress.note("warning: " + *warning);
+    };
+    auto collected = collect(rollout, scorer, [&](std::size_t count) { return tasks.take(count); }, static_cast<std::size_t>(config.prompts_per_step),
+                             config.objective, stage.seed, static_cast<uint64_t>(training.step), rescore);
+    if (collected.exhausted)
+      progress.note("dynamic sampling: some groups are without signal after " + std::to_string(collected.refills) + " refills");
+    Stopwatch watch;
+    const UpdateReport report = trainer.update(collected.groups, training.step);
+    NamedValues more = measure ? measure(collected.groups) : NamedValues();
+    more.emplace_back("gradient_tokens", static_cast<double>(report.loss_tokens));
+    if (judge) more.emplace_back("unreadable_verdicts", verdicts.unreadable_share());
+    stage.run.record(training.step + 1, collected.groups, report, collected.stats,
+                     {collected.rollout_seconds, collected.reward_seconds, watch.lap()}, more);
+    training.state["tasks"] = tasks.state();
+    const bool enough = config.max_gradient_tokens > 0 && training.gradient_tokens + report.loss_tokens >= config.max_gradient_tokens;
+    if (training.stop_after(report, enough || training.step + 1 == config.steps)) break;
+  }
+  progress.end();
+  return training.result();
+}
+
+// ---- rejection_sample -----------------------------------------------------------------------------------------------
+
+Json RejectionReport::json() const {
+  Json reasons = Json::object();
+  for (const auto& [value, name] : EnumNames<Dropped>::values)
+    if (value != Dropped::kept) {
+      const auto found = dropped.find(std::string(name));
+      reasons[std::string(name)] = found == dropped.end() ? 0 : found->second;
+    }
+  return {{"finished", finished}, {"tasks", tasks}, {"sampled", sampled}, {"kept", kept}, {"dropped", reasons}};
+}
+
+RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, const std::string& source, Judge* judge) {
+  config.screen.validate();
+  if (config.count < 1 || config.tasks_per_batch < 1) throw Error("rejection_sample", "expected count and tasks_per_batch of at least 1");
+  RewardsConfig rewards = config.rewards;
+  rewards.think_open = stage.chat.opens_think();
+  TaskMixture tasks(config.tasks, stage.seed);
+  Scorer scorer(rewards);
+  Rollout rollout(stage.policy, stage.tokenizer, stage.chat, config.rollout);
+  const auto& folder = stage.run.folder();
+
+  // The state of a batch boundary: what was counted, and how much of selected.jsonl belongs to it.
+  RejectionReport report;
+  std::optional<uint64_t> offset;
+  if (std::ifstream file(folder / "report.json"); file) {
+    const Json saved = Json::parse(file, nullptr, false);
+    if (saved.is_discarded() || !saved.contains("offset"))
+      throw Error("rejection_sample", (folder / "report.json").string(), ": expected the report of an earlier run, it was altered; remove it to start this stage over");
+    report.finished = saved.at("finished"), report.tasks = saved.at("tasks"), report.sampled = saved.at("sampled"), report.kept = saved.at("kept");
+    for (const auto& [reason, count] : saved.at("dropped").items()) report.dropped[reason] = count;
+    if (report.finished) return report;
+    tasks.restore(saved.at("mixture"));
+    offset = saved.at("offset").get<uint64_t>();
+  }
+  JsonlWriter selected(folder / "selected.jsonl", offset);
+
+  auto& progress = stage.run.progress();
+  progress.begin("sample", config.count, report.tasks, Progress::Lines::seldom);
+  while (!report.finished) {
+    Stopwatch watch;
+    const int64_t batch = report.tasks / config.tasks_per_batch;
+    const auto count = static_cast<std::size_t>(std::min<int64_t>(config.tasks_per_batch, config.count - report.tasks));
+    auto collected = collect(rollout, scorer, [&](std::size_t n) { return tasks.take(n); }, count, ObjectiveConfig{}, stage.seed,
+                             static_cast<uint64_t>(batch), [&](std::vector<Group>& groups, std::size_t) {
+                               if (!judge) return;
+                               if (const auto warning = judge->score(groups, rewards, stage.seed, static_cast<uint64_t>(batch)))
+                                 progress.note("warning: " + *warning);
+                             });
+    for (const Group& group : collected.groups) {
+      const std::vector<Dropped> verdicts = screen(group, config.screen);
+      Json others = Json::array();
+      for (std::size_t i = 0; i < verdicts.size(); ++i) {
+        ++report.sampled;
+        if (verdicts[i] == Dropped::kept) continue;
+        ++report.dropped[std::string(enum_name(verdicts[i]))];
+        others.push_back({{"sample", i}, {"why", enum_name(verdicts[i])}});
+      }
+      for (std::size_t i = 0; i < verdicts.size(); ++i) {
+        if (verdicts[i] != Dropped::kept) continue;
+        ++report.kept;
+        Json scores = Json::object();
+        for (const auto& [name, score] : group.scores[i]) scores[name] = score.defined() ? Json(score.value()) : Json(nullptr);
+        selected.write({{"id", group.task.id},
+                        {"prompt", group.task.prompt},
+                        {"completion", group.completions[i].text},
+                        {"answer", group.task.answer},
+                        {"kind", group.task.kind},
+                        {"language", group.task.language},
+                        {"provenance",
+                         {{"checkpoint", source},
+                          {"seed", stage.seed},
+                          {"batch", batch},
+                          {"index", group.index},
+                          {"sample", i},
+                          {"scores", scores},
+                          {"reward", group.rewards[i]},
+                          {"dropped", others}}}});
+      }
+    }
+    report.tasks += static_cast<int64_t>(count);
+    report.finished = report.tasks >= config.count;
+    selected.sync();
+    Json saved = report.json();
+    saved["offset"] = selected.offset(), saved["mixture"] = tasks.state();
+    stage.run.write("report.json", saved);
+    progress.step(report.tasks, {{"kept", static_cast<double>(report.kept) / static_cast<double>(report.sampled)}},
+                  watch.lap() / static_cast<double>(count));
+    if (stage.run.stopping()) break;
+  }
+  progress.end();
+  return report;
+}
+
+}  // namespace grpo
