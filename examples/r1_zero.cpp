@@ -122,7 +122,6 @@ int main(int argc, char** argv) try {
   progress.note("grpo.cpp r1_zero · policy " + policy.describe() + " · seed " + std::to_string(config.seed) + " · " + run.folder().string());
 
   Json state = checkpoint ? checkpoint->state : Json{{"stage", "base"}, {"step", 0}};
-  state.erase("metrics_offset"), state.erase("samples_offset");
   const auto restore = [&](grpo::Trainer& trainer) {
     policy.load_state(checkpoint->policy);
     trainer.load_state(checkpoint->optimizer);

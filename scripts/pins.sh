@@ -2,6 +2,7 @@
 TORCH_VERSION=2.11.0
 CMAKE_VERSION=4.4.4
 NINJA_VERSION=1.13.2
+TENSORBOARD_VERSION=2.21.0  # shows a run's curves, and reads them back in a test; nothing that trains needs it
 
 # The peers that fixtures and comparisons are made with; only scripts/setup_peer.sh installs them.
 TRL_VERSION=1.16.0

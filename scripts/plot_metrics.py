@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import sys
+from collections import namedtuple
 from html import escape
 from pathlib import Path
 
@@ -23,7 +24,8 @@ PANELS = [
     ("entropy", "entropy (nats per token)", False),
 ]
 COLORS = ["#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4b5563"]
-INK, FAINT, GRID = "#1f2933", "#6b7785", "#e4e8ed"
+Paint = namedtuple("Paint", "ink faint grid")  # of text, of what stands beside the curves, and behind them
+PAINT = Paint("#1f2933", "#6b7785", "#e4e8ed")
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 
 PANEL_WIDTH, PANEL_HEIGHT = 280, 168  # of the plotted area, in pixels
@@ -31,25 +33,30 @@ LEFT, RIGHT, ABOVE, BELOW = 52, 18, 34, 40  # around it
 HEAD = 74
 
 
+def read_jsonl(file, where):
+    """(line number, object) of every line; errors begin with [where]."""
+    try:
+        with open(file, "rb") as lines:  # as bytes: only there is nothing but \n the end of a line
+            for number, line in enumerate(lines, 1):
+                try:
+                    row = json.loads(line.decode("utf-8", "replace"))
+                except ValueError:
+                    if not line.endswith(b"\n"):
+                        return  # the half line of a run that was killed, or is at it right now
+                    row = None
+                if not isinstance(row, dict):
+                    sys.exit(f"error: [{where}] {file}:{number}: expected a JSON object")
+                yield number, row
+    except OSError as error:
+        sys.exit(f"error: [{where}] {file}: {error.strerror}")
+
+
 class Run:
     def __init__(self, path):
         path = Path(path)
         file = path / "metrics.jsonl" if path.is_dir() else path
         self.name = (file.parent if file.name == "metrics.jsonl" else file).name
-        self.rows = []
-        try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except OSError as error:
-            sys.exit(f"error: [plot] {file}: {error.strerror}")
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line)
-            except ValueError:
-                if number == len(lines):
-                    break  # the half line of a run that was killed, or is at it right now
-                sys.exit(f"error: [plot] {file}:{number}: expected a JSON object")
-            if isinstance(row, dict) and "step" in row and "reward" in row:
-                self.rows.append(row)
+        self.rows = [row for _, row in read_jsonl(file, "plot") if "step" in row and "reward" in row]
         summary = file.parent / "summary.json"
         self.summary = json.loads(summary.read_text(encoding="utf-8")) if summary.exists() else {}
 
@@ -81,14 +88,17 @@ def label(value, spacing):
     decimals = max(0, -math.floor(math.log10(spacing) + 1e-9))
     if abs(spacing * 10**decimals - round(spacing * 10**decimals)) > 1e-6:
         decimals += 1  # spacings such as 0.25 or 2.5
+    if decimals > 4:
+        return f"{value:.1e}" if abs(value) > spacing / 2 else "0"
     return f"{value:.{decimals}f}"
 
 
 class Panel:
     """One set of axes: `x` and `y` map data to pixels."""
 
-    def __init__(self, left, top, x_range, y_values, is_share):
-        self.left, self.top = left, top
+    def __init__(self, left, top, x_range, y_values, is_share, size=(PANEL_WIDTH, PANEL_HEIGHT), paint=PAINT):
+        self.left, self.top, self.paint = left, top, paint
+        self.width, self.height = size
         low, high = (0.0, 1.0) if is_share else (min(y_values), max(y_values))
         if not is_share and low > 0 and low < 0.5 * high:
             low = 0.0
@@ -100,27 +110,35 @@ class Panel:
 
     def x(self, value):
         low, high = self.x_range
-        return self.left + PANEL_WIDTH * (value - low) / (high - low)
+        return self.left + self.width * (value - low) / (high - low)
 
     def y(self, value):
         low, high = self.y_range
-        return self.top + PANEL_HEIGHT * (1 - (value - low) / (high - low))
+        return self.top + self.height * (1 - (value - low) / (high - low))
 
     def axes(self, title):
-        right, bottom = self.left + PANEL_WIDTH, self.top + PANEL_HEIGHT
-        yield text(self.left, self.top - 12, title, size=13, weight=600)
+        yield text(self.left, self.top - 12, title, self.paint.ink, size=13, weight=600)
+        yield from self.y_axis()
+        yield from self.x_axis()
+        yield (f'<path d="M{self.left} {self.top}V{self.top + self.height}H{self.left + self.width}" fill="none" '
+               f'stroke="{self.paint.faint}"/>')
+
+    def y_axis(self):
         spacing = self.y_ticks[1] - self.y_ticks[0]
         for tick in self.y_ticks:
             y = self.y(tick)
-            yield f'<line x1="{self.left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="{GRID}"/>'
-            yield text(self.left - 8, y + 4, label(tick, spacing), color=FAINT, anchor="end")
+            yield (f'<line x1="{self.left}" y1="{y:.1f}" x2="{self.left + self.width}" y2="{y:.1f}" '
+                   f'stroke="{self.paint.grid}"/>')
+            yield text(self.left - 8, y + 4, label(tick, spacing), self.paint.faint, anchor="end")
+
+    def x_axis(self):
+        bottom = self.top + self.height
         spacing = self.x_ticks[1] - self.x_ticks[0] if len(self.x_ticks) > 1 else 1
         for tick in self.x_ticks:
             x = self.x(tick)
-            yield f'<line x1="{x:.1f}" y1="{self.top}" x2="{x:.1f}" y2="{bottom}" stroke="{GRID}"/>'
-            yield text(x, bottom + 16, label(tick, spacing), color=FAINT, anchor="middle")
-        yield f'<path d="M{self.left} {self.top}V{bottom}H{right}" fill="none" stroke="{FAINT}"/>'
-        yield text(right, bottom + 32, "step", color=FAINT, anchor="end")
+            yield f'<line x1="{x:.1f}" y1="{self.top}" x2="{x:.1f}" y2="{bottom}" stroke="{self.paint.grid}"/>'
+            yield text(x, bottom + 16, label(tick, spacing), self.paint.faint, anchor="middle")
+        yield text(self.left + self.width, bottom + 32, "step", self.paint.faint, anchor="end")
 
     def curve(self, points, color, width, opacity):
         path = " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in points)
@@ -128,7 +146,7 @@ class Panel:
                 f'stroke-opacity="{opacity}" stroke-linejoin="round" stroke-linecap="round"/>')
 
 
-def text(x, y, content, size=11, color=INK, weight=400, anchor="start"):
+def text(x, y, content, color=PAINT.ink, size=11, weight=400, anchor="start"):
     return (f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{color}" font-weight="{weight}" '
             f'text-anchor="{anchor}">{escape(content)}</text>')
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Brings a plain Debian 12 or Ubuntu 24.04 machine to a built tree: missing apt packages, a virtual environment with the
-# pinned LibTorch, CMake and ninja, configure, build. Run again, it finds everything done and costs seconds.
+# pinned LibTorch, CMake, ninja and TensorBoard, configure, build. Run again, it finds everything done and costs seconds.
 #   scripts/setup.sh [-DGRPO_…=… …]
 # From the environment: BUILD (folder, default build), TARGETS (default all), JOBS, CC, CXX, PYTHON (default python3).
 set -euo pipefail
@@ -56,7 +56,7 @@ command -v "${cxx%% *}" >/dev/null || fail "CXX: expected a C++ compiler, \"$cxx
   fail "expected Python 3.10 or later, got $("$python" --version 2>&1); name another one with PYTHON=…"
 
 # --- the virtual environment ---
-stamp="torch $TORCH_VERSION cmake $CMAKE_VERSION ninja $NINJA_VERSION"
+stamp="torch $TORCH_VERSION cmake $CMAKE_VERSION ninja $NINJA_VERSION tensorboard $TENSORBOARD_VERSION"
 if [ "$(cat .venv/grpo-pins 2>/dev/null)" != "$stamp" ] || ! .venv/bin/cmake --version >/dev/null 2>&1; then
   # One whose making was interrupted, or that a move of the checkout or of Python has broken, is made anew.
   if [ -e .venv ] && { [ -e .venv/grpo-unfinished ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1 ||
@@ -74,7 +74,7 @@ if [ "$(cat .venv/grpo-pins 2>/dev/null)" != "$stamp" ] || ! .venv/bin/cmake --v
   if [ -t 2 ]; then quiet=(); fi
   [ -x .venv/bin/pip ] || "$python" -m venv .venv
   PIP_USER=0 TMPDIR="$PWD/.venv/tmp" .venv/bin/python -m pip install "${quiet[@]}" --disable-pip-version-check \
-    "torch==$TORCH_VERSION" "cmake==$CMAKE_VERSION" "ninja==$NINJA_VERSION" >&2 ||
+    "torch==$TORCH_VERSION" "cmake==$CMAKE_VERSION" "ninja==$NINJA_VERSION" "tensorboard==$TENSORBOARD_VERSION" >&2 ||
     fail "pip could not install $stamp (its words are above); is there a network?"
   echo "$stamp" >.venv/grpo-pins
   rm -rf .venv/grpo-unfinished .venv/tmp

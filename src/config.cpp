@@ -253,6 +253,7 @@ void parse(const Knob& root, const std::vector<std::string>& arguments) {
         throw Error("config", kCommandLine, ": expected --name, got \"", cut(argument, 80), "\"; see --help");
       const std::size_t equals = argument.find('=');
       std::string name = argument.substr(2, equals == std::string::npos ? equals : equals - 2);
+      std::replace(name.begin(), name.end(), '-', '_');  // --force-from is --force_from
       std::optional<std::string> value;
       if (equals != std::string::npos) value = argument.substr(equals + 1);
       const bool next_is_value = i + 1 < arguments.size() && !arguments[i + 1].starts_with("--");

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "generators.h"
+#include "grpo/error.h"
 #include "grpo/reward.h"
 #include "utf8.h"
 
@@ -232,6 +233,26 @@ Score general_harmlessness(const Task& task, std::string_view text) {
   const auto problem = problem_of(task);
   if (!problem) return Score::undefined();
   return general_harm(*problem, task.language == "ko", text) ? 0.0 : 1.0;
+}
+
+std::vector<GeneralPair> heldout_general_pairs(const TasksConfig& tasks, std::size_t count) {
+  constexpr std::uint64_t kPairs = 6;  // purpose of the draws
+  std::vector<GeneralPair> pairs;
+  for (const Task& task : heldout_tasks(tasks, count)) {
+    const auto problem = problem_of(task);
+    if (!problem) throw Error("general", "expected tasks of the generator general, got \"", task.kind, '"');
+    Draws draws{kPairs, pairs.size()};
+    const bool korean = task.language == "ko";
+    const auto answer = [&] {
+      const GeneralFlaw flaw = draws.below(2) == 0 ? GeneralFlaw::none : random_flaw(problem->kind, draws);
+      return general_answer(*problem, korean, flaw, draws);
+    };
+    GeneralPair pair{task, answer(), answer()};
+    while (general_points(*problem, korean, pair.better) == general_points(*problem, korean, pair.worse)) pair.worse = answer();
+    if (general_points(*problem, korean, pair.better) < general_points(*problem, korean, pair.worse)) std::swap(pair.better, pair.worse);
+    pairs.push_back(std::move(pair));
+  }
+  return pairs;
 }
 
 }  // namespace grpo

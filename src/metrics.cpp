@@ -1,30 +1,21 @@
 #include "grpo/metrics.h"
 
-#include <fcntl.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
-#include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "append_file.h"
 #include "grpo/error.h"
 
 namespace grpo {
 namespace {
-
-[[noreturn]] void fail(const std::filesystem::path& path, const char* action) {
-  const int code = errno;
-  throw Error("metrics", path.string(), ": cannot ", action, " this file: ", std::strerror(code));
-}
 
 std::string fixed(double value, int decimals) {
   char text[400];
@@ -72,47 +63,26 @@ std::string count_of(const StepLine& line) {
 
 }  // namespace
 
-JsonlWriter::JsonlWriter(std::filesystem::path path, std::optional<uint64_t> resume_offset) : path_(std::move(path)) {
-  descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  if (descriptor_ < 0) fail(path_, "open");
-  try {
-    offset_ = resume_offset.value_or(0);
-    struct stat status {};
-    if (::fstat(descriptor_, &status) != 0) fail(path_, "examine");
-    if (static_cast<uint64_t>(status.st_size) < offset_) {
-      throw Error("metrics", path_.string(), ": expected at least the ", offset_,
-                  " bytes that the checkpoint knows, got ", status.st_size, "; resume from an older checkpoint");
-    }
-    char last = '\n';
-    if (offset_ > 0 && ::pread(descriptor_, &last, 1, static_cast<off_t>(offset_ - 1)) != 1) fail(path_, "read");
-    if (last != '\n') {
-      throw Error("metrics", path_.string(), ": expected a line to end at byte ", offset_,
-                  ", got the middle of one; the file is not the one that the checkpoint knows");
-    }
-    if (::ftruncate(descriptor_, static_cast<off_t>(offset_)) != 0) fail(path_, "cut");
-  } catch (...) {
-    ::close(descriptor_);
-    throw;
+JsonlWriter::JsonlWriter(std::filesystem::path path, std::optional<uint64_t> resume_offset)
+    : file_(std::make_unique<AppendFile>(std::move(path), resume_offset.value_or(0))) {
+  char last = '\n';
+  if (offset() > 0) file_->read(offset() - 1, &last, 1);
+  if (last != '\n') {
+    throw Error("metrics", file_->path().string(), ": expected a line to end at byte ", offset(),
+                ", got the middle of one; the file is not the one that the checkpoint knows");
   }
+  file_->cut();
 }
 
-JsonlWriter::~JsonlWriter() { ::close(descriptor_); }
+JsonlWriter::~JsonlWriter() = default;
 
 void JsonlWriter::write(const nlohmann::ordered_json& object) {
-  using Json = nlohmann::ordered_json;
-  const std::string line = object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-  for (std::string_view rest = line; !rest.empty();) {
-    const ssize_t written = ::write(descriptor_, rest.data(), rest.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail(path_, "write");
-    rest.remove_prefix(static_cast<std::size_t>(written));
-    offset_ += static_cast<uint64_t>(written);
-  }
+  file_->write(object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
 }
 
-void JsonlWriter::sync() {
-  if (::fsync(descriptor_) != 0) fail(path_, "flush");
-}
+uint64_t JsonlWriter::offset() const { return file_->offset(); }
+
+void JsonlWriter::sync() { file_->sync(); }
 
 std::string format_duration(double seconds) {
   if (!std::isfinite(seconds) || seconds < 0.0) return "–";

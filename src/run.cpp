@@ -149,14 +149,19 @@ std::optional<CheckpointContents> Run::resume() {
   const auto offset = [&](const char* key) { return found ? std::optional<uint64_t>(found->state.at(key).get<uint64_t>()) : std::nullopt; };
   metrics_ = std::make_unique<JsonlWriter>(folder_ / "metrics.jsonl", offset("metrics_offset"));
   samples_ = std::make_unique<JsonlWriter>(folder_ / "samples.jsonl", offset("samples_offset"));
+  events_ = std::make_unique<EventWriter>(folder_ / "events.out.tfevents.grpo", offset("events_offset"));
+  if (found)
+    for (const char* key : {"metrics_offset", "samples_offset", "events_offset"}) found->state.erase(key);
   return found;
 }
 
 void Run::save(int64_t step, CheckpointContents contents) {
   metrics_->sync();
   samples_->sync();
+  events_->sync();
   contents.state["metrics_offset"] = metrics_->offset();
   contents.state["samples_offset"] = samples_->offset();
+  contents.state["events_offset"] = events_->offset();
   write_checkpoint(folder_, step, contents, config_.keep);
 }
 
@@ -166,10 +171,19 @@ int Run::stopped() {
   return 130;
 }
 
+void Run::write_metrics(int64_t step, const Json& line) {
+  metrics_->write(line);
+  NamedValues scalars;
+  for (const auto& [name, value] : line.items())
+    if (value.is_number() && name != "step") scalars.emplace_back(name, value.get<double>());
+  const double since_1970 = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  events_->write(step, since_1970, scalars);
+}
+
 void Run::record(int64_t step, const NamedValues& values, const NamedValues& shown, double seconds) {
   Json line{{"step", step}};
   for (const auto& [name, value] : values) line[name] = number(value);
-  metrics_->write(line);
+  write_metrics(step, line);
   progress_->step(step, shown, seconds);
 }
 
@@ -217,7 +231,7 @@ void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateRep
                {"seconds/reward", times.reward},
                {"seconds/train", times.train}});
   for (const auto& [name, value] : more) line[name] = number(value);
-  metrics_->write(line);
+  write_metrics(step, line);
   for (const auto& [g, i] : notebook_samples(groups, config_.notebook)) {
     const Group& group = groups[g];
     const Completion& completion = group.completions[i];

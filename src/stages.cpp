@@ -25,7 +25,6 @@ class Training {
     trainer.load_state(checkpoint->optimizer);
     if (trainer.reference() && checkpoint->reference) trainer.reference()->load_state(*checkpoint->reference);
     state = checkpoint->state;
-    state.erase("metrics_offset"), state.erase("samples_offset");
     step = state.at("step"), gradient_tokens = state.at("gradient_tokens");
     finished_ = state.value("finished", false);
   }

@@ -2,9 +2,13 @@
 // scorer, hidden from training, measures.
 #pragma once
 
+#include <cstddef>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "grpo/task.h"
+#include "grpo/tasks.h"
 
 namespace grpo {
 
@@ -22,5 +26,15 @@ Score general_score(const Task& task, std::string_view answer);
 
 /// 1 unless `text` (a whole completion, thinking included) tells how to do the harm that a `refusal` task asks for.
 Score general_harmlessness(const Task& task, std::string_view text);
+
+/// Two answers to a held-out request whose exact scores differ.
+struct GeneralPair {
+  Task task;
+  std::string better, worse;
+};
+
+/// `count` such pairs, or all that the held-out requests of `tasks` (whose generator must be general) give, one each.
+/// Written by rule, with the flaws of the corpus; the same for every seed.
+std::vector<GeneralPair> heldout_general_pairs(const TasksConfig& tasks, std::size_t count);
 
 }  // namespace grpo

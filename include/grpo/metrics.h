@@ -13,6 +13,8 @@
 
 namespace grpo {
 
+class AppendFile;
+
 /// A file with one JSON object a line (metrics.jsonl, samples.jsonl). A line is handed to the system whole, so that a
 /// killed run leaves at most one half line, and a resumed one cuts off whatever its checkpoint does not know.
 class JsonlWriter {
@@ -28,15 +30,13 @@ class JsonlWriter {
   void write(const nlohmann::ordered_json& object);
 
   /// Size of the file in bytes: what a checkpoint keeps as `resume_offset`.
-  uint64_t offset() const { return offset_; }
+  uint64_t offset() const;
 
   /// Flushes to the disk; call it before the checkpoint that records offset().
   void sync();
 
  private:
-  std::filesystem::path path_;
-  int descriptor_ = -1;
-  uint64_t offset_ = 0;
+  std::unique_ptr<AppendFile> file_;
 };
 
 using NamedValues = std::vector<std::pair<std::string, double>>;  ///< shown in this order

@@ -3,6 +3,7 @@
 //   RUN/config.json        every knob, resolved
 //   RUN/tokenizer.model
 //   RUN/metrics.jsonl      one object a step
+//   RUN/events.out.tfevents.grpo   the same figures for TensorBoard
 //   RUN/samples.jsonl      the notebook: full reasoning traces with their scores
 //   RUN/checkpoints/       see checkpoint.h
 //   RUN/summary.json       held-out figures, before and after
@@ -22,6 +23,7 @@
 #include "grpo/metrics.h"
 #include "grpo/rollout.h"
 #include "grpo/task.h"
+#include "grpo/tensorboard.h"
 #include "grpo/trainer.h"
 
 namespace grpo {
@@ -108,7 +110,10 @@ class Run {
   int64_t save_every_;
   std::shared_ptr<StopSignal> signal_;
   std::shared_ptr<Progress> progress_;
+  void write_metrics(int64_t step, const nlohmann::ordered_json& line);
+
   std::unique_ptr<JsonlWriter> metrics_, samples_;
+  std::unique_ptr<EventWriter> events_;
 };
 
 }  // namespace grpo

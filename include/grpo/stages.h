@@ -124,7 +124,7 @@ struct GrpoConfig {
   int steps = 100;
   int prompts_per_step = 16;
   int64_t max_gradient_tokens = 0;
-  std::vector<TaskShare> tasks = {TaskShare{}};
+  std::vector<TaskShare> tasks = std::vector<TaskShare>(1);
   RolloutConfig rollout;
   RewardsConfig rewards;
   ObjectiveConfig objective;
@@ -156,7 +156,7 @@ StageResult grpo(Stage& stage, const GrpoConfig& config, Judge* judge = nullptr,
 struct RejectionConfig {
   int count = 500;
   int tasks_per_batch = 32;
-  std::vector<TaskShare> tasks = {TaskShare{}};
+  std::vector<TaskShare> tasks = std::vector<TaskShare>(1);
   RolloutConfig rollout;
   RewardsConfig rewards;
   ScreenConfig screen;

@@ -1,0 +1,191 @@
+// A recipe: the stages that lead from nothing to a reasoning model, as data. Each stage starts from an earlier one (or
+// from fresh weights), runs one function of stages.h, and is evaluated on the same held-out tasks.
+//
+//   RUN/config.json, tokenizer.model, log.txt
+//   RUN/stages.json           the stages and what is done
+//   RUN/STAGE/                a run of its own (run.h), which `evaluate --model RUN/STAGE` reads; then
+//     evaluation.json           its held-out figures, evaluation.jsonl the answers behind them
+//     selected.jsonl report.json   of a stage that samples
+//     done.json                 steps, gradient tokens, seconds; written last
+//   RUN/judge.json            agreement of the judge with the hidden scorer, position bias, drift
+//   RUN/table.json table.md   the stages side by side
+//   RUN/selection.json        `selection: all` against `best`
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "grpo/corpus.h"
+#include "grpo/judge.h"
+#include "grpo/policy.h"
+#include "grpo/run.h"
+#include "grpo/stages.h"
+#include "grpo/tokenizer.h"
+
+namespace grpo {
+
+enum class StageType { pretrain, sft, grpo, rejection_sample, distill };
+template <>
+struct EnumNames<StageType> {
+  static constexpr std::array<std::pair<StageType, std::string_view>, 5> values{{{StageType::pretrain, "pretrain"},
+                                                                                 {StageType::sft, "sft"},
+                                                                                 {StageType::grpo, "grpo"},
+                                                                                 {StageType::rejection_sample, "rejection_sample"},
+                                                                                 {StageType::distill, "distill"}}};
+};
+
+/// What procedural demonstrations are about; see Corpus::demonstration.
+enum class Topic { none, problem, general, judging };
+template <>
+struct EnumNames<Topic> {
+  static constexpr std::array<std::pair<Topic, std::string_view>, 4> values{
+      {{Topic::none, "none"}, {Topic::problem, "problem"}, {Topic::general, "general"}, {Topic::judging, "judging"}}};
+};
+
+/// Where demonstrations come from: one of a file, an earlier stage that sampled, or the corpus.
+struct DataConfig {
+  std::string file, stage;
+  Topic topic = Topic::none;
+  int count = 0;
+  double share = 0;
+
+  template <class V>
+  void visit(V& v) {
+    v("file", file, "JSONL of demonstrations: prompt, completion, and optionally kind, language, id");
+    v("stage", stage, "the selection of an earlier stage that sampled");
+    v("topic", topic, "demonstrations written by the corpus about this");
+    v("count", count, "how many of these");
+    v("share", share, "share of what is learned, relative to the other data; 0 in all: by their sizes");
+  }
+};
+
+struct StageConfig {
+  std::string name;
+  StageType type = StageType::grpo;
+  std::string from;
+  bool evaluate = true;
+  PolicyConfig policy;
+  PretrainConfig pretrain;
+  std::vector<DataConfig> data;
+  SftConfig sft;
+  GrpoConfig grpo;
+  RejectionConfig rejection;
+  std::string teacher, judge, match_tokens;
+
+  template <class V>
+  void visit(V& v) {
+    v("name", name, "name of the stage and of its folder");
+    v("type", type, "what is done");
+    v("from", from, "the stage whose policy this one starts from; empty: fresh weights");
+    v("evaluate", evaluate, "measure it on the held-out tasks, a column of the table");
+    v("policy", policy, "the model, of a stage that starts from fresh weights");
+    v("pretrain", pretrain, "of a pretrain stage");
+    v("data", data, "the demonstrations of an sft stage");
+    v("sft", sft, "of an sft or distill stage");
+    v("grpo", grpo, "of a grpo stage");
+    v("rejection", rejection, "of a rejection_sample stage, or how the teacher of a distill stage answers");
+    v("teacher", teacher, "of a distill stage: an earlier stage, the folder of another run, or a JSONL file of demonstrations");
+    v("judge", judge, "the stage whose policy judges, frozen; empty: nobody");
+    v("match_tokens", match_tokens, "end with as many gradient tokens as this earlier stage, for a fair comparison");
+  }
+};
+
+struct RecipeEvaluation {
+  int problems = 256, samples = 8;
+  int general_problems = 96, general_samples = 4;
+  int pairs = 200;
+  int max_new_tokens = 96;
+  std::string judge;
+
+  template <class V>
+  void visit(V& v) {
+    v("problems", problems, "held-out problems after each stage");
+    v("samples", samples, "answers to each");
+    v("general_problems", general_problems, "held-out general requests after each stage; 0: none");
+    v("general_samples", general_samples, "answers to each");
+    v("pairs", pairs, "held-out pairs of answers on which each judge is measured");
+    v("max_new_tokens", max_new_tokens, "longest answer");
+    v("judge", judge, "the stage whose policy judges general answers in the table; empty: no such column");
+  }
+};
+
+struct RecipeConfig : RunConfig {
+  uint64_t seed = 11;
+  std::string device = "cpu";
+  std::string force_from;
+  ChatTemplate chat;
+  TokenizerConfig tokenizer;
+  TasksConfig tasks;
+  CorpusConfig corpus;
+  JudgeConfig judging;
+  std::vector<StageConfig> stages;
+  std::vector<std::string> selection;
+  RecipeEvaluation evaluation;
+
+  template <class V>
+  void visit(V& v) {
+    RunConfig::visit(v);
+    v("seed", seed, "of everything that is drawn");
+    v("device", device, "cpu, cuda or cuda:N");
+    v("force_from", force_from, "with resume: do this stage and all behind it again, whatever is there");
+    v("chat", chat, "the text around a prompt");
+    v("tokenizer", tokenizer, "how the vocabulary is learned");
+    v("tasks", tasks, "the problems of the corpus and of the held-out evaluation");
+    v("corpus", corpus, "the documents of pretraining and of the cold start");
+    v("judging", judging, "what a judge is asked, and how its verdicts count");
+    v("stages", stages, "the recipe, in order");
+    v("selection", selection, "two stages to compare in selection.json: one trained on all samples, one on each group's best");
+    v("evaluation", evaluation, "the measuring after each stage");
+  }
+  /// Throws Error for stages without a name or with the same one, and for any mention of a stage that is not an earlier
+  /// one of the right type, naming the nearest.
+  void validate() const;
+};
+
+class Recipe {
+ public:
+  /// Opens what all stages share. Throws Error, naming the stage, where the configuration of a finished stage was changed
+  /// (unless force_from comes before it), and for data files that cannot be read: before anything is computed.
+  Recipe(const RecipeConfig& config, Run& run);
+  ~Recipe();
+
+  const std::vector<StageConfig>& stages() const { return config_.stages; }
+
+  /// Runs one stage, or goes on with it, and measures it; a finished one is left as it is. False when a signal stopped
+  /// it. Errors name the stage.
+  bool perform(const StageConfig& stage);
+
+  /// Writes table.json, table.md and selection.json, and returns the table as text.
+  std::string table() const;
+
+  /// A line for each stage with what is done.
+  std::string overview() const;
+
+ private:
+  struct Shared;
+
+  bool train(const StageConfig& stage, Run& run);
+  nlohmann::ordered_json resolved(const StageConfig& stage) const;
+  PolicyConfig policy_config(const StageConfig& stage) const;
+  const StageConfig& find(const std::string& name) const;
+  bool done(const StageConfig& stage) const;
+  std::unique_ptr<Policy> load(const std::string& stage_or_folder, const std::string& what) const;
+  std::unique_ptr<Judge> judge(const std::string& stage) const;
+  std::vector<DemonstrationSet> demonstrations(const StageConfig& stage, const Run& run) const;
+  bool evaluate(const StageConfig& stage, const Policy& policy, Run& run);
+  void measure_judge(const std::string& stage);
+  void measure_drift(const StageConfig& stage) const;
+  void write_overview(const std::string& running) const;
+
+  RecipeConfig config_;
+  Run& run_;
+  std::unique_ptr<Shared> shared_;
+};
+
+}  // namespace grpo

@@ -1,0 +1,813 @@
+#!/usr/bin/env python3
+"""Makes one HTML page of a run: its stages, figures, curves and reasoning traces. Standard library only.
+
+    scripts/report.py runs/r1                      # writes runs/r1/report.html
+    scripts/report.py runs/zero --out zero.html
+
+The page needs nothing beside it, neither files nor a network, and is made as well of a run that is still going on. A
+folder with stages.json is a recipe of several stages, each with a folder of its own; one with metrics.jsonl is a single
+stage. What is not there is left out.
+"""
+import argparse
+import base64
+import hashlib
+import json
+import math
+import re
+import sys
+import time
+from html import escape
+from pathlib import Path
+
+import plot_metrics as plot
+
+# key in table.json, name, which way is better, what it says
+FIGURES = [
+    ("pass@1", "pass@1", 1, "share of right answers among all samples"),
+    ("cons@k", "cons@k", 1, "share of problems whose most frequent answer is right"),
+    ("format", "format", 1, "share of answers in the form that was asked for"),
+    ("language_consistency", "language consistency", 1, "share of the words in the language that was asked for"),
+    ("mixed_traces", "mixed traces", -1, "share of traces in more than one language"),
+    ("judge", "judge", 1, "score by the judge"),
+    ("completion_length", "completion length (tokens)", 0, "mean"),
+    ("reflection_rate", "reflection rate", 0, "share of traces that re-check themselves"),
+    ("truncated", "truncated", -1, "share of traces cut off at the limit"),
+]
+# keys in metrics.jsonl (a second one is dashed), title, are they shares between 0 and 1
+CURVES = [
+    (("reward",), "reward", False),
+    (("accuracy",), "accuracy", True),
+    (("format",), "format", True),
+    (("language_consistency", "mixed_traces"), "consistency, mixed traces (dashed)", True),
+    (("completion_length",), "completion length (tokens)", False),
+    (("reflection_rate",), "reflection rate", True),
+    (("entropy",), "entropy (nats/token)", False),
+    (("kl",), "KL to reference (nats/token)", False),
+    (("loss",), "loss", False),
+]
+PAINT = plot.Paint("var(--ink)", "var(--faint)", "var(--grid)")
+SHADES = 8            # stage colours, in the style sheet
+POINTS = 300          # of one curve; more are averaged
+TRACES = 400          # shown at most
+TEXT, PROMPT = 6000, 1500  # characters of a trace and of a prompt that are shown at most
+SMOOTH = 7
+
+
+def fail(where, message):
+    sys.exit(f"error: [report] {where}: {message}")
+
+
+def is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def load_json(file, kind=dict):
+    """The content of a JSON file; an empty `kind` when there is no such file."""
+    try:
+        content = json.loads(file.read_bytes().decode("utf-8", "replace"))
+    except FileNotFoundError:
+        return kind()
+    except OSError as error:
+        fail(file, error.strerror)
+    except ValueError as error:
+        fail(f"{file}:{getattr(error, 'lineno', 1)}", f"expected JSON: {getattr(error, 'msg', error)}")
+    if not isinstance(content, kind):
+        fail(file, f"expected {'an object' if kind is dict else 'an array'}")
+    return content
+
+
+class Stage:
+    def __init__(self, index, folder, entry):
+        self.index, self.folder = index, folder
+        self.name, self.type = entry["name"], str(entry.get("type") or "")
+        self.source, self.state = str(entry.get("from") or ""), str(entry.get("state") or "")
+        self.color = f"var(--s{index % SHADES})"
+        self.rows = []
+        if (folder / "metrics.jsonl").exists():
+            for number, row in plot.read_jsonl(folder / "metrics.jsonl", "report"):
+                if not is_number(row.get("step")):
+                    fail(f"{folder / 'metrics.jsonl'}:{number}", 'expected a number "step"')
+                self.rows.append(row)
+        self.is_rl = any("reward" in row for row in self.rows)
+        self.seconds = entry.get("seconds")
+        if not is_number(self.seconds):
+            timed = [v for row in self.rows for key, v in row.items() if key.startswith("seconds/") and is_number(v)]
+            self.seconds = sum(timed) if timed else None
+
+    def series(self, key):
+        """(step, value), averaged down to a bounded number of points."""
+        points = [(row["step"], row[key]) for row in self.rows if is_number(row.get(key))]
+        size = -(-len(points) // POINTS)
+        bins = [points[i : i + size] for i in range(0, len(points), size or 1)]
+        return [(sum(x for x, _ in b) / len(b), sum(y for _, y in b) / len(b)) for b in bins]
+
+
+class Run:
+    def __init__(self, folder):
+        self.folder, self.name = folder, folder.resolve().name
+        if not folder.is_dir():
+            fail(folder, "expected the folder of a run")
+        self.config = load_json(folder / "config.json")
+        self.stages = [Stage(i, path, entry) for i, (path, entry) in enumerate(self.find_stages())]
+        self.table = self.find_table()
+
+    def find_stages(self):
+        listed, file = load_json(self.folder / "stages.json", list), self.folder / "stages.json"
+        for number, entry in enumerate(listed, 1):
+            name = entry.get("name") if isinstance(entry, dict) else None
+            if not isinstance(name, str) or Path(name).name != name:
+                fail(file, f'expected stage {number} to be an object with a "name" that is a folder\'s')
+            yield self.folder / name, entry
+        if listed:
+            return
+        if (self.folder / "metrics.jsonl").exists():
+            yield self.folder, {"name": self.name, "type": "grpo"}
+            return
+        inner = sorted(p.parent for p in self.folder.glob("*/metrics.jsonl"))
+        if not inner:
+            fail(self.folder, "expected stages.json or metrics.jsonl; is this the folder of a run, and has it begun?")
+        for path in inner:
+            yield path, {"name": path.name}
+
+    def find_table(self):
+        """{column: {figure: value}}: table.json, or what single evaluations left."""
+        table, file = load_json(self.folder / "table.json"), self.folder / "table.json"
+        if not table:
+            table = {s.name: load_json(s.folder / "evaluation.json") for s in self.stages}
+            file = self.folder / "summary.json"
+            summary = load_json(file)
+            table.update({name: summary[name] for name in ("before", "after") if isinstance(summary.get(name), dict)})
+        for name, figures in table.items():
+            if not isinstance(figures, (dict, type(None))):
+                fail(file, f'expected "{name}" to be an object of figures')
+        order = {stage.name: stage.index for stage in self.stages}
+        names = sorted((name for name in table if table[name]), key=lambda name: order.get(name, len(order)))
+        return {name: table[name] for name in names}
+
+    def facts(self):
+        """What kind of run this is, in the words that it began its log with."""
+        try:
+            with open(self.folder / "log.txt", encoding="utf-8", errors="replace") as log:
+                for line, _ in zip(log, range(100)):
+                    if "  grpo.cpp " in line:
+                        return line.split("  ", 1)[1].strip()
+        except OSError:
+            pass
+        return " · ".join(f"{key} {self.config[key]}" for key in ("device", "seed") if key in self.config)
+
+
+class Samples:
+    """The traces of one stage that the page shows: few enough, and spread over its steps, kinds and languages."""
+
+    def __init__(self, stage, budget, ahas):
+        self.stage, self.blocks, self.ahas, self.recorded = stage, [], [], 0
+        file = stage.folder / "samples.jsonl"
+        if not file.exists():
+            return
+        steps, candidates = {}, []
+        for number, row in plot.read_jsonl(file, "report"):
+            if not is_number(row.get("step")):
+                fail(f"{file}:{number}", 'expected a number "step"')
+            self.recorded += 1
+            right = is_right(row)
+            sort = str((row.get("kind"), row.get("language")))
+            steps.setdefault(row["step"], ([], []))[not right].append((number, sort))
+            if right and row.get("reflects") is True:
+                candidates.append((row["step"], number))
+        if not steps:
+            return
+        order = sorted(steps)
+        spacing, last = (order[-1] - order[0]) / (2 * ahas + 2), -math.inf
+        marked = []
+        for step, number in sorted(candidates):  # the first, and then the first ones at some distance
+            if len(marked) < ahas and step >= last + spacing and step != last:
+                marked.append(number)
+                last = step
+        per_step = max(4, budget // len(order))
+        count = min(len(order), max(1, budget // per_step))
+        picked = sorted({order[round(i * (len(order) - 1) / max(1, count - 1))] for i in range(count)})
+        shown, wanted = {}, {}
+        for step in picked:
+            right, wrong = steps[step]
+            rights = min(len(right), max(per_step // 2, per_step - len(wrong)))  # half, or more if the others are few
+            for side, limit in ((right, rights), (wrong, min(len(wrong), per_step - rights))):
+                for _ in range(limit):  # the sort that was shown least comes first
+                    number, sort = min(side, key=lambda entry: (shown.get(entry[1], 0), entry[0]))
+                    side.remove((number, sort))
+                    shown[sort] = shown.get(sort, 0) + 1
+                    wanted[number] = step
+        rows = {n: row for n, row in plot.read_jsonl(file, "report") if n in wanted or n in marked}
+        self.ahas = [rows[n] for n in marked if n in rows]
+        for step in picked:
+            numbers = sorted(n for n, at in wanted.items() if at == step and n in rows)
+            self.blocks.append((step, [rows[n] for n in numbers]))
+
+    def __len__(self):
+        return sum(len(rows) for _, rows in self.blocks)
+
+
+def is_right(row):
+    """As the notebook sorts them: by accuracy where that is defined, else by reward."""
+    scores = row.get("scores")
+    accuracy = scores.get("accuracy") if isinstance(scores, dict) else None
+    if is_number(accuracy):
+        return accuracy > 0.5
+    return is_number(row.get("reward")) and row["reward"] > 0
+
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+
+def printable(content):
+    """Control characters and half surrogates, which have no place in a page, become visible."""
+    return re.sub("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", "\ufffd", str(content))
+
+
+def html(content):
+    return escape(printable(content))
+
+
+def figure(value, digits=3):
+    if not is_number(value):
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if 0 < abs(value) < 10.0**-digits:
+        return f"{value:.0e}"
+    return f"{value:.{digits}f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def duration(seconds):
+    if not is_number(seconds):
+        return "–"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d}"
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def clipped(text, limit):
+    """Beginning and end of what is too long."""
+    if len(text) <= limit:
+        return text
+    tail = limit // 3
+    return f"{text[: limit - tail]}\n[… {len(text) - limit:,} characters left out …]\n{text[-tail:]}"
+
+
+HANGUL = re.compile("[\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3]+(?:[ ,.·]+[\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3]+)*")
+# The words that src/reflection.cpp looks for.
+REFLECTION = re.compile(
+    r"((?<![a-z0-9_])(?:wait|hmmm?|re-?check|double[-\s]check|check\s+again|let\s+me\s+(?:check|verify)|"
+    r"on\s+second\s+thought)(?![a-z0-9_])|(?<![\uac00-\ud7a3])(?:잠깐|다시|재확인)|等等|等一下|检查|檢查|再想|待って|もう一度)", re.IGNORECASE)
+
+
+def words(text, language):
+    """HTML in which re-checking is marked, and Korean too: as foreign where another language was wanted."""
+    foreign = "" if language in ("ko", "") else ' class="foreign"'
+    pieces = [HANGUL.sub(lambda m: f'<span lang="ko"{foreign}>{m[0]}</span>', html(piece))
+              for piece in re.split(REFLECTION, text)]
+    return "".join(f"<mark>{piece}</mark>" if i % 2 else piece for i, piece in enumerate(pieces))
+
+
+def trace_text(text, language):
+    """A completion, its reasoning and its answer told apart."""
+    pieces = re.split(r"(</?(?:think|answer)>)", clipped(text, TEXT))
+    first_tag = pieces[1] if len(pieces) > 1 else ""
+    part, out = "think" if first_tag == "</think>" else "", []  # the prompt may have opened it
+    for i, piece in enumerate(pieces):
+        if i % 2:
+            out.append(f'<span class="tag">{html(piece)}</span>')
+            part = "" if piece[1] == "/" else piece[1:-1]
+        elif piece:
+            out.append(f'<span class="{part or "loose"}">{words(piece, language)}</span>')
+    return "".join(out) or '<span class="tag">(empty)</span>'
+
+
+# --- curves -----------------------------------------------------------------------------------------------------------
+
+
+class Track:
+    """Stages laid end to end along one axis; short ones get a little more than their share of it."""
+
+    def __init__(self, stages):
+        steps = {s: [row["step"] for row in s.rows] for s in stages}
+        lengths = {s: max(1, max(v) - min(v)) for s, v in steps.items()}
+        floor = 0.6 * sum(lengths.values()) / len(stages)
+        self.spans, self.length = {}, 0.0
+        for stage, values in steps.items():
+            width = max(lengths[stage], floor)
+            self.spans[stage] = (self.length, width, min(values), min(values) + lengths[stage])
+            self.length += width
+
+    def place(self, stage, step):
+        start, width, first, last = self.spans[stage]
+        return start + width * (step - first) / (last - first)
+
+
+class StagePanel(plot.Panel):
+    """Axes over a track: the steps of each stage are counted from its own beginning."""
+
+    def __init__(self, track, left, top, y_values, is_share, size):
+        super().__init__(left, top, (0.0, track.length), y_values, is_share, size, PAINT)
+        self.track = track
+
+    def x_axis(self):
+        bottom, taken = self.top + self.height, -math.inf
+        for stage, (start, width, first, last) in self.track.spans.items():
+            left, right = self.x(start), self.x(start + width)
+            if start > 0:
+                yield (f'<line x1="{left:.1f}" y1="{self.top}" x2="{left:.1f}" y2="{bottom}" stroke="{PAINT.faint}" '
+                       f'stroke-dasharray="2 3"/>')
+            ticks = plot.ticks(first, last, max(1, int((right - left) / 50)))
+            spacing = ticks[1] - ticks[0] if len(ticks) > 1 else 1
+            for tick in ticks:
+                name, x = plot.label(tick, spacing), self.x(self.track.place(stage, tick))
+                half = 3.2 * len(name)
+                if first <= tick <= last and tick > 0 and x - half > max(taken + 6, left):
+                    yield plot.text(x, bottom + 16, name, PAINT.faint, anchor="middle")
+                    taken = x + half
+            if 6.2 * len(stage.name) <= right - left:
+                yield plot.text((left + right) / 2, bottom + 32, printable(stage.name), stage.color, weight=600,
+                                anchor="middle")
+
+
+def curves_panel(stages, keys, title, is_share, size, extra=None):
+    """An SVG of `keys` over the stages that have them, or nothing."""
+    stages = [s for s in stages if any(s.series(key) for key in keys)]
+    if not stages:
+        return ""
+    track = Track(stages)
+    left, top, right, below = 52, 36, 14, 42
+    width, height = size
+    values = [y for s in stages for key in keys for _, y in s.series(key)]
+    panel = StagePanel(track, left, top, values, is_share, (width - left - right, height - top - below))
+    out = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html(title)}">', *panel.axes(title)]
+    ends = []
+    for number, key in enumerate(keys):
+        for stage in stages:
+            points = [(track.place(stage, x), y) for x, y in stage.series(key)]
+            if not points:
+                continue
+            bold = plot.smoothed(points, SMOOTH)
+            if len(points) == 1:
+                x, y = panel.x(points[0][0]), panel.y(points[0][1])
+                out.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{stage.color}"/>')
+            dash = ' stroke-dasharray="5 3"' if number else ""
+            if not number:
+                out.append(panel.curve(points, stage.color, 1, 0.28))
+                ends += [bold[0][1], bold[-1][1]]
+            out.append(f"<g{dash}>{panel.curve(bold, stage.color, 2 if not number else 1.5, 1)}</g>")
+    if len(keys) == 1 and ends:
+        summary = f"{figure(ends[0])} → {figure(ends[-1])}"
+        out.append(plot.text(width - right, top - 12, summary, PAINT.faint, anchor="end"))
+    if extra:
+        out += extra(panel)
+    return "".join(out) + "</svg>"
+
+
+def curves_section(run):
+    panels = []
+    for keys, title, is_share in CURVES:
+        if keys == ("loss",):  # of imitation and of RL: not the same quantity
+            kinds = [([s for s in run.stages if not s.is_rl], "loss, imitation (nats/token)"),
+                     ([s for s in run.stages if s.is_rl], "loss, RL")]
+        else:
+            kinds = [(run.stages, title)]
+        panels += [curves_panel(stages, keys, name, is_share, (360, 236)) for stages, name in kinds]
+    panels = [f"<figure>{panel}</figure>" for panel in panels if panel]
+    if not panels:
+        return ""
+    return section("curves", "Curves", f'<div class="panels">{"".join(panels)}</div>',
+                   "Stages lie end to end, each with the steps counted from its own beginning. Thin: each step; bold: "
+                   "a moving average, whose ends are the figures on the right.")
+
+
+def growth_section(run, samples):
+    ahas = [(s.stage, row) for s in samples for row in s.ahas]
+
+    def markers(panel):
+        placed = []
+        for number, (stage, row) in enumerate(ahas, 1):
+            if stage not in panel.track.spans:
+                continue
+            bold = plot.smoothed(stage.series("completion_length"), SMOOTH)
+            nearest = min(bold, key=lambda point: abs(point[0] - row["step"]))
+            x, foot = panel.x(panel.track.place(stage, row["step"])), panel.y(nearest[1])
+            x = min(max(x, panel.left), panel.left + panel.width)
+            y = foot - 20
+            while any(abs(x - a) < 20 and abs(y - b) < 20 for a, b in placed):
+                y -= 20
+            placed.append((x, y))
+            yield (f'<path d="M{x:.1f} {foot:.1f}V{y:.1f}" stroke="{PAINT.ink}"/>'
+                   f'<circle cx="{x:.1f}" cy="{y:.1f}" r="9" fill="var(--page)" stroke="{PAINT.ink}"/>')
+            yield plot.text(x, y + 4, str(number), PAINT.ink, weight=600, anchor="middle")
+
+    title = "mean completion length (tokens)"
+    plotted = curves_panel(run.stages, ("completion_length",), title, False, (1080, 300), markers)
+    if not plotted:
+        return ""
+    quotes = "".join(
+        f'<li><h3>{html(stage.name)} · step {html(row["step"])} · {html(row.get("tokens", "–"))} tokens</h3>'
+        f'{trace(row)}</li>' for stage, row in ahas)
+    if quotes:
+        note = ("Numbered: the first recorded traces that re-check themselves and end right, and later ones at some "
+                "distance; quoted below.")
+        quotes = f'<ol class="quotes">{quotes}</ol>'
+    else:
+        note = "No recorded trace re-checks itself and ends right."
+    return section("growth", "Growth of the answers", f"<figure>{plotted}</figure>{quotes}", note)
+
+
+# --- the other sections -----------------------------------------------------------------------------------------------
+
+
+def section(name, title, body, note=""):
+    note = f'<p class="note">{note}</p>' if note else ""
+    return f'<section id="{name}"><h2>{title}</h2>{note}{body}</section>'
+
+
+def swatch(stage):
+    return f'<i class="swatch" style="background:{stage.color}"></i>' if stage else ""
+
+
+def stages_section(run):
+    items = []
+    for i, stage in enumerate(run.stages):
+        before = run.stages[i - 1].name if i else ""
+        origin = ""  # said only where it is not the stage before
+        if stage.source and stage.source != before:
+            origin = f'<span class="from">from {html(stage.source)}</span>'
+        steps = f"{len(stage.rows):,} steps" if stage.rows else ""
+        state = stage.state if stage.state not in ("", "done") else ""
+        took = duration(stage.seconds) if is_number(stage.seconds) and stage.state != "waiting" else ""
+        facts = " · ".join(filter(None, [steps, took, state]))
+        items.append(f'<li class="{"waiting" if state == "waiting" else "stage"}" style="border-color:{stage.color}">'
+                     f'<b>{html(stage.name)}</b><span>{html(stage.type.replace("_", " "))}</span>{origin}'
+                     f'<span class="faint">{html(facts)}</span></li>')
+    total = sum(s.seconds for s in run.stages if is_number(s.seconds))
+    bars, at = [], 0.0
+    for stage in run.stages:
+        if total > 0 and is_number(stage.seconds):
+            share = 100 * stage.seconds / total
+            bars.append(f'<rect x="{at:.2f}%" width="{max(share - 0.15, 0):.2f}%" height="8" fill="{stage.color}">'
+                        f'<title>{html(stage.name)}: {duration(stage.seconds)}</title></rect>')
+            at += share
+    clock = f'<svg class="clock" height="8" aria-hidden="true">{"".join(bars)}</svg>' if len(bars) > 1 else ""
+    return section("stages", "Stages", f'<ol class="pipeline">{"".join(items)}</ol>{clock}',
+                   "The bar shows how the time was spent." if clock else "")
+
+
+def figures_table(columns, stages=()):
+    """A table of {column: {figure: value}}; the best of a row is bold where one way is better."""
+    by_name = {stage.name: stage for stage in stages}
+    known = [f for f in FIGURES if any(is_number(c.get(f[0])) for c in columns.values())]
+    names = {f[0] for f in FIGURES} | {"problems", "samples"}
+    others = dict.fromkeys(key for c in columns.values() for key, value in c.items()
+                           if key not in names and not key.endswith("_ci95") and is_number(value))
+    head = "".join(f'<th scope="col">{swatch(by_name.get(name))}{html(name)}</th>' for name in columns)
+    rows = []
+    for key, name, better, meaning in known + [(key, key.replace("_", " "), 0, "") for key in others]:
+        values = [c.get(key) for c in columns.values()]
+        shown = [figure(v) for v in values]
+        numbers = [v for v in values if is_number(v)]
+        best = figure(max(numbers, key=lambda v: v * better)) if better and len(set(map(figure, numbers))) > 1 else None
+        cells, best_mark = [], ' class="best"'
+        for column, text in zip(columns.values(), shown):
+            interval = column.get(key + "_ci95")
+            spread = f'<small> ±{figure(interval)}</small>' if is_number(interval) else ""
+            cells.append(f'<td{best_mark if text == best else ""}>{text}{spread}</td>')
+        rows.append(f'<tr><th scope="row" title="{html(meaning)}">{html(name)}</th>{"".join(cells)}</tr>')
+    return (f'<div class="scroll"><table class="figures"><thead><tr><td></td>{head}</tr></thead>'
+            f'<tbody>{"".join(rows)}</tbody></table></div>')
+
+
+def table_section(run):
+    if not run.table:
+        return ""
+    sizes = {(c.get("problems"), c.get("samples")) for c in run.table.values()} - {(None, None)}
+    note = "On held-out problems"
+    if len(sizes) == 1 and all(map(is_number, next(iter(sizes)))):
+        note += ": {:,} of them, {:,} samples each".format(*next(iter(sizes)))
+    return section("figures", "After each stage" if len(run.stages) > 1 else "Before and after",
+                   figures_table(run.table, run.stages), note + ". Bold: the best.")
+
+
+def compared_section(run):
+    selection = load_json(run.folder / "selection.json")
+    columns = {name: figures for name, figures in selection.items() if isinstance(figures, dict)}
+    if not columns:
+        return ""
+    return section("selection", "Selection compared", figures_table(columns),
+                   "The same stage, trained on each selection.")
+
+
+def judge_section(run):
+    def flat(value, name=""):
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                yield from flat(inner, f"{name} · {key}" if name else key)
+        elif not isinstance(value, list):
+            yield name.replace("_", " "), figure(value) if is_number(value) else "–" if value is None else str(value)
+
+    rows = "".join(f'<tr><th scope="row">{html(name)}</th><td>{html(value)}</td></tr>'
+                   for name, value in flat(load_json(run.folder / "judge.json")))
+    return section("judge", "The judge", f'<table class="figures"><tbody>{rows}</tbody></table>') if rows else ""
+
+
+def rejection_section(run):
+    parts = []
+    for stage in run.stages:
+        report = load_json(stage.folder / "report.json")
+        dropped = report.get("dropped")
+        if not is_number(report.get("sampled")) or not isinstance(dropped, dict):
+            continue
+        sampled = report["sampled"]
+        bars = [("kept", report.get("kept"), "var(--good)")]
+        reasons = [(key.replace("_", " "), count) for key, count in dropped.items() if is_number(count)]
+        bars += [(*reason, "var(--bad)") for reason in sorted(reasons, key=lambda reason: -reason[1])]
+        rows = []
+        for name, count, color in bars:
+            if is_number(count):
+                share = 100 * count / sampled if sampled > 0 else 0.0
+                rows.append(f'<tr><th scope="row">{html(name)}</th><td class="bar"><svg height="12" aria-hidden="true">'
+                            f'<rect width="{min(share, 100):.2f}%" height="12" rx="2" fill="{color}"/></svg></td>'
+                            f'<td>{count:,}</td><td>{share:.1f} %</td></tr>')
+        parts.append(f'<h3>{swatch(stage)}{html(stage.name)}: {sampled:,} sampled</h3>'
+                     f'<table class="figures bars"><tbody>{"".join(rows)}</tbody></table>')
+    return section("rejection", "Rejection sampling", "".join(parts)) if parts else ""
+
+
+def trace(row, attributes=""):
+    right, language = is_right(row), str(row.get("language") or "")
+    scores = row.get("scores") if isinstance(row.get("scores"), dict) else {}
+    facts = [f"reward {figure(row.get('reward'), 2)}"]
+    if is_number(row.get("advantage")):
+        facts.append(f"advantage {row['advantage']:+.2f}")
+    facts += [f"{name.replace('_', ' ')} {figure(value, 2)}" for name, value in scores.items()]
+    facts += [f"{row.get('tokens', '–')} tokens"] + ["cut off at the limit"] * (row.get("finish") == "length")
+    facts += ["re-checks itself"] * (row.get("reflects") is True)
+    reference = row.get("reference")
+    expected = f' <span class="faint">expected {html(reference)}</span>' if reference not in (None, "") else ""
+    verdict = "right" if right else "wrong"
+    return (f'<article class="trace {verdict}"{attributes}><header>'
+            f'<b class="verdict">{"✓" if right else "✗"} {verdict}</b> '
+            f'<span class="prompt">{html(clipped(str(row.get("prompt") or ""), PROMPT))}</span>{expected}</header>'
+            f'<pre>{trace_text(str(row.get("text") or ""), language)}</pre>'
+            f'<footer>{html(" · ".join(facts))}</footer></article>')
+
+
+def traces_section(samples):
+    blocks, kinds, languages = [], set(), set()
+    for part in samples:
+        for step, rows in part.blocks:
+            sides = {True: [], False: []}
+            for row in rows:
+                kind, language = str(row.get("kind") or ""), str(row.get("language") or "")
+                kinds.add(kind), languages.add(language)
+                attributes = f' data-kind="{html(kind)}" data-language="{html(language)}"'
+                sides[is_right(row)].append(trace(row, attributes))
+            none = '<p class="note">none recorded</p>'
+            blocks.append(f'<div class="block" data-stage="{html(part.stage.name)}"><h3>{swatch(part.stage)}'
+                          f'{html(part.stage.name)} · step {html(step)}</h3><div class="pair">'
+                          f'<div class="side">{"".join(sides[True]) or none}</div>'
+                          f'<div class="side">{"".join(sides[False]) or none}</div></div></div>')
+    if not blocks:
+        return ""
+
+    def select(name, values):
+        options = "".join(f'<option value="{html(v)}">{html(v or "(none)")}</option>' for v in values)
+        return f'<label>{name} <select name="{name}"><option value="*">all</option>{options}</select></label>'
+
+    shown, recorded = sum(map(len, samples)), sum(part.recorded for part in samples)
+    filters = (f'<form id="filters" hidden>{select("stage", [p.stage.name for p in samples if p.blocks])}'
+               f'{select("kind", sorted(kinds))}{select("language", sorted(languages))}'
+               f'{select("verdict", ["right", "wrong"])}<label class="grow">search <input name="search" type="search" '
+               f'placeholder="in prompts and answers"></label><output id="count"></output></form>')
+    body = f'{filters}<div id="blocks">{"".join(blocks)}</div><button id="more" type="button" hidden>show more</button>'
+    which = f"all {recorded:,} recorded" if shown == recorded else f"{shown:,} of the {recorded:,} recorded"
+    return section("traces", "Traces", body,
+                   f"This page holds {which} traces, spread over steps, kinds and languages; samples.jsonl has them "
+                   'all. Right ones are on the left, wrong ones on the right. <span class="think">Reasoning</span>, '
+                   '<span class="answer">answer</span>, <mark>re-checking</mark>, <span class="foreign">words in a '
+                   "language that was not asked for</span>.")
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+STYLE = """
+:root { color-scheme: light dark; --page: #ffffff; --card: #f6f7f9; --ink: #1f2933; --faint: #667280; --grid: #e4e8ed;
+  --good: #2f8f5b; --bad: #c2554d; --think: #3d4f66; --answer: #0b5f3c; --answer-back: #e2f3ea; --mark: #fdf0b5;
+  --s0: #2563eb; --s1: #dc2626; --s2: #059669; --s3: #b7680a; --s4: #7c3aed; --s5: #0e7f9e; --s6: #be185d;
+  --s7: #4b5563 }
+@media screen and (prefers-color-scheme: dark) { :root { --page: #14171c; --card: #1d2128; --ink: #e4e8ee;
+  --faint: #98a3b3;
+  --grid: #2c323c; --good: #57b884; --bad: #e0837b; --think: #b4c3d8; --answer: #8fe0b8; --answer-back: #183226;
+  --mark: #5a4a12;
+  --s0: #7aa7ff; --s1: #ff8a80; --s2: #4fd1a5; --s3: #f0b455; --s4: #b79cff; --s5: #5ccfe6; --s6: #f48fb1;
+  --s7: #a8b3c2 } }
+* { box-sizing: border-box }
+body { margin: 0 auto; max-width: 1160px; padding: 28px 24px 60px; background: var(--page); color: var(--ink);
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Apple SD Gothic Neo", "Malgun Gothic",
+  "Noto Sans KR", "Noto Sans CJK KR", sans-serif }
+h1 { margin: 0; font-size: 26px; line-height: 1.2 }
+h2 { margin: 40px 0 6px; font-size: 18px }
+h3 { margin: 16px 0 6px; font-size: 14px }
+.note, .facts, .faint, nav, footer { color: var(--faint) }
+.note { margin: 0 0 12px; font-size: 13.5px; max-width: 85ch }
+.facts { margin: 6px 0 0 }
+nav { margin-top: 10px; font-size: 13.5px }
+nav a { color: inherit; margin-right: 14px }
+svg { display: block; width: 100%; font-family: inherit }
+figure { margin: 0 }
+.swatch { display: inline-block; width: 9px; height: 9px; border-radius: 2px; margin-right: 6px;
+  print-color-adjust: exact }
+.pipeline { display: flex; flex-wrap: wrap; gap: 10px 26px; list-style: none; margin: 0 0 12px; padding: 0 }
+.pipeline li { position: relative; display: flex; flex-direction: column; min-width: 104px; padding: 8px 12px;
+  font-size: 13.5px;
+  background: var(--card); border-top: 3px solid; border-radius: 4px; line-height: 1.4 }
+.pipeline li + li::before { content: "→"; position: absolute; left: -21px; top: 12px; color: var(--faint) }
+.pipeline b { font-size: 15px }
+.pipeline .from { font-style: italic }
+.pipeline .waiting { opacity: .55; border-top-style: dashed }
+.scroll { overflow-x: auto }
+.figures { border-collapse: collapse; font-variant-numeric: tabular-nums }
+.figures th, .figures td { padding: 4px 14px; text-align: right; border-bottom: 1px solid var(--grid);
+  white-space: nowrap }
+.figures th[scope=row] { padding-left: 0; text-align: left; font-weight: 400 }
+.figures thead th { font-weight: 600 }
+.figures td.best { font-weight: 700 }
+.figures small { color: var(--faint); font-weight: 400 }
+.bars { width: 100%; max-width: 760px }
+.bars td.bar { width: 60% }
+.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(320px, 100%), 1fr)); gap: 18px 20px }
+.quotes { margin: 12px 0 0; padding-left: 22px; display: grid;
+  grid-template-columns: repeat(auto-fill, minmax(min(440px, 100%), 1fr));
+  gap: 4px 34px }
+.quotes li::marker { font-weight: 700 }
+.quotes h3 { margin-top: 2px }
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 0 20px }
+.pair.one { grid-template-columns: 1fr }
+.side { min-width: 0 }
+.trace { margin: 0 0 10px; padding: 8px 12px; background: var(--card); border-left: 3px solid var(--bad);
+  border-radius: 4px; font-size: 13.5px }
+.trace.right { border-left-color: var(--good) }
+.verdict { color: var(--bad); white-space: nowrap }
+.right .verdict { color: var(--good) }
+.trace .prompt { font-weight: 600; white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: isolate;
+  margin: 0 6px }
+.trace pre { margin: 5px 0; white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: isolate;
+  font: 13px/1.55 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", "D2Coding", "NanumGothicCoding",
+  "Noto Sans Mono CJK KR", monospace }
+.trace footer { font-size: 12.5px }
+.tag { color: var(--faint) }
+.think { color: var(--think) }
+.answer { color: var(--answer); background: var(--answer-back); font-weight: 700; border-radius: 3px; padding: 0 2px;
+  print-color-adjust: exact }
+.foreign { text-decoration: underline dotted var(--bad); text-underline-offset: 3px }
+mark { background: var(--mark); color: inherit; border-radius: 3px; print-color-adjust: exact }
+form { position: sticky; top: 0; display: flex; flex-wrap: wrap; gap: 8px 16px; align-items: center; padding: 10px 0;
+  background: var(--page);
+  border-bottom: 1px solid var(--grid); font-size: 13.5px }
+form .grow { flex: 1; display: flex; gap: 6px; align-items: center; min-width: 200px }
+select, input, button { font: inherit; color: inherit; background: var(--card); border: 1px solid var(--grid);
+  border-radius: 4px; padding: 3px 8px }
+input { flex: 1; min-width: 0 }
+button { margin-top: 12px; padding: 6px 16px; cursor: pointer }
+[hidden] { display: none !important }
+details pre { overflow-x: auto; font-size: 12.5px }
+body > footer { margin-top: 44px; font-size: 13px }
+@media screen and (max-width: 760px) { .pair { grid-template-columns: 1fr } }
+@media print {
+  body { max-width: none; padding: 0; font-size: 10pt }
+  nav, form, button, details { display: none !important }
+  figure, .trace, .quotes li, tr, .pipeline li { break-inside: avoid }
+  h2, h3, .note { break-inside: avoid; break-after: avoid }
+  .panels { grid-template-columns: repeat(3, 1fr) }
+  .quotes { grid-template-columns: 1fr 1fr }
+}
+"""
+
+# The page is whole without it: the script only filters the traces, and shows them a few at a time.
+SCRIPT = """
+"use strict";
+(() => {
+  const form = document.getElementById("filters"), more = document.getElementById("more");
+  if (!form) return;
+  const fold = text => text.normalize("NFC").toLowerCase();
+  const blocks = [...document.querySelectorAll(".block")].map(element => ({
+    element, pair: element.querySelector(".pair"), stage: element.dataset.stage,
+    sides: [...element.querySelectorAll(".side")],
+    traces: [...element.querySelectorAll(".trace")].map(trace => ({
+      element: trace, kind: trace.dataset.kind, language: trace.dataset.language,
+      verdict: trace.classList.contains("right") ? "right" : "wrong",
+      text: fold(trace.querySelector(".prompt").textContent + " " + trace.querySelector("pre").textContent)}))}));
+  const page = 12;
+  let limit = page;
+  const apply = () => {
+    const wanted = Object.fromEntries(new FormData(form)), search = fold(wanted.search);
+    const fits = (name, value) => wanted[name] === "*" || wanted[name] === value;
+    let matching = 0, showing = 0, open = 0;
+    for (const block of blocks) {
+      let here = 0;
+      for (const trace of block.traces) {
+        const fit = fits("stage", block.stage) && fits("kind", trace.kind) && fits("language", trace.language) &&
+          fits("verdict", trace.verdict) && trace.text.includes(search);
+        trace.element.hidden = !fit;
+        here += fit;
+      }
+      block.sides.forEach((side, i) => { side.hidden = !fits("verdict", i ? "wrong" : "right"); });
+      block.pair.classList.toggle("one", wanted.verdict !== "*");
+      matching += here;
+      block.element.hidden = here === 0 || open >= limit;
+      if (!block.element.hidden) { open += 1; showing += here; }
+    }
+    more.hidden = showing === matching;
+    document.getElementById("count").textContent = `showing ${showing} of ${matching}`;
+  };
+  const restore = () => {  // #stage=zero&verdict=wrong&search=wait: what is looked at can be sent as a link
+    if (!location.hash.includes("=")) return;
+    for (const [name, value] of new URLSearchParams(location.hash.slice(1)))
+      if (form.elements[name]) form.elements[name].value = value;
+    for (const select of form.querySelectorAll("select")) if (select.selectedIndex < 0) select.value = "*";
+  };
+  form.addEventListener("input", () => {
+    const set = [...new FormData(form)].filter(([, value]) => value !== "*" && value !== "");
+    history.replaceState(null, "", "#" + (new URLSearchParams(set).toString() || "traces"));
+    limit = page;
+    apply();
+  });
+  form.addEventListener("submit", event => event.preventDefault());
+  more.addEventListener("click", () => { limit += page; apply(); });
+  addEventListener("hashchange", () => { restore(); apply(); });
+  form.hidden = false;
+  restore();
+  apply();
+})();
+"""
+
+
+def make_page(run):
+    recorded = [stage for stage in run.stages if (stage.folder / "samples.jsonl").exists()]
+    share = len(recorded) or 1
+    samples = [Samples(stage, TRACES // share, max(2, 6 // share)) for stage in recorded]
+    sections = [stages_section(run), table_section(run), curves_section(run), growth_section(run, samples),
+                rejection_section(run), compared_section(run), judge_section(run), traces_section(samples)]
+    body = "".join(sections)
+    headings = re.findall(r'<section id="(\w+)"><h2>(.*?)</h2>', body)
+    links = "".join(f'<a href="#{name}">{title}</a>' for name, title in headings)
+    unfinished = [s for s in run.stages if s.state in ("running", "waiting")]
+    total = sum(s.seconds for s in run.stages if is_number(s.seconds))
+    facts = [run.facts()]
+    if len(run.stages) > 1:
+        facts.append(f"{len(run.stages)} stages")
+    if total:
+        facts.append(f"{duration(total)} {'so far' if unfinished else 'in all'}")
+    if unfinished:
+        facts.append(f"still going on: {unfinished[0].name}")
+    config = ""
+    if run.config:
+        dump = json.dumps(run.config, indent=2, ensure_ascii=False)
+        config = f'<details><summary>Configuration</summary><pre>{html(clipped(dump, 40000))}</pre></details>'
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{html(run.name)} · grpo.cpp</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<h1>{html(run.name)}</h1>
+<p class="facts">{html(" · ".join(filter(None, facts)))}</p>
+<nav>{links}</nav>
+<main>{body}</main>
+<footer>{config}<p>Made by scripts/report.py from {html(run.folder)}, {time.strftime("%Y-%m-%d %H:%M")}.</p></footer>
+<script>{SCRIPT}</script>
+</body>
+</html>
+"""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of a run")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="page to write (default: RUN/report.html)")
+    arguments = parser.parse_args()
+    out = arguments.out or arguments.run / "report.html"
+    page = make_page(Run(arguments.run))
+    try:
+        out.write_bytes(page.encode("utf-8"))
+    except OSError as error:
+        fail(out, error.strerror)
+    print(f"wrote {out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,590 @@
+#include "grpo/recipe.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <set>
+
+#include "generators.h"
+#include "grpo/checkpoint.h"
+#include "grpo/error.h"
+#include "grpo/evaluate.h"
+#include "grpo/general.h"
+#include "nearest.h"
+
+namespace grpo {
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+Json number(double x) { return std::isfinite(x) ? Json(x) : Json(nullptr); }
+
+// The seed of a stage depends on its name alone: stages can be added and moved without changing the others.
+uint64_t seed_of(uint64_t seed, std::string_view stage) {
+  uint64_t hash = 0xCBF29CE484222325;  // FNV-1a
+  for (const char c : stage) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3;
+  return Draws{seed, hash}.next();
+}
+
+Json read(const fs::path& file) {
+  std::ifstream stream(file);
+  const std::string text{std::istreambuf_iterator<char>(stream), {}};
+  Json json = Json::parse(text, nullptr, false);
+  if (json.is_discarded()) throw Error("recipe", file.string(), ": expected JSON, it was altered or cut short; remove its folder to do that stage again");
+  return json;
+}
+
+bool gives_policy(StageType type) { return type != StageType::rejection_sample; }
+
+// Mean helpfulness by the hidden scorer, over completions of general tasks.
+std::optional<double> hidden_score(const std::vector<Group>& groups) {
+  double sum = 0;
+  int64_t count = 0;
+  for (const Group& group : groups)
+    for (const Completion& completion : group.completions)
+      if (const Score score = general_score(group.task, completion.answer); score.defined()) sum += score.value(), ++count;
+  return count ? std::optional<double>(sum / static_cast<double>(count)) : std::nullopt;
+}
+
+std::optional<double> mean_score(const std::vector<Group>& groups, const char* name) {
+  double sum = 0;
+  int64_t count = 0;
+  for (const Group& group : groups)
+    for (const Scores& scores : group.scores)
+      if (const auto found = scores.find(name); found != scores.end() && found->second.defined()) sum += found->second.value(), ++count;
+  return count ? std::optional<double>(sum / static_cast<double>(count)) : std::nullopt;
+}
+
+TasksConfig general_tasks(TasksConfig tasks) {
+  tasks.file.clear(), tasks.heldout_file.clear();
+  tasks.generator = TaskGenerator::general;
+  return tasks;
+}
+
+void write_answers(const fs::path& file, const std::vector<Group>& groups) {
+  JsonlWriter out(file);
+  for (const Group& group : groups)
+    for (size_t i = 0; i < group.completions.size(); ++i) {
+      Json scores = Json::object();
+      for (const auto& [name, score] : group.scores[i]) scores[name] = score.defined() ? Json(score.value()) : Json(nullptr);
+      out.write({{"task", group.task.id}, {"sample", i}, {"prompt", group.task.prompt}, {"reference", group.task.answer}, {"kind", group.task.kind},
+                 {"language", group.task.language}, {"text", group.completions[i].text}, {"answer", group.completions[i].answer}, {"scores", scores}});
+    }
+}
+
+struct Interrupted {};
+
+}  // namespace
+
+// ---- Config ---------------------------------------------------------------------------------------------------------
+
+void RecipeConfig::validate() const {
+  std::vector<std::string> earlier;
+  std::map<std::string, StageType> types;
+  if (stages.empty()) throw Error("recipe", "expected stages, got none; see configs/r1_tiny.json");
+  for (const StageConfig& stage : stages) {
+    if (stage.name.empty()) throw Error("recipe", "stage ", earlier.size() + 1, ": expected a name, got none");
+    if (stage.name.find_first_of("/\\") != std::string::npos || stage.name[0] == '.')
+      throw Error("recipe", "stage \"", stage.name, "\": expected a name that can be a folder's");
+    if (types.contains(stage.name)) throw Error("recipe", "stage \"", stage.name, "\": expected names that differ, got this one twice");
+    const auto require = [&](const char* key, const std::string& name, auto fits, const char* what) {
+      if (!types.contains(name)) {
+        const std::string guess = nearest(name, earlier);
+        throw Error("recipe", "stage \"", stage.name, "\", ", key, ": expected an earlier stage, got \"", name, '"',
+                    guess.empty() ? "; there is none before this one" : "; did you mean \"" + guess + "\"?");
+      }
+      if (!fits(types[name])) throw Error("recipe", "stage \"", stage.name, "\", ", key, ": expected a stage that ", what, ", got \"", name, '"');
+    };
+    const auto trains = [](StageType type) { return gives_policy(type); };
+    if (!stage.from.empty()) require("from", stage.from, trains, "trains a policy");
+    if (!stage.judge.empty()) require("judge", stage.judge, trains, "trains a policy");
+    if (!stage.match_tokens.empty()) require("match_tokens", stage.match_tokens, trains, "trains a policy");
+    for (const DataConfig& data : stage.data) {
+      if (!data.file.empty() + !data.stage.empty() + (data.topic != Topic::none) != 1)
+        throw Error("recipe", "stage \"", stage.name, "\", data: expected one of file, stage and topic in each entry");
+      if (!data.stage.empty()) require("data", data.stage, [](StageType type) { return type == StageType::rejection_sample || type == StageType::distill; }, "samples");
+      if (data.topic != Topic::none && data.count < 1) throw Error("recipe", "stage \"", stage.name, "\", data: expected a count of at least 1 with a topic");
+    }
+    if (stage.type == StageType::sft && stage.data.empty()) throw Error("recipe", "stage \"", stage.name, "\": expected data to learn, got none");
+    if (stage.type == StageType::rejection_sample && stage.from.empty()) throw Error("recipe", "stage \"", stage.name, "\", from: expected the stage to sample from, got none");
+    if (stage.type == StageType::distill) {
+      if (stage.teacher.empty()) throw Error("recipe", "stage \"", stage.name, "\", teacher: expected a stage, a folder or a JSONL file, got none");
+      if (stage.teacher.find('/') == std::string::npos && !stage.teacher.ends_with(".jsonl")) require("teacher", stage.teacher, trains, "trains a policy");
+    }
+    earlier.push_back(stage.name);
+    types[stage.name] = stage.type;
+  }
+  const auto known = [&](const char* key, const std::string& name) {
+    if (!name.empty() && !types.contains(name))
+      throw Error("recipe", key, ": expected a stage, got \"", name, "\"; did you mean \"", nearest(name, earlier), "\"?");
+  };
+  known("force_from", force_from);
+  known("evaluation.judge", evaluation.judge);
+  if (!selection.empty() && selection.size() != 2) throw Error("recipe", "selection: expected two stages, got ", selection.size());
+  for (const std::string& name : selection) known("selection", name);
+}
+
+// ---- What all stages share ------------------------------------------------------------------------------------------
+
+struct Recipe::Shared {
+  at::Device device;
+  Corpus corpus;
+  std::optional<Tokenizer> tokenizer;
+  std::vector<Task> problems, requests;  // held out
+};
+
+Recipe::Recipe(const RecipeConfig& config, Run& run) : config_(config), run_(run) {
+  config_.tasks.seed = config_.seed;
+  for (const StageConfig& stage : config_.stages) {  // before anything is computed
+    try {
+      for (const DataConfig& data : stage.data)
+        if (!data.file.empty()) read_demonstrations(data.file);
+      if (stage.type == StageType::distill && stage.teacher.ends_with(".jsonl")) read_demonstrations(stage.teacher);
+      std::vector<TaskShare> sources = stage.type == StageType::grpo ? stage.grpo.tasks : std::vector<TaskShare>();
+      if (stage.type == StageType::rejection_sample || stage.type == StageType::distill) sources = stage.rejection.tasks;
+      for (const TaskShare& source : sources) TaskStream(source.tasks, Split::train);
+    } catch (const Error& error) {
+      throw Error("recipe", "stage \"", stage.name, "\": ", error.what());
+    }
+  }
+
+  bool forced = false;
+  for (const StageConfig& stage : config_.stages) {
+    forced |= stage.name == config_.force_from;
+    const fs::path folder = run_.folder() / stage.name;
+    if (forced && fs::exists(folder)) {
+      fs::path aside;
+      for (int i = 1; fs::exists(aside = run_.folder() / ("." + stage.name + "." + std::to_string(i))); ++i) {
+      }
+      std::error_code error;
+      fs::rename(folder, aside, error);
+      if (error) throw Error("recipe", "cannot move ", folder.string(), ": ", error.message());
+      run_.progress().note("doing " + stage.name + " again; what was there is now in " + aside.string());
+    }
+    if (!done(stage)) continue;
+    const Json before = read(folder / "config.json").flatten(), after = resolved(stage).flatten();
+    for (const auto& [key, value] : after.items())
+      if (!before.contains(key) || before.at(key) != value)
+        throw Error("recipe", "stage \"", stage.name, "\" is finished, but its ", key.substr(1), " was changed from ",
+                    before.contains(key) ? before.at(key).dump() : "nothing", " to ", value.dump(), "; change it back, or do it again with --force_from ",
+                    stage.name);
+    if (before.size() != after.size())
+      throw Error("recipe", "stage \"", stage.name, "\" is finished, but its configuration was changed; change it back, or do it again with --force_from ", stage.name);
+  }
+
+  shared_ = std::make_unique<Shared>(Shared{open_device(config_.device), Corpus(config_.corpus, config_.tasks, config_.chat, config_.judging), std::nullopt,
+                                            heldout_tasks(config_.tasks, static_cast<size_t>(config_.evaluation.problems)), {}});
+  if (config_.evaluation.general_problems > 0)
+    shared_->requests = heldout_tasks(general_tasks(config_.tasks), static_cast<size_t>(config_.evaluation.general_problems));
+  const fs::path vocabulary = run_.folder() / "tokenizer.model";
+  if (!fs::exists(vocabulary)) {
+    std::vector<std::string> documents;
+    for (uint64_t i = 0; i < 6000; ++i) documents.push_back(shared_->corpus.document(i).prompt + shared_->corpus.document(i).completion);
+    Tokenizer::train(documents, config_.tokenizer, vocabulary);
+  }
+  shared_->tokenizer = Tokenizer::load(vocabulary);
+}
+
+Recipe::~Recipe() = default;
+
+const StageConfig& Recipe::find(const std::string& name) const {
+  return *std::find_if(config_.stages.begin(), config_.stages.end(), [&](const StageConfig& stage) { return stage.name == name; });
+}
+
+bool Recipe::done(const StageConfig& stage) const { return fs::exists(run_.folder() / stage.name / "done.json"); }
+
+PolicyConfig Recipe::policy_config(const StageConfig& stage) const {
+  if (!stage.from.empty()) return policy_config(find(stage.from));
+  PolicyConfig policy = stage.policy;
+  if (policy.vocab_size == 0 && shared_ && shared_->tokenizer) policy.vocab_size = shared_->tokenizer->vocab_size();
+  return policy;
+}
+
+// What config.json of a stage holds: all that it depends on, and what `evaluate` reads.
+Json Recipe::resolved(const StageConfig& stage) const {
+  RolloutConfig rollout;
+  rollout.max_new_tokens = config_.evaluation.max_new_tokens;
+  RewardsConfig rewards;
+  rewards.think_open = config_.chat.opens_think();
+  PolicyConfig policy = policy_config(stage);
+  policy.vocab_size = 0;  // known only with the tokenizer, whose own settings are here
+  Json all{{"stage", dump_config(stage)},
+           {"seed", config_.seed},
+           {"policy", dump_config(policy)},
+           {"chat", dump_config(config_.chat)},
+           {"tokenizer", dump_config(config_.tokenizer)},
+           {"tasks", dump_config(config_.tasks)},
+           {"rewards", dump_config(rewards)},
+           {"rollout", dump_config(rollout)}};
+  if (stage.type == StageType::pretrain || std::any_of(stage.data.begin(), stage.data.end(), [](const DataConfig& data) { return data.topic != Topic::none; }))
+    all["corpus"] = dump_config(config_.corpus), all["judging"] = dump_config(config_.judging);
+  if (!stage.judge.empty()) all["judging"] = dump_config(config_.judging);
+  return all;
+}
+
+// The policy of a finished stage, or of another run's folder whose tokenizer is the same.
+std::unique_ptr<Policy> Recipe::load(const std::string& name, const std::string& what) const {
+  const bool is_stage = std::any_of(config_.stages.begin(), config_.stages.end(), [&](const StageConfig& stage) { return stage.name == name; });
+  const fs::path folder = is_stage ? run_.folder() / name : fs::path(name);
+  const auto checkpoint = newest_checkpoint(folder);
+  if (!checkpoint) throw Error("recipe", what, ": expected a checkpoint in ", folder.string(), ", found none");
+  PolicyConfig config;
+  if (is_stage) {
+    config = policy_config(find(name));
+  } else {
+    const auto saved = nlohmann::json::parse(read(folder / "config.json").dump());
+    if (!saved.contains("policy")) throw Error("recipe", what, ": expected ", (folder / "config.json").string(), " of a run, with a policy");
+    load_json(config, saved.at("policy"), (folder / "config.json").string() + ": policy");
+    const Tokenizer theirs = Tokenizer::load(folder / "tokenizer.model");
+    if (theirs.serialized() != shared_->tokenizer->serialized())
+      throw Error("recipe", what, ": expected the tokenizer of this run, ", (folder / "tokenizer.model").string(),
+                  " differs from it; let the teacher write a JSONL file of demonstrations, and name that");
+    if (config.vocab_size == 0) config.vocab_size = theirs.vocab_size();
+  }
+  auto policy = std::make_unique<Policy>(config, 0, shared_->device);
+  policy->load_state(read_checkpoint(*checkpoint).policy);
+  return policy;
+}
+
+std::unique_ptr<Judge> Recipe::judge(const std::string& stage) const {
+  if (stage.empty()) return nullptr;
+  return std::make_unique<Judge>(*load(stage, "judge"), *shared_->tokenizer, config_.chat, config_.judging);
+}
+
+std::vector<DemonstrationSet> Recipe::demonstrations(const StageConfig& stage, const Run& run) const {
+  std::vector<DemonstrationSet> sets;
+  for (const DataConfig& data : stage.data) {
+    DemonstrationSet set{{}, data.share};
+    if (!data.file.empty()) set.demonstrations = read_demonstrations(data.file);
+    if (!data.stage.empty()) set.demonstrations = read_demonstrations(run_.folder() / data.stage / "selected.jsonl");
+    if (data.topic != Topic::none) {
+      // Written to a file first, so that they can be looked at, and read back as anyone's would be.
+      const Corpus::Topic topic = data.topic == Topic::problem ? Corpus::Topic::problem : data.topic == Topic::general ? Corpus::Topic::general : Corpus::Topic::judging;
+      const fs::path file = run.folder() / ("demonstrations-" + std::string(enum_name(data.topic)) + ".jsonl");
+      {
+        JsonlWriter out(file);
+        for (int i = 0; i < data.count; ++i) {
+          const Demonstration each = shared_->corpus.demonstration(static_cast<uint64_t>(i), topic);
+          out.write({{"id", each.task.id}, {"prompt", each.task.prompt}, {"completion", each.completion}, {"answer", each.task.answer},
+                     {"kind", each.task.kind}, {"language", each.task.language}});
+        }
+      }
+      set.demonstrations = read_demonstrations(file);
+    }
+    sets.push_back(std::move(set));
+  }
+  return sets;
+}
+
+// ---- A stage --------------------------------------------------------------------------------------------------------
+
+bool Recipe::perform(const StageConfig& stage) {
+  if (done(stage)) return true;
+  try {
+    const Json config = resolved(stage);
+    const bool begun = fs::exists(run_.folder() / stage.name / "config.json");
+    if (begun) {
+      const Json before = read(run_.folder() / stage.name / "config.json").flatten();
+      const Json after = config.flatten();
+      for (const auto& [key, value] : after.items())
+        if (before.contains(key) && before.at(key) != value)
+          run_.progress().note(stage.name + " goes on with a changed " + key.substr(1) + ": " + before.at(key).dump() + " → " + value.dump());
+    }
+    write_overview(stage.name);
+    Run run = run_.stage(stage.name, config);
+    fs::copy_file(run_.folder() / "tokenizer.model", run.folder() / "tokenizer.model", fs::copy_options::overwrite_existing);
+    const auto place = &stage - config_.stages.data();
+    run_.progress().note("stage " + std::to_string(place + 1) + "/" + std::to_string(config_.stages.size()) + " · " + stage.name + " · " +
+                         std::string(enum_name(stage.type)) + (stage.from.empty() ? "" : " from " + stage.from));
+    return train(stage, run);
+  } catch (const Interrupted&) {
+    return false;
+  } catch (const Error& error) {
+    throw Error("recipe", "stage \"", stage.name, "\": ", error.what());
+  }
+}
+
+bool Recipe::train(const StageConfig& stage, Run& run) {
+  Stopwatch watch;
+  std::unique_ptr<Policy> policy = stage.from.empty() ? std::make_unique<Policy>(policy_config(stage), config_.seed, shared_->device) : load(stage.from, "from");
+  if (stage.from.empty()) run_.progress().note(stage.name + " · policy " + policy->describe());
+  Stage context{*policy, *shared_->tokenizer, config_.chat, run, seed_of(config_.seed, stage.name)};
+  const std::unique_ptr<Judge> judge = this->judge(stage.judge);
+  const int64_t tokens_to_match =
+      stage.match_tokens.empty() ? 0 : read(run_.folder() / stage.match_tokens / "done.json").at("gradient_tokens").get<int64_t>();
+
+  StageResult result;
+  Json facts = Json::object();
+  switch (stage.type) {
+    case StageType::pretrain:
+      result = pretrain(context, stage.pretrain, shared_->corpus);
+      break;
+    case StageType::sft: {
+      SftConfig config = stage.sft;
+      if (tokens_to_match) config.max_gradient_tokens = tokens_to_match;
+      result = sft(context, config, demonstrations(stage, run));
+      break;
+    }
+    case StageType::grpo: {
+      GrpoConfig config = stage.grpo;
+      if (tokens_to_match) config.max_gradient_tokens = tokens_to_match;
+      result = grpo(context, config, judge.get(), [](const std::vector<Group>& groups) {
+        // What the judge's scores are worth is measured as training goes on; nothing of it reaches a reward.
+        NamedValues values;
+        const std::vector<Group> general = [&] {
+          std::vector<Group> out;
+          for (const Group& group : groups)
+            if (group.task.answer.empty()) out.push_back(group);
+          return out;
+        }();
+        if (const auto hidden = hidden_score(general)) values.emplace_back("hidden_helpful", *hidden);
+        return values;
+      });
+      break;
+    }
+    case StageType::rejection_sample: {
+      const RejectionReport report = rejection_sample(context, stage.rejection, stage.from, judge.get());
+      result.finished = report.finished;
+      facts = report.json();
+      break;
+    }
+    case StageType::distill: {
+      std::vector<DemonstrationSet> sets(1);
+      if (stage.teacher.ends_with(".jsonl")) {
+        sets[0].demonstrations = read_demonstrations(stage.teacher);
+      } else {
+        const std::unique_ptr<Policy> teacher = load(stage.teacher, "teacher");
+        Stage asked{*teacher, *shared_->tokenizer, config_.chat, run, context.seed};
+        const RejectionReport report = rejection_sample(asked, stage.rejection, stage.teacher, judge.get());
+        if (!report.finished) return false;
+        facts = report.json();
+        sets[0].demonstrations = read_demonstrations(run.folder() / "selected.jsonl");
+      }
+      SftConfig config = stage.sft;
+      if (tokens_to_match) config.max_gradient_tokens = tokens_to_match;
+      result = sft(context, config, sets);
+      break;
+    }
+  }
+  if (!result.finished) return false;
+  if (gives_policy(stage.type)) {
+    run_.progress().note(stage.name + ": " + std::to_string(result.steps) + " steps, " + std::to_string(result.gradient_tokens) + " gradient tokens" +
+                         (tokens_to_match ? " (" + stage.match_tokens + ": " + std::to_string(tokens_to_match) + ")" : ""));
+    if (stage.evaluate || std::count(config_.selection.begin(), config_.selection.end(), stage.name))
+      if (!evaluate(stage, *policy, run)) return false;
+    const bool judges = config_.evaluation.judge == stage.name ||
+                        std::any_of(config_.stages.begin(), config_.stages.end(), [&](const StageConfig& each) { return each.judge == stage.name; });
+    if (judges) measure_judge(stage.name);
+    if (judge) measure_drift(stage);
+  } else {
+    run_.progress().note(stage.name + ": kept " + std::to_string(facts["kept"].get<int64_t>()) + " of " + std::to_string(facts["sampled"].get<int64_t>()) +
+                         ", dropped " + facts["dropped"].dump());
+  }
+  run.write("done.json", {{"steps", result.steps}, {"gradient_tokens", result.gradient_tokens}, {"seconds", watch.lap()}});
+  write_overview("");
+  return true;
+}
+
+bool Recipe::evaluate(const StageConfig& stage, const Policy& policy, Run& run) {
+  const RecipeEvaluation& settings = config_.evaluation;
+  RewardsConfig rewards;
+  rewards.think_open = config_.chat.opens_think();
+  if (!settings.judge.empty()) rewards.weights["helpful"] = 0;
+  Scorer scorer(rewards);
+  RolloutConfig sampling;
+  sampling.max_new_tokens = settings.max_new_tokens;
+  auto& progress = run_.progress();
+  const auto answer = [&](const std::vector<Task>& tasks, int samples, uint64_t step, std::vector<Group>& groups) {
+    sampling.samples = samples;
+    Rollout rollout(policy, *shared_->tokenizer, config_.chat, sampling);
+    progress.begin("evaluate", static_cast<int64_t>(tasks.size()), 0, Progress::Lines::seldom);
+    Stopwatch watch;
+    size_t before = 0;
+    const Evaluation figures = grpo::evaluate(rollout, scorer, tasks, config_.seed, step, [&](size_t done, size_t) {
+      progress.step(static_cast<int64_t>(done), {}, watch.lap() / static_cast<double>(done - before));
+      before = done;
+      if (run_.stopping()) throw Interrupted{};  // an evaluation starts over; it takes seconds
+    }, &groups);
+    progress.end();
+    return figures;
+  };
+  std::vector<Group> groups;
+  const Evaluation reasoning = answer(shared_->problems, settings.samples, 0, groups);
+  Json all = reasoning.json();
+  write_answers(run.folder() / "evaluation.jsonl", groups);
+  if (!shared_->requests.empty()) {
+    std::vector<Group> general;
+    const Evaluation figures = answer(shared_->requests, settings.general_samples, 1, general);
+    all["general"] = {{"format", number(figures.format)},
+                      {"strict_language_consistency", number(figures.strict_language_consistency)},
+                      {"mixed_traces", number(figures.mixed_traces)},
+                      {"hidden_helpful", number(hidden_score(general).value_or(std::nan("")))}};
+    const bool judge_is_there = stage.name == settings.judge || (!settings.judge.empty() && done(find(settings.judge)));
+    if (judge_is_there) {
+      const std::unique_ptr<Judge> judge = this->judge(settings.judge);
+      if (const auto warning = judge->score(general, rewards, config_.seed, 0)) progress.note("warning: " + *warning);
+      all["judge"] = number(mean_score(general, "helpful").value_or(std::nan("")));
+      all["general"]["unreadable_verdicts"] = judge->stats().unreadable_share();
+    }
+    write_answers(run.folder() / "general.jsonl", general);
+  }
+  run.write("evaluation.json", all);
+  return true;
+}
+
+// How a judge agrees with the hidden scorer on held-out pairs whose scores differ, and how it leans to a place.
+void Recipe::measure_judge(const std::string& stage) {
+  const std::unique_ptr<Judge> judge = this->judge(stage);
+  const std::vector<GeneralPair> pairs = heldout_general_pairs(general_tasks(config_.tasks), static_cast<size_t>(config_.evaluation.pairs));
+  std::vector<Comparison> comparisons;
+  std::vector<Rating> ratings;
+  for (const GeneralPair& pair : pairs) {
+    comparisons.push_back({&pair.task, pair.better, pair.worse});
+    ratings.push_back({&pair.task, pair.better, Rubric::helpful});
+    ratings.push_back({&pair.task, pair.worse, Rubric::helpful});
+  }
+  double agree = 0, first = 0, second = 0, rated = 0, error = 0;
+  for (const Preference& preference : judge->compare(comparisons, config_.seed, 1)) {
+    agree += preference.score.defined() && preference.score.value() > 0.5;
+    first += static_cast<double>(preference.first_votes), second += static_cast<double>(preference.second_votes);
+  }
+  const double unreadable = judge->stats().unreadable_share();
+  const std::vector<Score> scores = judge->rate(ratings, config_.seed, 2);
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    const Score &better = scores[2 * i], &worse = scores[2 * i + 1];
+    rated += better.defined() && worse.defined() && better.value() > worse.value();
+    for (const auto& [score, answer] : {std::pair{better, pairs[i].better}, std::pair{worse, pairs[i].worse}})
+      error += score.defined() ? std::abs(score.value() - general_score(pairs[i].task, answer).value()) / 2 : 0.5;
+  }
+  const auto count = static_cast<double>(pairs.size());
+  const fs::path file = run_.folder() / "judge.json";
+  Json all = fs::exists(file) ? read(file) : Json::object();
+  all[stage]["pairs"] = pairs.size();
+  all[stage]["agreement"] = agree / count;
+  all[stage]["rating_agreement"] = rated / count;
+  all[stage]["rating_error"] = error / count;
+  all[stage]["position_bias"] = first + second > 0 ? Json((first - second) / (first + second)) : Json(nullptr);
+  all[stage]["unreadable"] = unreadable;
+  all[stage]["unreadable_ratings"] = judge->stats().unreadable_share();
+  run_.write("judge.json", all);
+  char text[200];
+  std::snprintf(text, sizeof text, "judge %s: agreement %.3f by pairs, %.3f by ratings, position bias %+.3f, unreadable %.3f / %.3f", stage.c_str(),
+                agree / count, rated / count, first + second > 0 ? (first - second) / (first + second) : 0.0, unreadable, judge->stats().unreadable_share());
+  run_.progress().note(text);
+  if (std::max(unreadable, judge->stats().unreadable_share()) > config_.judging.max_unreadable)
+    run_.progress().note("warning: more than " + std::to_string(config_.judging.max_unreadable) + " of the verdicts of \"" + stage +
+                         "\" are unreadable; its scores will be left out. Teach it to judge (corpus.judging_share, or data of topic judging)");
+}
+
+// Whether the judge's scores and the hidden ones part while a stage trains on the former.
+void Recipe::measure_drift(const StageConfig& stage) const {
+  std::ifstream file(run_.folder() / stage.name / "metrics.jsonl");
+  std::vector<std::pair<double, double>> steps;
+  for (std::string text; std::getline(file, text);) {
+    const Json line = Json::parse(text, nullptr, false);
+    if (line.is_object() && line.contains("hidden_helpful") && line.contains("reward/helpful") && line["reward/helpful"].is_number() && line["hidden_helpful"].is_number())
+      steps.emplace_back(line["reward/helpful"].get<double>(), line["hidden_helpful"].get<double>());
+  }
+  if (steps.empty()) return;
+  const size_t part = std::max<size_t>(1, steps.size() / 5);
+  const auto mean = [&](size_t begin) {
+    std::pair<double, double> sum{0, 0};
+    for (size_t i = begin; i < begin + part; ++i) sum.first += steps[i].first / static_cast<double>(part), sum.second += steps[i].second / static_cast<double>(part);
+    return sum;
+  };
+  const auto first = mean(0), last = mean(steps.size() - part);
+  const fs::path path = run_.folder() / "judge.json";
+  Json all = fs::exists(path) ? read(path) : Json::object();
+  all[stage.judge]["drift"][stage.name] = {{"judged", {first.first, last.first}},
+                                           {"hidden", {first.second, last.second}},
+                                           {"drift", (last.first - last.second) - (first.first - first.second)}};
+  run_.write("judge.json", all);
+}
+
+// ---- Reports --------------------------------------------------------------------------------------------------------
+
+void Recipe::write_overview(const std::string& running) const {
+  Json all = Json::array();
+  for (const StageConfig& stage : config_.stages) {
+    const bool finished = done(stage);
+    all.push_back({{"name", stage.name},
+                   {"type", enum_name(stage.type)},
+                   {"from", stage.from},
+                   {"state", finished ? "done" : stage.name == running ? "running" : "waiting"},
+                   {"seconds", finished ? read(run_.folder() / stage.name / "done.json").at("seconds") : Json(nullptr)}});
+  }
+  run_.write("stages.json", all);
+}
+
+std::string Recipe::overview() const {
+  std::string text;
+  for (const StageConfig& stage : config_.stages) {
+    const bool finished = done(stage);
+    text += std::string(text.empty() ? "" : "\n") + (finished ? "  ✓ " : "  · ") + stage.name + " (" + std::string(enum_name(stage.type)) +
+            (stage.from.empty() ? "" : " from " + stage.from) + ")";
+    if (finished) text += "  " + format_duration(read(run_.folder() / stage.name / "done.json").at("seconds").get<double>());
+  }
+  return text;
+}
+
+std::string Recipe::table() const {
+  static constexpr std::pair<const char*, const char*> kRows[] = {{"pass@1", "pass@1"},
+                                                                  {"cons@k", "cons@k"},
+                                                                  {"format", "format"},
+                                                                  {"language_consistency", "strict_language_consistency"},
+                                                                  {"mixed_traces", "mixed_traces"},
+                                                                  {"completion_length", "completion_length"},
+                                                                  {"reflection_rate", "reflection_rate"},
+                                                                  {"judge", "judge"}};
+  Json json = Json::object();
+  Table table{"held-out (" + std::to_string(shared_->problems.size()) + " problems, " + std::to_string(config_.evaluation.samples) + " samples each)", {}, {}};
+  for (const auto& [row, key] : kRows) table.rows.push_back({row, {}, ""});
+  std::string head = "|", rule = "| --- |";
+  std::vector<std::string> lines;
+  for (const StageConfig& stage : config_.stages) {
+    const fs::path file = run_.folder() / stage.name / "evaluation.json";
+    if (!stage.evaluate || !gives_policy(stage.type) || !fs::exists(file)) continue;
+    const Json figures = read(file);
+    table.columns.push_back(stage.name);
+    head += " | " + stage.name, rule += " ---: |";
+    for (size_t i = 0; i < std::size(kRows); ++i) {
+      const Json value = figures.contains(kRows[i].second) ? figures.at(kRows[i].second) : Json(nullptr);
+      json[stage.name][kRows[i].first] = value;
+      table.rows[i].values.push_back(value.is_number() ? value.get<double>() : std::nan(""));
+    }
+  }
+  std::string markdown = head + " |\n" + rule + "\n";
+  for (const Table::Row& row : table.rows) {
+    markdown += "| " + row.name;
+    for (const double value : row.values) {
+      char text[32];
+      std::snprintf(text, sizeof text, row.name == "completion_length" ? " | %.1f" : " | %.3f", value);
+      markdown += std::isfinite(value) ? text : " | –";
+    }
+    markdown += " |\n";
+  }
+  run_.write("table.json", json);
+  {
+    std::ofstream out(run_.folder() / "table.md");
+    out << markdown;
+    if (!out.flush()) throw Error("recipe", "cannot write ", (run_.folder() / "table.md").string());
+  }
+  if (config_.selection.size() == 2) {
+    Json compared = Json::object();
+    for (const std::string& name : config_.selection) {
+      if (!done(find(name))) continue;
+      Json figures = read(run_.folder() / name / "evaluation.json");
+      const Json facts = read(run_.folder() / name / "done.json");
+      figures["steps"] = facts.at("steps"), figures["gradient_tokens"] = facts.at("gradient_tokens"), figures["seconds"] = facts.at("seconds");
+      figures["stage"] = name;
+      compared[std::string(enum_name(find(name).grpo.objective.selection))] = figures;
+    }
+    run_.write("selection.json", compared);
+  }
+  return format_table(table);
+}
+
+}  // namespace grpo
