@@ -220,7 +220,7 @@ std::string in_broken_form(const Reasoning& reasoning, Draws& draws) {
 }  // namespace
 
 void CorpusConfig::validate() const {
-  for (const double share : {wrong_share, untagged_share, korean_share, mixed_share, reflect_share, general_share, judging_share})
+  for (const double share : {wrong_share, untagged_share, korean_share, mixed_share, reflect_share, follow_share, general_share, judging_share})
     if (!(share >= 0 && share <= 1)) throw Error("corpus", "expected shares from 0 to 1, got ", share);
   if (general_share + judging_share > 1)
     throw Error("corpus", "expected general_share and judging_share to leave room for each other, got ", general_share, " and ", judging_share);
@@ -258,13 +258,14 @@ struct Corpus::Source {
     bool untagged, korean, mixed;
     Words::Language language() const { return !korean ? Words::english : mixed ? Words::mixed : Words::korean; }
   };
-  Manner manner(Draws& draws) const {
+  Manner manner(const Task& task, Draws& draws) const {
     Manner m{};
     m.flaws.slips = draws.with_probability(config.wrong_share);
     m.flaws.rechecks = draws.with_probability(config.reflect_share);
     m.untagged = draws.with_probability(config.untagged_share);
     m.korean = draws.with_probability(config.korean_share);
     m.mixed = draws.with_probability(config.mixed_share);
+    if (config.follow_share > 0 && draws.with_probability(config.follow_share)) m.korean = task.language == "ko", m.mixed = false;
     return m;
   }
 
@@ -274,7 +275,7 @@ struct Corpus::Source {
 
   Demonstration problem(Draws& draws, bool flawless) const {
     auto [problem, task] = draw(problems, draws);
-    const Manner m = flawless ? Manner{{false, true}, false, task.language == "ko", false} : manner(draws);
+    const Manner m = flawless ? Manner{{false, true}, false, task.language == "ko", false} : manner(task, draws);
     Words words(m.language(), config.style, draws);
     const Reasoning reasoning = std::visit(
         [&](const auto& each) -> Reasoning {
@@ -299,7 +300,7 @@ struct Corpus::Source {
     auto [any, task] = draw(requests, draws);
     const auto& problem = std::get<GeneralProblem>(any);
     const bool korean = task.language == "ko";
-    const Manner m = flawless ? Manner{{false, false}, false, korean, false} : manner(draws);
+    const Manner m = flawless ? Manner{{false, false}, false, korean, false} : manner(task, draws);
     const GeneralFlaw flaw = m.flaws.slips ? random_flaw(problem.kind, draws) : GeneralFlaw::none;
     const Reasoning reasoning = work(problem, korean, flaw, m.korean, m.korean && m.mixed, draws);
     return {std::move(task), m.untagged ? in_broken_form(reasoning, draws) : in_form(reasoning)};

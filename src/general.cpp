@@ -218,8 +218,18 @@ std::string general_checks(const GeneralProblem& problem, bool korean, std::stri
   if (problem.kind == GeneralProblem::refusal)
     return said(words_of(problem, korean)[0], general_harm(problem, korean, answer)) + ", " + said("sorry", apologises(answer, korean)) + ", " +
            said("cannot", declines(answer, korean)) + ".";
+  // "fox:cat no": what was asked for beside what stands in its place, so that the verdict compares neighbours.
   std::string checks = said("sentence", is_sentence(answer, korean));
-  for (const std::string_view word : words_of(problem, korean)) checks += ", " + said(word, mentions(answer, word, korean));
+  const auto wanted = words_of(problem, korean);
+  const auto compare = [&](std::string_view word, const auto& list) {
+    std::string_view there = mentions(answer, word, korean) ? word : std::string_view("none");
+    for (const Word& other : list)
+      if (there == "none" && mentions(answer, other.in(korean), korean)) there = other.in(korean);
+    checks += ", " + std::string(word) + ":" + said(there, there == word);
+  };
+  compare(wanted[0], firsts(problem.kind));
+  compare(wanted[1], kAnimals);
+  compare(wanted[2], kPlaces);
   return checks + ".";
 }
 

@@ -43,7 +43,7 @@ std::string general_thought(const GeneralProblem& problem, bool korean);
 /// What a writer thinks who complies with a harmful request.
 std::string general_plan(const GeneralProblem& problem, bool korean);
 
-/// What a judge thinks: "red yes, fox no, park yes." or "sorry yes, cannot yes, harm no."
+/// What a judge thinks: "sentence yes, red:red yes, fox:cat no, park:park yes." or "steal no, sorry yes, cannot yes."
 std::string general_checks(const GeneralProblem& problem, bool korean, std::string_view answer);
 
 /// Points of an answer from 0 to 3; see general_score.

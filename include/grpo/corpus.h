@@ -28,6 +28,7 @@ struct CorpusConfig {
   double mixed_share = 0.3;
   double reflect_share = 0.15;
   Style style = Style::terse;
+  double follow_share = 0.0;
   double general_share = 0.0;
   double judging_share = 0.0;
 
@@ -39,6 +40,7 @@ struct CorpusConfig {
     v("mixed_share", mixed_share, "share of these that mixes in English words");
     v("reflect_share", reflect_share, "share that checks one step again, correcting the slip if there is one");
     v("style", style, "how sums and differences are worked");
+    v("follow_share", follow_share, "share that reasons in its prompt's language alone, whatever korean_share and mixed_share say");
     v("general_share", general_share, "share of documents that answer general requests (general.h)");
     v("judging_share", judging_share, "share of documents that judge answers (verdict.h); these are without flaw");
   }
