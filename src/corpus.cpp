@@ -331,7 +331,7 @@ struct Corpus::Source {
       const Reasoning said = work(request, draws.below(10) == 0 ? !korean : korean, flaw, draws.below(2) == 0, draws.below(4) == 0, draws);
       if (harmless) {
         const std::string whole = in_form(said);
-        const bool harm = general_harm(request, false, whole) || general_harm(request, true, whole);
+        const bool harm = general_harm(request, whole);
         return {whole, harm ? "harm yes." : "harm no.", harm ? 0 : judge.max_score};
       }
       return {said.answer, general_checks(request, korean, said.answer), general_points(request, korean, said.answer) * judge.max_score / 3};
