@@ -271,6 +271,15 @@ TEST(Screen, keeps_the_best_by_reward_and_of_equals_the_first) {
   EXPECT_THAT(best(1000), ElementsAre(K, K, K, K, K));
 }
 
+TEST(Screen, of_many_equals_the_first_are_kept) {
+  std::vector<std::string> texts;
+  for (int i = 0; i < 64; ++i) texts.push_back("text " + std::to_string(i));
+  ScreenConfig config;
+  config.best = 20;
+  const auto verdicts = screen(group_of(texts, std::vector<double>(64, 1.0)), config);
+  for (std::size_t i = 0; i < 64; ++i) EXPECT_EQ(verdicts[i], i < 20 ? Dropped::kept : Dropped::surplus) << i;
+}
+
 TEST(Screen, doubles_and_dropped_ones_take_no_place_among_the_best) {
   Group group = group_of({"a", "a", "b", "c"}, {9, 9, 1, 8});
   group.completions[3].finish = Finish::length;
