@@ -278,7 +278,6 @@ void parse(const Knob& root, const std::vector<std::string>& arguments) {
         if (!knob) command_line.unknown(key);
         command_line.load_text(*knob, assignment.substr(split + 1), key);
       } else {
-        std::replace(name.begin(), name.end(), '-', '_');
         const std::optional<Knob> knob = find(root, name);
         if (!knob) command_line.unknown(name);
         const bool flag = std::holds_alternative<bool*>(knob->slot);

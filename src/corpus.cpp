@@ -220,8 +220,10 @@ std::string in_broken_form(const Reasoning& reasoning, Draws& draws) {
 }  // namespace
 
 void CorpusConfig::validate() const {
-  for (const double share : {wrong_share, untagged_share, korean_share, mixed_share, reflect_share, follow_share, general_share, judging_share})
-    if (!(share >= 0 && share <= 1)) throw Error("corpus", "expected shares from 0 to 1, got ", share);
+  for (const auto& [key, share] : {std::pair{"wrong_share", wrong_share}, {"untagged_share", untagged_share}, {"korean_share", korean_share},
+                                   {"mixed_share", mixed_share}, {"reflect_share", reflect_share}, {"follow_share", follow_share},
+                                   {"general_share", general_share}, {"judging_share", judging_share}})
+    if (!(share >= 0 && share <= 1)) throw Error("corpus", key, ": expected a share from 0 to 1, got ", share);
   if (general_share + judging_share > 1)
     throw Error("corpus", "expected general_share and judging_share to leave room for each other, got ", general_share, " and ", judging_share);
 }
@@ -241,6 +243,13 @@ struct Corpus::Source {
   ChatTemplate chat;
   JudgeConfig judge;
   std::uint64_t seed;
+
+  // Throws Error for a set without training problems, from which nothing could be drawn.
+  static void require_training(const ProblemSet& set) {
+    for (std::uint64_t index = 0; index < set.size(); ++index)
+      if (set.contains(index, Split::train)) return;
+    throw Error("corpus", "expected a generator with training problems, got none; lower heldout_share or widen its ranges");
+  }
 
   // A problem of the training half, with a task that asks it.
   std::pair<Problem, Task> draw(const ProblemSet& from, Draws& draws) const {
@@ -273,6 +282,13 @@ struct Corpus::Source {
     return (chat.opens_think() ? "" : "<think>") + reasoning.text + "</think><answer>" + reasoning.answer + "</answer>";
   }
 
+  std::string out_of_form(const Reasoning& reasoning, Draws& draws) const {
+    constexpr std::string_view kOpening = "<think>";
+    std::string completion = in_broken_form(reasoning, draws);
+    if (chat.opens_think() && completion.starts_with(kOpening)) completion.erase(0, kOpening.size());
+    return completion;
+  }
+
   Demonstration problem(Draws& draws, bool flawless) const {
     auto [problem, task] = draw(problems, draws);
     const Manner m = flawless ? Manner{{false, true}, false, task.language == "ko", false} : manner(task, draws);
@@ -283,10 +299,7 @@ struct Corpus::Source {
           else return reason(each, m.flaws, words, draws);
         },
         problem);
-    std::string completion = m.untagged ? in_broken_form(reasoning, draws) : in_form(reasoning);
-    constexpr std::string_view kOpening = "<think>";
-    if (chat.opens_think() && completion.starts_with(kOpening)) completion.erase(0, kOpening.size());
-    return {std::move(task), std::move(completion)};
+    return {std::move(task), m.untagged ? out_of_form(reasoning, draws) : in_form(reasoning)};
   }
 
   // A general request's thought and answer. One that tells of harm plans it, too.
@@ -303,7 +316,7 @@ struct Corpus::Source {
     const Manner m = flawless ? Manner{{false, false}, false, korean, false} : manner(task, draws);
     const GeneralFlaw flaw = m.flaws.slips ? random_flaw(problem.kind, draws) : GeneralFlaw::none;
     const Reasoning reasoning = work(problem, korean, flaw, m.korean, m.korean && m.mixed, draws);
-    return {std::move(task), m.untagged ? in_broken_form(reasoning, draws) : in_form(reasoning)};
+    return {std::move(task), m.untagged ? out_of_form(reasoning, draws) : in_form(reasoning)};
   }
 
   // A request to judge, and the right verdict on it.
@@ -317,11 +330,17 @@ struct Corpus::Source {
     const auto answer = [&, &problem = problem, &task = task]() -> Answer {
       const bool korean = task.language == "ko";
       if (about_problem) {
-        const auto* sum = std::get_if<ArithmeticProblem>(&problem);
-        if (!sum) return {task.answer, "As the reference.", judge.max_score};
         const bool right = draws.below(2) == 0;
+        if (const auto* countdown = std::get_if<CountdownProblem>(&problem)) {
+          Expression said{countdown->solution, countdown->target, 0};
+          for (int attempt = 0; !right && attempt < 20 && said.value == countdown->target; ++attempt) said = random_expression(countdown->numbers, draws);
+          const bool solved = said.value == countdown->target;
+          return {said.text, said.text + "=" + std::to_string(said.value) + (solved ? " same as " : " not ") + std::to_string(countdown->target) + ".",
+                  solved ? judge.max_score : 0};
+        }
+        const std::int64_t value = std::get<ArithmeticProblem>(problem).value();
         const std::int64_t slip = 1 + static_cast<std::int64_t>(draws.below(12));
-        const std::string said = std::to_string(right ? sum->value() : draws.below(2) == 0 || sum->value() < slip ? sum->value() + slip : sum->value() - slip);
+        const std::string said = std::to_string(right ? value : draws.below(2) == 0 || value < slip ? value + slip : value - slip);
         return {said, said + (right ? " same as " : " not ") + task.answer + ".", right ? judge.max_score : 0};
       }
       const auto& request = std::get<GeneralProblem>(problem);
@@ -331,7 +350,7 @@ struct Corpus::Source {
       const Reasoning said = work(request, draws.below(10) == 0 ? !korean : korean, flaw, draws.below(2) == 0, draws.below(4) == 0, draws);
       if (harmless) {
         const std::string whole = in_form(said);
-        const bool harm = general_harm(request, false, whole) || general_harm(request, true, whole);
+        const bool harm = general_harm(request, whole);
         return {whole, harm ? "harm yes." : "harm no.", harm ? 0 : judge.max_score};
       }
       return {said.answer, general_checks(request, korean, said.answer), general_points(request, korean, said.answer) * judge.max_score / 3};
@@ -359,11 +378,8 @@ Corpus::Corpus(const CorpusConfig& config, const TasksConfig& tasks, const ChatT
   judge.validate();
   if (tasks.generator == TaskGenerator::general)
     throw Error("corpus", "expected tasks of a generator with worked problems, got general; give general requests their share with general_share");
-  std::uint64_t index = 0;
-  while (index < source_->problems.size() && !source_->problems.contains(index, Split::train)) ++index;
-  if (index == source_->problems.size())
-    throw Error("corpus",
-                "expected a generator with training problems, got none; lower heldout_share or widen its ranges");
+  Source::require_training(source_->problems);
+  if (config.general_share > 0 || config.judging_share > 0) Source::require_training(source_->requests);
 }
 Corpus::~Corpus() = default;
 Corpus::Corpus(Corpus&&) noexcept = default;
@@ -380,6 +396,7 @@ Document Corpus::document(std::uint64_t index) const {
 }
 
 Demonstration Corpus::demonstration(std::uint64_t index, Topic topic) const {
+  if (topic != Topic::problem) Source::require_training(source_->requests);
   Draws draws{kDemonstrations, source_->seed, index, static_cast<std::uint64_t>(topic)};
   Demonstration made = topic == Topic::judging ? source_->judging(draws) : topic == Topic::general ? source_->general(draws, true) : source_->problem(draws, true);
   made.task.id += "#" + std::to_string(index);

@@ -49,7 +49,7 @@ std::string general_checks(const GeneralProblem& problem, bool korean, std::stri
 /// Points of an answer from 0 to 3; see general_score.
 int general_points(const GeneralProblem& problem, bool korean, std::string_view answer);
 
-/// Whether a text tells how to do the harm that a `refusal` asks for; false for the other kinds.
-bool general_harm(const GeneralProblem& problem, bool korean, std::string_view text);
+/// Whether a text tells, in either language, how to do the harm that a `refusal` asks for; false for the other kinds.
+bool general_harm(const GeneralProblem& problem, std::string_view text);
 
 }  // namespace grpo

@@ -1,6 +1,8 @@
 #include "grpo/screen.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <optional>
 #include <set>
 #include <unordered_map>
@@ -57,13 +59,14 @@ void ScreenConfig::validate() const {
   if (max_tokens < 0) throw Error("screen", "max_tokens: expected 0 or more, got ", max_tokens);
   if (repetition_words < 1) throw Error("screen", "repetition_words: expected at least 1, got ", repetition_words);
   if (max_repetitions < 1) throw Error("screen", "max_repetitions: expected at least 1, got ", max_repetitions);
-  for (const double share : {min_language_consistency, min_helpful, min_harmless})
-    if (!(share >= 0 && share <= 1)) throw Error("screen", "expected shares and scores from 0 to 1, got ", share);
+  for (const auto& [key, share] : {std::pair{"min_language_consistency", min_language_consistency}, {"min_helpful", min_helpful}, {"min_harmless", min_harmless}})
+    if (!(share >= 0 && share <= 1)) throw Error("screen", key, ": expected 0 to 1, got ", share);
 }
 
 std::size_t most_repeated(std::string_view text, std::size_t words) {
-  const std::vector<std::string_view> all = split(text);
-  std::unordered_map<std::string_view, std::size_t> seen;  // sequences as they stand, so that white space must agree, too
+  const std::string even = normalized(text);  // so that a sequence is one view of it, whatever white space was between
+  const std::vector<std::string_view> all = split(even);
+  std::unordered_map<std::string_view, std::size_t> seen;
   std::size_t most = 0;
   for (std::size_t i = 0; i + words <= all.size(); ++i) {
     const char* begin = all[i].data();
@@ -83,7 +86,8 @@ std::vector<Dropped> screen(const Group& group, const ScreenConfig& config) {
     if (verdict == Dropped::kept) good.push_back(i);
     verdicts.push_back(verdict);
   }
-  std::stable_sort(good.begin(), good.end(), [&](std::size_t a, std::size_t b) { return group.rewards[a] > group.rewards[b]; });
+  const auto reward = [&](std::size_t i) { return std::isnan(group.rewards[i]) ? -std::numeric_limits<double>::infinity() : group.rewards[i]; };
+  std::stable_sort(good.begin(), good.end(), [&](std::size_t a, std::size_t b) { return reward(a) > reward(b); });
   for (std::size_t i = static_cast<std::size_t>(config.best); i < good.size(); ++i) verdicts[good[i]] = Dropped::surplus;
   return verdicts;
 }

@@ -83,10 +83,10 @@ namespace {
 
 // Calls `take` with every line of a JSONL file and the id that a task without one gets.
 template <class Take>
-void read_lines(const std::filesystem::path& path, const char* what, Take take) {
+void read_lines(const std::filesystem::path& path, const std::string& what, Take take) {
   std::ifstream file(path, std::ios::binary);
   if (!file || std::filesystem::is_directory(path))
-    throw Error("task", path.string(), ": expected a JSONL file of ", what, ", got no such file; check the path");
+    throw Error("task", path.string(), ": expected a JSONL file of ", what, "s, got no such file; check the path");
   std::string line;
   std::size_t count = 0;
   for (std::size_t number = 1; std::getline(file, line); ++number) {
@@ -94,20 +94,20 @@ void read_lines(const std::filesystem::path& path, const char* what, Take take) 
     take(Line(path.string() + ":" + std::to_string(number), line), path.stem().string() + ":" + std::to_string(number));
     ++count;
   }
-  if (count == 0) throw Error("task", path.string(), ": expected ", what, ", got none");
+  if (count == 0) throw Error("task", path.string(), ": expected at least one ", what, ", got none");
 }
 
 }  // namespace
 
 std::vector<Task> read_tasks(const std::filesystem::path& path) {
   std::vector<Task> tasks;
-  read_lines(path, "tasks", [&](const Line& line, std::string id) { tasks.push_back(line.task(std::move(id))); });
+  read_lines(path, "task", [&](const Line& line, std::string id) { tasks.push_back(line.task(std::move(id))); });
   return tasks;
 }
 
 std::vector<Demonstration> read_demonstrations(const std::filesystem::path& path) {
   std::vector<Demonstration> all;
-  read_lines(path, "demonstrations", [&](const Line& line, std::string id) { all.push_back({line.task(std::move(id)), line.completion()}); });
+  read_lines(path, "demonstration", [&](const Line& line, std::string id) { all.push_back({line.task(std::move(id)), line.completion()}); });
   return all;
 }
 

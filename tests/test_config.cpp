@@ -234,6 +234,19 @@ TEST(Config, free_arguments_name_keys) {
   EXPECT_EQ(parse({"--tokens", "-7"}).tokens, -7);
 }
 
+TEST(Config, dashes_in_the_name_of_an_option_are_underscores) {
+  EXPECT_EQ(parse({"--max-steps=12"}).max_steps, 12);
+  EXPECT_EQ(parse({"--max_steps", "12"}).max_steps, 12);
+  EXPECT_EQ(parse({"--grpo.clip-low", "0.5"}).grpo.clip_low, 0.5);
+  EXPECT_EQ(parse({"--grpo.clip-low=0.5", "--grpo.clip_low=0.25"}).grpo.clip_low, 0.25);
+  EXPECT_EQ(parse({"--out=a-b"}).out, "a-b") << "the value stays as it is";
+  EXPECT_EQ(parse({"--out", "-a-"}).out, "-a-");
+  EXPECT_EQ(parse({"--set", "rewards.weights.my-own=1"}).rewards.weights.at("my-own"), 1.0)
+      << "so does a key behind --set";
+  EXPECT_THAT(error_of({"--max-stepz", "1"}), HasSubstr("did you mean \"max_steps\"?"));
+  EXPECT_THAT(error_of({"--max-steps"}), HasSubstr("expected a value behind --max_steps"));
+}
+
 TEST(Config, bad_arguments_are_named) {
   EXPECT_EQ(error_of({"--sede", "1"}), "[config] command line: unknown key \"sede\"; did you mean \"seed\"?");
   EXPECT_THAT(error_of({"--set", "grpo.clop_high=1"}), HasSubstr("did you mean \"grpo.clip_high\"?"));

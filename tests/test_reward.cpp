@@ -192,6 +192,64 @@ TEST(RewardsConfig, refuses_what_cannot_be_meant) {
   EXPECT_EQ(refused(RewardsConfig{}), "no Error");
 }
 
+KindWeights weights_for(std::string kind, std::map<std::string, double> weights) {
+  KindWeights each;
+  each.kind = std::move(kind);
+  each.weights = std::move(weights);
+  return each;
+}
+
+TEST(RewardsConfig, tasks_of_a_kind_may_have_weights_of_their_own) {
+  RewardsConfig config = weighted({{"accuracy", 1.0}});
+  config.by_kind = {weights_for("refusal", {{"harmless", 2.0}}),
+                    weights_for("summary", {{"helpful", 1.0}, {"format", 0.5}})};
+  EXPECT_EQ(config.weights_of("refusal"), (std::map<std::string, double>{{"harmless", 2.0}}));
+  EXPECT_EQ(config.weights_of("summary"), (std::map<std::string, double>{{"format", 0.5}, {"helpful", 1.0}}));
+  for (const std::string other : {"", "arithmetic", "Refusal", "refusals", "refus"})
+    EXPECT_EQ(config.weights_of(other), config.weights) << other;
+  config.by_kind.push_back(weights_for("", {{"format", 1.0}}));
+  EXPECT_EQ(config.weights_of(""), (std::map<std::string, double>{{"format", 1.0}}));
+  EXPECT_EQ(config.weights_of("arithmetic"), config.weights);
+}
+
+TEST(RewardsConfig, refuses_weights_of_a_kind_that_cannot_be_meant) {
+  const auto refused = [](std::vector<KindWeights> by_kind) {
+    RewardsConfig config;
+    config.by_kind = std::move(by_kind);
+    return error_of([&] { Scorer scorer(config); });
+  };
+  EXPECT_EQ(refused({weights_for("summary", {{"helpful", 1.0}}), weights_for("refusal", {{"helpful", 1.0}})}),
+            "no Error");
+  EXPECT_THAT(refused({weights_for("summary", {})}), HasSubstr("other than 0 in rewards.by_kind of \"summary\""));
+  EXPECT_THAT(refused({weights_for("summary", {{"helpful", 0.0}})}),
+              HasSubstr("other than 0 in rewards.by_kind of \"summary\""));
+  EXPECT_THAT(refused({weights_for("summary", {{"helpful", INFINITY}})}), HasSubstr("finite weight for \"helpful\""));
+  EXPECT_THAT(refused({weights_for("summary", {{"helpful", 1.0}}), weights_for("refusal", {{"helpful", 1.0}}),
+                       weights_for("summary", {{"format", 1.0}})}),
+              HasSubstr("each kind once in rewards.by_kind, got \"summary\" again"));
+  EXPECT_THAT(refused({weights_for("summary", {{"overlong", 1.0}})}), HasSubstr("overlong_max_length"));
+  EXPECT_THAT(refused({weights_for("summary", {{"helpfull", 1.0}})}),
+              HasSubstr("got \"helpfull\"; did you mean \"helpful\"?"));
+}
+
+TEST(Registry, judged_rewards_are_undefined_until_a_judge_fills_them_in) {
+  const Scorer scorer(weighted({{"helpful", 1.0}, {"harmless", 1.0}}));
+  EXPECT_THAT(scorer.names(), ElementsAre("accuracy", "format", "harmless", "helpful", "language_consistency"));
+  for (const Task& task : {Task{}, Task{"t", "", "42", "", "en"}}) {
+    Completion completion = completion_of(solution("42"));
+    const Scores scores = scorer.score(task, completion);
+    EXPECT_FALSE(scores.at("helpful").defined());
+    EXPECT_FALSE(scores.at("harmless").defined());
+  }
+}
+
+TEST(Registry, scorer_evaluates_what_any_kind_is_weighted_by) {
+  RewardsConfig config = weighted({{"format", 1.0}});
+  config.by_kind = {weights_for("summary", {{"helpful", 1.0}}),
+                    weights_for("refusal", {{"harmless", 1.0}, {"format", 0.1}})};
+  EXPECT_THAT(Scorer(config).names(), ElementsAre("accuracy", "format", "harmless", "helpful", "language_consistency"));
+}
+
 TEST(Registry, unknown_name_is_refused_with_the_nearest_known_one) {
   EXPECT_THAT(error_of([] {
                 Scorer scorer(weighted({{"acuracy", 1.0}}));
@@ -229,6 +287,21 @@ TEST(Combine, sums_the_weighted_scores) {
   Group group = scored({{{"a", 1.0}, {"b", 0.5}, {"c", 9.0}}, {{"a", 0.0}, {"b", 1.0}, {"c", 9.0}}});
   combine(group, weighted({{"a", 2.0}, {"b", -0.5}, {"c", 0.0}}));
   EXPECT_THAT(group.rewards, ElementsAre(1.75, -0.5));
+}
+
+TEST(Combine, takes_the_weights_of_the_task_s_kind) {
+  RewardsConfig config = weighted({{"a", 1.0}, {"b", 1.0}});
+  config.by_kind = {weights_for("summary", {{"b", 10.0}}), weights_for("refusal", {{"c", 1.0}})};
+  const std::vector<Scores> scores = {{{"a", 1.0}, {"b", 0.5}}, {{"a", 0.0}, {"b", 1.0}}};
+  const auto rewards = [&](const std::string& kind) {
+    Group group = scored(scores);
+    group.task.kind = kind;
+    combine(group, config);
+    return group.rewards;
+  };
+  EXPECT_THAT(rewards(""), ElementsAre(1.5, 1.0));
+  EXPECT_THAT(rewards("summary"), ElementsAre(5.0, 10.0)) << "in place of the others, not beside them";
+  for (const double reward : rewards("refusal")) EXPECT_TRUE(std::isnan(reward)) << "no reward of its own is defined";
 }
 
 TEST(Combine, undefined_takes_the_mean_of_its_group) {

@@ -97,6 +97,46 @@ TEST_F(TaskFile, bad_lines_are_named) {
   EXPECT_THAT(error_of([&] { read_tasks(folder_); }), HasSubstr(folder_.string()));
 }
 
+TEST_F(TaskFile, demonstrations_are_tasks_with_a_completion) {
+  const auto all = read_demonstrations(write(
+      R"({"prompt": "a", "id": "x", "answer": 3, "kind": "arithmetic", "language": "ko", "completion": "<think>1\n</think>"})"
+      "\n\n"
+      R"({"completion": " ", "prompt": "b", "extra": 1})"
+      "\n"));
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[0].task, (Task{"x", "a", "3", "arithmetic", "ko"}));
+  EXPECT_EQ(all[0].completion, "<think>1\n</think>");
+  EXPECT_EQ(all[1].task, (Task{"train:3", "b", "", "", "en"}));
+  EXPECT_EQ(all[1].completion, " ");
+}
+
+TEST_F(TaskFile, bad_demonstrations_are_named) {
+  const std::string good = "{\"prompt\": \"p\", \"completion\": \"c\"}\n";
+  const auto error_with = [&](const std::string& text) {
+    const std::string path = write(text);
+    return error_of([&] { read_demonstrations(path); });
+  };
+  EXPECT_EQ(
+      error_with(good + "\n{\"prompt\": \"p\"}\n"),
+      "[task] " + (folder_ / "train.jsonl").string() + ":3: expected an object with \"completion\", got one without");
+  EXPECT_THAT(error_with("{\"prompt\": \"p\", \"completion\": 3}"),
+              HasSubstr(":1: expected a string as \"completion\", got a number"));
+  EXPECT_THAT(error_with("{\"prompt\": \"p\", \"completion\": null}"),
+              HasSubstr("a string as \"completion\", got null"));
+  EXPECT_THAT(error_with("{\"prompt\": \"p\", \"completion\": [\"c\"]}"), HasSubstr("got an array"));
+  EXPECT_THAT(error_with("{\"prompt\": \"p\", \"completion\": \"\"}"),
+              HasSubstr("expected a \"completion\" to learn, got an empty one"));
+  EXPECT_THAT(error_with(good + "{\"completion\": \"c\"}"),
+              HasSubstr(":2: expected an object with \"prompt\", got one without"));
+  EXPECT_THAT(error_with(good + "{\"prompt\": \"\", \"completion\": \"c\"}"), HasSubstr(":2: "));
+  EXPECT_THAT(error_with(good + "nonsense"), HasSubstr(":2: expected a JSON object"));
+  EXPECT_THAT(error_with("\n \n"), HasSubstr("expected at least one demonstration, got none"));
+  EXPECT_THAT(error_of([] { read_demonstrations("nowhere.jsonl"); }),
+              HasSubstr("nowhere.jsonl: expected a JSONL file of demonstrations"));
+  EXPECT_THAT(error_of([] { read_tasks("nowhere.jsonl"); }),
+              HasSubstr("nowhere.jsonl: expected a JSONL file of tasks"));
+}
+
 TEST_F(TaskFile, one_file_is_split_by_prompt) {
   std::string text;
   for (int i = 0; i < 1000; ++i) text += "{\"prompt\": \"question " + std::to_string(i % 500) + "\"}\n";

@@ -24,7 +24,8 @@ namespace grpo {
 /// reference, so that nothing of it can leak into a reward.
 Score general_score(const Task& task, std::string_view answer);
 
-/// 1 unless `text` (a whole completion, thinking included) tells how to do the harm that a `refusal` task asks for.
+/// 1 unless `text` (a whole completion, thinking included) tells in either language how to do the harm that a `refusal`
+/// task asks for: unless it has the verb. Undefined as general_score is.
 Score general_harmlessness(const Task& task, std::string_view text);
 
 /// Two answers to a held-out request whose exact scores differ.

@@ -58,11 +58,12 @@ struct ScreenConfig {
 /// The verdict on each completion of a scored group. Needs the scores accuracy, format, language_consistency, and for
 /// tasks without a reference helpful (harmless where present); a task with a reference must be right. Of completions
 /// whose texts are equal up to white space the first is kept; of the others the `best` with the highest reward, ties to
-/// the first. Pure.
+/// the first and those without a reward last. Pure.
 std::vector<Dropped> screen(const Group& group, const ScreenConfig& config);
 
 /// The most times that one sequence of `words` words (maximal runs of anything but white space) occurs in `text`; 1 for
-/// a text without repetition, 0 for one of fewer words. Linear in the text.
+/// a text without repetition, 0 for one of fewer words. The white space between them does not matter. Linear in the text
+/// for a given `words`.
 std::size_t most_repeated(std::string_view text, std::size_t words);
 
 }  // namespace grpo

@@ -59,8 +59,8 @@ std::optional<int> read_rating(std::string_view verdict, int max_score, bool thi
 /// The choice in `<think>…</think><answer>A</answer>`: A, B or tie. Nothing for any other text.
 std::optional<Choice> read_choice(std::string_view verdict, bool think_open = false);
 
-/// Whether an answer says nothing: at most one letter or digit, or an opening out of `boilerplate` with nothing but
-/// punctuation behind it. Such answers fool language models that judge ("One token to fool LLM-as-a-judge",
+/// Whether an answer says nothing: at most one letter or digit of any script, or the letters and digits of an opening
+/// out of `boilerplate`, in whatever white space, punctuation and symbols. Such answers fool language models that judge ("One token to fool LLM-as-a-judge",
 /// arXiv:2507.08794), so they are never shown to one, unless a reference says that "7" is right.
 bool says_nothing(std::string_view answer, const std::vector<std::string>& boilerplate);
 
