@@ -42,7 +42,7 @@ class Training {
     return stopping || last;
   }
 
-  /// For a stage without a step to do.
+  /// For a stage without a step left to do: none was asked for, or fewer than were done before.
   void finish() {
     finished_ = true;
     save();
@@ -124,7 +124,7 @@ StageResult pretrain(Stage& stage, const PretrainConfig& config, const Corpus& c
   Trainer trainer(stage.policy, lasting(config.optimizer, config.steps), config.trainer);
   Training training(stage, trainer);
   if (training.finished()) return training.result();
-  if (config.steps == 0) training.finish();
+  if (training.step >= config.steps) training.finish();
   stage.run.progress().begin("pretrain", config.steps, training.step, Progress::Lines::seldom);
   while (!training.finished()) {
     std::vector<Example> examples;
@@ -164,7 +164,7 @@ StageResult sft(Stage& stage, const SftConfig& config, const std::vector<Demonst
   Trainer trainer(stage.policy, lasting(config.optimizer, steps), config.trainer);
   Training training(stage, trainer);
   if (training.finished()) return training.result();
-  if (steps == 0) training.finish();
+  if (training.step >= steps) training.finish();
   std::vector<uint64_t> given = training.state.value("given", std::vector<uint64_t>(sets.size()));
   stage.run.progress().begin("sft", steps, training.step, Progress::Lines::seldom);
   while (!training.finished()) {
@@ -230,7 +230,7 @@ StageResult grpo(Stage& stage, const GrpoConfig& config, Judge* judge, const Mea
   Trainer trainer(stage.policy, config.objective, lasting(config.optimizer, config.steps), config.rollout.sampling.temperature, config.trainer);
   Training training(stage, trainer);
   if (training.finished()) return training.result();
-  if (config.steps == 0) training.finish();
+  if (training.step >= config.steps) training.finish();
   if (training.state.contains("tasks")) tasks.restore(training.state["tasks"]);
 
   auto& progress = stage.run.progress();
@@ -300,6 +300,15 @@ RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, co
   }
   JsonlWriter selected(folder / "selected.jsonl", offset);
 
+  const auto save = [&] {
+    report.finished = report.tasks >= config.count;
+    selected.sync();
+    Json saved = report.json();
+    saved["offset"] = selected.offset(), saved["mixture"] = tasks.state();
+    stage.run.write("report.json", saved);
+  };
+  if (report.tasks >= config.count) save();  // fewer are asked for than before
+
   auto& progress = stage.run.progress();
   progress.begin("sample", config.count, report.tasks, Progress::Lines::seldom);
   while (!report.finished) {
@@ -344,11 +353,7 @@ RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, co
       }
     }
     report.tasks += static_cast<int64_t>(count);
-    report.finished = report.tasks >= config.count;
-    selected.sync();
-    Json saved = report.json();
-    saved["offset"] = selected.offset(), saved["mixture"] = tasks.state();
-    stage.run.write("report.json", saved);
+    save();
     progress.step(report.tasks, {{"kept", static_cast<double>(report.kept) / static_cast<double>(report.sampled)}},
                   watch.lap() / static_cast<double>(count));
     if (stage.run.stopping()) break;
