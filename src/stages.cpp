@@ -146,6 +146,7 @@ StageResult sft(Stage& stage, const SftConfig& config, const std::vector<Demonst
   std::vector<double> shares;
   for (const DemonstrationSet& set : sets) {
     if (set.demonstrations.empty()) throw Error("sft", "expected demonstrations in every set, got an empty one");
+    if (!(set.share >= 0) || !std::isfinite(set.share)) throw Error("sft", "expected shares of 0 or more, got ", set.share);
     total += set.demonstrations.size();
     shares.push_back(set.share);
     for (const Demonstration& each : set.demonstrations) {
