@@ -316,12 +316,14 @@ RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, co
     Stopwatch watch;
     const int64_t batch = report.tasks / config.tasks_per_batch;
     const auto count = static_cast<std::size_t>(std::min<int64_t>(config.tasks_per_batch, config.count - report.tasks));
-    auto collected = collect(rollout, scorer, [&](std::size_t n) { return tasks.take(n); }, count, ObjectiveConfig{}, stage.seed,
-                             static_cast<uint64_t>(batch), [&](std::vector<Group>& groups, std::size_t) {
+    // The draws of a task depend on its place among all of them: how many come at once changes no answer.
+    auto collected = collect(rollout, scorer, [&](std::size_t n) { return tasks.take(n); }, count, ObjectiveConfig{}, stage.seed, 0,
+                             [&](std::vector<Group>& groups, std::size_t) {
                                if (!judge) return;
                                if (const auto warning = judge->score(groups, rewards, stage.seed, static_cast<uint64_t>(batch)))
                                  progress.note("warning: " + *warning);
-                             });
+                             },
+                             static_cast<uint32_t>(report.tasks));
     for (const Group& group : collected.groups) {
       const std::vector<Dropped> verdicts = screen(group, config.screen);
       Json others = Json::array();
