@@ -118,13 +118,19 @@ void RecipeConfig::validate() const {
     types[stage.name] = stage.type;
   }
   const auto known = [&](const char* key, const std::string& name) {
-    if (!name.empty() && !types.contains(name))
+    if (!types.contains(name))
       throw Error("recipe", key, ": expected a stage, got \"", name, "\"; did you mean \"", nearest(name, earlier), "\"?");
   };
-  known("force_from", force_from);
-  known("evaluation.judge", evaluation.judge);
+  if (!force_from.empty()) known("force_from", force_from);
+  if (!evaluation.judge.empty()) {
+    known("evaluation.judge", evaluation.judge);
+    if (!gives_policy(types[evaluation.judge])) throw Error("recipe", "evaluation.judge: expected a stage that trains a policy, got \"", evaluation.judge, '"');
+  }
   if (!selection.empty() && selection.size() != 2) throw Error("recipe", "selection: expected two stages, got ", selection.size());
-  for (const std::string& name : selection) known("selection", name);
+  for (const std::string& name : selection) {
+    known("selection", name);
+    if (types[name] != StageType::grpo) throw Error("recipe", "selection: expected grpo stages, got \"", name, '"');
+  }
 }
 
 // ---- What all stages share ------------------------------------------------------------------------------------------
