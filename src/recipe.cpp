@@ -152,6 +152,7 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) : config_(config), run_(run
       std::vector<TaskShare> sources = stage.type == StageType::grpo ? stage.grpo.tasks : std::vector<TaskShare>();
       if (stage.type == StageType::rejection_sample || stage.type == StageType::distill) sources = stage.rejection.tasks;
       for (const TaskShare& source : sources) TaskStream(source.tasks, Split::train);
+      if (!sources.empty()) Scorer(stage.type == StageType::grpo ? stage.grpo.rewards : stage.rejection.rewards);
     } catch (const Error& error) {
       throw Error("recipe", "stage \"", stage.name, "\": ", error.what());
     }
