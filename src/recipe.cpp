@@ -171,6 +171,8 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) : config_(config), run_(run
       if (error) throw Error("recipe", "cannot move ", folder.string(), ": ", error.message());
       run_.progress().note("doing " + stage.name + " again; what was there is now in " + aside.string());
     }
+    // With every stage done again the vocabulary is learned anew, too; those that were moved aside have theirs.
+    if (forced && &stage == config_.stages.data()) fs::remove(run_.folder() / "tokenizer.model");
     if (!done(stage)) continue;
     const Json before = read(folder / "config.json").flatten(), after = resolved(stage).flatten();
     for (const auto& [key, value] : after.items())
