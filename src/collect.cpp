@@ -5,10 +5,10 @@
 namespace grpo {
 
 Collected collect(Rollout& rollout, Scorer& scorer, const TakeTasks& take, std::size_t count, const ObjectiveConfig& objective,
-                  uint64_t seed, uint64_t step, const Rescore& rescore) {
+                  uint64_t seed, uint64_t step, const Rescore& rescore, uint32_t first_index) {
   Collected out;
   std::vector<Group> flat;
-  uint32_t index = 0;
+  uint32_t index = first_index;
   for (;; ++out.refills) {
     const std::vector<Task> batch = take(count - out.groups.size());
     Stopwatch watch;

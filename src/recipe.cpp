@@ -37,6 +37,26 @@ Json read(const fs::path& file) {
   return json;
 }
 
+fs::path checkpoint_in(const fs::path& folder, const std::string& what) {
+  const auto checkpoint = newest_checkpoint(folder);
+  if (!checkpoint) throw Error("recipe", what, ": expected a checkpoint in ", folder.string(), ", found none");
+  return *checkpoint;
+}
+
+// The policy that another run's folder holds; its tokenizer must be `ours`.
+PolicyConfig policy_of_run(const fs::path& folder, const Tokenizer& ours, const std::string& what) {
+  PolicyConfig config;
+  const auto saved = nlohmann::json::parse(read(folder / "config.json").dump());
+  if (!saved.contains("policy")) throw Error("recipe", what, ": expected ", (folder / "config.json").string(), " of a run, with a policy");
+  load_json(config, saved.at("policy"), (folder / "config.json").string() + ": policy");
+  const Tokenizer theirs = Tokenizer::load(folder / "tokenizer.model");
+  if (theirs.serialized() != ours.serialized())
+    throw Error("recipe", what, ": expected the tokenizer of this run, ", (folder / "tokenizer.model").string(),
+                " differs from it; let the teacher write a JSONL file of demonstrations, and name that");
+  if (config.vocab_size == 0) config.vocab_size = theirs.vocab_size();
+  return config;
+}
+
 bool gives_policy(StageType type) { return type != StageType::rejection_sample; }
 
 // Mean helpfulness by the hidden scorer, over completions of general tasks.
@@ -118,13 +138,19 @@ void RecipeConfig::validate() const {
     types[stage.name] = stage.type;
   }
   const auto known = [&](const char* key, const std::string& name) {
-    if (!name.empty() && !types.contains(name))
+    if (!types.contains(name))
       throw Error("recipe", key, ": expected a stage, got \"", name, "\"; did you mean \"", nearest(name, earlier), "\"?");
   };
-  known("force_from", force_from);
-  known("evaluation.judge", evaluation.judge);
+  if (!force_from.empty()) known("force_from", force_from);
+  if (!evaluation.judge.empty()) {
+    known("evaluation.judge", evaluation.judge);
+    if (!gives_policy(types[evaluation.judge])) throw Error("recipe", "evaluation.judge: expected a stage that trains a policy, got \"", evaluation.judge, '"');
+  }
   if (!selection.empty() && selection.size() != 2) throw Error("recipe", "selection: expected two stages, got ", selection.size());
-  for (const std::string& name : selection) known("selection", name);
+  for (const std::string& name : selection) {
+    known("selection", name);
+    if (types[name] != StageType::grpo) throw Error("recipe", "selection: expected grpo stages, got \"", name, '"');
+  }
 }
 
 // ---- What all stages share ------------------------------------------------------------------------------------------
@@ -146,6 +172,7 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) : config_(config), run_(run
       std::vector<TaskShare> sources = stage.type == StageType::grpo ? stage.grpo.tasks : std::vector<TaskShare>();
       if (stage.type == StageType::rejection_sample || stage.type == StageType::distill) sources = stage.rejection.tasks;
       for (const TaskShare& source : sources) TaskStream(source.tasks, Split::train);
+      if (!sources.empty()) Scorer(stage.type == StageType::grpo ? stage.grpo.rewards : stage.rejection.rewards);
     } catch (const Error& error) {
       throw Error("recipe", "stage \"", stage.name, "\": ", error.what());
     }
@@ -164,6 +191,8 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) : config_(config), run_(run
       if (error) throw Error("recipe", "cannot move ", folder.string(), ": ", error.message());
       run_.progress().note("doing " + stage.name + " again; what was there is now in " + aside.string());
     }
+    // With every stage done again the vocabulary is learned anew, too; those that were moved aside have theirs.
+    if (forced && &stage == config_.stages.data()) fs::remove(run_.folder() / "tokenizer.model");
     if (!done(stage)) continue;
     const Json before = read(folder / "config.json").flatten(), after = resolved(stage).flatten();
     for (const auto& [key, value] : after.items())
@@ -186,6 +215,14 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) : config_(config), run_(run
     Tokenizer::train(documents, config_.tokenizer, vocabulary);
   }
   shared_->tokenizer = Tokenizer::load(vocabulary);
+
+  // A teacher from another run is looked at before the stages in front of it cost their hours.
+  for (const StageConfig& stage : config_.stages) {
+    if (stage.type != StageType::distill || stage.teacher.find('/') == std::string::npos || stage.teacher.ends_with(".jsonl") || done(stage)) continue;
+    const std::string what = "stage \"" + stage.name + "\": teacher";
+    checkpoint_in(stage.teacher, what);
+    policy_of_run(stage.teacher, *shared_->tokenizer, what);
+  }
 }
 
 Recipe::~Recipe() = default;
@@ -229,23 +266,15 @@ Json Recipe::resolved(const StageConfig& stage) const {
 std::unique_ptr<Policy> Recipe::load(const std::string& name, const std::string& what) const {
   const bool is_stage = std::any_of(config_.stages.begin(), config_.stages.end(), [&](const StageConfig& stage) { return stage.name == name; });
   const fs::path folder = is_stage ? run_.folder() / name : fs::path(name);
-  const auto checkpoint = newest_checkpoint(folder);
-  if (!checkpoint) throw Error("recipe", what, ": expected a checkpoint in ", folder.string(), ", found none");
+  const fs::path checkpoint = checkpoint_in(folder, what);
   PolicyConfig config;
   if (is_stage) {
     config = policy_config(find(name));
   } else {
-    const auto saved = nlohmann::json::parse(read(folder / "config.json").dump());
-    if (!saved.contains("policy")) throw Error("recipe", what, ": expected ", (folder / "config.json").string(), " of a run, with a policy");
-    load_json(config, saved.at("policy"), (folder / "config.json").string() + ": policy");
-    const Tokenizer theirs = Tokenizer::load(folder / "tokenizer.model");
-    if (theirs.serialized() != shared_->tokenizer->serialized())
-      throw Error("recipe", what, ": expected the tokenizer of this run, ", (folder / "tokenizer.model").string(),
-                  " differs from it; let the teacher write a JSONL file of demonstrations, and name that");
-    if (config.vocab_size == 0) config.vocab_size = theirs.vocab_size();
+    config = policy_of_run(folder, *shared_->tokenizer, what);
   }
   auto policy = std::make_unique<Policy>(config, 0, shared_->device);
-  policy->load_state(read_checkpoint(*checkpoint).policy);
+  policy->load_state(read_checkpoint(checkpoint).policy);
   return policy;
 }
 

@@ -106,6 +106,7 @@ Run Run::stage(const std::string& name, const Json& resolved) const {
   Run stage;
   stage.config_ = config_;
   stage.config_.resume = true;
+  stage.is_stage_ = true;
   stage.folder_ = folder_ / name;
   stage.command_ = command_;
   stage.save_every_ = save_every_;
@@ -144,7 +145,7 @@ std::optional<CheckpointContents> Run::resume() {
       }
     if (!found && !damage.empty())
       throw Error("run", "no whole checkpoint to resume from in ", folder_.string(), "; start over without --resume (", damage, ")");
-    if (!found && fs::exists(folder_ / "checkpoints")) progress_->note("nothing to resume from in " + folder_.string() + ": starting at the beginning");
+    if (!found && !is_stage_) progress_->note("nothing to resume from in " + folder_.string() + ": starting at the beginning");
   }
   const auto offset = [&](const char* key) { return found ? std::optional<uint64_t>(found->state.at(key).get<uint64_t>()) : std::nullopt; };
   metrics_ = std::make_unique<JsonlWriter>(folder_ / "metrics.jsonl", offset("metrics_offset"));

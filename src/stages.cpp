@@ -42,7 +42,7 @@ class Training {
     return stopping || last;
   }
 
-  /// For a stage without a step to do.
+  /// For a stage without a step left to do: none was asked for, or fewer than were done before.
   void finish() {
     finished_ = true;
     save();
@@ -124,7 +124,7 @@ StageResult pretrain(Stage& stage, const PretrainConfig& config, const Corpus& c
   Trainer trainer(stage.policy, lasting(config.optimizer, config.steps), config.trainer);
   Training training(stage, trainer);
   if (training.finished()) return training.result();
-  if (config.steps == 0) training.finish();
+  if (training.step >= config.steps) training.finish();
   stage.run.progress().begin("pretrain", config.steps, training.step, Progress::Lines::seldom);
   while (!training.finished()) {
     std::vector<Example> examples;
@@ -146,6 +146,7 @@ StageResult sft(Stage& stage, const SftConfig& config, const std::vector<Demonst
   std::vector<double> shares;
   for (const DemonstrationSet& set : sets) {
     if (set.demonstrations.empty()) throw Error("sft", "expected demonstrations in every set, got an empty one");
+    if (!(set.share >= 0) || !std::isfinite(set.share)) throw Error("sft", "expected shares of 0 or more, got ", set.share);
     total += set.demonstrations.size();
     shares.push_back(set.share);
     for (const Demonstration& each : set.demonstrations) {
@@ -164,7 +165,7 @@ StageResult sft(Stage& stage, const SftConfig& config, const std::vector<Demonst
   Trainer trainer(stage.policy, lasting(config.optimizer, steps), config.trainer);
   Training training(stage, trainer);
   if (training.finished()) return training.result();
-  if (steps == 0) training.finish();
+  if (training.step >= steps) training.finish();
   std::vector<uint64_t> given = training.state.value("given", std::vector<uint64_t>(sets.size()));
   stage.run.progress().begin("sft", steps, training.step, Progress::Lines::seldom);
   while (!training.finished()) {
@@ -230,7 +231,7 @@ StageResult grpo(Stage& stage, const GrpoConfig& config, Judge* judge, const Mea
   Trainer trainer(stage.policy, config.objective, lasting(config.optimizer, config.steps), config.rollout.sampling.temperature, config.trainer);
   Training training(stage, trainer);
   if (training.finished()) return training.result();
-  if (config.steps == 0) training.finish();
+  if (training.step >= config.steps) training.finish();
   if (training.state.contains("tasks")) tasks.restore(training.state["tasks"]);
 
   auto& progress = stage.run.progress();
@@ -300,18 +301,29 @@ RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, co
   }
   JsonlWriter selected(folder / "selected.jsonl", offset);
 
+  const auto save = [&] {
+    report.finished = report.tasks >= config.count;
+    selected.sync();
+    Json saved = report.json();
+    saved["offset"] = selected.offset(), saved["mixture"] = tasks.state();
+    stage.run.write("report.json", saved);
+  };
+  if (report.tasks >= config.count) save();  // fewer are asked for than before
+
   auto& progress = stage.run.progress();
   progress.begin("sample", config.count, report.tasks, Progress::Lines::seldom);
   while (!report.finished) {
     Stopwatch watch;
     const int64_t batch = report.tasks / config.tasks_per_batch;
     const auto count = static_cast<std::size_t>(std::min<int64_t>(config.tasks_per_batch, config.count - report.tasks));
-    auto collected = collect(rollout, scorer, [&](std::size_t n) { return tasks.take(n); }, count, ObjectiveConfig{}, stage.seed,
-                             static_cast<uint64_t>(batch), [&](std::vector<Group>& groups, std::size_t) {
+    // The draws of a task depend on its place among all of them: how many come at once changes no answer.
+    auto collected = collect(rollout, scorer, [&](std::size_t n) { return tasks.take(n); }, count, ObjectiveConfig{}, stage.seed, 0,
+                             [&](std::vector<Group>& groups, std::size_t) {
                                if (!judge) return;
                                if (const auto warning = judge->score(groups, rewards, stage.seed, static_cast<uint64_t>(batch)))
                                  progress.note("warning: " + *warning);
-                             });
+                             },
+                             static_cast<uint32_t>(report.tasks));
     for (const Group& group : collected.groups) {
       const std::vector<Dropped> verdicts = screen(group, config.screen);
       Json others = Json::array();
@@ -344,11 +356,7 @@ RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, co
       }
     }
     report.tasks += static_cast<int64_t>(count);
-    report.finished = report.tasks >= config.count;
-    selected.sync();
-    Json saved = report.json();
-    saved["offset"] = selected.offset(), saved["mixture"] = tasks.state();
-    stage.run.write("report.json", saved);
+    save();
     progress.step(report.tasks, {{"kept", static_cast<double>(report.kept) / static_cast<double>(report.sampled)}},
                   watch.lap() / static_cast<double>(count));
     if (stage.run.stopping()) break;

@@ -277,6 +277,61 @@ TEST_F(RunFolder, saves_every_so_many_steps) {
   EXPECT_TRUE(run.due(3) && run.due(6));
 }
 
+TEST_F(RunFolder, writes_what_a_step_of_another_kind_says) {
+  grpo::Run run(config(), kResolved, "test");
+  run.resume();
+  run.progress().begin("sft", 9, 0, Progress::Lines::each_step);
+  run.record(4, {{"loss", 0.5}, {"expert_load_max", std::nan("")}}, {{"shown", 0.25}}, 1.5);
+  run.progress().end();
+  const auto lines = lines_of(at("metrics.jsonl"));
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_EQ(lines[0], (Json{{"step", 4}, {"loss", 0.5}, {"expert_load_max", nullptr}}));
+  EXPECT_THAT(read_file(at("events.out.tfevents.grpo")), AllOf(HasSubstr("loss"), Not(HasSubstr("expert_load_max"))));
+  EXPECT_THAT(read_file(at("log.txt")), AllOf(HasSubstr("sft 4/9"), HasSubstr("shown 0.25"), Not(HasSubstr("loss"))));
+}
+
+TEST_F(RunFolder, adds_figures_of_the_callers_own_to_a_step) {
+  grpo::Run run(config(), kResolved, "test");
+  run.resume();
+  run.progress().begin("step", 9, 0, Progress::Lines::each_step);
+  run.record(1, groups_of(2), {}, {}, {}, {{"mine", 0.5}});
+  run.progress().end();
+  EXPECT_EQ(lines_of(at("metrics.jsonl")).at(0)["mine"], 0.5);
+  EXPECT_THAT(read_file(at("events.out.tfevents.grpo")), HasSubstr("mine"));
+}
+
+TEST_F(RunFolder, holds_stages_that_are_runs_of_their_own_and_always_go_on) {
+  size_t events = 0;
+  for (int i = 0; i < 2; ++i) {
+    grpo::Run run(config(i == 1), kResolved, "r1");
+    grpo::Run stage = run.stage("base", {{"stage", i}});
+    EXPECT_EQ(stage.folder(), folder_ / "zero/base");
+    EXPECT_EQ(Json::parse(read_file(at("base/config.json"))), (Json{{"stage", i}}));
+    const auto found = stage.resume();
+    EXPECT_EQ(found.has_value(), i == 1);
+    EXPECT_EQ(lines_of(at("base/metrics.jsonl")).size(), static_cast<size_t>(i));
+    if (i == 1) EXPECT_EQ(fs::file_size(at("base/events.out.tfevents.grpo")), events) << "cut back to the checkpoint";
+    record(stage, 1 + i);
+    events = fs::file_size(at("base/events.out.tfevents.grpo"));
+    save(stage, 1 + i);
+    record(stage, 2 + i);
+    EXPECT_GT(fs::file_size(at("base/events.out.tfevents.grpo")), events);
+    EXPECT_FALSE(fs::exists(at("metrics.jsonl"))) << "the run has none of its own";
+    // One log, one signal, one word on how to go on.
+    EXPECT_FALSE(fs::exists(at("base/log.txt")));
+    EXPECT_FALSE(stage.stopping());
+    std::raise(SIGINT);
+    EXPECT_TRUE(stage.stopping() && run.stopping());
+  }
+  // Without checkpoints of a resumed run, too: a stage goes on in a run that was not asked to.
+  RunConfig fresh = config(true);
+  fresh.resume = false;
+  fs::remove(at("config.json"));
+  fs::remove_all(at("checkpoints"));
+  grpo::Run run(fresh, kResolved, "r1");
+  EXPECT_TRUE(run.stage("base", kResolved).resume().has_value());
+}
+
 TEST(Device, is_refused_by_name) {
   EXPECT_TRUE(open_device("cpu").is_cpu());
   EXPECT_THAT(error_of([] { open_device("warp"); }), AllOf(HasSubstr("device: expected \"cpu\""), HasSubstr("\"warp\"")));

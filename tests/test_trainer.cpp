@@ -511,6 +511,45 @@ TEST(Collect, scores_the_tasks_of_a_step_in_their_order) {
   EXPECT_EQ(got.stats.prompt_tokens, rollout.stats().prompt_tokens);
 }
 
+TEST(Collect, keys_the_draws_of_a_later_call_by_the_place_of_its_first_task) {
+  register_rewards();
+  const Policy policy = tiny::policy();
+  Rollout rollout = tiny::rollout(policy, tiny::rollout_config());
+  Scorer scorer(one_reward("sometimes_flat"));
+  TaskStream whole(arithmetic()), parts(arithmetic());
+  const Collected expected = collect(rollout, scorer, from(whole), 5, {}, 3, 2);
+  std::vector<Group> groups = collect(rollout, scorer, from(parts), 2, {}, 3, 2).groups;
+  for (Group& group : collect(rollout, scorer, from(parts), 3, {}, 3, 2, nullptr, 2).groups) groups.push_back(std::move(group));
+  for (size_t g = 0; g < 5; ++g) {
+    EXPECT_EQ(groups[g].index, g);
+    EXPECT_EQ(tokens_of(groups[g]), tokens_of(expected.groups[g]));
+  }
+}
+
+TEST(Collect, lets_scores_change_before_it_looks_for_a_signal) {
+  register_rewards();
+  const Policy policy = tiny::policy();
+  Rollout rollout = tiny::rollout(policy, tiny::rollout_config());
+  Scorer scorer(one_reward("always_flat"));
+  ObjectiveConfig objective;
+  objective.dynamic_sampling = true;
+  objective.max_refills = 9;
+  TaskStream tasks(arithmetic());
+  std::vector<std::size_t> rounds;
+  const Collected got = collect(rollout, scorer, from(tasks), 3, objective, 3, 2, [&](std::vector<Group>& groups, std::size_t round) {
+    rounds.push_back(round);
+    for (Group& group : groups) {
+      EXPECT_EQ(group.rewards, std::vector<double>(4, 1.0)) << "scored already";
+      if (round > 0 && group.index != 3) group.rewards[1] = 2;
+    }
+  });
+  EXPECT_EQ(rounds, (std::vector<std::size_t>{0, 1, 2}));
+  EXPECT_EQ(got.refills, 2);
+  for (const Group& group : got.groups) EXPECT_EQ(group.rewards[1], 2);
+  // A round without signal, another of three tasks of which the one at place 3 has none, and one task in its stead.
+  EXPECT_EQ(got.groups.back().index, 6u);
+}
+
 TEST(Collect, refills_groups_without_signal_from_fresh_tasks_that_share_no_draw) {
   register_rewards();
   const Policy policy = tiny::policy();
@@ -677,6 +716,49 @@ TEST(Evaluate, means_over_samples_and_gives_the_interval_of_the_problems_spread)
   for (Scores& scores : group.scores) scores.at("accuracy") = Score::undefined();
   EXPECT_TRUE(std::isnan(summarize({group}).pass_at_1));
   EXPECT_TRUE(summarize({group}).json().at("pass@1").is_null());
+}
+
+TEST(Evaluate, takes_the_answer_that_most_samples_give_for_the_consensus) {
+  // Answers and whether they are right; the share of a group of one, or NaN.
+  const auto consensus = [](const std::vector<std::pair<std::string, Score>>& answers) {
+    Group group;
+    for (const auto& [answer, right] : answers) {
+      group.completions.emplace_back().answer = answer;
+      group.scores.push_back({{"accuracy", right}});
+    }
+    return summarize({group}).cons_at_k;
+  };
+  EXPECT_EQ(consensus({{"1", 0.0}, {"2", 1.0}, {"3", 0.0}, {"2", 1.0}}), 1.0);
+  EXPECT_EQ(consensus({{"2", 1.0}, {"1", 0.0}, {"1", 0.0}}), 0.0);
+  EXPECT_EQ(consensus({{"2", 1.0}, {"1", 0.0}}), 1.0) << "of equally many the first";
+  EXPECT_EQ(consensus({{"1", 0.0}, {"2", 1.0}}), 0.0);
+  EXPECT_EQ(consensus({{"", 0.0}, {"", 0.0}, {"2", 1.0}}), 1.0) << "no answer is no vote";
+  EXPECT_EQ(consensus({{"", 0.0}, {"", 0.0}}), 0.0);
+  EXPECT_TRUE(std::isnan(consensus({{"1", Score::undefined()}}))) << "no reference";
+  Group wrong, right;
+  wrong.completions.resize(1), wrong.scores = {{{"accuracy", 0.0}}};
+  right.completions.resize(1), right.completions[0].answer = "2", right.scores = {{{"accuracy", 1.0}}};
+  EXPECT_DOUBLE_EQ(summarize({right, wrong, right, right}).json().at("cons@k").get<double>(), 0.75);
+}
+
+TEST(Evaluate, holds_a_trace_without_words_against_the_strict_language_consistency) {
+  Group group;
+  group.task.language = "en";
+  group.completions.resize(4);
+  group.completions[0].reasoning = "five words are in here";
+  group.completions[1].reasoning = "다섯 낱말 are in 여기";
+  group.completions[2].text = "1+1=2, so only four words here";  // no form: the whole text counts
+  group.completions[2].reasoning = "1+1=2, no words";
+  group.completions[3].text = "no form but five words";
+  group.scores = {{{"language_consistency", 1.0}}, {{"language_consistency", 0.4}}, {{"language_consistency", Score::undefined()}}, {}};
+  Group elsewhere = group;  // in no language: not counted
+  elsewhere.task.language = "";
+  const Evaluation figures = summarize({group, elsewhere});
+  EXPECT_DOUBLE_EQ(figures.language_consistency, 0.7);
+  EXPECT_DOUBLE_EQ(figures.strict_language_consistency, 1.4 / 4);
+  EXPECT_DOUBLE_EQ(figures.worded_traces, 0.75);
+  EXPECT_DOUBLE_EQ(figures.json().at("strict_language_consistency").get<double>(), 1.4 / 4);
+  EXPECT_DOUBLE_EQ(figures.json().at("worded_traces").get<double>(), 0.75);
 }
 
 // ---- does it learn? --------------------------------------------------------------------------------------------------

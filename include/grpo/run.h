@@ -105,6 +105,7 @@ class Run {
   Run() = default;
 
   RunConfig config_;
+  bool is_stage_ = false;  // a stage resumes by itself, so there is nothing to say where it begins
   std::filesystem::path folder_;
   std::string command_;
   int64_t save_every_;

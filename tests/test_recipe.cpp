@@ -1,0 +1,514 @@
+// The recipe as data: what is refused, what is done again, and the real r1, killed in the middle of its stages.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "grpo/recipe.h"
+#include "tiny.h"
+
+namespace grpo {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+using Json = nlohmann::ordered_json;
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+using tiny::error_of;
+using tiny::read_file;
+
+// Every type of stage, and everything that can pass between them, in a few steps each.
+constexpr const char* kConfig = R"({
+  "save_every": 2, "notebook": -1, "seed": 3,
+  "tokenizer": {"vocab_size": 330},
+  "tasks": {"arithmetic": {"max_operand": 20}},
+  "judging": {"votes": 1, "max_new_tokens": 8, "max_unreadable": 1.0},
+  "evaluation": {"problems": 6, "samples": 2, "general_problems": 4, "general_samples": 1, "pairs": 3, "max_new_tokens": 12, "judge": "cold"},
+  "selection": ["on_all", "on_best"],
+  "stages": [
+    {"name": "base", "type": "pretrain",
+     "policy": {"hidden_size": 16, "layers": 1, "heads": 2, "kv_heads": 1, "max_positions": 640, "moe": {"experts": 4, "intermediate_size": 16}},
+     "pretrain": {"steps": 4, "documents_per_step": 2, "optimizer": {"learning_rate": 1e-2}}},
+    {"name": "cold", "type": "sft", "from": "base", "data": [{"file": "DEMOS"}],
+     "sft": {"epochs": 12, "documents_per_step": 4, "optimizer": {"learning_rate": 3e-2}}},
+    {"name": "zero", "from": "cold", "judge": "cold",
+     "grpo": {"steps": 5, "prompts_per_step": 3,
+              "tasks": [{"weight": 2, "tasks": {"arithmetic": {"max_operand": 20}}}, {"tasks": {"generator": "general"}}],
+              "rollout": {"samples": 4, "max_new_tokens": 12},
+              "rewards": {"weights": {"accuracy": 1, "format": 0.5}, "by_kind": [
+                {"kind": "sentence", "weights": {"format": 0.5, "helpful": 1}}, {"kind": "summary", "weights": {"format": 0.5, "helpful": 1}},
+                {"kind": "refusal", "weights": {"format": 0.5, "helpful": 1}}]},
+              "objective": {"kl": "k3_in_loss", "kl_coefficient": 0.01, "reference_refresh_steps": 2},
+              "optimizer": {"learning_rate": 1e-3}}},
+    {"name": "pick", "type": "rejection_sample", "from": "zero",
+     "rejection": {"count": 8, "tasks_per_batch": 3, "tasks": [{"tasks": {"generator": "general"}}], "rollout": {"samples": 4, "max_new_tokens": 12},
+                   "screen": {"min_helpful": 0, "min_language_consistency": 0}}},
+    {"name": "taught", "type": "sft", "from": "base",
+     "data": [{"stage": "pick", "share": 3}, {"topic": "problem", "count": 4, "share": 1}, {"topic": "judging", "count": 2, "share": 1}],
+     "sft": {"documents_per_step": 5, "epochs": 1}},
+    {"name": "student", "type": "pretrain", "evaluate": false,
+     "policy": {"hidden_size": 8, "layers": 1, "heads": 1, "kv_heads": 1, "max_positions": 640}, "pretrain": {"steps": 3, "documents_per_step": 2}},
+    {"name": "distilled", "type": "distill", "from": "student", "teacher": "zero",
+     "rejection": {"count": 6, "tasks_per_batch": 2, "tasks": [{"tasks": {"generator": "general"}}], "rollout": {"samples": 4, "max_new_tokens": 12},
+                   "screen": {"min_helpful": 0, "min_language_consistency": 0}},
+     "sft": {"documents_per_step": 2, "epochs": 4}},
+    {"name": "matched", "from": "cold", "match_tokens": "distilled",
+     "grpo": {"steps": 50, "prompts_per_step": 2, "rollout": {"samples": 4, "max_new_tokens": 12},
+              "rewards": {"weights": {"overlong": 1}, "overlong_max_length": 12, "overlong_buffer": 11}}},
+    {"name": "on_all", "from": "cold", "evaluate": false,
+     "grpo": {"steps": 2, "prompts_per_step": 2, "rollout": {"samples": 4, "max_new_tokens": 12},
+              "rewards": {"weights": {"overlong": 1}, "overlong_max_length": 12, "overlong_buffer": 11}}},
+    {"name": "on_best", "from": "cold", "evaluate": false,
+     "grpo": {"steps": 2, "prompts_per_step": 2, "rollout": {"samples": 4, "max_new_tokens": 12},
+              "rewards": {"weights": {"overlong": 1}, "overlong_max_length": 12, "overlong_buffer": 11}, "objective": {"selection": "best"}}}
+  ]
+})";
+
+std::vector<Json> lines_of(const fs::path& file) {
+  std::vector<Json> lines;
+  std::istringstream in(read_file(file));
+  for (std::string line; std::getline(in, line);) lines.push_back(Json::parse(line));
+  return lines;
+}
+
+std::vector<std::string> keys_of(const Json& object) {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : object.items()) keys.push_back(key);
+  return keys;
+}
+
+class Recipes : public testing::Test {
+ protected:
+  Recipes() {
+    std::ofstream demos(folder_ / "demos.jsonl");
+    for (int i = 0; i < 12; ++i)
+      demos << Json{{"prompt", std::to_string(i) + "+1"}, {"completion", "<think>a</think><answer>" + std::string(1 + i % 2, '7') + "</answer>"}}.dump() << '\n';
+    demos.close();
+    std::string text = kConfig;
+    text.replace(text.find("DEMOS"), 5, (folder_ / "demos.jsonl").string());
+    config_ = Json::parse(text);
+  }
+  ~Recipes() override {
+    if (child_ > 0) ::kill(child_, SIGKILL), ::waitpid(child_, nullptr, 0);
+  }
+
+  Json& stage(const std::string& name) {
+    for (Json& each : config_["stages"])
+      if (each["name"] == name) return each;
+    throw std::logic_error(name);
+  }
+
+  // Only these stages.
+  void keep(const std::vector<std::string>& names) {
+    Json kept = Json::array();
+    for (const std::string& name : names) kept.push_back(stage(name));
+    config_["stages"] = kept;
+    config_.erase("selection");
+  }
+
+  RecipeConfig load(const std::string& out = "run", const std::vector<std::string>& more = {}) {
+    std::ofstream(folder_ / "config.json") << config_.dump();
+    std::vector<std::string> arguments{"--config", (folder_ / "config.json").string(), "--out", (folder_ / out).string()};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return parse_config<RecipeConfig>(arguments);
+  }
+
+  // The error of loading this config and opening its recipe, with nothing computed.
+  std::string refusal() {
+    const std::string error = error_of([&] {
+      const RecipeConfig config = load("refused");
+      grpo::Run run(config, dump_config(config), "r1");
+      Recipe(config, run);
+    });
+    EXPECT_FALSE(fs::exists(folder_ / "refused/tokenizer.model")) << "before anything is computed";
+    return error;
+  }
+
+  void start(const std::string& program, std::vector<std::string> words, const std::string& output) {
+    words.insert(words.begin(), program);
+    std::vector<char*> arguments;
+    for (std::string& word : words) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    const std::string file = (folder_ / output).string();
+    child_ = ::fork();
+    ASSERT_GE(child_, 0);
+    if (child_ > 0) return;
+    const int descriptor = ::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
+    ::dup2(descriptor, 1), ::dup2(descriptor, 2);
+    ::setenv("OMP_NUM_THREADS", "1", 1);
+    ::execv(arguments[0], arguments.data());
+    ::_exit(127);
+  }
+
+  void start_recipe(const std::string& name, const std::vector<std::string>& more = {}) {
+    std::ofstream(folder_ / "config.json") << config_.dump();
+    std::vector<std::string> words{"--config", (folder_ / "config.json").string(), "--out", (folder_ / name).string()};
+    words.insert(words.end(), more.begin(), more.end());
+    start(GRPO_R1, words, name + ".out");
+  }
+
+  int wait_for_end() {
+    int status = 0;
+    ::waitpid(child_, &status, 0);
+    child_ = -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
+
+  int recipe(const std::string& name, const std::vector<std::string>& more = {}) {
+    fs::remove(folder_ / (name + ".out"));
+    start_recipe(name, more);
+    return wait_for_end();
+  }
+
+  // Polls until `done` or the end of the process; false for the latter.
+  bool wait_until(const std::function<bool()>& done) {
+    for (siginfo_t info{}; !done(); std::this_thread::sleep_for(std::chrono::milliseconds(1))) {
+      ::waitid(P_PID, static_cast<id_t>(child_), &info, WEXITED | WNOHANG | WNOWAIT);
+      if (info.si_pid == child_) return false;
+    }
+    return true;
+  }
+
+  std::string output(const std::string& name) { return read_file(folder_ / (name + ".out")); }
+  Json json(const std::string& file) { return Json::parse(read_file(folder_ / file)); }
+
+  // All but timings: figures, answers, selections, weights.
+  void expect_same(const std::string& name, const std::string& expected) {
+    for (const char* file : {"table.json", "table.md", "judge.json", "tokenizer.model"}) {
+      EXPECT_FALSE(read_file(folder_ / expected / file).empty()) << file;
+      EXPECT_EQ(read_file(folder_ / name / file), read_file(folder_ / expected / file)) << file;
+    }
+    for (const Json& each : config_["stages"]) {
+      const std::string stage = each["name"];
+      for (const char* file : {"evaluation.json", "evaluation.jsonl", "general.jsonl", "selected.jsonl", "report.json", "samples.jsonl", "config.json"})
+        EXPECT_TRUE(read_file(folder_ / name / stage / file) == read_file(folder_ / expected / stage / file)) << stage << "/" << file;
+      const Json a = json(name + "/" + stage + "/done.json"), b = json(expected + "/" + stage + "/done.json");
+      EXPECT_EQ(a["steps"], b["steps"]) << stage;
+      EXPECT_EQ(a["gradient_tokens"], b["gradient_tokens"]) << stage;
+      auto mine = lines_of(folder_ / name / stage / "metrics.jsonl"), theirs = lines_of(folder_ / expected / stage / "metrics.jsonl");
+      ASSERT_EQ(mine.size(), theirs.size()) << stage;
+      for (size_t i = 0; i < mine.size(); ++i) {
+        for (const char* timing : {"tokens_per_second", "seconds/train", "seconds/rollout", "seconds/reward"}) mine[i].erase(timing), theirs[i].erase(timing);
+        EXPECT_EQ(mine[i], theirs[i]) << stage;
+      }
+      if (each["type"] == "rejection_sample") continue;
+      const std::string weights = read_file(*newest_checkpoint(folder_ / expected / stage) / "policy.safetensors");
+      EXPECT_TRUE(read_file(*newest_checkpoint(folder_ / name / stage) / "policy.safetensors") == weights) << stage;
+    }
+  }
+
+  tiny::Folder folder_;
+  Json config_;
+  pid_t child_ = -1;
+};
+
+// ---- What is refused -------------------------------------------------------------------------------------------------
+
+TEST_F(Recipes, name_the_nearest_stage_where_one_is_not_known) {
+  const Json good = config_;
+  const auto error = [&](const std::string& name, const std::string& key, const Json& value) {
+    config_ = good;
+    stage(name)[key] = value;
+    return refusal();
+  };
+  EXPECT_THAT(error("cold", "from", "bse"), AllOf(HasSubstr("stage \"cold\", from"), HasSubstr("\"bse\""), HasSubstr("did you mean \"base\"?")));
+  EXPECT_THAT(error("zero", "judge", "colt"), AllOf(HasSubstr("stage \"zero\", judge"), HasSubstr("did you mean \"cold\"?")));
+  EXPECT_THAT(error("distilled", "teacher", "zeero"), AllOf(HasSubstr("stage \"distilled\", teacher"), HasSubstr("did you mean \"zero\"?")));
+  EXPECT_THAT(error("matched", "match_tokens", "destilled"), AllOf(HasSubstr("stage \"matched\", match_tokens"), HasSubstr("did you mean \"distilled\"?")));
+  EXPECT_THAT(error("taught", "data", {{{"stage", "pic"}}}), AllOf(HasSubstr("stage \"taught\", data"), HasSubstr("did you mean \"pick\"?")));
+  EXPECT_THAT(error("cold", "from", "zero"), HasSubstr("expected an earlier stage, got \"zero\"")) << "a later one";
+  EXPECT_THAT(error("base", "from", "base"), HasSubstr("there is none before this one"));
+
+  config_ = good, config_["force_from"] = "piick";
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("force_from"), HasSubstr("did you mean \"pick\"?")));
+  config_ = good, config_["evaluation"]["judge"] = "coldd";
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("evaluation.judge"), HasSubstr("did you mean \"cold\"?")));
+  config_ = good, config_["selection"] = {"on_all", "on_bset"};
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("selection"), HasSubstr("did you mean \"on_best\"?")));
+}
+
+TEST_F(Recipes, refuse_a_stage_of_the_wrong_type) {
+  const Json good = config_;
+  const auto error = [&](const std::string& name, const std::string& key, const Json& value) {
+    config_ = good;
+    stage(name)[key] = value;
+    return refusal();
+  };
+  for (const char* key : {"from", "judge", "match_tokens"})
+    EXPECT_THAT(error("taught", key, "pick"), AllOf(HasSubstr(std::string("stage \"taught\", ") + key), HasSubstr("trains a policy, got \"pick\"")));
+  EXPECT_THAT(error("distilled", "teacher", "pick"), AllOf(HasSubstr("teacher"), HasSubstr("trains a policy")));
+  EXPECT_THAT(error("taught", "data", {{{"stage", "zero"}}}), HasSubstr("expected a stage that samples, got \"zero\""));
+  config_ = good, config_["evaluation"]["judge"] = "pick";
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("evaluation.judge"), HasSubstr("trains a policy, got \"pick\"")));
+  config_ = good, config_["selection"] = {"on_all", "pick"};
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("selection"), HasSubstr("\"pick\"")));
+  config_ = good, config_["selection"] = {"on_all"};
+  EXPECT_THAT(refusal(), HasSubstr("selection: expected two stages, got 1"));
+}
+
+TEST_F(Recipes, refuse_stages_without_names_sources_or_anything_to_do) {
+  const Json good = config_;
+  config_["stages"] = Json::array();
+  EXPECT_THAT(refusal(), HasSubstr("expected stages, got none"));
+  config_ = good, stage("student")["name"] = "zero";
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"zero\""), HasSubstr("twice")));
+  config_ = good, stage("student").erase("name");
+  EXPECT_THAT(refusal(), HasSubstr("stage 6: expected a name"));
+  config_ = good, stage("student")["name"] = "../student";
+  EXPECT_THAT(refusal(), HasSubstr("a name that can be a folder's"));
+  config_ = good, stage("taught")["data"] = Json::array();
+  EXPECT_THAT(refusal(), HasSubstr("stage \"taught\": expected data"));
+  config_ = good, stage("taught")["data"] = {{{"stage", "pick"}, {"topic", "problem"}, {"count", 3}}};
+  EXPECT_THAT(refusal(), HasSubstr("one of file, stage and topic"));
+  config_ = good, stage("taught")["data"] = {{{"topic", "problem"}}};
+  EXPECT_THAT(refusal(), HasSubstr("count of at least 1"));
+  config_ = good, stage("pick").erase("from");
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"pick\", from"), HasSubstr("got none")));
+  config_ = good, stage("distilled").erase("teacher");
+  EXPECT_THAT(refusal(), HasSubstr("stage \"distilled\", teacher"));
+}
+
+TEST_F(Recipes, read_every_file_before_anything_is_computed) {
+  const Json good = config_;
+  const std::string file = (folder_ / "bad.jsonl").string();
+  std::ofstream(file) << "{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"prompt\": \"a\"}\n";
+  stage("taught")["data"] = {{{"file", file}}};
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"taught\""), HasSubstr(file + ":2"), HasSubstr("\"completion\"")));
+  stage("taught")["data"] = {{{"file", file + "x"}}};
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"taught\""), HasSubstr(file + "x"), HasSubstr("no such file")));
+  config_ = good, stage("distilled")["teacher"] = file;
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"distilled\""), HasSubstr(file + ":2")));
+  for (const auto& [name, part] : {std::pair{"matched", "grpo"}, std::pair{"pick", "rejection"}}) {
+    config_ = good, stage(name)[part]["tasks"] = {{{"tasks", {{"file", file + "x"}}}}};
+    EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"" + std::string(name) + "\""), HasSubstr(file + "x")));
+  }
+  for (const auto& [name, part] : {std::pair{"matched", "grpo"}, std::pair{"pick", "rejection"}}) {
+    config_ = good, stage(name)[part]["rewards"]["weights"] = {{"acuracy", 1}};
+    EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"" + std::string(name) + "\""), HasSubstr("accuracy")));
+  }
+}
+
+// ---- What is there afterwards ----------------------------------------------------------------------------------------
+
+TEST_F(Recipes, leave_their_stages_side_by_side) {
+  ASSERT_EQ(recipe("run"), 0) << output("run");
+  const Json table = json("run/table.json");
+  EXPECT_THAT(keys_of(table), ElementsAre("base", "cold", "zero", "taught", "distilled", "matched"));
+  for (const auto& [stage, figures] : table.items()) {
+    EXPECT_THAT(keys_of(figures), ElementsAre("pass@1", "cons@k", "format", "language_consistency", "mixed_traces", "completion_length", "reflection_rate", "judge"));
+    const Json evaluation = json("run/" + stage + "/evaluation.json");
+    for (const char* key : {"pass@1", "cons@k", "format", "completion_length", "judge"}) {
+      if (stage == "base" && key == std::string("judge")) continue;
+      EXPECT_EQ(figures[key], evaluation.at(key)) << stage << " " << key;
+    }
+    EXPECT_EQ(figures["language_consistency"], evaluation["strict_language_consistency"]);
+    EXPECT_EQ(evaluation["problems"], 6);
+    EXPECT_EQ(evaluation["samples"], 2);
+    EXPECT_TRUE(evaluation["general"].contains("hidden_helpful"));
+    EXPECT_EQ(lines_of(folder_ / "run" / stage / "evaluation.jsonl").size(), 12u);
+    EXPECT_EQ(lines_of(folder_ / "run" / stage / "general.jsonl").size(), 4u);
+  }
+  EXPECT_TRUE(table["base"]["judge"].is_null()) << "the judge was not there yet";
+  EXPECT_GT(table["zero"]["format"].get<double>(), 0.5) << "the cold start taught the form";
+
+  const std::string markdown = read_file(folder_ / "run/table.md");
+  EXPECT_THAT(markdown, HasSubstr("| base | cold | zero | taught | distilled | matched |"));
+  EXPECT_THAT(markdown, HasSubstr("\n| pass@1 | "));
+  EXPECT_EQ(std::count(markdown.begin(), markdown.end(), '\n'), 10);
+  EXPECT_THAT(output("run"), HasSubstr("held-out (6 problems, 2 samples each)"));
+
+  std::vector<std::string> names;
+  for (const Json& each : json("run/stages.json")) {
+    names.push_back(each["name"]);
+    EXPECT_EQ(each["state"], "done");
+    EXPECT_TRUE(each["seconds"].is_number());
+    EXPECT_EQ(each["from"], stage(names.back()).value("from", ""));
+    const Json done = json("run/" + names.back() + "/done.json");
+    EXPECT_EQ(done["seconds"], each["seconds"]);
+  }
+  EXPECT_THAT(names, ElementsAre("base", "cold", "zero", "pick", "taught", "student", "distilled", "matched", "on_all", "on_best"));
+  EXPECT_EQ(json("run/zero/done.json")["steps"], 5);
+  EXPECT_FALSE(fs::exists(folder_ / "run/student/evaluation.json")) << "not to be evaluated";
+
+  const Json judge = json("run/judge.json");
+  EXPECT_THAT(keys_of(judge), ElementsAre("cold"));
+  EXPECT_EQ(judge["cold"]["pairs"], 3);
+  for (const char* key : {"agreement", "rating_agreement", "rating_error", "unreadable", "unreadable_ratings"}) {
+    EXPECT_GE(judge["cold"][key].get<double>(), 0) << key;
+    EXPECT_LE(judge["cold"][key].get<double>(), 1) << key;
+  }
+  EXPECT_TRUE(judge["cold"].contains("position_bias"));
+
+  const Json selection = json("run/selection.json");
+  EXPECT_THAT(keys_of(selection), ElementsAre("all", "best"));
+  EXPECT_EQ(selection["all"]["stage"], "on_all");
+  EXPECT_EQ(selection["best"]["steps"], 2);
+  EXPECT_LT(selection["best"]["gradient_tokens"], selection["all"]["gradient_tokens"]);
+  EXPECT_TRUE(selection["best"].contains("pass@1"));
+
+  // What passes from stage to stage.
+  EXPECT_EQ(json("run/pick/report.json")["sampled"], 8 * 4);
+  const auto selected = lines_of(folder_ / "run/pick/selected.jsonl");
+  ASSERT_FALSE(selected.empty());
+  EXPECT_EQ(selected[0]["provenance"]["checkpoint"], "zero");
+  EXPECT_EQ(lines_of(folder_ / "run/distilled/selected.jsonl")[0]["provenance"]["checkpoint"], "zero");
+  EXPECT_EQ(lines_of(folder_ / "run/taught/demonstrations-problem.jsonl").size(), 4u);
+
+  // As many tokens as the stage to match, within a step.
+  const int64_t wanted = json("run/distilled/done.json")["gradient_tokens"], got = json("run/matched/done.json")["gradient_tokens"];
+  const auto steps = lines_of(folder_ / "run/matched/metrics.jsonl");
+  EXPECT_LT(steps.size(), 50u);
+  EXPECT_GE(got, wanted);
+  EXPECT_LT(got - steps.back()["gradient_tokens"].get<int64_t>(), wanted);
+
+  // A stage's folder is a run that `evaluate` reads.
+  std::ofstream(folder_ / "tasks.jsonl") << R"({"prompt": "1+1", "answer": 2})" << '\n' << R"({"prompt": "2+1", "answer": 3})" << '\n';
+  start(GRPO_EVALUATE, {"--model", (folder_ / "run/zero").string(), "--tasks", (folder_ / "tasks.jsonl").string(), "--k", "3", "--out", (folder_ / "answers.jsonl").string()},
+        "evaluate.out");
+  EXPECT_EQ(wait_for_end(), 0) << output("evaluate");
+  EXPECT_THAT(output("evaluate"), HasSubstr("\"pass@1\""));
+  EXPECT_EQ(lines_of(folder_ / "answers.jsonl").size(), 6u);
+}
+
+// ---- What is done again ----------------------------------------------------------------------------------------------
+
+TEST_F(Recipes, give_the_same_after_kills_in_the_middle_of_their_stages) {
+  const auto begin = Clock::now();
+  ASSERT_EQ(recipe("whole"), 0) << output("whole");
+  const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  const unsigned seed = std::random_device()();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  int kills = 0;
+  for (int attempt = 0; attempt < 12; ++attempt) {
+    start_recipe("killed", attempt ? std::vector<std::string>{"--resume"} : std::vector<std::string>{});
+    // Past the start, which all have in common, by up to a third of the rest: each comes a little further.
+    const auto moment = Clock::now() + std::chrono::duration<double>(seconds * std::uniform_real_distribution<>(0.1, 0.45)(random));
+    const bool running = wait_until([&] { return Clock::now() >= moment; });
+    if (running) ::kill(child_, SIGKILL);
+    const int status = wait_for_end();
+    if (status == 0) break;
+    ASSERT_EQ(status, -SIGKILL) << output("killed");
+    ++kills;
+  }
+  EXPECT_GT(kills, 0);
+  start_recipe("killed", {"--resume"});
+  ASSERT_EQ(wait_for_end(), 0) << output("killed");
+  expect_same("killed", "whole");
+  EXPECT_EQ(keys_of(json("killed/selection.json")), keys_of(json("whole/selection.json")));
+}
+
+TEST_F(Recipes, stop_on_a_signal_with_all_saved_and_go_on) {
+  keep({"base", "cold", "zero", "pick"});
+  ASSERT_EQ(recipe("whole"), 0) << output("whole");
+  start_recipe("stopped");
+  ASSERT_TRUE(wait_until([&] { return fs::exists(folder_ / "stopped/cold/metrics.jsonl"); })) << output("stopped");
+  ::kill(child_, SIGTERM);
+  EXPECT_EQ(wait_for_end(), 130) << output("stopped");
+  EXPECT_THAT(output("stopped"), HasSubstr("r1 --resume --out " + (folder_ / "stopped").string()));
+  EXPECT_EQ(json("stopped/stages.json")[0]["state"], "done");
+  EXPECT_EQ(json("stopped/stages.json")[1]["state"], "running");
+  EXPECT_EQ(json("stopped/stages.json")[2]["state"], "waiting");
+  start_recipe("stopped", {"--resume"});
+  EXPECT_EQ(wait_for_end(), 0) << output("stopped");
+  expect_same("stopped", "whole");
+}
+
+TEST_F(Recipes, do_not_repeat_a_finished_stage_unless_forced_to) {
+  keep({"base", "cold", "zero", "pick"});
+  ASSERT_EQ(recipe("run"), 0) << output("run");
+  const auto times = [&] {
+    std::vector<fs::file_time_type> all;
+    for (const char* stage : {"base", "cold", "zero", "pick"}) all.push_back(fs::last_write_time(folder_ / "run" / stage / "done.json"));
+    return all;
+  };
+  const auto before = times();
+  const std::string table = read_file(folder_ / "run/table.json");
+  fs::remove(folder_ / "run/table.json");
+  ASSERT_EQ(recipe("run", {"--resume"}), 0) << output("run");
+  EXPECT_EQ(times(), before);
+  EXPECT_EQ(read_file(folder_ / "run/table.json"), table);
+  EXPECT_THAT(output("run"), Not(HasSubstr("stage 1/4")));
+
+  // A changed configuration of a finished stage, and what to do about it.
+  stage("cold")["sft"]["optimizer"]["learning_rate"] = 2e-2;
+  EXPECT_EQ(recipe("run", {"--resume"}), 1);
+  EXPECT_THAT(output("run"), AllOf(HasSubstr("stage \"cold\" is finished"), HasSubstr("stage/sft/optimizer/learning_rate"), HasSubstr("0.03 to 0.02"),
+                                   HasSubstr("--force_from cold")));
+  EXPECT_EQ(times(), before);
+  EXPECT_EQ(recipe("run", {"--resume", "--force-from", "zero"}), 1) << "comes after the changed stage";
+  EXPECT_EQ(times(), before);
+  EXPECT_FALSE(fs::exists(folder_ / "run/.zero.1"));
+
+  ASSERT_EQ(recipe("run", {"--resume", "--force-from", "cold"}), 0) << output("run");
+  const auto after = times();
+  EXPECT_EQ(after[0], before[0]);
+  for (size_t i = 1; i < 4; ++i) EXPECT_NE(after[i], before[i]);
+  for (const char* aside : {".cold.1", ".zero.1", ".pick.1"}) EXPECT_TRUE(fs::exists(folder_ / "run" / aside / "done.json")) << aside;
+  EXPECT_FALSE(fs::exists(folder_ / "run/.base.1"));
+  EXPECT_EQ(json("run/cold/config.json")["stage"]["sft"]["optimizer"]["learning_rate"], 2e-2);
+  EXPECT_EQ(json("run/.cold.1/config.json")["stage"]["sft"]["optimizer"]["learning_rate"], 3e-2);
+}
+
+TEST_F(Recipes, learn_a_new_vocabulary_when_everything_is_done_again) {
+  keep({"base"});
+  config_["evaluation"].erase("judge");
+  ASSERT_EQ(recipe("run"), 0) << output("run");
+  const std::string vocabulary = read_file(folder_ / "run/tokenizer.model");
+  config_["tokenizer"]["vocab_size"] = 320;
+  EXPECT_EQ(recipe("run", {"--resume"}), 1);
+  EXPECT_THAT(output("run"), HasSubstr("tokenizer/vocab_size was changed from 330 to 320"));
+  ASSERT_EQ(recipe("run", {"--resume", "--force-from", "base"}), 0) << output("run");
+  EXPECT_EQ(Tokenizer::load(folder_ / "run/tokenizer.model").vocab_size(), 320);
+  EXPECT_EQ(read_file(folder_ / "run/base/tokenizer.model"), read_file(folder_ / "run/tokenizer.model"));
+  EXPECT_NE(read_file(folder_ / "run/tokenizer.model"), vocabulary);
+}
+
+TEST_F(Recipes, take_a_teacher_from_another_run_only_with_the_same_tokenizer) {
+  const Json all = config_;
+  keep({"base", "cold"});
+  ASSERT_EQ(recipe("teacher"), 0) << output("teacher");
+  config_ = all;
+  keep({"student", "distilled"});
+  stage("distilled")["teacher"] = (folder_ / "teacher/cold").string();
+  config_["evaluation"].erase("judge");
+  const Json student = config_;
+
+  config_["tokenizer"]["vocab_size"] = 320;
+  EXPECT_EQ(recipe("refused"), 1);
+  EXPECT_THAT(output("refused"), AllOf(HasSubstr("stage \"distilled\""), HasSubstr("expected the tokenizer of this run"), HasSubstr("JSONL file of demonstrations")));
+  EXPECT_FALSE(fs::exists(folder_ / "refused/student/done.json")) << "before a stage is computed";
+  stage("distilled")["teacher"] = (folder_ / "nowhere").string() + "/";
+  EXPECT_EQ(recipe("refused"), 1);
+  EXPECT_THAT(output("refused"), AllOf(HasSubstr("stage \"distilled\""), HasSubstr("expected a checkpoint in")));
+
+  config_ = student;
+  EXPECT_EQ(recipe("run"), 0) << output("run");
+  EXPECT_EQ(lines_of(folder_ / "run/distilled/selected.jsonl")[0]["provenance"]["checkpoint"], (folder_ / "teacher/cold").string());
+
+  // From a file, whoever wrote it.
+  config_["tokenizer"]["vocab_size"] = 320;
+  stage("distilled")["teacher"] = (folder_ / "teacher.jsonl").string();
+  fs::copy_file(folder_ / "run/distilled/selected.jsonl", folder_ / "teacher.jsonl");
+  EXPECT_EQ(recipe("from_file"), 0) << output("from_file");
+  EXPECT_EQ(json("from_file/distilled/done.json")["steps"], json("run/distilled/done.json")["steps"]);
+}
+
+}  // namespace
+}  // namespace grpo
