@@ -310,7 +310,7 @@ TEST_F(RunFolder, holds_stages_that_are_runs_of_their_own_and_always_go_on) {
     const auto found = stage.resume();
     EXPECT_EQ(found.has_value(), i == 1);
     EXPECT_EQ(lines_of(at("base/metrics.jsonl")).size(), static_cast<size_t>(i));
-    if (i == 1) EXPECT_EQ(fs::file_size(at("base/events.out.tfevents.grpo")), events) << "cut back to the checkpoint";
+    if (i == 1) { EXPECT_EQ(fs::file_size(at("base/events.out.tfevents.grpo")), events) << "cut back to the checkpoint"; }
     record(stage, 1 + i);
     events = fs::file_size(at("base/events.out.tfevents.grpo"));
     save(stage, 1 + i);

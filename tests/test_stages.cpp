@@ -379,7 +379,7 @@ Policy answering_policy() {
     for (int step = 0; step < 50; ++step) {
       std::vector<Example> documents;
       for (size_t i = 0; i < std::size(words); ++i)
-        documents.push_back(tiny::document(ChatTemplate{}.render(tiny::task("q" + std::to_string((step + static_cast<int>(i)) % 9))), words[i]));
+        documents.push_back(tiny::document(ChatTemplate{}.render(tiny::task(std::string("q").append(std::to_string((step + static_cast<int>(i)) % 9)))), words[i]));
       trainer.update(documents, step);
     }
     NamedTensors copies;

@@ -57,7 +57,7 @@ int main(int argc, char** argv) try {
   grpo::Rollout rollout(policy, tokenizer, chat, sampling);
   grpo::Trainer trainer(policy, grpo::ObjectiveConfig{}, grpo::OptimizerConfig{});
 
-  auto collected = grpo::collect(rollout, scorer, tasks, 4, grpo::ObjectiveConfig{}, 7, 0);
+  auto collected = grpo::collect(rollout, scorer, [&](std::size_t n) { return tasks.take(n); }, 4, grpo::ObjectiveConfig{}, 7, 0);
   const grpo::UpdateReport report = trainer.update(collected.groups, 0);
   std::printf("%zu groups, %lld tokens, ratio deviation %g\n", collected.groups.size(),
               static_cast<long long>(report.tokens), report.ratio_deviation);
