@@ -224,6 +224,8 @@ void CorpusConfig::validate() const {
                                    {"mixed_share", mixed_share}, {"reflect_share", reflect_share}, {"follow_share", follow_share},
                                    {"general_share", general_share}, {"judging_share", judging_share}})
     if (!(share >= 0 && share <= 1)) throw Error("corpus", key, ": expected a share from 0 to 1, got ", share);
+  if (!(mixed_wrong_ratio >= 0 && mixed_wrong_ratio * wrong_share <= 1))
+    throw Error("corpus", "mixed_wrong_ratio: expected 0 or more, and with wrong_share = ", wrong_share, " a share of at most 1, got ", mixed_wrong_ratio);
   if (general_share + judging_share > 1)
     throw Error("corpus", "expected general_share and judging_share to leave room for each other, got ", general_share, " and ", judging_share);
 }
@@ -269,12 +271,13 @@ struct Corpus::Source {
   };
   Manner manner(const Task& task, Draws& draws) const {
     Manner m{};
-    m.flaws.slips = draws.with_probability(config.wrong_share);
+    const double slip = draws.uniform();
     m.flaws.rechecks = draws.with_probability(config.reflect_share);
     m.untagged = draws.with_probability(config.untagged_share);
     m.korean = draws.with_probability(config.korean_share);
     m.mixed = draws.with_probability(config.mixed_share);
     if (config.follow_share > 0 && draws.with_probability(config.follow_share)) m.korean = task.language == "ko", m.mixed = false;
+    m.flaws.slips = slip < config.wrong_share * (m.korean && m.mixed ? config.mixed_wrong_ratio : 1.0);
     return m;
   }
 
@@ -291,7 +294,7 @@ struct Corpus::Source {
 
   Demonstration problem(Draws& draws, bool flawless) const {
     auto [problem, task] = draw(problems, draws);
-    const Manner m = flawless ? Manner{{false, true}, false, task.language == "ko", false} : manner(task, draws);
+    const Manner m = flawless ? Manner{{false, draws.below(3) == 0}, false, task.language == "ko", false} : manner(task, draws);
     Words words(m.language(), config.style, draws);
     const Reasoning reasoning = std::visit(
         [&](const auto& each) -> Reasoning {

@@ -89,10 +89,14 @@ std::uint64_t permuted(std::uint64_t position, std::uint64_t size, std::uint64_t
   return position;
 }
 
+std::uint64_t hash_of(std::string_view text) {
+  std::uint64_t hash = 0xCBF29CE484222325;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3;
+  return hash;
+}
+
 bool is_held_out(std::string_view canonical, double heldout_share) {
-  std::uint64_t hash = 0xCBF29CE484222325;  // FNV-1a
-  for (const char c : canonical) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3;
-  return static_cast<double>(mix(hash) >> 11) * 0x1p-53 < heldout_share;
+  return static_cast<double>(mix(hash_of(canonical)) >> 11) * 0x1p-53 < heldout_share;
 }
 
 // ---- Problems ----

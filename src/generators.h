@@ -41,6 +41,9 @@ class Draws {
 std::uint64_t permuted(std::uint64_t position, std::uint64_t size, std::uint64_t key);
 
 /// Whether the problem or prompt `canonical` belongs to the held-out split; nothing else decides.
+/// FNV-1a.
+std::uint64_t hash_of(std::string_view text);
+
 bool is_held_out(std::string_view canonical, double heldout_share);
 
 struct ArithmeticProblem {

@@ -2,6 +2,7 @@
 
 #include <unordered_map>
 
+#include "generators.h"
 #include "grpo/error.h"
 
 namespace grpo {
@@ -48,6 +49,7 @@ std::vector<std::vector<std::string>> Judge::ask(const std::vector<std::string>&
   std::vector<Task> tasks;
   std::vector<std::vector<int32_t>> prompts;
   std::vector<std::size_t> asked;
+  DrawStream stream{seed, Purpose::judge, step};
   for (std::size_t i = 0; i < questions.size(); ++i) {
     stats_.verdicts += config_.votes;
     Task task{.id = "", .prompt = questions[i], .answer = "", .kind = "judging", .language = "en"};
@@ -59,9 +61,12 @@ std::vector<std::vector<std::string>> Judge::ask(const std::vector<std::string>&
     tasks.push_back(std::move(task));
     prompts.push_back(std::move(prompt));
     asked.push_back(i);
+    // By what is asked, not by its place: a verdict does not depend on what else is judged. (Two questions that meet in 24
+    // bits share their random numbers, nothing more.)
+    stream.indices.push_back(static_cast<uint32_t>(hash_of(questions[i]) >> 40));
   }
   if (tasks.empty()) return votes;
-  const std::vector<Group> groups = rollout_.generate(tasks, prompts, {seed, Purpose::judge, step, 0});
+  const std::vector<Group> groups = rollout_.generate(tasks, prompts, stream);
   for (std::size_t i = 0; i < groups.size(); ++i)
     for (const Completion& vote : groups[i].completions) votes[asked[i]].push_back(vote.text);
   return votes;

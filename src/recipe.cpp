@@ -23,11 +23,7 @@ namespace {
 Json number(double x) { return std::isfinite(x) ? Json(x) : Json(nullptr); }
 
 // The seed of a stage depends on its name alone: stages can be added and moved without changing the others.
-uint64_t seed_of(uint64_t seed, std::string_view stage) {
-  uint64_t hash = 0xCBF29CE484222325;  // FNV-1a
-  for (const char c : stage) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3;
-  return Draws{seed, hash}.next();
-}
+uint64_t seed_of(uint64_t seed, std::string_view stage) { return Draws{seed, hash_of(stage)}.next(); }
 
 Json read(const fs::path& file) {
   std::ifstream stream(file);
@@ -189,6 +185,7 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) : config_(config), run_(run
       std::error_code error;
       fs::rename(folder, aside, error);
       if (error) throw Error("recipe", "cannot move ", folder.string(), ": ", error.message());
+      forget_judge(stage.name);
       run_.progress().note("doing " + stage.name + " again; what was there is now in " + aside.string());
     }
     // With every stage done again the vocabulary is learned anew, too; those that were moved aside have theirs.
@@ -196,7 +193,7 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) : config_(config), run_(run
     if (!done(stage)) continue;
     const Json before = read(folder / "config.json").flatten(), after = resolved(stage).flatten();
     for (const auto& [key, value] : after.items())
-      if (!before.contains(key) || before.at(key) != value)
+      if (!key.starts_with("/rollout/") && (!before.contains(key) || before.at(key) != value))  // that is how it is measured
         throw Error("recipe", "stage \"", stage.name, "\" is finished, but its ", key.substr(1), " was changed from ",
                     before.contains(key) ? before.at(key).dump() : "nothing", " to ", value.dump(), "; change it back, or do it again with --force_from ",
                     stage.name);
@@ -311,9 +308,13 @@ std::vector<DemonstrationSet> Recipe::demonstrations(const StageConfig& stage, c
 // ---- A stage --------------------------------------------------------------------------------------------------------
 
 bool Recipe::perform(const StageConfig& stage) {
-  if (done(stage)) return true;
   try {
     const Json config = resolved(stage);
+    if (done(stage)) {
+      if (!measures(stage) || read(run_.folder() / stage.name / "evaluation.json").value("settings", Json()) == dump_config(config_.evaluation)) return true;
+      run_.progress().note(stage.name + " is measured again: the evaluation was changed");
+      return measure(stage, *load(stage.name, "evaluation"), run_.stage(stage.name, config));
+    }
     const bool begun = fs::exists(run_.folder() / stage.name / "config.json");
     if (begun) {
       const Json before = read(run_.folder() / stage.name / "config.json").flatten();
@@ -329,8 +330,6 @@ bool Recipe::perform(const StageConfig& stage) {
     run_.progress().note("stage " + std::to_string(place + 1) + "/" + std::to_string(config_.stages.size()) + " · " + stage.name + " · " +
                          std::string(enum_name(stage.type)) + (stage.from.empty() ? "" : " from " + stage.from));
     return train(stage, run);
-  } catch (const Interrupted&) {
-    return false;
   } catch (const Error& error) {
     throw Error("recipe", "stage \"", stage.name, "\": ", error.what());
   }
@@ -338,6 +337,12 @@ bool Recipe::perform(const StageConfig& stage) {
 
 bool Recipe::train(const StageConfig& stage, Run& run) {
   Stopwatch watch;
+  const fs::path time_file = run.folder() / "seconds.json";  // of the sessions before this one
+  const double before = fs::exists(time_file) ? read(time_file).at("seconds").get<double>() : 0;
+  const auto stop = [&] {
+    run.write("seconds.json", {{"seconds", before + watch.lap()}});
+    return false;
+  };
   std::unique_ptr<Policy> policy = stage.from.empty() ? std::make_unique<Policy>(policy_config(stage), config_.seed, shared_->device) : load(stage.from, "from");
   if (stage.from.empty()) run_.progress().note(stage.name + " · policy " + policy->describe());
   Stage context{*policy, *shared_->tokenizer, config_.chat, run, seed_of(config_.seed, stage.name)};
@@ -388,7 +393,7 @@ bool Recipe::train(const StageConfig& stage, Run& run) {
         const std::unique_ptr<Policy> teacher = load(stage.teacher, "teacher");
         Stage asked{*teacher, *shared_->tokenizer, config_.chat, run, context.seed};
         const RejectionReport report = rejection_sample(asked, stage.rejection, stage.teacher, judge.get());
-        if (!report.finished) return false;
+        if (!report.finished) return stop();
         facts = report.json();
         sets[0].demonstrations = read_demonstrations(run.folder() / "selected.jsonl");
       }
@@ -398,26 +403,37 @@ bool Recipe::train(const StageConfig& stage, Run& run) {
       break;
     }
   }
-  if (!result.finished) return false;
+  if (!result.finished) return stop();
   if (gives_policy(stage.type)) {
     run_.progress().note(stage.name + ": " + std::to_string(result.steps) + " steps, " + std::to_string(result.gradient_tokens) + " gradient tokens" +
                          (tokens_to_match ? " (" + stage.match_tokens + ": " + std::to_string(tokens_to_match) + ")" : ""));
-    if (stage.evaluate || std::count(config_.selection.begin(), config_.selection.end(), stage.name))
-      if (!evaluate(stage, *policy, run)) return false;
-    const bool judges = config_.evaluation.judge == stage.name ||
-                        std::any_of(config_.stages.begin(), config_.stages.end(), [&](const StageConfig& each) { return each.judge == stage.name; });
-    if (judges) measure_judge(stage.name);
+    if (!measure(stage, *policy, run)) return stop();
     if (judge) measure_drift(stage);
   } else {
     run_.progress().note(stage.name + ": kept " + std::to_string(facts["kept"].get<int64_t>()) + " of " + std::to_string(facts["sampled"].get<int64_t>()) +
                          ", dropped " + facts["dropped"].dump());
   }
-  run.write("done.json", {{"steps", result.steps}, {"gradient_tokens", result.gradient_tokens}, {"seconds", watch.lap()}});
+  run.write("done.json", {{"steps", result.steps}, {"gradient_tokens", result.gradient_tokens}, {"seconds", before + watch.lap()}});
   write_overview("");
   return true;
 }
 
-bool Recipe::evaluate(const StageConfig& stage, const Policy& policy, Run& run) {
+bool Recipe::measures(const StageConfig& stage) const {
+  return gives_policy(stage.type) && (stage.evaluate || std::count(config_.selection.begin(), config_.selection.end(), stage.name));
+}
+
+// All that is measured of a finished stage's policy. False when a signal came.
+bool Recipe::measure(const StageConfig& stage, const Policy& policy, const Run& run) try {
+  const bool judges = config_.evaluation.judge == stage.name ||
+                      std::any_of(config_.stages.begin(), config_.stages.end(), [&](const StageConfig& each) { return each.judge == stage.name; });
+  if (judges) measure_judge(stage.name);
+  if (measures(stage)) evaluate(stage, policy, run);
+  return true;
+} catch (const Interrupted&) {
+  return false;  // it starts over; it takes seconds
+}
+
+void Recipe::evaluate(const StageConfig& stage, const Policy& policy, const Run& run) {
   const RecipeEvaluation& settings = config_.evaluation;
   RewardsConfig rewards;
   rewards.think_open = config_.chat.opens_think();
@@ -435,7 +451,7 @@ bool Recipe::evaluate(const StageConfig& stage, const Policy& policy, Run& run) 
     const Evaluation figures = grpo::evaluate(rollout, scorer, tasks, config_.seed, step, [&](size_t done, size_t) {
       progress.step(static_cast<int64_t>(done), {}, watch.lap() / static_cast<double>(done - before));
       before = done;
-      if (run_.stopping()) throw Interrupted{};  // an evaluation starts over; it takes seconds
+      if (run_.stopping()) throw Interrupted{};
     }, &groups);
     progress.end();
     return figures;
@@ -443,6 +459,7 @@ bool Recipe::evaluate(const StageConfig& stage, const Policy& policy, Run& run) 
   std::vector<Group> groups;
   const Evaluation reasoning = answer(shared_->problems, settings.samples, 0, groups);
   Json all = reasoning.json();
+  all["settings"] = dump_config(settings);
   write_answers(run.folder() / "evaluation.jsonl", groups);
   if (!shared_->requests.empty()) {
     std::vector<Group> general;
@@ -461,7 +478,17 @@ bool Recipe::evaluate(const StageConfig& stage, const Policy& policy, Run& run) 
     write_answers(run.folder() / "general.jsonl", general);
   }
   run.write("evaluation.json", all);
-  return true;
+}
+
+// Nothing said of a stage as a judge, or of a judge during it, holds once the stage is done again.
+void Recipe::forget_judge(const std::string& stage) const {
+  const fs::path file = run_.folder() / "judge.json";
+  if (!fs::exists(file)) return;
+  Json all = read(file);
+  all.erase(stage);
+  for (auto& judge : all)
+    if (judge.contains("drift")) judge["drift"].erase(stage);
+  run_.write("judge.json", all);
 }
 
 // How a judge agrees with the hidden scorer on held-out pairs whose scores differ, and how it leans to a place.

@@ -150,11 +150,13 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
   stats_ = {};
   std::vector<Group>& groups = groups_;
   groups = std::vector<Group>(tasks.size());
+  if (!stream.indices.empty() && stream.indices.size() != tasks.size())
+    throw Error("rollout", "expected an index for each of ", tasks.size(), " tasks, got ", stream.indices.size());
   int64_t needed_pages = 0, largest = 0;
   const auto pages_of = [&](size_t tokens) { return static_cast<int64_t>((tokens + config_.page_size - 1) / config_.page_size); };
   for (size_t g = 0; g < tasks.size(); ++g) {
     groups[g].task = tasks[g];
-    groups[g].index = stream.first_index + g;
+    groups[g].index = stream.indices.empty() ? stream.first_index + g : stream.indices[g];
     groups[g].prompt = prompts[g];
     groups[g].completions.resize(config_.samples);
     if (prompts[g].empty()) throw Error("rollout", "task ", tasks[g].id, ": expected a prompt of at least one token");

@@ -314,13 +314,13 @@ RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, co
   progress.begin("sample", config.count, report.tasks, Progress::Lines::seldom);
   while (!report.finished) {
     Stopwatch watch;
-    const int64_t batch = report.tasks / config.tasks_per_batch;
     const auto count = static_cast<std::size_t>(std::min<int64_t>(config.tasks_per_batch, config.count - report.tasks));
-    // The draws of a task depend on its place among all of them: how many come at once changes no answer.
+    // The draws of a task depend on its place among all of them, those of a verdict on its question: how many come at once
+    // changes nothing.
     auto collected = collect(rollout, scorer, [&](std::size_t n) { return tasks.take(n); }, count, ObjectiveConfig{}, stage.seed, 0,
                              [&](std::vector<Group>& groups, std::size_t) {
                                if (!judge) return;
-                               if (const auto warning = judge->score(groups, rewards, stage.seed, static_cast<uint64_t>(batch)))
+                               if (const auto warning = judge->score(groups, rewards, stage.seed, 0))
                                  progress.note("warning: " + *warning);
                              },
                              static_cast<uint32_t>(report.tasks));
@@ -347,7 +347,6 @@ RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, co
                         {"provenance",
                          {{"checkpoint", source},
                           {"seed", stage.seed},
-                          {"batch", batch},
                           {"index", group.index},
                           {"sample", i},
                           {"scores", scores},

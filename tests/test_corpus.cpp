@@ -558,7 +558,7 @@ TEST(Corpus, general_and_judging_completions_begin_inside_an_opened_think) {
 
 // ---- Demonstrations ----
 
-TEST(Demonstration, of_a_problem_is_right_in_form_rechecked_and_in_one_language) {
+TEST(Demonstration, of_a_problem_is_right_in_form_in_one_language_and_now_and_then_rechecked) {
   for (const TaskGenerator generator : {TaskGenerator::arithmetic, TaskGenerator::countdown}) {
     for (const Style style : {Style::terse, Style::worded}) {
       TasksConfig tasks = bilingual();
@@ -568,6 +568,7 @@ TEST(Demonstration, of_a_problem_is_right_in_form_rechecked_and_in_one_language)
       config.style = style;
       const Corpus corpus(config, tasks);
       const auto heldout = id_set(heldout_tasks(tasks, 100'000));
+      int rechecked = 0;
       for (std::uint64_t i = 0; i < 1500; ++i) {
         const auto [task, completion] = corpus.demonstration(i, Corpus::Topic::problem);
         const FormatReading form = read_format(completion);
@@ -577,7 +578,7 @@ TEST(Demonstration, of_a_problem_is_right_in_form_rechecked_and_in_one_language)
             << completion;
         ASSERT_EQ(language_consistency(form.reasoning, task.language).value(), 1.0) << completion;
         ASSERT_EQ(is_korean(task.prompt), task.language == "ko");
-        ASSERT_TRUE(has_recheck(completion)) << completion;
+        rechecked += has_recheck(completion);
         if (generator == TaskGenerator::arithmetic) {
           for (const bool right : read({task.prompt, completion}).equations) ASSERT_TRUE(right) << completion;
           ASSERT_FALSE(heldout.contains("arithmetic:" + canonical_of(task.prompt))) << task.prompt;
@@ -586,6 +587,7 @@ TEST(Demonstration, of_a_problem_is_right_in_form_rechecked_and_in_one_language)
         ASSERT_EQ(task.id.substr(mark), "#" + std::to_string(i));
         ASSERT_FALSE(heldout.contains(task.id.substr(0, mark))) << task.id;
       }
+      EXPECT_NEAR(rechecked, 500, 80);
     }
   }
 }
@@ -665,6 +667,24 @@ TEST(Demonstration, is_a_function_of_seed_index_and_topic) {
   EXPECT_GT(prompts.size(), 270u);
 }
 
+TEST(Corpus, mixed_documents_slip_as_often_as_their_ratio_says) {
+  const auto slipped = [](double korean_share, double mixed_share) {
+    CorpusConfig config;
+    config.wrong_share = 0.5, config.mixed_wrong_ratio = 0.6, config.reflect_share = 0;
+    config.korean_share = korean_share, config.mixed_share = mixed_share;
+    const Corpus corpus(config, TasksConfig{});
+    int wrong = 0;
+    for (std::uint64_t i = 0; i < 4000; ++i) {
+      const Reading reading = read(corpus.document(i));
+      wrong += reading.answer != reading.right;
+    }
+    return wrong / 4000.0;
+  };
+  EXPECT_NEAR(slipped(0, 1), 0.5, 0.03);
+  EXPECT_NEAR(slipped(1, 0), 0.5, 0.03);
+  EXPECT_NEAR(slipped(1, 1), 0.3, 0.03);
+}
+
 TEST(Corpus, shares_that_cannot_be_meant_are_named) {
   const auto refused = [](double CorpusConfig::*share, double value) {
     CorpusConfig config;
@@ -684,6 +704,11 @@ TEST(Corpus, shares_that_cannot_be_meant_are_named) {
   CorpusConfig config;
   config.general_share = 0.6, config.judging_share = 0.5;
   EXPECT_THAT(error_of([&] { config.validate(); }), HasSubstr("general_share and judging_share"));
+  for (const double ratio : {-0.1, 2.5, std::nan("")}) {
+    config = CorpusConfig{};
+    config.mixed_wrong_ratio = ratio;
+    EXPECT_THAT(error_of([&] { config.validate(); }), HasSubstr("mixed_wrong_ratio: expected 0 or more"));
+  }
   TasksConfig general;
   general.generator = TaskGenerator::general;
   EXPECT_THAT(error_of([&] { Corpus(CorpusConfig{}, general); }),

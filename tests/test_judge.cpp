@@ -200,6 +200,16 @@ TEST(Judge, draws_by_seed_and_step_whatever_runs_together) {
   }
 }
 
+TEST(Judge, gives_the_same_verdict_whatever_else_is_judged) {
+  JudgeConfig config = judge_config(1.5);
+  config.votes = 8;
+  Court court(config);
+  const std::vector<std::string> answers{"aa", "ab", "ee", "ee e", "bb", "abc abc", "dd"};
+  const std::vector<double> together = court.rate(answers);
+  for (size_t i = answers.size(); i-- > 0;) EXPECT_EQ(court.rate({answers[i]}), std::vector<double>{together[i]}) << answers[i];
+  EXPECT_EQ(court.rate({"cc", "bb", "ab"}), (std::vector<double>{court.rate({"cc"})[0], together[4], together[1]}));
+}
+
 TEST(Judge, stays_frozen_while_the_policy_learns) {
   Policy policy = taught_policy();
   Court old;

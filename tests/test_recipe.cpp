@@ -466,6 +466,26 @@ TEST_F(Recipes, do_not_repeat_a_finished_stage_unless_forced_to) {
   EXPECT_EQ(json("run/.cold.1/config.json")["stage"]["sft"]["optimizer"]["learning_rate"], 3e-2);
 }
 
+TEST_F(Recipes, measure_finished_stages_again_when_the_evaluation_was_changed) {
+  keep({"base", "cold"});
+  ASSERT_EQ(recipe("run"), 0) << output("run");
+  const auto trained = fs::last_write_time(folder_ / "run/cold/done.json");
+  config_["evaluation"]["problems"] = 4, config_["evaluation"]["max_new_tokens"] = 9, config_["evaluation"]["pairs"] = 2;
+  ASSERT_EQ(recipe("run", {"--resume"}), 0) << output("run");
+  EXPECT_THAT(output("run"), AllOf(HasSubstr("base is measured again"), HasSubstr("cold is measured again")));
+  EXPECT_EQ(fs::last_write_time(folder_ / "run/cold/done.json"), trained);
+  for (const char* stage : {"base", "cold"}) {
+    EXPECT_EQ(json(std::string("run/") + stage + "/evaluation.json")["problems"], 4);
+    EXPECT_EQ(json(std::string("run/") + stage + "/config.json")["rollout"]["max_new_tokens"], 9) << "what evaluate reads";
+  }
+  EXPECT_EQ(json("run/judge.json")["cold"]["pairs"], 2);
+  const std::string measured = read_file(folder_ / "run/cold/evaluation.jsonl");
+  ASSERT_EQ(recipe("fresh"), 0) << output("fresh");
+  EXPECT_EQ(read_file(folder_ / "fresh/cold/evaluation.jsonl"), measured);
+  ASSERT_EQ(recipe("run", {"--resume"}), 0);
+  EXPECT_THAT(output("run"), Not(HasSubstr("measured again"))) << "once";
+}
+
 TEST_F(Recipes, learn_a_new_vocabulary_when_everything_is_done_again) {
   keep({"base"});
   config_["evaluation"].erase("judge");

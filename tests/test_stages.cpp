@@ -534,7 +534,7 @@ TEST_F(Sampling, rejection_sampling_adds_up_and_says_where_each_demonstration_co
   ASSERT_EQ(static_cast<int64_t>(lines.size()), report.kept);
   ASSERT_GT(report.kept, 0);
   std::map<std::string, int64_t> kept_of_task;
-  for (const Json& line : lines) ++kept_of_task[line["provenance"]["batch"].dump() + "," + line["provenance"]["index"].dump()];
+  for (const Json& line : lines) ++kept_of_task[line["provenance"]["index"].dump()];
   for (const Json& line : lines) {
     const Json& from = line["provenance"];
     EXPECT_EQ(from["checkpoint"], "the-teacher");
@@ -546,7 +546,7 @@ TEST_F(Sampling, rejection_sampling_adds_up_and_says_where_each_demonstration_co
     EXPECT_EQ(line["id"], line["prompt"]);
     EXPECT_EQ(line["language"], "en");
     EXPECT_THAT(line["completion"].get<std::string>(), HasSubstr("<answer>7</answer>"));
-    const int64_t kept = kept_of_task[from["batch"].dump() + "," + from["index"].dump()];
+    const int64_t kept = kept_of_task[from["index"].dump()];
     EXPECT_LE(kept, 2);
     EXPECT_EQ(static_cast<int64_t>(from["dropped"].size()) + kept, 6);
     for (const Json& other : from["dropped"]) {
@@ -607,6 +607,26 @@ TEST_F(Sampling, rejection_sampling_keeps_the_same_whatever_runs_together) {
   EXPECT_EQ(kept("few"), whole);
   config.tasks_per_batch = 5;
   EXPECT_EQ(kept("batches"), whole);
+}
+
+TEST_F(Sampling, rejection_sampling_judges_the_same_whatever_runs_together) {
+  RejectionConfig config = rejection_config();
+  config.rewards.weights = {{"format", 0.2}, {"helpful", 1.0}};
+  JudgeConfig judging;
+  judging.max_score = 9, judging.max_new_tokens = 16, judging.max_unreadable = 1, judging.votes = 4;
+  judging.boilerplate.clear();
+  judging.helpful = "{prompt} {answer} ";
+  const auto scored = [&](const std::string& name) {
+    in_run(name, [&](Stage& stage) {
+      Judge judge(stage.policy, tiny::tokenizer(), chat_, judging);
+      return rejection_sample(stage, config, "teacher", &judge);
+    });
+    return read_file(folder_ / name / "selected.jsonl");
+  };
+  const std::string whole = scored("whole");
+  EXPECT_THAT(whole, HasSubstr("\"helpful\":0."));
+  config.tasks_per_batch = 5;
+  EXPECT_EQ(scored("batches"), whole);
 }
 
 TEST_F(Sampling, rejection_sampling_refuses_an_altered_report_and_a_config_that_cannot_be) {

@@ -20,7 +20,9 @@ struct EnumNames<Style> {
   static constexpr std::array<std::pair<Style, std::string_view>, 2> values{{{Style::terse, "terse"}, {Style::worded, "worded"}}};
 };
 
-/// What is wrong with the documents, in shares of them. The properties are drawn independently of one another.
+/// What is wrong with the documents, in shares of them. The properties are drawn independently of one another, but for
+/// mixed_wrong_ratio: below 1, those who mix their languages reason better, as the R1 paper found of its model (holding it
+/// to one language costs a little accuracy).
 struct CorpusConfig {
   double wrong_share = 0.45;
   double untagged_share = 0.33;
@@ -31,6 +33,7 @@ struct CorpusConfig {
   double follow_share = 0.0;
   double general_share = 0.0;
   double judging_share = 0.0;
+  double mixed_wrong_ratio = 1.0;
 
   template <class V>
   void visit(V& v) {
@@ -38,12 +41,14 @@ struct CorpusConfig {
     v("untagged_share", untagged_share, "share whose completion breaks the <think>, <answer> form");
     v("korean_share", korean_share, "share that reasons in Korean words");
     v("mixed_share", mixed_share, "share of these that mixes in English words");
+    v("mixed_wrong_ratio", mixed_wrong_ratio, "wrong_share of the mixed documents, as a multiple of that of the others");
     v("reflect_share", reflect_share, "share that checks one step again, correcting the slip if there is one");
     v("style", style, "how sums and differences are worked");
     v("follow_share", follow_share, "share that reasons in its prompt's language alone, whatever korean_share and mixed_share say");
     v("general_share", general_share, "share of documents that answer general requests (general.h)");
     v("judging_share", judging_share, "share of documents that judge answers (verdict.h); these are without flaw");
   }
+  /// Throws Error for shares outside [0, 1] and for a ratio that makes one of them.
   void validate() const;
 };
 
@@ -91,8 +96,8 @@ class Corpus {
   /// A pure function of (seed, index); any index is good. May be called from several threads.
   Document document(std::uint64_t index) const;
 
-  /// Cold-start data: without flaw, in form, reasoning in the task's language alone, one step checked again. `topic` says
-  /// what about. Pure as `document` is, with draws of its own.
+  /// Cold-start data: without flaw, in form, reasoning in the task's language alone; in a third of the problems one step
+  /// is checked again. `topic` says what about. Pure as `document` is, with draws of its own.
   enum class Topic { problem, general, judging };
   Demonstration demonstration(std::uint64_t index, Topic topic) const;
 

@@ -50,8 +50,8 @@ class Judge {
   Judge& operator=(const Judge&) = delete;
 
   /// The mean of the readable votes, 0 to 1; undefined where none could be read, or the question is too long for the policy. An answer that says nothing scores 0
-  /// unasked. Equal questions are asked once. Draws are keyed by (seed, Purpose::judge, step) and the place among the
-  /// distinct questions.
+  /// unasked. Equal questions are asked once. Draws are keyed by (seed, Purpose::judge, step) and what is asked: what
+  /// else is judged with it changes no score.
   std::vector<Score> rate(const std::vector<Rating>& ratings, uint64_t seed, uint64_t step);
 
   /// Each pair in both orders, so that a preference for a place cancels. An answer that says nothing loses unasked

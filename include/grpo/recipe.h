@@ -157,8 +157,8 @@ class Recipe {
 
   const std::vector<StageConfig>& stages() const { return config_.stages; }
 
-  /// Runs one stage, or goes on with it, and measures it; a finished one is left as it is. False when a signal stopped
-  /// it. Errors name the stage.
+  /// Runs one stage, or goes on with it, and measures it; a finished one is left as it is, but measured again where the
+  /// evaluation was changed. False when a signal stopped it. Errors name the stage.
   bool perform(const StageConfig& stage);
 
   /// Writes table.json, table.md and selection.json, and returns the table as text.
@@ -178,7 +178,10 @@ class Recipe {
   std::unique_ptr<Policy> load(const std::string& stage_or_folder, const std::string& what) const;
   std::unique_ptr<Judge> judge(const std::string& stage) const;
   std::vector<DemonstrationSet> demonstrations(const StageConfig& stage, const Run& run) const;
-  bool evaluate(const StageConfig& stage, const Policy& policy, Run& run);
+  bool measures(const StageConfig& stage) const;
+  bool measure(const StageConfig& stage, const Policy& policy, const Run& run);
+  void evaluate(const StageConfig& stage, const Policy& policy, const Run& run);
+  void forget_judge(const std::string& stage) const;
   void measure_judge(const std::string& stage);
   void measure_drift(const StageConfig& stage) const;
   void write_overview(const std::string& running) const;

@@ -44,12 +44,13 @@ struct RolloutConfig {
 };
 
 /// What the draws of one call are keyed by, beside sample, position and vocabulary id. `first_index` is the place of the
-/// first task in the step's task list.
+/// first task in the step's task list; `indices` (optional) gives each task a place of its own instead, < 2^24.
 struct DrawStream {
   uint64_t seed = 0;
   Purpose purpose = Purpose::rollout;
   uint64_t step = 0;
   uint32_t first_index = 0;
+  std::vector<uint32_t> indices = {};
 };
 
 struct RolloutStats {

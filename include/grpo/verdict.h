@@ -43,7 +43,7 @@ struct JudgeConfig {
     v("reference", reference, "what stands for {reference} in these where the task has one; nothing where it has none");
     v("boilerplate", boilerplate, "openings that are no answer on their own: they score 0 and never win");
   }
-  /// Throws Error for no votes, a share outside [0, 1], or a question without the places it needs.
+  /// Throws Error for no votes, a temperature other than 0 or [1e-6, 1e6], a share outside [0, 1], or a question without the places it needs.
   void validate() const;
 };
 
