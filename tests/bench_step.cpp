@@ -66,7 +66,9 @@ grpo::Tokenizer make_tokenizer(int size) {
   uint32_t state = 1;
   for (int i = 0; i < 2000; ++i) {
     documents.emplace_back();
-    for (int j = 0; j < 40; ++j) state = state * 1664525u + 1013904223u, documents.back() += j % 6 == 5 ? ' ' : static_cast<char>('a' + (state >> 24) % 26);
+    for (int j = 0; j < 40; ++j)
+      state = state * 1664525u + 1013904223u,
+      documents.back() += j % 6 == 5 ? ' ' : static_cast<char>('a' + (state >> 24) % 26);
   }
   const auto file = std::filesystem::temp_directory_path() / "grpo_bench_step.model";
   grpo::TokenizerConfig config;
@@ -79,7 +81,8 @@ grpo::Tokenizer make_tokenizer(int size) {
 double matmul_rate(const grpo::PolicyConfig& policy, at::Device device) {
   at::NoGradGuard guard;
   const auto type = at::TensorOptions(device).dtype(policy.dtype == grpo::DType::bfloat16 ? at::kBFloat16 : at::kFloat);
-  const auto x = at::randn({2048, policy.hidden_size}, type), w = at::randn({2 * policy.intermediate_size, policy.hidden_size}, type);
+  const auto x = at::randn({2048, policy.hidden_size}, type),
+             w = at::randn({2 * policy.intermediate_size, policy.hidden_size}, type);
   double best = 1e9;
   for (int i = 0; i < 30; ++i) {
     grpo::Stopwatch watch;
@@ -96,7 +99,8 @@ int main(int argc, char** argv) try {
   config.policy.dtype = config.dtype;
   const at::Device device = grpo::open_device(config.device);
   const auto tokenizer = make_tokenizer(config.policy.vocab_size);
-  if (tokenizer.vocab_size() != config.policy.vocab_size) throw grpo::Error("bench_step", "the vocabulary has ", tokenizer.vocab_size(), " pieces");
+  if (tokenizer.vocab_size() != config.policy.vocab_size)
+    throw grpo::Error("bench_step", "the vocabulary has ", tokenizer.vocab_size(), " pieces");
   grpo::Policy policy(config.policy, 1, device);
   grpo::Rollout rollout(policy, tokenizer, {}, config.rollout);
   grpo::OptimizerConfig optimizer;
@@ -107,7 +111,8 @@ int main(int argc, char** argv) try {
   std::vector<grpo::Task> tasks(config.prompts);
   std::vector<std::vector<int32_t>> prompts(config.prompts);
   for (int p = 0; p < config.prompts; ++p)
-    for (int i = 0; i < config.prompt_tokens; ++i) prompts[p].push_back(8 + (p * 131 + i * 29) % (config.policy.vocab_size - 8));
+    for (int i = 0; i < config.prompt_tokens; ++i)
+      prompts[p].push_back(8 + (p * 131 + i * 29) % (config.policy.vocab_size - 8));
 
   std::vector<double> rollouts, trains, totals;
   double deviation = 0;
@@ -118,7 +123,8 @@ int main(int argc, char** argv) try {
     const double sampling = watch.lap();
     for (auto& group : groups)
       for (const auto& completion : group.completions)
-        group.rewards.push_back(static_cast<double>(std::count_if(completion.tokens.begin(), completion.tokens.end(), [](int32_t t) { return t % 2 == 0; })));
+        group.rewards.push_back(static_cast<double>(
+            std::count_if(completion.tokens.begin(), completion.tokens.end(), [](int32_t t) { return t % 2 == 0; })));
     const auto report = trainer.update(groups, step);
     const double training = watch.lap();
     deviation = std::max(deviation, report.ratio_deviation);
@@ -129,13 +135,19 @@ int main(int argc, char** argv) try {
     std::fflush(stdout);
   }
 
-  // Every weight but the embedding's is multiplied once a token (the tied embedding as the head): 2 FLOP forward, 4 backward.
-  const double weights = static_cast<double>(policy.active_count() - (config.policy.tied_embeddings ? 0 : policy.config().vocab_size * policy.config().hidden_size));
+  // Every weight but the embedding's is multiplied once a token (the tied embedding as the head): 2 FLOP forward, 4
+  // backward.
+  const double weights = static_cast<double>(
+      policy.active_count() -
+      (config.policy.tied_embeddings ? 0 : policy.config().vocab_size * policy.config().hidden_size));
   const double sampled = static_cast<double>(rollout.stats().completion_tokens + rollout.stats().prompt_tokens);
-  const double rollout_limit = 2 * weights * sampled / rate, train_limit = 6 * weights * static_cast<double>(trained) / rate;
+  const double rollout_limit = 2 * weights * sampled / rate,
+               train_limit = 6 * weights * static_cast<double>(trained) / rate;
   std::printf("matmul rate %.0f GFLOP/s\n", rate / 1e9);
   std::printf("%-8s %8s %8s %6s\n", "phase", "seconds", "limit", "share");
-  const auto line = [](const char* name, double seconds, double limit) { std::printf("%-8s %8.3f %8.3f %5.0f%%\n", name, seconds, limit, 100 * limit / seconds); };
+  const auto line = [](const char* name, double seconds, double limit) {
+    std::printf("%-8s %8.3f %8.3f %5.0f%%\n", name, seconds, limit, 100 * limit / seconds);
+  };
   line("rollout", median(rollouts), rollout_limit);
   line("train", median(trains), train_limit);
   line("step", median(totals), rollout_limit + train_limit);

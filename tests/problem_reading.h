@@ -13,17 +13,9 @@
 
 #include "grpo/error.h"
 #include "grpo/task.h"
+#include "helpers.h"
 
 namespace grpo {
-
-inline std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
 
 inline std::vector<std::string> ids_of(const std::vector<Task>& tasks) {
   std::vector<std::string> ids;

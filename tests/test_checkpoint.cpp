@@ -13,6 +13,7 @@
 #include "grpo/checkpoint.h"
 #include "grpo/error.h"
 #include "grpo/safetensors.h"
+#include "helpers.h"
 #include "xxhash64.h"
 
 namespace grpo {
@@ -23,33 +24,13 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 namespace fs = std::filesystem;
 
-template <class F>
-std::string error_of(const F& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(no error)";
-}
-
-std::string read_bytes(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 void write_bytes(const fs::path& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
 }
 
-class Folder : public testing::Test {
+class InFolder : public testing::Test {
  protected:
-  Folder() {
-    std::string pattern = (fs::temp_directory_path() / "grpo-test-XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
-  }
-  ~Folder() override { fs::remove_all(folder_); }
-  fs::path folder_;
+  Folder folder_;
 };
 
 // ------------------------------------------------------------------------------------------------------- XxHash64
@@ -76,7 +57,7 @@ TEST(XxHash64, agrees_with_the_xxhash_package_at_every_kind_of_length) {
 
 // ----------------------------------------------------------------------------------------------------- safetensors
 
-class Safetensors : public Folder {
+class Safetensors : public InFolder {
  protected:
   // A file of this header and data; `header` is padded as the format asks.
   fs::path file_of(std::string header, const std::string& data) {
@@ -119,7 +100,7 @@ TEST_F(Safetensors, round_trips_every_dtype_bit_for_bit_in_order) {
 
 TEST_F(Safetensors, writes_the_bytes_of_the_format) {
   save_safetensors(folder_ / "file", {{"a", at::arange(3, at::kByte)}, {"b", at::full({1, 2}, 1.0f)}}, {{"k", "v"}});
-  const std::string bytes = read_bytes(folder_ / "file");
+  const std::string bytes = read_file(folder_ / "file");
   const std::string header = R"({"__metadata__":{"k":"v"},"a":{"dtype":"U8","shape":[3],"data_offsets":[8,11]},)"
                              R"("b":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}})";
   const std::size_t padded = (header.size() + 7) / 8 * 8;
@@ -179,7 +160,7 @@ TEST_F(Safetensors, refuses_a_broken_header_and_names_file_and_tensor) {
 TEST_F(Safetensors, refuses_a_file_cut_anywhere) {
   const fs::path path = folder_ / "whole";
   save_safetensors(path, {{"a", at::ones({3})}, {"b", at::ones({2}, at::kByte)}});
-  const std::string bytes = read_bytes(path);
+  const std::string bytes = read_file(path);
   for (std::size_t size = 0; size < bytes.size(); ++size) {
     write_bytes(folder_ / "cut", bytes.substr(0, size));
     EXPECT_THAT(error_of([&] { load_safetensors(folder_ / "cut"); }), HasSubstr("cut")) << size;
@@ -210,7 +191,7 @@ TEST(SafetensorsDisk, says_so_when_the_disk_is_full) {
 
 // ------------------------------------------------------------------------------------------------------ checkpoints
 
-class Checkpoint : public Folder {
+class Checkpoint : public InFolder {
  protected:
   static CheckpointContents contents(int64_t step, bool with_reference = false) {
     CheckpointContents c;
@@ -256,11 +237,11 @@ TEST_F(Checkpoint, gives_back_exactly_what_was_written) {
 
 TEST_F(Checkpoint, the_manifest_lists_size_and_hash_of_every_file) {
   const fs::path where = write(5);
-  const auto manifest = nlohmann::ordered_json::parse(read_bytes(where / "manifest.json"));
+  const auto manifest = nlohmann::ordered_json::parse(read_file(where / "manifest.json"));
   ASSERT_EQ(manifest["files"].size(), 3u);
   for (const auto& [name, entry] : manifest["files"].items()) {
     EXPECT_EQ(entry["size"], fs::file_size(where / name));
-    const std::string bytes = read_bytes(where / name);
+    const std::string bytes = read_file(where / name);
     XxHash64 hash;
     hash.update(bytes.data(), bytes.size());
     EXPECT_EQ(entry["xxh64"], hash.hex());
@@ -276,7 +257,7 @@ TEST_F(Checkpoint, refuses_any_changed_cut_or_missing_file_by_name_and_tells_whe
                                       HasSubstr(what), HasSubstr("resume from step-000030")));
   };
   for (const char* name : kFiles) {
-    const std::string bytes = read_bytes(where / name);
+    const std::string bytes = read_file(where / name);
     for (const std::size_t at : {std::size_t{0}, bytes.size() / 2, bytes.size() - 2}) {
       std::string flipped = bytes;
       flipped[at] = static_cast<char>(flipped[at] ^ 1);
@@ -312,7 +293,7 @@ TEST_F(Checkpoint, the_advice_passes_over_older_damage) {
 
 TEST_F(Checkpoint, a_manifest_edited_to_match_another_file_is_refused) {
   const fs::path where = write(1);
-  std::string manifest = read_bytes(where / "manifest.json");
+  std::string manifest = read_file(where / "manifest.json");
   const std::size_t digit = manifest.find("xxh64") + 9;
   manifest[digit] = manifest[digit] == '0' ? '1' : '0';
   write_bytes(where / "manifest.json", manifest);

@@ -1,26 +1,21 @@
 // The real driver, killed at random moments: what comes out of a resumed run is what an uninterrupted one gives.
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <functional>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <random>
-#include <sstream>
 #include <string>
-#include <thread>
 #include <vector>
 
+#include "helpers.h"
+
+namespace grpo {
 namespace {
 
 namespace fs = std::filesystem;
@@ -42,69 +37,16 @@ constexpr const char* kConfig = R"({
   "evaluate": {"problems": 20, "samples": 2}
 })";
 
-std::string read_file(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-std::vector<Json> metrics_without_timings(const fs::path& run) {
-  std::vector<Json> lines;
-  std::istringstream in(read_file(run / "metrics.jsonl"));
-  for (std::string text; std::getline(in, text);) {
-    const Json line = Json::parse(text);
-    Json kept = Json::object();
-    for (const auto& [key, value] : line.items())
-      if (!key.starts_with("seconds/") && key != "tokens_per_second") kept[key] = value;
-    lines.push_back(kept);
-  }
-  return lines;
-}
-
 class Driver : public testing::Test {
  protected:
-  Driver() {
-    std::string pattern = (fs::temp_directory_path() / "grpo-driver-XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
-    std::ofstream(folder_ / "config.json") << kConfig;
-  }
-  ~Driver() override {
-    if (child_ > 0) ::kill(child_, SIGKILL), ::waitpid(child_, nullptr, 0);
-    std::error_code ignored;
-    fs::remove_all(folder_, ignored);
-  }
+  Driver() { std::ofstream(folder_ / "config.json") << kConfig; }
 
   // Starts the driver on the run `name`; its terminal output goes to `name`.out.
   void start(const std::string& name, bool resume, int threads = 1) {
-    std::vector<std::string> words{GRPO_DRIVER, "--config", (folder_ / "config.json").string(), "--out", (folder_ / name).string()};
+    std::vector<std::string> words{GRPO_DRIVER, "--config", (folder_ / "config.json").string(), "--out",
+                                   (folder_ / name).string()};
     if (resume) words.push_back("--resume");
-    std::vector<char*> arguments;
-    for (std::string& word : words) arguments.push_back(word.data());
-    arguments.push_back(nullptr);
-    const std::string output = (folder_ / (name + ".out")).string();
-    child_ = ::fork();
-    ASSERT_GE(child_, 0);
-    if (child_ > 0) return;
-    const int descriptor = ::open(output.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
-    ::dup2(descriptor, 1), ::dup2(descriptor, 2);
-    ::setenv("OMP_NUM_THREADS", threads == 1 ? "1" : "2", 1);
-    ::execv(arguments[0], arguments.data());
-    ::_exit(127);
-  }
-
-  int wait_for_end() {
-    int status = 0;
-    ::waitpid(child_, &status, 0);
-    child_ = -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-  }
-
-  // Polls until `done` or the end of the process; false for the latter.
-  bool wait_until(const std::function<bool()>& done) {
-    for (siginfo_t info{}; !done(); std::this_thread::sleep_for(std::chrono::milliseconds(1))) {
-      ::waitid(P_PID, static_cast<id_t>(child_), &info, WEXITED | WNOHANG | WNOWAIT);
-      if (info.si_pid == child_) return false;
-    }
-    return true;
+    child_.start(words, folder_ / (name + ".out"), threads);
   }
 
   std::string output(const std::string& name) { return read_file(folder_ / (name + ".out")); }
@@ -113,7 +55,7 @@ class Driver : public testing::Test {
   void run_undisturbed() {
     const auto begin = Clock::now();
     start("whole", false);
-    ASSERT_EQ(wait_for_end(), 0) << output("whole");
+    ASSERT_EQ(child_.wait(), 0) << output("whole");
     seconds_ = std::chrono::duration<double>(Clock::now() - begin).count();
     const auto metrics = metrics_without_timings(folder_ / "whole");
     ASSERT_EQ(metrics.size(), 7u);
@@ -144,8 +86,8 @@ class Driver : public testing::Test {
     }
   }
 
-  fs::path folder_;
-  pid_t child_ = -1;
+  Folder folder_;
+  Child child_;
   double seconds_ = 0;
 };
 
@@ -158,7 +100,8 @@ TEST_F(Driver, gives_the_metrics_of_the_uninterrupted_run_after_kills_at_ten_ran
   int runs = 1;
   bool begun = false;
   const auto name = [&] { return "killed" + std::to_string(runs); };
-  // One moment in each tenth of a run's time, in any order; a run that ends before is compared, and the next one begins.
+  // One moment in each tenth of a run's time, in any order; a run that ends before is compared, and the next one
+  // begins.
   std::vector<double> moments;
   for (int i = 0; i < 10; ++i) moments.push_back((i + std::uniform_real_distribution<>(0, 1)(random)) / 10);
   std::shuffle(moments.begin(), moments.end(), random);
@@ -167,21 +110,21 @@ TEST_F(Driver, gives_the_metrics_of_the_uninterrupted_run_after_kills_at_ten_ran
     if (HasFatalFailure()) return;
     begun = true;
     const auto moment = Clock::now() + std::chrono::duration<double>(moments[static_cast<size_t>(kills)] * seconds_);
-    if (wait_until([&] { return Clock::now() >= moment; })) {
-      ::kill(child_, SIGKILL);
-      if (wait_for_end() == -SIGKILL) {
+    if (child_.wait_until([&] { return Clock::now() >= moment; })) {
+      child_.kill(SIGKILL);
+      if (child_.wait() == -SIGKILL) {
         ++kills;
         continue;
       }
     } else {
-      ASSERT_EQ(wait_for_end(), 0) << output(name());
+      ASSERT_EQ(child_.wait(), 0) << output(name());
     }
     expect_same_as_undisturbed(name());
     ++runs;
     begun = false;
   }
   start(name(), true);
-  ASSERT_EQ(wait_for_end(), 0) << output(name());
+  ASSERT_EQ(child_.wait(), 0) << output(name());
   expect_same_as_undisturbed(name());
 }
 
@@ -190,17 +133,18 @@ TEST_F(Driver, finishes_the_step_saves_and_says_how_to_go_on_when_asked_to_stop)
   if (HasFatalFailure()) return;
   // Asked while the base is made, then while it learns by RL.
   start("stopped", false);
-  ASSERT_TRUE(wait_until([&] { return fs::exists(folder_ / "stopped/tokenizer.model"); })) << output("stopped");
-  ::kill(child_, SIGTERM);
-  EXPECT_EQ(wait_for_end(), 130) << output("stopped");
+  ASSERT_TRUE(child_.wait_until([&] { return fs::exists(folder_ / "stopped/tokenizer.model"); })) << output("stopped");
+  child_.kill(SIGTERM);
+  EXPECT_EQ(child_.wait(), 130) << output("stopped");
   EXPECT_THAT(output("stopped"), HasSubstr("r1_zero --resume --out " + (folder_ / "stopped").string()));
   EXPECT_EQ(read_file(folder_ / "stopped/metrics.jsonl"), "");
   EXPECT_FALSE(fs::is_empty(folder_ / "stopped/checkpoints"));
 
   start("stopped", true);
-  ASSERT_TRUE(wait_until([&] { return fs::file_size(folder_ / "stopped/metrics.jsonl") > 0; })) << output("stopped");
-  ::kill(child_, SIGINT);
-  EXPECT_EQ(wait_for_end(), 130) << output("stopped");
+  ASSERT_TRUE(child_.wait_until([&] { return fs::file_size(folder_ / "stopped/metrics.jsonl") > 0; }))
+      << output("stopped");
+  child_.kill(SIGINT);
+  EXPECT_EQ(child_.wait(), 130) << output("stopped");
   const auto lines = metrics_without_timings(folder_ / "stopped");
   EXPECT_LT(lines.size(), 7u);
   ASSERT_FALSE(lines.empty());
@@ -209,21 +153,22 @@ TEST_F(Driver, finishes_the_step_saves_and_says_how_to_go_on_when_asked_to_stop)
   EXPECT_TRUE(fs::exists(folder_ / checkpoint)) << checkpoint;
 
   start("stopped", true);
-  EXPECT_EQ(wait_for_end(), 0) << output("stopped");
+  EXPECT_EQ(child_.wait(), 0) << output("stopped");
   expect_same_as_undisturbed("stopped");
 
   // A run that has ended already ends again, with the same figures.
   start("stopped", true);
-  EXPECT_EQ(wait_for_end(), 0) << output("stopped");
+  EXPECT_EQ(child_.wait(), 0) << output("stopped");
   expect_same_as_undisturbed("stopped");
 }
 
 TEST_F(Driver, refuses_an_unknown_key_before_it_touches_a_folder) {
   std::ofstream(folder_ / "config.json") << R"({"objective": {"clop_high": 0.3}})";
   start("refused", false);
-  EXPECT_EQ(wait_for_end(), 1);
+  EXPECT_EQ(child_.wait(), 1);
   EXPECT_THAT(output("refused"), HasSubstr("\"objective.clip_high\""));
   EXPECT_FALSE(fs::exists(folder_ / "refused"));
 }
 
 }  // namespace
+}  // namespace grpo

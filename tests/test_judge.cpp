@@ -16,7 +16,6 @@ namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
-using tiny::error_of;
 
 using Verdicts = std::vector<std::pair<std::string, std::string>>;  // a question, and what the judge says to it
 
@@ -50,10 +49,11 @@ void teach(Policy& policy, const Verdicts& verdicts) {
 // What the judge of most cases knows: the questions on "x", by their answers.
 const Verdicts& lessons() {
   static const Verdicts all{
-      {"H x aa", says("3")},     {"H x bb", says("1")},      {"H x cc", says("0")},     {"H x dd", "abcab"},          {"H x ee", says("2")},
-      {"H x ee", says("z")},     {"S x aa", says("0")},      {"H x r7 aa", says("1")},  {"H x r7 7", says("2")},      {"P x aa bb", says("A")},
-      {"P x bb aa", says("B")},  {"P x aa cc", says("A")},   {"P x cc aa", says("A")},  {"P x bb cc", "abcab"},       {"P x cc bb", "abcab"},
-      {"P x bb dd", says("tie")}, {"P x dd bb", says("tie")}, {"P x cc dd", says("B")}, {"P x dd cc", "abcab"}};
+      {"H x aa", says("3")},      {"H x bb", says("1")},    {"H x cc", says("0")},    {"H x dd", "abcab"},
+      {"H x ee", says("2")},      {"H x ee", says("z")},    {"S x aa", says("0")},    {"H x r7 aa", says("1")},
+      {"H x r7 7", says("2")},    {"P x aa bb", says("A")}, {"P x bb aa", says("B")}, {"P x aa cc", says("A")},
+      {"P x cc aa", says("A")},   {"P x bb cc", "abcab"},   {"P x cc bb", "abcab"},   {"P x bb dd", says("tie")},
+      {"P x dd bb", says("tie")}, {"P x cc dd", says("B")}, {"P x dd cc", "abcab"}};
   return all;
 }
 
@@ -74,7 +74,8 @@ struct Court {  // a judge with its policy's configuration
   explicit Court(const JudgeConfig& config = judge_config(), const RolloutConfig& rollout = {})
       : judge(taught_policy(), tiny::tokenizer(), ChatTemplate{}, config, rollout) {}
 
-  std::vector<double> rate(const std::vector<std::string>& answers, uint64_t step = 0, Rubric rubric = Rubric::helpful) {
+  std::vector<double> rate(const std::vector<std::string>& answers, uint64_t step = 0,
+                           Rubric rubric = Rubric::helpful) {
     std::vector<Rating> ratings;
     for (const std::string& answer : answers) ratings.push_back({&task, answer, rubric});
     std::vector<double> scores;
@@ -187,7 +188,8 @@ TEST(Judge, draws_by_seed_and_step_whatever_runs_together) {
   config.votes = 8;
   std::vector<double> expected;
   int64_t unreadable = 0;
-  for (const auto& [running, batch, pages] : std::vector<std::tuple<int, int, int>>{{256, 2048, 0}, {1, 16, 0}, {3, 64, 16}}) {
+  for (const auto& [running, batch, pages] :
+       std::vector<std::tuple<int, int, int>>{{256, 2048, 0}, {1, 16, 0}, {3, 64, 16}}) {
     RolloutConfig rollout;
     rollout.max_running_sequences = running, rollout.max_batch_tokens = batch, rollout.pages = pages;
     Court court(config, rollout);
@@ -206,7 +208,8 @@ TEST(Judge, gives_the_same_verdict_whatever_else_is_judged) {
   Court court(config);
   const std::vector<std::string> answers{"aa", "ab", "ee", "ee e", "bb", "abc abc", "dd"};
   const std::vector<double> together = court.rate(answers);
-  for (size_t i = answers.size(); i-- > 0;) EXPECT_EQ(court.rate({answers[i]}), std::vector<double>{together[i]}) << answers[i];
+  for (size_t i = answers.size(); i-- > 0;)
+    EXPECT_EQ(court.rate({answers[i]}), std::vector<double>{together[i]}) << answers[i];
   EXPECT_EQ(court.rate({"cc", "bb", "ab"}), (std::vector<double>{court.rate({"cc"})[0], together[4], together[1]}));
 }
 
@@ -218,7 +221,8 @@ TEST(Judge, stays_frozen_while_the_policy_learns) {
   EXPECT_EQ(judge.rate(rating, 7, 0)[0].value(), 1.0);
   teach(policy, {{"H x aa", says("0")}});
   EXPECT_EQ(judge.rate(rating, 7, 0)[0].value(), 1.0);
-  EXPECT_EQ(Judge(policy, tiny::tokenizer(), ChatTemplate{}, judge_config()).rate(rating, 7, 0)[0].value(), 0.0) << "the lesson was learned";
+  EXPECT_EQ(Judge(policy, tiny::tokenizer(), ChatTemplate{}, judge_config()).rate(rating, 7, 0)[0].value(), 0.0)
+      << "the lesson was learned";
 }
 
 TEST(Judge, finds_a_question_beyond_the_policys_positions_unreadable) {
@@ -233,7 +237,9 @@ TEST(Judge, finds_a_question_beyond_the_policys_positions_unreadable) {
 
   // Up to the last position it is asked.
   JudgeConfig config = judge_config();
-  config.max_new_tokens = static_cast<int>(tiny::policy_config().max_positions - static_cast<int64_t>(tiny::tokenizer().encode(ChatTemplate{}.render(tiny::task("H x aa"))).size()));
+  config.max_new_tokens = static_cast<int>(
+      tiny::policy_config().max_positions -
+      static_cast<int64_t>(tiny::tokenizer().encode(ChatTemplate{}.render(tiny::task("H x aa"))).size()));
   EXPECT_EQ(Court(config).rate({"aa"}), std::vector<double>{1});
   ++config.max_new_tokens;
   EXPECT_EQ(Court(config).rate({"aa"}), std::vector<double>{-1});

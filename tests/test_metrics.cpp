@@ -16,6 +16,7 @@
 
 #include "grpo/error.h"
 #include "grpo/metrics.h"
+#include "helpers.h"
 
 namespace grpo {
 namespace {
@@ -28,34 +29,14 @@ using testing::Not;
 using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
-template <class F>
-std::string error_of(const F& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(no error)";
-}
-
-std::string read_bytes(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-class Folder : public testing::Test {
+class InFolder : public testing::Test {
  protected:
-  Folder() {
-    std::string pattern = (fs::temp_directory_path() / "grpo-test-XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
-  }
-  ~Folder() override { fs::remove_all(folder_); }
-  fs::path folder_;
+  Folder folder_;
 };
 
 // ----------------------------------------------------------------------------------------------------- JsonlWriter
 
-class Jsonl : public Folder {
+class Jsonl : public InFolder {
  protected:
   fs::path path() const { return folder_ / "metrics.jsonl"; }
 };
@@ -63,18 +44,18 @@ class Jsonl : public Folder {
 TEST_F(Jsonl, each_line_is_in_the_file_as_soon_as_it_is_written) {
   JsonlWriter writer(path());
   writer.write({{"step", 1}, {"reward", 0.1}, {"kl", nullptr}});
-  EXPECT_EQ(read_bytes(path()), "{\"step\":1,\"reward\":0.1,\"kl\":null}\n");
+  EXPECT_EQ(read_file(path()), "{\"step\":1,\"reward\":0.1,\"kl\":null}\n");
   EXPECT_EQ(writer.offset(), fs::file_size(path()));
   writer.write({{"text", "a\nb"}});
   writer.sync();
-  EXPECT_THAT(read_bytes(path()), EndsWith("}\n{\"text\":\"a\\nb\"}\n"));
+  EXPECT_THAT(read_file(path()), EndsWith("}\n{\"text\":\"a\\nb\"}\n"));
   EXPECT_EQ(writer.offset(), fs::file_size(path()));
 }
 
 TEST_F(Jsonl, what_json_cannot_say_is_null_and_broken_text_is_replaced) {
   JsonlWriter writer(path());
   writer.write({{"a", std::nan("")}, {"b", std::numeric_limits<double>::infinity()}, {"c", "x\xFFy"}});
-  EXPECT_EQ(read_bytes(path()), "{\"a\":null,\"b\":null,\"c\":\"x\xEF\xBF\xBDy\"}\n");
+  EXPECT_EQ(read_file(path()), "{\"a\":null,\"b\":null,\"c\":\"x\xEF\xBF\xBDy\"}\n");
 }
 
 TEST_F(Jsonl, resuming_gives_the_file_of_a_run_that_was_never_killed) {
@@ -83,7 +64,7 @@ TEST_F(Jsonl, resuming_gives_the_file_of_a_run_that_was_never_killed) {
   {
     JsonlWriter writer(folder_ / "whole");
     for (int i = 0; i < 14; ++i) writer.write(line(i));
-    uninterrupted = read_bytes(folder_ / "whole");
+    uninterrupted = read_file(folder_ / "whole");
   }
   uint64_t at_checkpoint = 0;
   {
@@ -98,24 +79,24 @@ TEST_F(Jsonl, resuming_gives_the_file_of_a_run_that_was_never_killed) {
   EXPECT_EQ(writer.offset(), at_checkpoint);
   EXPECT_EQ(fs::file_size(path()), at_checkpoint);
   for (int i = 7; i < 14; ++i) writer.write(line(i));
-  EXPECT_EQ(read_bytes(path()), uninterrupted);
+  EXPECT_EQ(read_file(path()), uninterrupted);
 }
 
 TEST_F(Jsonl, without_an_offset_starts_anew_and_with_0_too) {
   { JsonlWriter(path()).write({{"old", 1}}); }
   { JsonlWriter(path()).write({{"new", 1}}); }
-  EXPECT_EQ(read_bytes(path()), "{\"new\":1}\n");
+  EXPECT_EQ(read_file(path()), "{\"new\":1}\n");
   const JsonlWriter writer(path(), 0);
-  EXPECT_EQ(read_bytes(path()), "");
+  EXPECT_EQ(read_file(path()), "");
 }
 
 TEST_F(Jsonl, refuses_an_offset_that_is_not_of_this_file_and_leaves_it_alone) {
   { JsonlWriter(path()).write({{"step", 1}}); }
-  const std::string before = read_bytes(path());
+  const std::string before = read_file(path());
   EXPECT_THAT(error_of([&] { JsonlWriter(path(), before.size() + 1); }),
               AllOf(HasSubstr("[metrics]"), HasSubstr("metrics.jsonl"), HasSubstr("expected at least the 12 bytes")));
   EXPECT_THAT(error_of([&] { JsonlWriter(path(), 5); }), HasSubstr("a line to end at byte 5"));
-  EXPECT_EQ(read_bytes(path()), before);
+  EXPECT_EQ(read_file(path()), before);
   EXPECT_THAT(error_of([&] { JsonlWriter(folder_ / "none" / "x.jsonl"); }), HasSubstr("none/x.jsonl"));
   if (fs::exists("/dev/full")) {
     const int full = ::open("/dev/full", O_WRONLY);
@@ -214,7 +195,7 @@ TEST(FormatTable, lines_up_numbers_under_their_columns) {
 
 // -------------------------------------------------------------------------------------------------------- Progress
 
-class ProgressTest : public Folder {};
+class ProgressTest : public InFolder {};
 
 TEST_F(ProgressTest, writes_plain_lines_where_there_is_no_terminal_and_to_the_log) {
   const fs::path out = folder_ / "stderr";
@@ -229,17 +210,17 @@ TEST_F(ProgressTest, writes_plain_lines_where_there_is_no_terminal_and_to_the_lo
     progress.note("a {} brace and 100%d");
   }
   ::close(file);
-  EXPECT_EQ(read_bytes(out),
+  EXPECT_EQ(read_file(out),
             "grpo.cpp r1_zero\n"
             "step 2/3  reward 0.50  │ 1.0 s (roll 0.8)  eta 0:01\n"
             "step 3/3  reward 0.75  │ 1.0 s  eta 0:00\n"
             "a {} brace and 100%d\n");
-  const std::string log = read_bytes(folder_ / "log.txt");
+  const std::string log = read_file(folder_ / "log.txt");
   EXPECT_THAT(log, ContainsRegex("^20[0-9-]+ [0-9:]+  grpo.cpp r1_zero\n"));
   EXPECT_THAT(log, HasSubstr("  step 3/3  reward 0.75"));
   EXPECT_THAT(log, HasSubstr("  a {} brace and 100%d\n"));
   { Progress(folder_ / "log.txt", -1).note("resumed"); }
-  EXPECT_THAT(read_bytes(folder_ / "log.txt"), AllOf(HasSubstr("r1_zero"), HasSubstr("resumed")));  // appended
+  EXPECT_THAT(read_file(folder_ / "log.txt"), AllOf(HasSubstr("r1_zero"), HasSubstr("resumed")));  // appended
 }
 
 TEST_F(ProgressTest, shows_seldom_lines_only_at_the_end_of_a_short_stage) {
@@ -250,7 +231,7 @@ TEST_F(ProgressTest, shows_seldom_lines_only_at_the_end_of_a_short_stage) {
   for (int i = 1; i <= 50; ++i) progress.step(i, {{"loss", 2.0}}, 0.01);
   progress.end();
   ::close(file);
-  EXPECT_EQ(read_bytes(out), "base 50/50  loss 2.00  │ 0.0 s  eta 0:00\n");
+  EXPECT_EQ(read_file(out), "base 50/50  loss 2.00  │ 0.0 s  eta 0:00\n");
 }
 
 TEST_F(ProgressTest, keeps_a_bar_below_the_lines_on_a_terminal) {
@@ -273,11 +254,11 @@ TEST_F(ProgressTest, keeps_a_bar_below_the_lines_on_a_terminal) {
   EXPECT_THAT(shown, HasSubstr(clear + "step 1/2  reward 0.50  │ 3.0 s  eta 0:03\r\n"));
   EXPECT_THAT(shown, HasSubstr(clear + "step     ██████████           1/2  eta 0:03" + clear));
   EXPECT_THAT(shown, EndsWith(clear + "step     ████████████████████ 2/2  reward 0.75  0:00\r\n"));
-  EXPECT_THAT(read_bytes(folder_ / "log.txt"), Not(HasSubstr("█")));
+  EXPECT_THAT(read_file(folder_ / "log.txt"), Not(HasSubstr("█")));
 }
 
 TEST_F(ProgressTest, refuses_a_log_it_cannot_open_and_a_step_outside_a_stage) {
-  EXPECT_THAT(error_of([&] { Progress(folder_, -1); }), AllOf(HasSubstr("[metrics]"), HasSubstr(folder_.string())));
+  EXPECT_THAT(error_of([&] { Progress(folder_, -1); }), AllOf(HasSubstr("[metrics]"), HasSubstr(folder_.path().string())));
   Progress progress(folder_ / "log.txt", -1);
   EXPECT_THAT(error_of([&] { progress.step(1, {}, 1.0); }), HasSubstr("begin()"));
 }

@@ -10,6 +10,7 @@
 
 #include "grpo/error.h"
 #include "grpo/optimizer.h"
+#include "helpers.h"
 #include "kernels/parallel.h"
 
 namespace grpo {
@@ -18,16 +19,6 @@ namespace {
 using testing::HasSubstr;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-template <class F>
-std::string error_of(const F& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(no error)";
-}
 
 OptimizerConfig plain_config() {
   OptimizerConfig config;

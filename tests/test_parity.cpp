@@ -1,5 +1,5 @@
-// The promise behind everything else: the log-probability stored when a token was drawn and the one that the update's own
-// forward computes are the same bits.
+// The promise behind everything else: the log-probability stored when a token was drawn and the one that the update's
+// own forward computes are the same bits.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -54,9 +54,9 @@ TEST_P(Parity, is_exact_before_every_first_update_however_sampling_and_training_
   for (const SamplingConfig& sampling : {plain, cool, top_k, top_p, min_p})
     // One completion a pass, groups cut in the middle, everything in one pass.
     for (const int micro_batch_tokens : step % 4 == 0 ? std::array{1, 100000} : std::array{70, 100000}) {
-      SCOPED_TRACE("temperature " + std::to_string(sampling.temperature) + ", top_k " + std::to_string(sampling.top_k) + ", top_p " +
-                   std::to_string(sampling.top_p) + ", min_p " + std::to_string(sampling.min_p) + ", micro_batch_tokens " +
-                   std::to_string(micro_batch_tokens));
+      SCOPED_TRACE("temperature " + std::to_string(sampling.temperature) + ", top_k " + std::to_string(sampling.top_k) +
+                   ", top_p " + std::to_string(sampling.top_p) + ", min_p " + std::to_string(sampling.min_p) +
+                   ", micro_batch_tokens " + std::to_string(micro_batch_tokens));
       RolloutConfig settings = tiny::rollout_config();
       settings.sampling = sampling;
       if (step % 3 == 1) settings.max_running_sequences = 3, settings.max_batch_tokens = 11;
@@ -96,7 +96,8 @@ TEST_P(Parity, sees_a_single_stored_value_that_is_off_by_one_ulp) {
   for (Group& group : groups)
     for (Completion& completion : group.completions)
       for (float& value : completion.logprobs) values.push_back(&value);
-  const auto [most, least] = std::minmax_element(values.begin(), values.end(), [](float* a, float* b) { return *a < *b; });
+  const auto [most, least] =
+      std::minmax_element(values.begin(), values.end(), [](float* a, float* b) { return *a < *b; });
   for (float* value : {*most, *least, values[values.size() / 2]})
     for (const float direction : {-1e9f, 1e9f}) {
       const float stored = *value;
@@ -139,7 +140,8 @@ TEST(Parity, holds_where_the_shapes_of_heads_and_experts_are_odd) {
     settings.max_batch_tokens = 40;
     Rollout rollout = tiny::rollout(policy, settings);
     for (uint64_t step = 0; step < 2; ++step) {
-      auto groups = rollout.generate({tiny::task(std::string(50, 'b')), tiny::task("c")}, {7, Purpose::rollout, step, 0});
+      auto groups =
+          rollout.generate({tiny::task(std::string(50, 'b')), tiny::task("c")}, {7, Purpose::rollout, step, 0});
       tiny::reward(groups);
       const UpdateReport report = trainer.update(groups, static_cast<int64_t>(step));
       EXPECT_EQ(report.ratio_deviation, 0.0);
@@ -187,7 +189,8 @@ TEST(Parity, needs_no_scoring_pass) {
   auto groups = rollout.generate(tiny::tasks(4), {7, Purpose::rollout, 0, 0});
   const int64_t sampled = policy.tokens_seen();
   int64_t prompts = 0, completions = 0;
-  for (const Group& group : groups) prompts += static_cast<int64_t>(group.prompt.size()), completions += static_cast<int64_t>(group.completions.size());
+  for (const Group& group : groups)
+    prompts += static_cast<int64_t>(group.prompt.size()), completions += static_cast<int64_t>(group.completions.size());
   const int64_t once = prompts + tokens_in(groups) - completions;  // nobody computes the last token of a completion
   EXPECT_EQ(sampled - start, once);
   tiny::reward(groups);

@@ -1,37 +1,28 @@
 // The recipe as data: what is refused, what is done again, and the real r1, killed in the middle of its stages.
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <csignal>
-#include <functional>
 #include <nlohmann/json.hpp>
 #include <random>
-#include <sstream>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "grpo/recipe.h"
+#include "helpers.h"
 #include "tiny.h"
 
 namespace grpo {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
 using Json = nlohmann::ordered_json;
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
-using tiny::error_of;
-using tiny::read_file;
 
 // Every type of stage, and everything that can pass between them, in a few steps each.
 constexpr const char* kConfig = R"({
@@ -80,13 +71,6 @@ constexpr const char* kConfig = R"({
   ]
 })";
 
-std::vector<Json> lines_of(const fs::path& file) {
-  std::vector<Json> lines;
-  std::istringstream in(read_file(file));
-  for (std::string line; std::getline(in, line);) lines.push_back(Json::parse(line));
-  return lines;
-}
-
 std::vector<std::string> keys_of(const Json& object) {
   std::vector<std::string> keys;
   for (const auto& [key, value] : object.items()) keys.push_back(key);
@@ -98,14 +82,14 @@ class Recipes : public testing::Test {
   Recipes() {
     std::ofstream demos(folder_ / "demos.jsonl");
     for (int i = 0; i < 12; ++i)
-      demos << Json{{"prompt", std::to_string(i) + "+1"}, {"completion", "<think>a</think><answer>" + std::string(1 + i % 2, '7') + "</answer>"}}.dump() << '\n';
+      demos << Json{{"prompt", std::to_string(i) + "+1"},
+                    {"completion", "<think>a</think><answer>" + std::string(1 + i % 2, '7') + "</answer>"}}
+                   .dump()
+            << '\n';
     demos.close();
     std::string text = kConfig;
     text.replace(text.find("DEMOS"), 5, (folder_ / "demos.jsonl").string());
     config_ = Json::parse(text);
-  }
-  ~Recipes() override {
-    if (child_ > 0) ::kill(child_, SIGKILL), ::waitpid(child_, nullptr, 0);
   }
 
   Json& stage(const std::string& name) {
@@ -124,7 +108,8 @@ class Recipes : public testing::Test {
 
   RecipeConfig load(const std::string& out = "run", const std::vector<std::string>& more = {}) {
     std::ofstream(folder_ / "config.json") << config_.dump();
-    std::vector<std::string> arguments{"--config", (folder_ / "config.json").string(), "--out", (folder_ / out).string()};
+    std::vector<std::string> arguments{"--config", (folder_ / "config.json").string(), "--out",
+                                       (folder_ / out).string()};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return parse_config<RecipeConfig>(arguments);
   }
@@ -140,49 +125,18 @@ class Recipes : public testing::Test {
     return error;
   }
 
-  void start(const std::string& program, std::vector<std::string> words, const std::string& output) {
-    words.insert(words.begin(), program);
-    std::vector<char*> arguments;
-    for (std::string& word : words) arguments.push_back(word.data());
-    arguments.push_back(nullptr);
-    const std::string file = (folder_ / output).string();
-    child_ = ::fork();
-    ASSERT_GE(child_, 0);
-    if (child_ > 0) return;
-    const int descriptor = ::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
-    ::dup2(descriptor, 1), ::dup2(descriptor, 2);
-    ::setenv("OMP_NUM_THREADS", "1", 1);
-    ::execv(arguments[0], arguments.data());
-    ::_exit(127);
-  }
-
   void start_recipe(const std::string& name, const std::vector<std::string>& more = {}) {
     std::ofstream(folder_ / "config.json") << config_.dump();
     std::vector<std::string> words{"--config", (folder_ / "config.json").string(), "--out", (folder_ / name).string()};
     words.insert(words.end(), more.begin(), more.end());
-    start(GRPO_R1, words, name + ".out");
-  }
-
-  int wait_for_end() {
-    int status = 0;
-    ::waitpid(child_, &status, 0);
-    child_ = -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+    words.insert(words.begin(), GRPO_R1);
+    child_.start(words, folder_ / (name + ".out"));
   }
 
   int recipe(const std::string& name, const std::vector<std::string>& more = {}) {
     fs::remove(folder_ / (name + ".out"));
     start_recipe(name, more);
-    return wait_for_end();
-  }
-
-  // Polls until `done` or the end of the process; false for the latter.
-  bool wait_until(const std::function<bool()>& done) {
-    for (siginfo_t info{}; !done(); std::this_thread::sleep_for(std::chrono::milliseconds(1))) {
-      ::waitid(P_PID, static_cast<id_t>(child_), &info, WEXITED | WNOHANG | WNOWAIT);
-      if (info.si_pid == child_) return false;
-    }
-    return true;
+    return child_.wait();
   }
 
   std::string output(const std::string& name) { return read_file(folder_ / (name + ".out")); }
@@ -196,29 +150,27 @@ class Recipes : public testing::Test {
     }
     for (const Json& each : config_["stages"]) {
       const std::string stage = each["name"];
-      for (const char* file : {"evaluation.json", "evaluation.jsonl", "general.jsonl", "selected.jsonl", "report.json", "samples.jsonl", "config.json"})
-        EXPECT_TRUE(read_file(folder_ / name / stage / file) == read_file(folder_ / expected / stage / file)) << stage << "/" << file;
+      for (const char* file : {"evaluation.json", "evaluation.jsonl", "general.jsonl", "selected.jsonl", "report.json",
+                               "samples.jsonl", "config.json"})
+        EXPECT_TRUE(read_file(folder_ / name / stage / file) == read_file(folder_ / expected / stage / file))
+            << stage << "/" << file;
       const Json a = json(name + "/" + stage + "/done.json"), b = json(expected + "/" + stage + "/done.json");
       EXPECT_EQ(a["steps"], b["steps"]) << stage;
       EXPECT_EQ(a["gradient_tokens"], b["gradient_tokens"]) << stage;
-      auto mine = lines_of(folder_ / name / stage / "metrics.jsonl"), theirs = lines_of(folder_ / expected / stage / "metrics.jsonl");
-      ASSERT_EQ(mine.size(), theirs.size()) << stage;
-      for (size_t i = 0; i < mine.size(); ++i) {
-        for (const char* timing : {"tokens_per_second", "seconds/train", "seconds/rollout", "seconds/reward"}) mine[i].erase(timing), theirs[i].erase(timing);
-        EXPECT_EQ(mine[i], theirs[i]) << stage;
-      }
+      EXPECT_EQ(metrics_without_timings(folder_ / name / stage), metrics_without_timings(folder_ / expected / stage))
+          << stage;
       if (each["type"] == "rejection_sample") continue;
       const std::string weights = read_file(*newest_checkpoint(folder_ / expected / stage) / "policy.safetensors");
       EXPECT_TRUE(read_file(*newest_checkpoint(folder_ / name / stage) / "policy.safetensors") == weights) << stage;
     }
   }
 
-  tiny::Folder folder_;
+  Folder folder_;
   Json config_;
-  pid_t child_ = -1;
+  Child child_;
 };
 
-// ---- What is refused -------------------------------------------------------------------------------------------------
+// ---- What is refused ------------------------------------------------------------------------------------------------
 
 TEST_F(Recipes, name_the_nearest_stage_where_one_is_not_known) {
   const Json good = config_;
@@ -227,11 +179,16 @@ TEST_F(Recipes, name_the_nearest_stage_where_one_is_not_known) {
     stage(name)[key] = value;
     return refusal();
   };
-  EXPECT_THAT(error("cold", "from", "bse"), AllOf(HasSubstr("stage \"cold\", from"), HasSubstr("\"bse\""), HasSubstr("did you mean \"base\"?")));
-  EXPECT_THAT(error("zero", "judge", "colt"), AllOf(HasSubstr("stage \"zero\", judge"), HasSubstr("did you mean \"cold\"?")));
-  EXPECT_THAT(error("distilled", "teacher", "zeero"), AllOf(HasSubstr("stage \"distilled\", teacher"), HasSubstr("did you mean \"zero\"?")));
-  EXPECT_THAT(error("matched", "match_tokens", "destilled"), AllOf(HasSubstr("stage \"matched\", match_tokens"), HasSubstr("did you mean \"distilled\"?")));
-  EXPECT_THAT(error("taught", "data", {{{"stage", "pic"}}}), AllOf(HasSubstr("stage \"taught\", data"), HasSubstr("did you mean \"pick\"?")));
+  EXPECT_THAT(error("cold", "from", "bse"),
+              AllOf(HasSubstr("stage \"cold\", from"), HasSubstr("\"bse\""), HasSubstr("did you mean \"base\"?")));
+  EXPECT_THAT(error("zero", "judge", "colt"),
+              AllOf(HasSubstr("stage \"zero\", judge"), HasSubstr("did you mean \"cold\"?")));
+  EXPECT_THAT(error("distilled", "teacher", "zeero"),
+              AllOf(HasSubstr("stage \"distilled\", teacher"), HasSubstr("did you mean \"zero\"?")));
+  EXPECT_THAT(error("matched", "match_tokens", "destilled"),
+              AllOf(HasSubstr("stage \"matched\", match_tokens"), HasSubstr("did you mean \"distilled\"?")));
+  EXPECT_THAT(error("taught", "data", {{{"stage", "pic"}}}),
+              AllOf(HasSubstr("stage \"taught\", data"), HasSubstr("did you mean \"pick\"?")));
   EXPECT_THAT(error("cold", "from", "zero"), HasSubstr("expected an earlier stage, got \"zero\"")) << "a later one";
   EXPECT_THAT(error("base", "from", "base"), HasSubstr("there is none before this one"));
 
@@ -251,7 +208,8 @@ TEST_F(Recipes, refuse_a_stage_of_the_wrong_type) {
     return refusal();
   };
   for (const char* key : {"from", "judge", "match_tokens"})
-    EXPECT_THAT(error("taught", key, "pick"), AllOf(HasSubstr(std::string("stage \"taught\", ") + key), HasSubstr("trains a policy, got \"pick\"")));
+    EXPECT_THAT(error("taught", key, "pick"),
+                AllOf(HasSubstr(std::string("stage \"taught\", ") + key), HasSubstr("trains a policy, got \"pick\"")));
   EXPECT_THAT(error("distilled", "teacher", "pick"), AllOf(HasSubstr("teacher"), HasSubstr("trains a policy")));
   EXPECT_THAT(error("taught", "data", {{{"stage", "zero"}}}), HasSubstr("expected a stage that samples, got \"zero\""));
   config_ = good, config_["evaluation"]["judge"] = "pick";
@@ -304,14 +262,15 @@ TEST_F(Recipes, read_every_file_before_anything_is_computed) {
   }
 }
 
-// ---- What is there afterwards ----------------------------------------------------------------------------------------
+// ---- What is there afterwards ---------------------------------------------------------------------------------------
 
 TEST_F(Recipes, leave_their_stages_side_by_side) {
   ASSERT_EQ(recipe("run"), 0) << output("run");
   const Json table = json("run/table.json");
   EXPECT_THAT(keys_of(table), ElementsAre("base", "cold", "zero", "taught", "distilled", "matched"));
   for (const auto& [stage, figures] : table.items()) {
-    EXPECT_THAT(keys_of(figures), ElementsAre("pass@1", "cons@k", "format", "language_consistency", "mixed_traces", "completion_length", "reflection_rate", "judge"));
+    EXPECT_THAT(keys_of(figures), ElementsAre("pass@1", "cons@k", "format", "language_consistency", "mixed_traces",
+                                              "completion_length", "reflection_rate", "judge"));
     const Json evaluation = json("run/" + stage + "/evaluation.json");
     for (const char* key : {"pass@1", "cons@k", "format", "completion_length", "judge"}) {
       if (stage == "base" && key == std::string("judge")) continue;
@@ -342,7 +301,8 @@ TEST_F(Recipes, leave_their_stages_side_by_side) {
     const Json done = json("run/" + names.back() + "/done.json");
     EXPECT_EQ(done["seconds"], each["seconds"]);
   }
-  EXPECT_THAT(names, ElementsAre("base", "cold", "zero", "pick", "taught", "student", "distilled", "matched", "on_all", "on_best"));
+  EXPECT_THAT(names, ElementsAre("base", "cold", "zero", "pick", "taught", "student", "distilled", "matched", "on_all",
+                                 "on_best"));
   EXPECT_EQ(json("run/zero/done.json")["steps"], 5);
   EXPECT_FALSE(fs::exists(folder_ / "run/student/evaluation.json")) << "not to be evaluated";
 
@@ -371,45 +331,58 @@ TEST_F(Recipes, leave_their_stages_side_by_side) {
   EXPECT_EQ(lines_of(folder_ / "run/taught/demonstrations-problem.jsonl").size(), 4u);
 
   // As many tokens as the stage to match, within a step.
-  const int64_t wanted = json("run/distilled/done.json")["gradient_tokens"], got = json("run/matched/done.json")["gradient_tokens"];
+  const int64_t wanted = json("run/distilled/done.json")["gradient_tokens"],
+                got = json("run/matched/done.json")["gradient_tokens"];
   const auto steps = lines_of(folder_ / "run/matched/metrics.jsonl");
   EXPECT_LT(steps.size(), 50u);
   EXPECT_GE(got, wanted);
   EXPECT_LT(got - steps.back()["gradient_tokens"].get<int64_t>(), wanted);
 
   // A stage's folder is a run that `evaluate` reads.
-  std::ofstream(folder_ / "tasks.jsonl") << R"({"prompt": "1+1", "answer": 2})" << '\n' << R"({"prompt": "2+1", "answer": 3})" << '\n';
-  start(GRPO_EVALUATE, {"--model", (folder_ / "run/zero").string(), "--tasks", (folder_ / "tasks.jsonl").string(), "--k", "3", "--out", (folder_ / "answers.jsonl").string()},
-        "evaluate.out");
-  EXPECT_EQ(wait_for_end(), 0) << output("evaluate");
+  std::ofstream(folder_ / "tasks.jsonl") << R"({"prompt": "1+1", "answer": 2})" << '\n'
+                                         << R"({"prompt": "2+1", "answer": 3})" << '\n';
+  child_.start({GRPO_EVALUATE, "--model", (folder_ / "run/zero").string(), "--tasks",
+                (folder_ / "tasks.jsonl").string(), "--k", "3", "--out", (folder_ / "answers.jsonl").string()},
+               folder_ / "evaluate.out");
+  EXPECT_EQ(child_.wait(), 0) << output("evaluate");
   EXPECT_THAT(output("evaluate"), HasSubstr("\"pass@1\""));
   EXPECT_EQ(lines_of(folder_ / "answers.jsonl").size(), 6u);
 }
 
-// ---- What is done again ----------------------------------------------------------------------------------------------
+// ---- What is done again ---------------------------------------------------------------------------------------------
 
 TEST_F(Recipes, give_the_same_after_kills_in_the_middle_of_their_stages) {
-  const auto begin = Clock::now();
   ASSERT_EQ(recipe("whole"), 0) << output("whole");
-  const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   const unsigned seed = std::random_device()();
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937 random(seed);
+  // Killed by how far it came, in bytes written, not by the clock: a machine may be slow at one time and fast at
+  // another.
+  const auto written = [&](const std::string& name) {
+    double bytes = 0;
+    std::error_code gone;  // files come and go
+    for (fs::recursive_directory_iterator each(folder_ / name, gone), end; !gone && each != end; each.increment(gone)) {
+      std::error_code error;
+      const auto size = fs::file_size(each->path(), error);
+      if (!error) bytes += static_cast<double>(size);
+    }
+    return bytes;
+  };
+  const double all = written("whole");
   int kills = 0;
   for (int attempt = 0; attempt < 12; ++attempt) {
+    const double enough = written("killed") + all * std::uniform_real_distribution<>(0.02, 0.3)(random);
     start_recipe("killed", attempt ? std::vector<std::string>{"--resume"} : std::vector<std::string>{});
-    // Past the start, which all have in common, by up to a third of the rest: each comes a little further.
-    const auto moment = Clock::now() + std::chrono::duration<double>(seconds * std::uniform_real_distribution<>(0.1, 0.45)(random));
-    const bool running = wait_until([&] { return Clock::now() >= moment; });
-    if (running) ::kill(child_, SIGKILL);
-    const int status = wait_for_end();
+    const bool running = child_.wait_until([&] { return written("killed") >= enough; });
+    if (running) child_.kill(SIGKILL);
+    const int status = child_.wait();
     if (status == 0) break;
     ASSERT_EQ(status, -SIGKILL) << output("killed");
     ++kills;
   }
   EXPECT_GT(kills, 0);
   start_recipe("killed", {"--resume"});
-  ASSERT_EQ(wait_for_end(), 0) << output("killed");
+  ASSERT_EQ(child_.wait(), 0) << output("killed");
   expect_same("killed", "whole");
   EXPECT_EQ(keys_of(json("killed/selection.json")), keys_of(json("whole/selection.json")));
 }
@@ -418,15 +391,16 @@ TEST_F(Recipes, stop_on_a_signal_with_all_saved_and_go_on) {
   keep({"base", "cold", "zero", "pick"});
   ASSERT_EQ(recipe("whole"), 0) << output("whole");
   start_recipe("stopped");
-  ASSERT_TRUE(wait_until([&] { return fs::exists(folder_ / "stopped/cold/metrics.jsonl"); })) << output("stopped");
-  ::kill(child_, SIGTERM);
-  EXPECT_EQ(wait_for_end(), 130) << output("stopped");
+  ASSERT_TRUE(child_.wait_until([&] { return fs::exists(folder_ / "stopped/cold/metrics.jsonl"); }))
+      << output("stopped");
+  child_.kill(SIGTERM);
+  EXPECT_EQ(child_.wait(), 130) << output("stopped");
   EXPECT_THAT(output("stopped"), HasSubstr("r1 --resume --out " + (folder_ / "stopped").string()));
   EXPECT_EQ(json("stopped/stages.json")[0]["state"], "done");
   EXPECT_EQ(json("stopped/stages.json")[1]["state"], "running");
   EXPECT_EQ(json("stopped/stages.json")[2]["state"], "waiting");
   start_recipe("stopped", {"--resume"});
-  EXPECT_EQ(wait_for_end(), 0) << output("stopped");
+  EXPECT_EQ(child_.wait(), 0) << output("stopped");
   expect_same("stopped", "whole");
 }
 
@@ -435,7 +409,8 @@ TEST_F(Recipes, do_not_repeat_a_finished_stage_unless_forced_to) {
   ASSERT_EQ(recipe("run"), 0) << output("run");
   const auto times = [&] {
     std::vector<fs::file_time_type> all;
-    for (const char* stage : {"base", "cold", "zero", "pick"}) all.push_back(fs::last_write_time(folder_ / "run" / stage / "done.json"));
+    for (const char* stage : {"base", "cold", "zero", "pick"})
+      all.push_back(fs::last_write_time(folder_ / "run" / stage / "done.json"));
     return all;
   };
   const auto before = times();
@@ -449,8 +424,9 @@ TEST_F(Recipes, do_not_repeat_a_finished_stage_unless_forced_to) {
   // A changed configuration of a finished stage, and what to do about it.
   stage("cold")["sft"]["optimizer"]["learning_rate"] = 2e-2;
   EXPECT_EQ(recipe("run", {"--resume"}), 1);
-  EXPECT_THAT(output("run"), AllOf(HasSubstr("stage \"cold\" is finished"), HasSubstr("stage/sft/optimizer/learning_rate"), HasSubstr("0.03 to 0.02"),
-                                   HasSubstr("--force_from cold")));
+  EXPECT_THAT(output("run"),
+              AllOf(HasSubstr("stage \"cold\" is finished"), HasSubstr("stage/sft/optimizer/learning_rate"),
+                    HasSubstr("0.03 to 0.02"), HasSubstr("--force_from cold")));
   EXPECT_EQ(times(), before);
   EXPECT_EQ(recipe("run", {"--resume", "--force-from", "zero"}), 1) << "comes after the changed stage";
   EXPECT_EQ(times(), before);
@@ -460,7 +436,8 @@ TEST_F(Recipes, do_not_repeat_a_finished_stage_unless_forced_to) {
   const auto after = times();
   EXPECT_EQ(after[0], before[0]);
   for (size_t i = 1; i < 4; ++i) EXPECT_NE(after[i], before[i]);
-  for (const char* aside : {".cold.1", ".zero.1", ".pick.1"}) EXPECT_TRUE(fs::exists(folder_ / "run" / aside / "done.json")) << aside;
+  for (const char* aside : {".cold.1", ".zero.1", ".pick.1"})
+    EXPECT_TRUE(fs::exists(folder_ / "run" / aside / "done.json")) << aside;
   EXPECT_FALSE(fs::exists(folder_ / "run/.base.1"));
   EXPECT_EQ(json("run/cold/config.json")["stage"]["sft"]["optimizer"]["learning_rate"], 2e-2);
   EXPECT_EQ(json("run/.cold.1/config.json")["stage"]["sft"]["optimizer"]["learning_rate"], 3e-2);
@@ -470,13 +447,15 @@ TEST_F(Recipes, measure_finished_stages_again_when_the_evaluation_was_changed) {
   keep({"base", "cold"});
   ASSERT_EQ(recipe("run"), 0) << output("run");
   const auto trained = fs::last_write_time(folder_ / "run/cold/done.json");
-  config_["evaluation"]["problems"] = 4, config_["evaluation"]["max_new_tokens"] = 9, config_["evaluation"]["pairs"] = 2;
+  config_["evaluation"]["problems"] = 4, config_["evaluation"]["max_new_tokens"] = 9,
+  config_["evaluation"]["pairs"] = 2;
   ASSERT_EQ(recipe("run", {"--resume"}), 0) << output("run");
   EXPECT_THAT(output("run"), AllOf(HasSubstr("base is measured again"), HasSubstr("cold is measured again")));
   EXPECT_EQ(fs::last_write_time(folder_ / "run/cold/done.json"), trained);
   for (const char* stage : {"base", "cold"}) {
     EXPECT_EQ(json(std::string("run/") + stage + "/evaluation.json")["problems"], 4);
-    EXPECT_EQ(json(std::string("run/") + stage + "/config.json")["rollout"]["max_new_tokens"], 9) << "what evaluate reads";
+    EXPECT_EQ(json(std::string("run/") + stage + "/config.json")["rollout"]["max_new_tokens"], 9)
+        << "what evaluate reads";
   }
   EXPECT_EQ(json("run/judge.json")["cold"]["pairs"], 2);
   const std::string measured = read_file(folder_ / "run/cold/evaluation.jsonl");
@@ -512,7 +491,9 @@ TEST_F(Recipes, take_a_teacher_from_another_run_only_with_the_same_tokenizer) {
 
   config_["tokenizer"]["vocab_size"] = 320;
   EXPECT_EQ(recipe("refused"), 1);
-  EXPECT_THAT(output("refused"), AllOf(HasSubstr("stage \"distilled\""), HasSubstr("expected the tokenizer of this run"), HasSubstr("JSONL file of demonstrations")));
+  EXPECT_THAT(output("refused"),
+              AllOf(HasSubstr("stage \"distilled\""), HasSubstr("expected the tokenizer of this run"),
+                    HasSubstr("JSONL file of demonstrations")));
   EXPECT_FALSE(fs::exists(folder_ / "refused/student/done.json")) << "before a stage is computed";
   stage("distilled")["teacher"] = (folder_ / "nowhere").string() + "/";
   EXPECT_EQ(recipe("refused"), 1);
@@ -520,7 +501,8 @@ TEST_F(Recipes, take_a_teacher_from_another_run_only_with_the_same_tokenizer) {
 
   config_ = student;
   EXPECT_EQ(recipe("run"), 0) << output("run");
-  EXPECT_EQ(lines_of(folder_ / "run/distilled/selected.jsonl")[0]["provenance"]["checkpoint"], (folder_ / "teacher/cold").string());
+  EXPECT_EQ(lines_of(folder_ / "run/distilled/selected.jsonl")[0]["provenance"]["checkpoint"],
+            (folder_ / "teacher/cold").string());
 
   // From a file, whoever wrote it.
   config_["tokenizer"]["vocab_size"] = 320;

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "grpo/reward.h"
+#include "helpers.h"
 
 namespace grpo {
 namespace {
@@ -25,15 +26,6 @@ std::string repeat(const std::string& piece, std::size_t times) {
   text.reserve(piece.size() * times);
   for (std::size_t i = 0; i < times; ++i) text += piece;
   return text;
-}
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no Error";
 }
 
 Completion completion_of(std::string text, std::size_t tokens = 1) {
@@ -189,7 +181,7 @@ TEST(RewardsConfig, refuses_what_cannot_be_meant) {
   EXPECT_THAT(refused(weighted({{"accuracy", std::nan("")}})), HasSubstr("finite weight for \"accuracy\""));
   EXPECT_THAT(refused(weighted({{"accuracy", 1.0}}, 0)), HasSubstr("threads"));
   EXPECT_THAT(refused(weighted({{"overlong", 1.0}})), HasSubstr("overlong_max_length"));
-  EXPECT_EQ(refused(RewardsConfig{}), "no Error");
+  EXPECT_EQ(refused(RewardsConfig{}), "(no error)");
 }
 
 KindWeights weights_for(std::string kind, std::map<std::string, double> weights) {
@@ -219,7 +211,7 @@ TEST(RewardsConfig, refuses_weights_of_a_kind_that_cannot_be_meant) {
     return error_of([&] { Scorer scorer(config); });
   };
   EXPECT_EQ(refused({weights_for("summary", {{"helpful", 1.0}}), weights_for("refusal", {{"helpful", 1.0}})}),
-            "no Error");
+            "(no error)");
   EXPECT_THAT(refused({weights_for("summary", {})}), HasSubstr("other than 0 in rewards.by_kind of \"summary\""));
   EXPECT_THAT(refused({weights_for("summary", {{"helpful", 0.0}})}),
               HasSubstr("other than 0 in rewards.by_kind of \"summary\""));

@@ -17,7 +17,6 @@ namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
-using tiny::error_of;
 using Groups = std::vector<Group>;
 
 constexpr DrawStream kStream{11, Purpose::rollout, 5, 0};
@@ -40,7 +39,8 @@ Groups generate(const RolloutConfig& config, const std::vector<Task>& tasks, con
 void expect_same(const Completion& a, const Completion& b) {
   EXPECT_EQ(a.tokens, b.tokens);
   ASSERT_EQ(a.logprobs.size(), b.logprobs.size());
-  EXPECT_EQ(std::memcmp(a.logprobs.data(), b.logprobs.data(), a.logprobs.size() * sizeof(float)), 0) << "a log-probability differs";
+  EXPECT_EQ(std::memcmp(a.logprobs.data(), b.logprobs.data(), a.logprobs.size() * sizeof(float)), 0)
+      << "a log-probability differs";
   EXPECT_EQ(a.kept, b.kept);
   EXPECT_EQ(a.finish, b.finish);
   EXPECT_EQ(a.text, b.text);
@@ -70,7 +70,7 @@ int64_t total_tokens(const Groups& groups) {
   return total;
 }
 
-// ---- the same completions, however they are batched ------------------------------------------------------------------
+// ---- the same completions, however they are batched -----------------------------------------------------------------
 
 class Batching : public testing::TestWithParam<bool> {};
 
@@ -113,7 +113,8 @@ TEST_P(Batching, changes_no_token_and_no_bit_of_a_logprob) {
   wide.page_size = 48;
   expect_same(expected, run(wide, &stats));
 }
-INSTANTIATE_TEST_SUITE_P(Policies, Batching, testing::Bool(), [](const auto& info) { return info.param ? "moe" : "dense"; });
+INSTANTIATE_TEST_SUITE_P(Policies, Batching, testing::Bool(),
+                         [](const auto& info) { return info.param ? "moe" : "dense"; });
 
 TEST(Rollout, gives_a_task_the_same_completions_in_any_company_at_the_same_index) {
   const auto tasks = tiny::tasks(5);
@@ -165,7 +166,7 @@ TEST(Rollout, repeats_itself_and_reads_nothing_that_an_earlier_call_left_in_the_
   expect_same(first, rollout.generate(tiny::tasks(4), kStream));
 }
 
-// ---- what a token costs ----------------------------------------------------------------------------------------------
+// ---- what a token costs ---------------------------------------------------------------------------------------------
 
 TEST(Rollout, computes_the_prompt_once_for_its_group_and_no_token_twice) {
   const std::vector<int32_t> prompt(512, kTokenA);
@@ -207,11 +208,12 @@ TEST(Rollout, takes_hardly_longer_for_eight_first_tokens_of_a_long_prompt_than_f
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
   double one = 1e9, eight = 1e9;  // the fastest of many, in turn: other programs may want the cores, too
-  for (int i = 0; i < 30 && (i < 5 || eight >= 1.5 * one); ++i) one = std::min(one, seconds(1)), eight = std::min(eight, seconds(8));
+  for (int i = 0; i < 30 && (i < 5 || eight >= 1.5 * one); ++i)
+    one = std::min(one, seconds(1)), eight = std::min(eight, seconds(8));
   EXPECT_LT(eight, 1.5 * one);
 }
 
-// ---- how completions end ---------------------------------------------------------------------------------------------
+// ---- how completions end --------------------------------------------------------------------------------------------
 
 TEST(Rollout, stores_the_end_of_sequence_as_a_token_that_is_not_text) {
   const Groups groups = generate(tiny::rollout_config(8), tiny::tasks(4));
@@ -294,7 +296,8 @@ TEST(Rollout, takes_the_most_likely_token_at_temperature_0_whatever_the_seed) {
   RolloutConfig config = tiny::rollout_config(2);
   config.sampling.temperature = 0;
   const auto tasks = tiny::tasks(3);
-  const Groups a = generate(config, tasks, {1, Purpose::rollout, 0, 0}), b = generate(config, tasks, {2, Purpose::evaluation, 9, 4});
+  const Groups a = generate(config, tasks, {1, Purpose::rollout, 0, 0}),
+               b = generate(config, tasks, {2, Purpose::evaluation, 9, 4});
   for (size_t g = 0; g < a.size(); ++g) {
     EXPECT_EQ(tokens_of(a[g]), tokens_of(b[g]));
     EXPECT_EQ(a[g].completions[0].tokens, a[g].completions[1].tokens);
@@ -308,7 +311,8 @@ TEST(Rollout, takes_the_most_likely_token_at_temperature_0_whatever_the_seed) {
     segments.parents.push_back(-1);
     at::NoGradGuard guard;
     const at::Tensor best = dense().logits(dense().hidden(segments)).argmax(-1);
-    for (size_t i = a[g].prompt.size(); i < tokens.size(); ++i) EXPECT_EQ(best[static_cast<int64_t>(i) - 1].item<int64_t>(), tokens[i]);
+    for (size_t i = a[g].prompt.size(); i < tokens.size(); ++i)
+      EXPECT_EQ(best[static_cast<int64_t>(i) - 1].item<int64_t>(), tokens[i]);
   }
 }
 
@@ -334,7 +338,7 @@ TEST(Rollout, keeps_the_set_of_a_truncated_draw_and_its_probability_within_it) {
   EXPECT_TRUE(plain[0].completions[0].kept.empty());
 }
 
-// ---- the world outside -----------------------------------------------------------------------------------------------
+// ---- the world outside ----------------------------------------------------------------------------------------------
 
 TEST(Rollout, tells_of_each_completion_once_when_it_has_ended_at_the_address_where_it_stays) {
   Rollout rollout = tiny::rollout(dense(), tiny::rollout_config());
@@ -350,8 +354,9 @@ TEST(Rollout, tells_of_each_completion_once_when_it_has_ended_at_the_address_whe
   std::set<size_t> lengths;
   for (const auto& [address, copy] : ended) lengths.insert(copy.tokens.size());
   EXPECT_GT(lengths.size(), 1u);
-  EXPECT_FALSE(std::is_sorted(ended.begin(), ended.end(), [](const auto& a, const auto& b) { return a.first < b.first; }))
-      << "completions should be told of as they end, not in the order of the groups";
+  EXPECT_FALSE(std::is_sorted(ended.begin(), ended.end(), [](const auto& a, const auto& b) {
+    return a.first < b.first;
+  })) << "completions should be told of as they end, not in the order of the groups";
 }
 
 TEST(Rollout, keeps_groups_that_were_told_of_readable_when_it_fails) {
@@ -382,11 +387,13 @@ TEST(Rollout, names_the_task_and_the_knob_of_what_cannot_be_sampled) {
   const std::vector<int32_t> prompt(33, 65);  // three pages, and two for up to 23 tokens of its own
   RolloutConfig config = tiny::rollout_config();
   config.pages = 5;
-  EXPECT_EQ(total_tokens(tiny::rollout(dense(), config).generate({tiny::task("x")}, {prompt}, kStream)),
-            total_tokens(tiny::rollout(dense(), tiny::rollout_config()).generate({tiny::task("x")}, {prompt}, kStream)));
+  EXPECT_EQ(
+      total_tokens(tiny::rollout(dense(), config).generate({tiny::task("x")}, {prompt}, kStream)),
+      total_tokens(tiny::rollout(dense(), tiny::rollout_config()).generate({tiny::task("x")}, {prompt}, kStream)));
   config.pages = 4;
   EXPECT_THAT(error_of([&] { tiny::rollout(dense(), config).generate({tiny::task("x")}, {prompt}, kStream); }),
-              AllOf(HasSubstr("need 5 pages of 16 tokens, got 4"), HasSubstr("rollout.pages"), HasSubstr("rollout.max_new_tokens")));
+              AllOf(HasSubstr("need 5 pages of 16 tokens, got 4"), HasSubstr("rollout.pages"),
+                    HasSubstr("rollout.max_new_tokens")));
   config.pages = 0;
   config.cache_gigabytes = 4.5 * dense().page_bytes(16) / 1e9;
   EXPECT_THAT(error_of([&] { tiny::rollout(dense(), config).generate({tiny::task("x")}, {prompt}, kStream); }),

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "grpo/run.h"
+#include "helpers.h"
 #include "tiny.h"
 
 namespace grpo {
@@ -20,8 +21,6 @@ using Json = nlohmann::ordered_json;
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
-using tiny::error_of;
-using tiny::read_file;
 
 class RunFolder : public testing::Test {
  protected:
@@ -34,7 +33,7 @@ class RunFolder : public testing::Test {
   }
   fs::path at(const std::string& name) { return folder_ / ("zero/" + name); }
 
-  tiny::Folder folder_;
+  Folder folder_;
 };
 
 const Json kResolved{{"steps", 3}, {"seed", 11}, {"tasks", {{"file", ""}}}};
@@ -49,7 +48,8 @@ std::vector<Group> groups_of(size_t count, size_t samples = 2) {
       groups[g].completions[i].tokens = {1, 2, 3};
       groups[g].completions[i].text = "<think>Wait, seven</think><answer>7</answer>";
       groups[g].completions[i].answer = groups[g].task.answer;
-      groups[g].scores.push_back({{"accuracy", i == 0 ? 1.0 : 0.0}, {"format", 1.0}, {"language_consistency", Score::undefined()}});
+      groups[g].scores.push_back(
+          {{"accuracy", i == 0 ? 1.0 : 0.0}, {"format", 1.0}, {"language_consistency", Score::undefined()}});
       groups[g].rewards.push_back(i == 0 ? 1.2 : 0.2);
       groups[g].advantages.push_back(i == 0 ? 1.0f : -1.0f);
     }
@@ -57,8 +57,8 @@ std::vector<Group> groups_of(size_t count, size_t samples = 2) {
   return groups;
 }
 
-void record(grpo::Run& run, int64_t step, const std::vector<Group>& groups = groups_of(3), const UpdateReport& report = {},
-            const RolloutStats& stats = {}, const StepTimes& times = {1, 0.5, 0.5}) {
+void record(grpo::Run& run, int64_t step, const std::vector<Group>& groups = groups_of(3),
+            const UpdateReport& report = {}, const RolloutStats& stats = {}, const StepTimes& times = {1, 0.5, 0.5}) {
   run.progress().begin("step", 9, step - 1, Progress::Lines::each_step);
   run.record(step, groups, report, stats, times);
   run.progress().end();
@@ -70,13 +70,6 @@ void save(grpo::Run& run, int64_t step) {
   contents.optimizer = {{"updates", at::scalar_tensor(step, at::kLong)}};
   contents.state = {{"stage", "rl"}, {"step", step}};
   run.save(step, contents);
-}
-
-std::vector<Json> lines_of(const fs::path& file) {
-  std::vector<Json> lines;
-  std::istringstream in(read_file(file));
-  for (std::string line; std::getline(in, line);) lines.push_back(Json::parse(line));
-  return lines;
 }
 
 TEST_F(RunFolder, is_moved_aside_and_never_overwritten) {
@@ -162,14 +155,16 @@ TEST_F(RunFolder, passes_over_a_damaged_checkpoint_naming_its_file) {
     ASSERT_TRUE(found.has_value());
     EXPECT_EQ(found->state["step"], 2);
     EXPECT_EQ(lines_of(at("metrics.jsonl")).size(), 2u);
-    EXPECT_THAT(read_file(at("log.txt")), AllOf(HasSubstr("passed over: "), HasSubstr("policy.safetensors was altered or cut short")));
+    EXPECT_THAT(read_file(at("log.txt")),
+                AllOf(HasSubstr("passed over: "), HasSubstr("policy.safetensors was altered or cut short")));
     // The run goes its way again, and the damaged checkpoint is replaced.
     record(run, 3);
     save(run, 3);
   }
   EXPECT_EQ(read_checkpoint(checkpoint_folder(folder_ / "zero", 3)).state["step"], 3);
 
-  for (const fs::path& each : list_checkpoints(folder_ / "zero")) std::ofstream(each / "state.json", std::ios::app) << ' ';
+  for (const fs::path& each : list_checkpoints(folder_ / "zero"))
+    std::ofstream(each / "state.json", std::ios::app) << ' ';
   grpo::Run run(config(true), kResolved, "test");
   EXPECT_THAT(error_of([&] { run.resume(); }),
               AllOf(HasSubstr("[run] no whole checkpoint"), HasSubstr("state.json"), HasSubstr("without --resume")));
@@ -194,7 +189,8 @@ TEST_F(RunFolder, says_which_knobs_a_resumed_run_changes) {
   changed["steps"] = 9;
   changed["resume"] = true;
   grpo::Run run(config(true), changed, "test");
-  EXPECT_THAT(read_file(at("log.txt")), AllOf(HasSubstr("changed steps: 3 → 9"), Not(HasSubstr("changed seed")), Not(HasSubstr("resume:"))));
+  EXPECT_THAT(read_file(at("log.txt")),
+              AllOf(HasSubstr("changed steps: 3 → 9"), Not(HasSubstr("changed seed")), Not(HasSubstr("resume:"))));
   EXPECT_EQ(Json::parse(read_file(at("config.json"))), changed);
 }
 
@@ -215,13 +211,32 @@ TEST_F(RunFolder, writes_a_line_a_step_with_every_figure) {
   record(run, 2, groups_of(2), report, stats);
   const auto lines = lines_of(at("metrics.jsonl"));
   ASSERT_EQ(lines.size(), 2u);
-  for (const char* key : {"step", "reward", "reward/accuracy", "reward/format", "reward/language_consistency", "accuracy", "format",
-                          "language_consistency", "completion_length", "reflection_rate", "entropy", "kl", "ratio_deviation",
-                          "mismatch_kl", "clip_fraction", "grad_norm", "skipped_updates", "expert_load_max", "tokens_per_second",
-                          "seconds/rollout", "seconds/reward", "seconds/train"})
+  for (const char* key : {"step",
+                          "reward",
+                          "reward/accuracy",
+                          "reward/format",
+                          "reward/language_consistency",
+                          "accuracy",
+                          "format",
+                          "language_consistency",
+                          "completion_length",
+                          "reflection_rate",
+                          "entropy",
+                          "kl",
+                          "ratio_deviation",
+                          "mismatch_kl",
+                          "clip_fraction",
+                          "grad_norm",
+                          "skipped_updates",
+                          "expert_load_max",
+                          "tokens_per_second",
+                          "seconds/rollout",
+                          "seconds/reward",
+                          "seconds/train"})
     EXPECT_TRUE(lines[0].contains(key)) << key;
   EXPECT_EQ(lines[0]["step"], 1);
-  EXPECT_NEAR(lines[0]["reward"].get<double>(), (1.2 + 0.2 + 1.2 + 0.2 + 0.2) / 5, 1e-12) << "a sample without reward counts nowhere";
+  EXPECT_NEAR(lines[0]["reward"].get<double>(), (1.2 + 0.2 + 1.2 + 0.2 + 0.2) / 5, 1e-12)
+      << "a sample without reward counts nowhere";
   EXPECT_DOUBLE_EQ(lines[0]["accuracy"].get<double>(), 0.5);
   EXPECT_TRUE(lines[0]["language_consistency"].is_null());
   EXPECT_TRUE(lines[0]["kl"].is_null());
@@ -236,7 +251,8 @@ TEST_F(RunFolder, writes_a_line_a_step_with_every_figure) {
 }
 
 TEST_F(RunFolder, notes_right_and_wrong_traces_in_equal_shares) {
-  for (const auto& [limit, expected] : std::vector<std::pair<int, size_t>>{{0, 0}, {4, 4}, {5, 5}, {-1, 12}, {100, 12}}) {
+  for (const auto& [limit, expected] :
+       std::vector<std::pair<int, size_t>>{{0, 0}, {4, 4}, {5, 5}, {-1, 12}, {100, 12}}) {
     RunConfig c = config();
     c.notebook = limit;
     std::vector<Json> lines;
@@ -247,7 +263,8 @@ TEST_F(RunFolder, notes_right_and_wrong_traces_in_equal_shares) {
       lines = lines_of(at("samples.jsonl"));
     }
     ASSERT_EQ(lines.size(), expected);
-    const auto right = std::count_if(lines.begin(), lines.end(), [](const Json& line) { return line["scores"]["accuracy"] == 1.0; });
+    const auto right =
+        std::count_if(lines.begin(), lines.end(), [](const Json& line) { return line["scores"]["accuracy"] == 1.0; });
     EXPECT_EQ(right, std::min<long>(4, static_cast<long>(expected + 1) / 2));
     if (lines.empty()) continue;
     EXPECT_EQ(lines[0]["step"], 4);
@@ -310,7 +327,9 @@ TEST_F(RunFolder, holds_stages_that_are_runs_of_their_own_and_always_go_on) {
     const auto found = stage.resume();
     EXPECT_EQ(found.has_value(), i == 1);
     EXPECT_EQ(lines_of(at("base/metrics.jsonl")).size(), static_cast<size_t>(i));
-    if (i == 1) { EXPECT_EQ(fs::file_size(at("base/events.out.tfevents.grpo")), events) << "cut back to the checkpoint"; }
+    if (i == 1) {
+      EXPECT_EQ(fs::file_size(at("base/events.out.tfevents.grpo")), events) << "cut back to the checkpoint";
+    }
     record(stage, 1 + i);
     events = fs::file_size(at("base/events.out.tfevents.grpo"));
     save(stage, 1 + i);
@@ -334,7 +353,8 @@ TEST_F(RunFolder, holds_stages_that_are_runs_of_their_own_and_always_go_on) {
 
 TEST(Device, is_refused_by_name) {
   EXPECT_TRUE(open_device("cpu").is_cpu());
-  EXPECT_THAT(error_of([] { open_device("warp"); }), AllOf(HasSubstr("device: expected \"cpu\""), HasSubstr("\"warp\"")));
+  EXPECT_THAT(error_of([] { open_device("warp"); }),
+              AllOf(HasSubstr("device: expected \"cpu\""), HasSubstr("\"warp\"")));
   EXPECT_THAT(error_of([] { open_device("meta"); }), HasSubstr("\"meta\""));
 }
 

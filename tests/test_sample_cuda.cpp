@@ -1,8 +1,7 @@
 // The GPU's sampler against the CPU's: the same keys and logits give the same tokens.
-#include <gtest/gtest.h>
-
 #include <ATen/ATen.h>
 #include <dlfcn.h>
+#include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstring>
@@ -33,9 +32,11 @@ class SampleCuda : public testing::TestWithParam<int64_t> {
     Tensor jobs = at::empty({count, 4}, at::kInt);
     std::memcpy(jobs.data_ptr(), draws.data(), draws.size() * sizeof(CudaDraw));
     jobs = jobs.cuda();
-    const Tensor device = logits.cuda(), tokens = at::empty({count}, jobs.options()), logprobs = at::empty({count}, device.options());
-    sample_rows_cuda(device.data_ptr<float>(), logits.size(1), scale, key, static_cast<const CudaDraw*>(jobs.data_ptr()), count,
-                     tokens.data_ptr<int32_t>(), logprobs.data_ptr<float>(), device.device().index());
+    const Tensor device = logits.cuda(), tokens = at::empty({count}, jobs.options()),
+                 logprobs = at::empty({count}, device.options());
+    sample_rows_cuda(device.data_ptr<float>(), logits.size(1), scale, key,
+                     static_cast<const CudaDraw*>(jobs.data_ptr()), count, tokens.data_ptr<int32_t>(),
+                     logprobs.data_ptr<float>(), device.device().index());
     const Tensor t = tokens.cpu(), l = logprobs.cpu();
     return {{t.data_ptr<int32_t>(), t.data_ptr<int32_t>() + count}, {l.data_ptr<float>(), l.data_ptr<float>() + count}};
   }
@@ -59,8 +60,10 @@ TEST_P(SampleCuda, draws_the_tokens_that_the_cpu_draws) {
     const Draw expected = sample_row(row, vocab, log_sum_exp(row, vocab, config.temperature), config, key);
     // Both add the same noise to logits that are rounded once more on the GPU (the row's maximum is taken off first):
     // only two candidates within an ulp of each other may change places.
-    if (drawn.tokens[i] != expected.token) ++differing;
-    else EXPECT_NEAR(drawn.logprobs[i], expected.logprob, 2e-5f) << "draw " << i;
+    if (drawn.tokens[i] != expected.token)
+      ++differing;
+    else
+      EXPECT_NEAR(drawn.logprobs[i], expected.logprob, 2e-5f) << "draw " << i;
   }
   EXPECT_LE(differing, 1) << "of " << draws.size();
 }

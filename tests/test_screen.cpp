@@ -305,7 +305,7 @@ struct BadScreen {
 };
 
 TEST(ScreenConfig, names_the_key_that_cannot_be_meant) {
-  EXPECT_EQ(error_of([] { ScreenConfig().validate(); }), "");
+  EXPECT_EQ(error_of([] { ScreenConfig().validate(); }), "(no error)");
   for (const auto& [key, spoil] : std::vector<BadScreen>{
            {"best", [](auto& c) { c.best = 0; }},
            {"max_tokens", [](auto& c) { c.max_tokens = -1; }},

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "grpo/stages.h"
+#include "helpers.h"
 #include "tiny.h"
 
 namespace grpo {
@@ -25,26 +26,6 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using testing::AllOf;
 using testing::HasSubstr;
-using tiny::error_of;
-using tiny::read_file;
-
-std::vector<Json> lines_of(const fs::path& file) {
-  std::vector<Json> lines;
-  std::istringstream in(read_file(file));
-  for (std::string line; std::getline(in, line);) lines.push_back(Json::parse(line));
-  return lines;
-}
-
-std::vector<Json> metrics_without_timings(const fs::path& run) {
-  std::vector<Json> lines;
-  for (const Json& line : lines_of(run / "metrics.jsonl")) {
-    Json kept = Json::object();
-    for (const auto& [key, value] : line.items())
-      if (!key.starts_with("seconds/") && key != "tokens_per_second") kept[key] = value;
-    lines.push_back(kept);
-  }
-  return lines;
-}
 
 // The same policy in every case: what it learned so far comes from checkpoints alone.
 class Stages : public testing::Test {
@@ -71,10 +52,13 @@ class Stages : public testing::Test {
     EXPECT_TRUE(whole.finished);
     EXPECT_EQ(whole.steps, steps);
     for (int64_t step = 1; step <= steps; ++step) {
-      const StageResult part = in_run("stopped", [&](Stage& stage) {
-        std::raise(SIGTERM);
-        return work(stage);
-      }, 20, moe);
+      const StageResult part = in_run(
+          "stopped",
+          [&](Stage& stage) {
+            std::raise(SIGTERM);
+            return work(stage);
+          },
+          20, moe);
       EXPECT_EQ(part.steps, step) << "it stops at the end of the step";
       EXPECT_EQ(part.finished, step == steps);
       // What a process that was killed in the next step leaves behind.
@@ -94,7 +78,8 @@ class Stages : public testing::Test {
     ASSERT_EQ(got.size(), expected.size());
     for (size_t i = 0; i < got.size(); ++i) EXPECT_EQ(got[i], expected[i]) << "step " << i + 1;
     EXPECT_TRUE(read_file(folder_ / name / "samples.jsonl") == read_file(folder_ / "whole/samples.jsonl"));
-    EXPECT_EQ(fs::file_size(folder_ / name / "events.out.tfevents.grpo"), fs::file_size(folder_ / "whole/events.out.tfevents.grpo"));
+    EXPECT_EQ(fs::file_size(folder_ / name / "events.out.tfevents.grpo"),
+              fs::file_size(folder_ / "whole/events.out.tfevents.grpo"));
     for (const char* file : {"policy.safetensors", "optimizer.safetensors", "reference.safetensors"}) {
       const std::string bytes = read_file(checkpoint_folder(folder_ / "whole", steps) / file);
       EXPECT_TRUE(read_file(checkpoint_folder(folder_ / name, steps) / file) == bytes) << file;
@@ -107,14 +92,18 @@ class Stages : public testing::Test {
     return folder_ / name;
   }
 
-  tiny::Folder folder_;
+  Folder folder_;
   ChatTemplate chat_;
   std::function<Policy()> make_policy_;
 };
 
-Demonstration demonstration(const std::string& prompt, const std::string& completion) { return {tiny::task(prompt), completion}; }
+Demonstration demonstration(const std::string& prompt, const std::string& completion) {
+  return {tiny::task(prompt), completion};
+}
 
-int64_t tokens_of(const std::string& completion) { return static_cast<int64_t>(tiny::tokenizer().encode(completion).size()) + 1; }
+int64_t tokens_of(const std::string& completion) {
+  return static_cast<int64_t>(tiny::tokenizer().encode(completion).size()) + 1;
+}
 
 std::vector<Demonstration> demonstrations(size_t count, const std::string& completion) {
   std::vector<Demonstration> all;
@@ -130,7 +119,7 @@ OptimizerConfig decaying() {
   return config;
 }
 
-// ---- pretrain --------------------------------------------------------------------------------------------------------
+// ---- pretrain -------------------------------------------------------------------------------------------------------
 
 Corpus corpus(const ChatTemplate& chat) {
   TasksConfig tasks;
@@ -151,9 +140,11 @@ TEST_F(Stages, pretraining_learns_every_document_with_its_prompt) {
     int64_t tokens = 0;
     for (uint64_t i = 2 * step; i < 2 * step + 2; ++i) {
       const Document document = texts.document(i);
-      tokens += static_cast<int64_t>(tiny::tokenizer().encode(document.prompt).size()) - 1 + tokens_of(document.completion);
+      tokens +=
+          static_cast<int64_t>(tiny::tokenizer().encode(document.prompt).size()) - 1 + tokens_of(document.completion);
     }
-    EXPECT_EQ(lines[step]["gradient_tokens"], static_cast<double>(tokens)) << "all but the first token of each are learned";
+    EXPECT_EQ(lines[step]["gradient_tokens"], static_cast<double>(tokens))
+        << "all but the first token of each are learned";
     EXPECT_GT(lines[step]["loss"].get<double>(), 0);
     total += tokens;
   }
@@ -196,10 +187,11 @@ TEST_F(Stages, a_stage_that_went_further_than_a_shortened_config_ends) {
   });
   EXPECT_TRUE(result.finished);
   EXPECT_EQ(result.steps, 2);
-  EXPECT_TRUE(in_run("whole", [&](Stage& stage) { return pretrain(stage, config, texts); }).finished) << "that, too, is saved";
+  EXPECT_TRUE(in_run("whole", [&](Stage& stage) { return pretrain(stage, config, texts); }).finished)
+      << "that, too, is saved";
 }
 
-// ---- sft -------------------------------------------------------------------------------------------------------------
+// ---- sft ------------------------------------------------------------------------------------------------------------
 
 TEST_F(Stages, fine_tuning_counts_the_tokens_of_the_completions_alone) {
   // Lengths that tell which demonstrations were learned: each epoch goes once through all of them.
@@ -215,10 +207,13 @@ TEST_F(Stages, fine_tuning_counts_the_tokens_of_the_completions_alone) {
   const StageResult result = in_run("whole", [&](Stage& stage) { return sft(stage, config, {{all, 0}}); });
   EXPECT_EQ(result.steps, 12);
   std::vector<double> got;
-  for (const Json& line : metrics_without_timings(folder_ / "whole")) got.push_back(line["gradient_tokens"].get<double>());
+  for (const Json& line : metrics_without_timings(folder_ / "whole"))
+    got.push_back(line["gradient_tokens"].get<double>());
   EXPECT_EQ(std::multiset<double>(got.begin(), got.end()), expected);
-  EXPECT_EQ(std::multiset<double>(got.begin(), got.begin() + 6), std::multiset<double>(got.begin() + 6, got.end())) << "once in each epoch";
-  EXPECT_NE(std::vector<double>(got.begin(), got.begin() + 6), std::vector<double>(got.begin() + 6, got.end())) << "in another order";
+  EXPECT_EQ(std::multiset<double>(got.begin(), got.begin() + 6), std::multiset<double>(got.begin() + 6, got.end()))
+      << "once in each epoch";
+  EXPECT_NE(std::vector<double>(got.begin(), got.begin() + 6), std::vector<double>(got.begin() + 6, got.end()))
+      << "in another order";
   EXPECT_EQ(result.gradient_tokens, 2 * (2 + 3 + 6 + 11 + 18 + 27));
 }
 
@@ -239,7 +234,9 @@ TEST_F(Stages, fine_tuning_does_not_learn_the_prompt) {
     OptimizerConfig none;
     none.learning_rate = 1e-9;
     Trainer trainer(policy, none);
-    loss[trained] = trainer.update(std::vector<Example>{{tiny::tokenizer().encode(chat_.render(tiny::task("0123456789"))), 1}}, 0).loss;
+    loss[trained] =
+        trainer.update(std::vector<Example>{{tiny::tokenizer().encode(chat_.render(tiny::task("0123456789"))), 1}}, 0)
+            .loss;
   }
   EXPECT_GT(loss[1], loss[0] * 0.97) << "eight updates on the prompt would halve it";
 }
@@ -252,12 +249,15 @@ TEST_F(Stages, fine_tuning_mixes_its_sets_at_their_shares) {
   const auto tokens_per_step = [&](const std::string& name, std::vector<DemonstrationSet> sets) {
     in_run(name, [&](Stage& stage) { return sft(stage, config, sets); });
     std::vector<double> tokens;
-    for (const Json& line : metrics_without_timings(folder_ / name)) tokens.push_back(line["gradient_tokens"].get<double>());
+    for (const Json& line : metrics_without_timings(folder_ / name))
+      tokens.push_back(line["gradient_tokens"].get<double>());
     return tokens;
   };
   EXPECT_EQ(tokens_per_step("shares", {shorter, longer}), std::vector<double>(4, 6 * 2 + 2 * 10));
-  EXPECT_EQ(tokens_per_step("sizes", {{shorter.demonstrations, 0}, {longer.demonstrations, 0}}), std::vector<double>(4, 3 * 2 + 5 * 10));
-  EXPECT_EQ(tokens_per_step("one", {{shorter.demonstrations, 0}, longer}), std::vector<double>(4, 8 * 10)) << "no share, no turn";
+  EXPECT_EQ(tokens_per_step("sizes", {{shorter.demonstrations, 0}, {longer.demonstrations, 0}}),
+            std::vector<double>(4, 3 * 2 + 5 * 10));
+  EXPECT_EQ(tokens_per_step("one", {{shorter.demonstrations, 0}, longer}), std::vector<double>(4, 8 * 10))
+      << "no share, no turn";
 }
 
 TEST_F(Stages, fine_tuning_goes_on_where_it_was_stopped) {
@@ -266,7 +266,9 @@ TEST_F(Stages, fine_tuning_goes_on_where_it_was_stopped) {
   config.epochs = 1.5;
   config.optimizer = decaying();
   std::vector<DemonstrationSet> sets{{demonstrations(4, "1"), 2}, {demonstrations(4, "23"), 1}};
-  for (size_t i = 0; i < 4; ++i) sets[0].demonstrations[i].completion += std::string(i, '0'), sets[1].demonstrations[i].completion += std::string(i, '4');
+  for (size_t i = 0; i < 4; ++i)
+    sets[0].demonstrations[i].completion += std::string(i, '0'),
+        sets[1].demonstrations[i].completion += std::string(i, '4');
   expect_stops_to_leave_no_trace([&](Stage& stage) { return sft(stage, config, sets); }, 4);
 }
 
@@ -276,7 +278,9 @@ TEST_F(Stages, fine_tuning_ends_after_the_step_that_reaches_the_tokens_to_match)
   config.epochs = 100;
   for (const auto& [limit, tokens] : std::vector<std::pair<int64_t, int64_t>>{{1, 8}, {16, 16}, {17, 24}}) {
     config.max_gradient_tokens = limit;
-    const StageResult result = in_run("to" + std::to_string(limit), [&](Stage& stage) { return sft(stage, config, {{demonstrations(4, "123"), 0}}); });
+    const StageResult result = in_run("to" + std::to_string(limit), [&](Stage& stage) {
+      return sft(stage, config, {{demonstrations(4, "123"), 0}});
+    });
     EXPECT_TRUE(result.finished);
     EXPECT_EQ(result.gradient_tokens, tokens);
     EXPECT_EQ(result.steps, tokens / 8);
@@ -294,8 +298,8 @@ TEST_F(Stages, fine_tuning_refuses_what_it_cannot_learn_before_it_begins) {
     each.task.id = "the-long-one";
     return std::vector<Demonstration>{demonstration("y", "c"), each};
   };
-  EXPECT_THAT(error({{as_long_as(positions + 1), 0}}),
-              AllOf(HasSubstr("[sft] demonstration \"the-long-one\""), HasSubstr("max_positions = 640"), HasSubstr("got 641")));
+  EXPECT_THAT(error({{as_long_as(positions + 1), 0}}), AllOf(HasSubstr("[sft] demonstration \"the-long-one\""),
+                                                             HasSubstr("max_positions = 640"), HasSubstr("got 641")));
   EXPECT_FALSE(fs::exists(folder_ / "refused/checkpoints"));
   EXPECT_THAT(error({}), HasSubstr("expected demonstrations, got none"));
   EXPECT_THAT(error({{demonstrations(2, "c"), 1}, {{}, 1}}), HasSubstr("got an empty one"));
@@ -306,7 +310,7 @@ TEST_F(Stages, fine_tuning_refuses_what_it_cannot_learn_before_it_begins) {
   EXPECT_EQ(error({{as_long_as(positions), 0}}), "(no error)");
 }
 
-// ---- tasks -----------------------------------------------------------------------------------------------------------
+// ---- tasks ----------------------------------------------------------------------------------------------------------
 
 TasksConfig tasks_from(const fs::path& file) {
   TasksConfig config;
@@ -319,12 +323,16 @@ TasksConfig tasks_from(const fs::path& file) {
 std::string task_lines(const std::string& kind, size_t count) {
   std::string lines;
   for (size_t i = 0; i < count; ++i)
-    lines += Json{{"id", kind + std::to_string(i)}, {"prompt", kind + std::to_string(i)}, {"answer", 7}, {"kind", kind}}.dump() + "\n";
+    lines += Json{{"id", kind + std::to_string(i)}, {"prompt", kind + std::to_string(i)}, {"answer", 7}, {"kind", kind}}
+                 .dump() +
+             "\n";
   return lines;
 }
 
 TEST_F(Stages, a_mixture_gives_each_source_its_share_of_every_stretch) {
-  const auto source = [&](const std::string& kind, double weight) { return TaskShare{weight, tasks_from(write(kind, task_lines(kind, 7)))}; };
+  const auto source = [&](const std::string& kind, double weight) {
+    return TaskShare{weight, tasks_from(write(kind, task_lines(kind, 7)))};
+  };
   const std::vector<TaskShare> sources{source("a", 3), source("b", 0), source("c", 1), source("d", 0.5)};
   TaskMixture mixture(sources, 5);
   std::map<std::string, double> seen;
@@ -334,7 +342,8 @@ TEST_F(Stages, a_mixture_gives_each_source_its_share_of_every_stretch) {
     ids.push_back(task.id);
     ++seen[task.kind];
     for (const TaskShare& each : sources)
-      EXPECT_LE(std::abs(seen[fs::path(each.tasks.file).stem()] - each.weight / 4.5 * taken), 1.0) << each.tasks.file << " after " << taken;
+      EXPECT_LE(std::abs(seen[fs::path(each.tasks.file).stem()] - each.weight / 4.5 * taken), 1.0)
+          << each.tasks.file << " after " << taken;
   }
   EXPECT_EQ(seen["a"], 60);
   EXPECT_EQ(seen["c"], 20);
@@ -362,10 +371,11 @@ TEST_F(Stages, a_mixture_refuses_weights_and_states_that_are_not_its_own) {
   EXPECT_THAT(error_of([&] { TaskMixture({zero}, 5); }), HasSubstr("a weight above 0"));
   EXPECT_THAT(error_of([&] { TaskMixture({good, negative}, 5); }), HasSubstr("weights of 0 or more, got -1"));
   TaskMixture one({good}, 5), two({good, good}, 5);
-  EXPECT_THAT(error_of([&] { one.restore(two.state()); }), AllOf(HasSubstr("1 sources, got 2"), HasSubstr("was the mixture changed?")));
+  EXPECT_THAT(error_of([&] { one.restore(two.state()); }),
+              AllOf(HasSubstr("1 sources, got 2"), HasSubstr("was the mixture changed?")));
 }
 
-// ---- grpo ------------------------------------------------------------------------------------------------------------
+// ---- grpo -----------------------------------------------------------------------------------------------------------
 
 // Answers with 7 or 5, in form or not, in one language or in two, once or again and again.
 Policy answering_policy() {
@@ -374,12 +384,18 @@ Policy answering_policy() {
     OptimizerConfig optimizer;
     optimizer.learning_rate = 1e-2;
     Trainer trainer(policy, optimizer);
-    const std::string words[] = {"<think>ab</think><answer>7</answer>", "<think>cab</think><answer>7</answer>", "<think>ba</think><answer>7</answer>",
-                                 "<think>ab</think><answer>5</answer>", "<think>ab</think>7", "<think>ab나</think><answer>7</answer>"};
+    const std::string words[] = {"<think>ab</think><answer>7</answer>",
+                                 "<think>cab</think><answer>7</answer>",
+                                 "<think>ba</think><answer>7</answer>",
+                                 "<think>ab</think><answer>5</answer>",
+                                 "<think>ab</think>7",
+                                 "<think>ab나</think><answer>7</answer>"};
     for (int step = 0; step < 50; ++step) {
       std::vector<Example> documents;
       for (size_t i = 0; i < std::size(words); ++i)
-        documents.push_back(tiny::document(ChatTemplate{}.render(tiny::task(std::string("q").append(std::to_string((step + static_cast<int>(i)) % 9)))), words[i]));
+        documents.push_back(tiny::document(ChatTemplate{}.render(tiny::task(std::string("q").append(
+                                               std::to_string((step + static_cast<int>(i)) % 9)))),
+                                           words[i]));
       trainer.update(documents, step);
     }
     NamedTensors copies;
@@ -440,9 +456,13 @@ TEST_F(Sampling, grpo_goes_on_from_its_last_checkpoint_after_a_crash_between_two
       if (++step == crash) throw std::runtime_error("killed");
       return NamedValues();
     };
-    EXPECT_THROW(in_run("crashed", [&](Stage& stage) { return grpo::grpo(stage, config, nullptr, crashing); }, 2), std::runtime_error);
+    EXPECT_THROW(in_run(
+                     "crashed", [&](Stage& stage) { return grpo::grpo(stage, config, nullptr, crashing); }, 2),
+                 std::runtime_error);
   }
-  EXPECT_TRUE(in_run("crashed", [&](Stage& stage) { return grpo::grpo(stage, config); }, 2).finished);
+  EXPECT_TRUE(in_run(
+                  "crashed", [&](Stage& stage) { return grpo::grpo(stage, config); }, 2)
+                  .finished);
   expect_same("crashed", 5);
 }
 
@@ -455,7 +475,8 @@ TEST_F(Sampling, grpo_ends_after_the_step_that_reaches_the_tokens_to_match) {
   EXPECT_EQ(all.gradient_tokens, tokens(0) + tokens(1) + tokens(2) + tokens(3));
   for (const int64_t beyond : {0, 1}) {
     config.max_gradient_tokens = tokens(0) + tokens(1) + beyond;
-    const StageResult result = in_run("to" + std::to_string(beyond), [&](Stage& stage) { return grpo::grpo(stage, config); });
+    const StageResult result =
+        in_run("to" + std::to_string(beyond), [&](Stage& stage) { return grpo::grpo(stage, config); });
     EXPECT_TRUE(result.finished);
     EXPECT_EQ(result.steps, 2 + beyond);
     EXPECT_EQ(result.gradient_tokens, tokens(0) + tokens(1) + beyond * tokens(2));
@@ -485,7 +506,8 @@ TEST_F(Sampling, a_judge_scores_what_grpo_samples_and_stays_as_it_was) {
   config.rewards.by_kind = {{"q", {{"format", 0.2}, {"helpful", 1.0}}}};
   for (TaskShare& share : config.tasks) {  // without references
     std::string lines;
-    for (const Json& line : lines_of(share.tasks.file)) lines += Json{{"prompt", line["prompt"]}, {"kind", line["kind"]}}.dump() + "\n";
+    for (const Json& line : lines_of(share.tasks.file))
+      lines += Json{{"prompt", line["prompt"]}, {"kind", line["kind"]}}.dump() + "\n";
     write(fs::path(share.tasks.file).filename(), lines);
   }
   JudgeConfig judging;
@@ -513,11 +535,12 @@ TEST_F(Sampling, a_judge_scores_what_grpo_samples_and_stays_as_it_was) {
   for (const Json& line : lines_of(folder_ / "whole/metrics.jsonl")) EXPECT_TRUE(line.contains("unreadable_verdicts"));
 }
 
-// ---- rejection_sample ------------------------------------------------------------------------------------------------
+// ---- rejection_sample -----------------------------------------------------------------------------------------------
 
 TEST_F(Sampling, rejection_sampling_adds_up_and_says_where_each_demonstration_comes_from) {
   const RejectionConfig config = rejection_config();
-  const RejectionReport report = in_run("whole", [&](Stage& stage) { return rejection_sample(stage, config, "the-teacher"); });
+  const RejectionReport report =
+      in_run("whole", [&](Stage& stage) { return rejection_sample(stage, config, "the-teacher"); });
   EXPECT_TRUE(report.finished);
   EXPECT_EQ(report.tasks, 14);
   EXPECT_EQ(report.sampled, 14 * 6);
@@ -569,7 +592,8 @@ TEST_F(Sampling, rejection_sampling_goes_on_where_it_was_stopped) {
     });
     EXPECT_EQ(part.tasks, std::min(4 * batch, 14));
     EXPECT_EQ(part.finished, batch == 4);
-    std::ofstream(folder_ / "stopped/selected.jsonl", std::ios::app) << (batch == 4 ? "" : "{\"id\": \"killed in the midd");
+    std::ofstream(folder_ / "stopped/selected.jsonl", std::ios::app)
+        << (batch == 4 ? "" : "{\"id\": \"killed in the midd");
   }
   const RejectionReport again = in_run("stopped", work);
   EXPECT_EQ(again.json(), whole.json());
@@ -597,7 +621,8 @@ TEST_F(Sampling, rejection_sampling_keeps_the_same_whatever_runs_together) {
     in_run(name, [&](Stage& stage) { return rejection_sample(stage, config, "teacher"); });
     std::vector<std::string> texts;
     for (const Json& line : lines_of(folder_ / name / "selected.jsonl"))
-      texts.push_back(line["id"].get<std::string>() + line["completion"].get<std::string>() + line["provenance"]["sample"].dump());
+      texts.push_back(line["id"].get<std::string>() + line["completion"].get<std::string>() +
+                      line["provenance"]["sample"].dump());
     return texts;
   };
   const auto whole = kept("whole");
@@ -631,7 +656,8 @@ TEST_F(Sampling, rejection_sampling_judges_the_same_whatever_runs_together) {
 
 TEST_F(Sampling, rejection_sampling_refuses_an_altered_report_and_a_config_that_cannot_be) {
   const auto error = [&](const RejectionConfig& config) {
-    return in_run("refused", [&](Stage& stage) { return error_of([&] { rejection_sample(stage, config, "teacher"); }); });
+    return in_run("refused",
+                  [&](Stage& stage) { return error_of([&] { rejection_sample(stage, config, "teacher"); }); });
   };
   RejectionConfig config = rejection_config();
   config.count = 0;
@@ -641,7 +667,8 @@ TEST_F(Sampling, rejection_sampling_refuses_an_altered_report_and_a_config_that_
   EXPECT_THAT(error(config), HasSubstr("best"));
   fs::create_directories(folder_ / "refused");
   write("refused/report.json", "{\"kept\": ");
-  EXPECT_THAT(error(rejection_config()), AllOf(HasSubstr("report.json"), HasSubstr("remove it to start this stage over")));
+  EXPECT_THAT(error(rejection_config()),
+              AllOf(HasSubstr("report.json"), HasSubstr("remove it to start this stage over")));
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "crc32c.h"
 #include "grpo/error.h"
 #include "grpo/tensorboard.h"
+#include "helpers.h"
 
 namespace grpo {
 namespace {
@@ -40,21 +41,6 @@ TEST(Crc32c, is_masked_by_a_rotation_and_a_constant) {
 
 // ------------------------------------------------------------------------------------------------------ EventWriter
 
-std::string read_bytes(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-template <class F>
-std::string error_of(const F& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(no error)";
-}
-
 uint64_t little_endian(std::string_view bytes) {
   uint64_t value = 0;
   for (std::size_t i = bytes.size(); i-- > 0;) value = value << 8 | static_cast<unsigned char>(bytes[i]);
@@ -79,13 +65,8 @@ std::vector<std::string> records(std::string_view file) {
 
 class Events : public testing::Test {
  protected:
-  Events() {
-    std::string pattern = (fs::temp_directory_path() / "grpo-test-XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
-  }
-  ~Events() override { fs::remove_all(folder_); }
   fs::path path() const { return folder_ / "events.out.tfevents"; }
-  fs::path folder_;
+  Folder folder_;
 };
 
 TEST_F(Events, are_framed_and_encoded_byte_for_byte) {
@@ -94,7 +75,7 @@ TEST_F(Events, are_framed_and_encoded_byte_for_byte) {
   writer.write(300, 1.0, {{"a", 0.5}, {"reward/x", -2.0}});
   EXPECT_EQ(writer.offset(), fs::file_size(path()));  // in the file as soon as it is written
   writer.sync();
-  const auto events = records(read_bytes(path()));
+  const auto events = records(read_file(path()));
   ASSERT_EQ(events.size(), 2u);
   EXPECT_EQ(events[0].size(), 24u);
   EXPECT_EQ(events[0][0], '\x09');  // the time of day
@@ -121,7 +102,7 @@ TEST_F(Events, leave_out_what_is_not_a_number_and_mend_tags) {
   writer.write(1, 0.0, {});
   EXPECT_EQ(writer.offset(), before);
   writer.write(1, 0.0, {{"a", std::nan("")}, {"x\xFFy", 1.0}});
-  const auto events = records(read_bytes(path()));
+  const auto events = records(read_file(path()));
   ASSERT_EQ(events.size(), 2u);
   EXPECT_THAT(events[1], AllOf(HasSubstr("\x0A\x05x\xEF\xBF\xBDy\x15"), Not(HasSubstr("\x0A\x01"
                                                                                       "a"))));
@@ -138,7 +119,7 @@ TEST_F(Events, resuming_gives_the_file_of_a_run_that_was_never_killed) {
     write(writer, 0, 7);
     at_checkpoint = writer.offset();
     write(writer, 7, 14);
-    uninterrupted = read_bytes(path());
+    uninterrupted = read_file(path());
   }
   fs::resize_file(path(), uninterrupted.size() - 5);  // killed in the middle of a record
   {
@@ -147,27 +128,27 @@ TEST_F(Events, resuming_gives_the_file_of_a_run_that_was_never_killed) {
     EXPECT_EQ(fs::file_size(path()), at_checkpoint);
     write(writer, 7, 14);
   }
-  EXPECT_EQ(read_bytes(path()), uninterrupted);
+  EXPECT_EQ(read_file(path()), uninterrupted);
 }
 
 TEST_F(Events, begin_anew_without_an_offset_and_with_0_too) {
   for (const std::optional<uint64_t> offset : {std::optional<uint64_t>(), std::optional<uint64_t>(0)}) {
     { EventWriter(path()).write(1, 0.0, {{"old", 1.0}}); }
     const EventWriter writer(path(), offset);
-    EXPECT_EQ(records(read_bytes(path())).size(), 1u);
+    EXPECT_EQ(records(read_file(path())).size(), 1u);
   }
 }
 
 TEST_F(Events, refuse_an_offset_that_is_not_of_this_file_and_leave_it_alone) {
   { EventWriter(path()).write(1, 0.0, {{"reward", 1.0}}); }
-  const std::string before = read_bytes(path());
+  const std::string before = read_file(path());
   EXPECT_THAT(error_of([&] { EventWriter(path(), before.size() + 1); }),
               AllOf(HasSubstr("[metrics]"), HasSubstr("events.out.tfevents: expected at least the ")));
   for (const uint64_t inside : {uint64_t{5}, uint64_t{39}, uint64_t{41}, uint64_t{before.size() - 1}}) {
     EXPECT_THAT(error_of([&] { EventWriter(path(), inside); }),
                 HasSubstr("a record to end at byte " + std::to_string(inside)));
   }
-  EXPECT_EQ(read_bytes(path()), before);
+  EXPECT_EQ(read_file(path()), before);
   std::ofstream(folder_ / "text") << "this has never been an event file, but it is long enough to be one";
   EXPECT_THAT(error_of([&] { EventWriter(folder_ / "text", 40); }), HasSubstr("a record to end at byte 40"));
   EXPECT_THAT(error_of([&] { EventWriter(folder_ / "none" / "x.tfevents"); }), HasSubstr("none/x.tfevents"));

@@ -11,6 +11,7 @@
 #include <limits>
 
 #include "grpo/tokenizer.h"
+#include "helpers.h"
 
 namespace grpo {
 namespace {
@@ -51,15 +52,6 @@ const Tokenizer& tokenizer(TokenizerAlgorithm algorithm = TokenizerAlgorithm::bp
 std::string bytes_of(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   return std::string(std::istreambuf_iterator<char>(file), {});
-}
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
 }
 
 /// The ids of the byte pieces that spell `bytes`.

@@ -21,7 +21,6 @@ namespace grpo {
 namespace {
 
 using testing::HasSubstr;
-using tiny::error_of;
 
 // The first moments after one update are the gradient: beta1 = 0, no clipping.
 OptimizerConfig gradient_probe() {
@@ -61,12 +60,13 @@ double relative_difference(const std::map<std::string, at::Tensor>& a, const std
 }
 
 std::vector<Group> scored_groups(const Policy& policy, uint64_t step = 0, int groups = 4) {
-  auto out = tiny::rollout(policy, tiny::rollout_config()).generate(tiny::tasks(static_cast<size_t>(groups)), {7, Purpose::rollout, step, 0});
+  auto out = tiny::rollout(policy, tiny::rollout_config())
+                 .generate(tiny::tasks(static_cast<size_t>(groups)), {7, Purpose::rollout, step, 0});
   tiny::reward(out);
   return out;
 }
 
-// ---- RL updates ------------------------------------------------------------------------------------------------------
+// ---- RL updates -----------------------------------------------------------------------------------------------------
 
 TEST(Trainer, takes_the_same_gradient_from_any_split_into_micro_batches) {
   struct Case {
@@ -108,7 +108,9 @@ TEST(Trainer, takes_the_same_gradient_from_any_split_into_micro_batches) {
       EXPECT_NEAR(part.entropy, whole.entropy, 1e-9);
       EXPECT_NEAR(part.clip_fraction, whole.clip_fraction, 1e-12);
       EXPECT_EQ(part.ratio_deviation, whole.ratio_deviation);
-      if (each.moe) { EXPECT_EQ(part.expert_load_max, whole.expert_load_max) << "a prompt counts once, however its group is cut"; }
+      if (each.moe) {
+        EXPECT_EQ(part.expert_load_max, whole.expert_load_max) << "a prompt counts once, however its group is cut";
+      }
       EXPECT_NEAR(part.grad_norm, whole.grad_norm, 1e-6 * whole.grad_norm);
     }
     EXPECT_GT(part.tokens, 0);
@@ -133,7 +135,8 @@ TEST(Trainer, raises_the_probability_of_what_was_rewarded_and_lowers_the_rest) {
         segments.starts.push_back(static_cast<int32_t>(n));
         segments.parents.push_back(-1);
         const at::Tensor hidden = policy.hidden(segments).slice(0, prompt - 1, n - 1);
-        sums.push_back(policy.token_logprobs(hidden, segments.tokens.slice(0, prompt), 1.0).logprobs.sum().item<double>());
+        sums.push_back(
+            policy.token_logprobs(hidden, segments.tokens.slice(0, prompt), 1.0).logprobs.sum().item<double>());
       }
     return sums;
   };
@@ -145,7 +148,8 @@ TEST(Trainer, raises_the_probability_of_what_was_rewarded_and_lowers_the_rest) {
   trainer.update(groups, 0);
   const auto after = logprobs();
   double gained = 0;
-  for (size_t i = 0; i < before.size(); ++i) gained += (after[i] - before[i]) * static_cast<double>(groups[i / 4].advantages[i % 4]);
+  for (size_t i = 0; i < before.size(); ++i)
+    gained += (after[i] - before[i]) * static_cast<double>(groups[i / 4].advantages[i % 4]);
   EXPECT_GT(gained, 0.0);
 }
 
@@ -187,8 +191,10 @@ TEST(Trainer, goes_over_a_rollout_in_epochs_and_minibatches) {
     for (int part = 0; part < 2; ++part) {
       std::vector<Group> half(all.begin() + 2 * part, all.begin() + 2 * part + 2);
       deviation = by_hand.update(half, 0).ratio_deviation;
-      if (epoch + part == 0) EXPECT_EQ(deviation, 0.0);
-      else EXPECT_GT(deviation, 0.0);
+      if (epoch + part == 0)
+        EXPECT_EQ(deviation, 0.0);
+      else
+        EXPECT_GT(deviation, 0.0);
     }
   EXPECT_TRUE(same(twin.state(), policy.state()));
 }
@@ -196,7 +202,9 @@ TEST(Trainer, goes_over_a_rollout_in_epochs_and_minibatches) {
 TEST(Trainer, has_a_reference_only_with_kl_which_starts_at_0_and_is_refreshed_when_asked) {
   Policy policy = tiny::policy();
   EXPECT_EQ(Trainer(policy, {}, gradient_probe()).reference(), nullptr);
-  EXPECT_FALSE(Trainer(policy, {}, gradient_probe()).update(*std::make_unique<std::vector<Group>>(scored_groups(policy)), 0).kl.has_value());
+  EXPECT_FALSE(Trainer(policy, {}, gradient_probe())
+                   .update(*std::make_unique<std::vector<Group>>(scored_groups(policy)), 0)
+                   .kl.has_value());
   for (const Kl kl : {Kl::k1_in_reward, Kl::k2_in_loss, Kl::k3_in_loss})
     for (const int refresh : {0, 2}) {
       SCOPED_TRACE(std::string(enum_name(kl)) + ", refresh " + std::to_string(refresh));
@@ -236,7 +244,8 @@ TEST(Trainer, puts_the_divergence_into_the_reward_by_what_each_completion_straye
   for (Group& group : groups) group.rewards.assign(4, 1.0);
   trainer.update(groups, 0);
   for (const Group& group : groups) EXPECT_EQ(group.advantages, (std::vector<float>{0, 0, 0, 0}));
-  // One completion is made 0.1 nats more likely than the reference holds it: it pays 0.5 * 0.1, and the group's mean moves.
+  // One completion is made 0.1 nats more likely than the reference holds it: it pays 0.5 * 0.1, and the group's mean
+  // moves.
   auto fresh = scored_groups(policy);
   for (Group& group : fresh) group.rewards.assign(4, 1.0);
   fresh[1].completions[2].logprobs[0] += 0.1f;
@@ -247,7 +256,9 @@ TEST(Trainer, puts_the_divergence_into_the_reward_by_what_each_completion_straye
 }
 
 TEST(Trainer, computes_only_what_enters_the_loss) {
-  const auto inputs = [](const Group& group, size_t i) { return static_cast<int64_t>(group.completions[i].tokens.size()) - 1; };
+  const auto inputs = [](const Group& group, size_t i) {
+    return static_cast<int64_t>(group.completions[i].tokens.size()) - 1;
+  };
   Policy policy = tiny::policy();
   auto groups = scored_groups(policy);
   ObjectiveConfig best;
@@ -267,8 +278,10 @@ TEST(Trainer, computes_only_what_enters_the_loss) {
   for (const Group& group : groups) {
     bool any = false;
     for (size_t i = 0; i < 4; ++i)
-      if (group.completions[i].finish == Finish::stop) expected += inputs(group, i), any = true, ++kept;
-      else ++cut;
+      if (group.completions[i].finish == Finish::stop)
+        expected += inputs(group, i), any = true, ++kept;
+      else
+        ++cut;
     expected += any ? static_cast<int64_t>(group.prompt.size()) : 0;
   }
   ASSERT_TRUE(kept > 0 && cut > 0) << "this test needs completions of both kinds";
@@ -281,7 +294,9 @@ TEST(Trainer, skips_counts_and_names_an_update_that_is_not_finite_and_leaves_eve
     auto groups = scored_groups(policy);
     Trainer trainer(policy, {}, gradient_probe());
     const std::vector<Example> documents{tiny::document("a", "b")};
-    const auto update = [&](int64_t step) { return supervised ? trainer.update(documents, step) : trainer.update(groups, step); };
+    const auto update = [&](int64_t step) {
+      return supervised ? trainer.update(documents, step) : trainer.update(groups, step);
+    };
     EXPECT_TRUE(update(40).skipped.empty());
 
     at::Tensor weight;
@@ -313,11 +328,13 @@ TEST(Trainer, skips_counts_and_names_an_update_that_is_not_finite_and_leaves_eve
 TEST(Trainer, balances_the_experts_after_the_update_and_never_before) {
   PolicyConfig config = tiny::policy_config(DType::float32, true);
   config.moe.bias_update_rate = 0.01;
-  Policy policy(config, 3), off([&] {
-    PolicyConfig other = config;
-    other.moe.bias_update_rate = 0;
-    return other;
-  }(), 3);
+  Policy policy(config, 3), off(
+                                [&] {
+                                  PolicyConfig other = config;
+                                  other.moe.bias_update_rate = 0;
+                                  return other;
+                                }(),
+                                3);
   const std::string bias = "model.layers.1.mlp.gate.e_score_correction_bias";
   const auto value = [&](const Policy& p) {
     for (const auto& [name, tensor] : p.state())
@@ -339,7 +356,9 @@ TEST(Trainer, balances_the_experts_after_the_update_and_never_before) {
   EXPECT_LE(moved.abs().max().item<float>(), 0.0100001f);
   EXPECT_GT(report.expert_load_max, 1.0);
   EXPECT_LE(report.expert_load_max, 5.0);
-  EXPECT_TRUE(std::isnan(Trainer(*std::make_unique<Policy>(tiny::policy()), gradient_probe()).update({tiny::document("a", "b")}, 0).expert_load_max));
+  EXPECT_TRUE(std::isnan(Trainer(*std::make_unique<Policy>(tiny::policy()), gradient_probe())
+                             .update({tiny::document("a", "b")}, 0)
+                             .expert_load_max));
 }
 
 TEST(Trainer, refuses_what_it_cannot_train_on) {
@@ -353,7 +372,7 @@ TEST(Trainer, refuses_what_it_cannot_train_on) {
   EXPECT_THAT(error_of([&] { trainer.update({Example{{1, 2}, 0}}, 0); }), HasSubstr("first_target 0"));
 }
 
-// ---- supervised updates ----------------------------------------------------------------------------------------------
+// ---- supervised updates ---------------------------------------------------------------------------------------------
 
 TEST(Trainer, learns_documents_by_their_mean_cross_entropy) {
   Policy policy = tiny::policy();
@@ -416,7 +435,7 @@ TEST(Trainer, makes_nothing_of_no_documents) {
   EXPECT_TRUE(same(policy.state(), before));
 }
 
-// ---- exact continuation ----------------------------------------------------------------------------------------------
+// ---- exact continuation ---------------------------------------------------------------------------------------------
 
 TEST(Trainer, goes_on_exactly_from_its_state) {
   for (const DType dtype : {DType::float32, DType::bfloat16}) {
@@ -430,7 +449,8 @@ TEST(Trainer, goes_on_exactly_from_its_state) {
       return t.update(groups, number);
     };
     step(policy, trainer, 0);
-    const NamedTensors weights = copy_of(policy.state()), state = copy_of(trainer.state()), frozen = copy_of(trainer.reference()->state());
+    const NamedTensors weights = copy_of(policy.state()), state = copy_of(trainer.state()),
+                       frozen = copy_of(trainer.reference()->state());
     const UpdateReport expected = step(policy, trainer, 1);
 
     Policy other(tiny::policy_config(dtype, true), 99);
@@ -447,7 +467,7 @@ TEST(Trainer, goes_on_exactly_from_its_state) {
   }
 }
 
-// ---- a step's data ---------------------------------------------------------------------------------------------------
+// ---- a step's data --------------------------------------------------------------------------------------------------
 
 TasksConfig arithmetic() {
   TasksConfig config;
@@ -519,7 +539,8 @@ TEST(Collect, keys_the_draws_of_a_later_call_by_the_place_of_its_first_task) {
   TaskStream whole(arithmetic()), parts(arithmetic());
   const Collected expected = collect(rollout, scorer, from(whole), 5, {}, 3, 2);
   std::vector<Group> groups = collect(rollout, scorer, from(parts), 2, {}, 3, 2).groups;
-  for (Group& group : collect(rollout, scorer, from(parts), 3, {}, 3, 2, nullptr, 2).groups) groups.push_back(std::move(group));
+  for (Group& group : collect(rollout, scorer, from(parts), 3, {}, 3, 2, nullptr, 2).groups)
+    groups.push_back(std::move(group));
   for (size_t g = 0; g < 5; ++g) {
     EXPECT_EQ(groups[g].index, g);
     EXPECT_EQ(tokens_of(groups[g]), tokens_of(expected.groups[g]));
@@ -536,13 +557,14 @@ TEST(Collect, lets_scores_change_before_it_looks_for_a_signal) {
   objective.max_refills = 9;
   TaskStream tasks(arithmetic());
   std::vector<std::size_t> rounds;
-  const Collected got = collect(rollout, scorer, from(tasks), 3, objective, 3, 2, [&](std::vector<Group>& groups, std::size_t round) {
-    rounds.push_back(round);
-    for (Group& group : groups) {
-      EXPECT_EQ(group.rewards, std::vector<double>(4, 1.0)) << "scored already";
-      if (round > 0 && group.index != 3) group.rewards[1] = 2;
-    }
-  });
+  const Collected got =
+      collect(rollout, scorer, from(tasks), 3, objective, 3, 2, [&](std::vector<Group>& groups, std::size_t round) {
+        rounds.push_back(round);
+        for (Group& group : groups) {
+          EXPECT_EQ(group.rewards, std::vector<double>(4, 1.0)) << "scored already";
+          if (round > 0 && group.index != 3) group.rewards[1] = 2;
+        }
+      });
   EXPECT_EQ(rounds, (std::vector<std::size_t>{0, 1, 2}));
   EXPECT_EQ(got.refills, 2);
   for (const Group& group : got.groups) EXPECT_EQ(group.rewards[1], 2);
@@ -567,7 +589,8 @@ TEST(Collect, refills_groups_without_signal_from_fresh_tasks_that_share_no_draw)
   std::vector<Task> taken = twin.take(5);
   int rounds = 0;
   for (;; ++rounds) {
-    const auto good = static_cast<size_t>(std::count_if(taken.begin(), taken.end(), [](const Task& t) { return !is_flat(t); }));
+    const auto good =
+        static_cast<size_t>(std::count_if(taken.begin(), taken.end(), [](const Task& t) { return !is_flat(t); }));
     if (good == 5) break;
     for (Task& task : twin.take(5 - good)) taken.push_back(task);
   }
@@ -577,7 +600,8 @@ TEST(Collect, refills_groups_without_signal_from_fresh_tasks_that_share_no_draw)
   for (const Group& group : got.groups) {
     EXPECT_TRUE(has_signal(group));
     ASSERT_LT(group.index, taken.size());
-    EXPECT_EQ(group.task.prompt, taken[group.index].prompt) << "the index is the place in the step's task list, refills included";
+    EXPECT_EQ(group.task.prompt, taken[group.index].prompt)
+        << "the index is the place in the step's task list, refills included";
     DrawStream stream{3, Purpose::rollout, 2, static_cast<uint32_t>(group.index)};
     EXPECT_EQ(tokens_of(group), tokens_of(rollout.generate({group.task}, stream)[0]));
     indices.push_back(group.index);
@@ -612,8 +636,10 @@ TEST(Collect, says_when_the_limit_on_refills_is_reached_and_goes_on_with_what_it
   const Collected got = collect(rollout, scorer, from(tasks), 12, objective, 3, 2);
   EXPECT_TRUE(got.exhausted);
   EXPECT_EQ(got.groups.size(), 12u);
-  EXPECT_TRUE(std::is_sorted(got.groups.begin(), got.groups.end(), [](const Group& a, const Group& b) { return a.index < b.index; }));
-  const auto with_signal = std::count_if(got.groups.begin(), got.groups.end(), [](const Group& g) { return has_signal(g); });
+  EXPECT_TRUE(std::is_sorted(got.groups.begin(), got.groups.end(),
+                             [](const Group& a, const Group& b) { return a.index < b.index; }));
+  const auto with_signal =
+      std::count_if(got.groups.begin(), got.groups.end(), [](const Group& g) { return has_signal(g); });
   EXPECT_GT(with_signal, 0);
   EXPECT_LT(with_signal, 12);
 }
@@ -641,7 +667,8 @@ TEST(Collect, and_evaluate_leave_no_thread_reading_when_sampling_fails) {
         }
       }
     }
-    const auto late = std::max_element(first.begin(), first.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    const auto late =
+        std::max_element(first.begin(), first.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
     ASSERT_GT(late->second, shortest) << "completions should end before the failure";
 
     at::Tensor row = policy.parameters()[0].second.detach()[late->first];
@@ -650,8 +677,10 @@ TEST(Collect, and_evaluate_leave_no_thread_reading_when_sampling_fails) {
     Scorer scorer(one_reward("slow"));
     TaskStream again(arithmetic());
     const auto run = [&] {
-      if (purpose == Purpose::evaluation) evaluate(rollout, scorer, tasks, 3, 0);
-      else collect(rollout, scorer, from(again), 4, {}, 3, 0);
+      if (purpose == Purpose::evaluation)
+        evaluate(rollout, scorer, tasks, 3, 0);
+      else
+        collect(rollout, scorer, from(again), 4, {}, 3, 0);
     };
     EXPECT_THAT(error_of(run), HasSubstr("NaN"));
     row.copy_(healthy);
@@ -660,7 +689,7 @@ TEST(Collect, and_evaluate_leave_no_thread_reading_when_sampling_fails) {
   }
 }
 
-// ---- evaluation ------------------------------------------------------------------------------------------------------
+// ---- evaluation -----------------------------------------------------------------------------------------------------
 
 TEST(Evaluate, draws_for_its_own_purpose_and_reports_the_same_whatever_the_scorers_threads) {
   const Policy policy = tiny::policy();
@@ -672,7 +701,8 @@ TEST(Evaluate, draws_for_its_own_purpose_and_reports_the_same_whatever_the_score
   Scorer two(rewards), one{RewardsConfig{}};
   std::vector<Group> kept, again;
   std::vector<std::size_t> told;
-  const Evaluation figures = evaluate(rollout, two, tasks, 3, 0, [&](std::size_t done, std::size_t) { told.push_back(done); }, &kept);
+  const Evaluation figures = evaluate(
+      rollout, two, tasks, 3, 0, [&](std::size_t done, std::size_t) { told.push_back(done); }, &kept);
   EXPECT_EQ(figures.json(), evaluate(rollout, one, tasks, 3, 0, nullptr, &again).json());
   EXPECT_EQ(figures.problems, 70);
   EXPECT_EQ(figures.samples, 3);
@@ -750,7 +780,10 @@ TEST(Evaluate, holds_a_trace_without_words_against_the_strict_language_consisten
   group.completions[2].text = "1+1=2, so only four words here";  // no form: the whole text counts
   group.completions[2].reasoning = "1+1=2, no words";
   group.completions[3].text = "no form but five words";
-  group.scores = {{{"language_consistency", 1.0}}, {{"language_consistency", 0.4}}, {{"language_consistency", Score::undefined()}}, {}};
+  group.scores = {{{"language_consistency", 1.0}},
+                  {{"language_consistency", 0.4}},
+                  {{"language_consistency", Score::undefined()}},
+                  {}};
   Group elsewhere = group;  // in no language: not counted
   elsewhere.task.language = "";
   const Evaluation figures = summarize({group, elsewhere});
@@ -761,7 +794,7 @@ TEST(Evaluate, holds_a_trace_without_words_against_the_strict_language_consisten
   EXPECT_DOUBLE_EQ(figures.json().at("worded_traces").get<double>(), 0.75);
 }
 
-// ---- does it learn? --------------------------------------------------------------------------------------------------
+// ---- does it learn? -------------------------------------------------------------------------------------------------
 
 TEST(Learning, makes_what_is_rewarded_more_frequent) {
   register_reward("likes_c", [](const Task&, const Completion& completion) -> Score {
@@ -783,7 +816,8 @@ TEST(Learning, makes_what_is_rewarded_more_frequent) {
       rewards.push_back(sum);
       EXPECT_EQ(trainer.update(groups, static_cast<int64_t>(step)).ratio_deviation, 0.0);
     }
-    const double early = (rewards[0] + rewards[1] + rewards[2]) / 3, late = (rewards[22] + rewards[23] + rewards[24]) / 3;
+    const double early = (rewards[0] + rewards[1] + rewards[2]) / 3,
+                 late = (rewards[22] + rewards[23] + rewards[24]) / 3;
     EXPECT_LT(early, 0.4);
     EXPECT_GT(late, 0.7) << "from " << early;
   }

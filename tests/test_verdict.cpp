@@ -97,7 +97,7 @@ struct BadJudge {
 };
 
 TEST(JudgeConfig, names_the_key_that_cannot_be_meant) {
-  EXPECT_EQ(error_of([] { JudgeConfig().validate(); }), "");
+  EXPECT_EQ(error_of([] { JudgeConfig().validate(); }), "(no error)");
   for (const auto& [key, spoil] : std::vector<BadJudge>{
            {"votes", [](auto& c) { c.votes = 0; }},
            {"votes", [](auto& c) { c.votes = -1; }},

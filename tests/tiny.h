@@ -22,44 +22,9 @@
 #include "grpo/task.h"
 #include "grpo/tokenizer.h"
 #include "grpo/trainer.h"
+#include "helpers.h"
 
 namespace grpo::tiny {
-
-/// The message of what `f` throws.
-template <class F>
-std::string error_of(const F& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(no error)";
-}
-
-inline std::string read_file(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-/// A fresh folder, gone with its owner.
-class Folder {
- public:
-  Folder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "grpo-test-XXXXXX").string();
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 inline const Tokenizer& tokenizer() {
   static const Tokenizer instance = [] {
@@ -126,11 +91,13 @@ inline Policy policy(const PolicyConfig& config = policy_config()) {
   optimizer.learning_rate = 0.02;
   Trainer trainer(made, optimizer);
   const ChatTemplate chat;
-  const std::string words[] = {"abc", "b c a b", "a a a a a b a c", "c", "ab ab ab ab cb cb cb cb", "bbbb", "cab 12", "b"};
+  const std::string words[] = {"abc",    "b c a b", "a a a a a b a c", "c", "ab ab ab ab cb cb cb cb", "bbbb",
+                               "cab 12", "b"};
   for (int step = 0; step < 12; ++step) {
     std::vector<Example> documents;
     for (int i = 0; i < 8; ++i)
-      documents.push_back(document(chat.render(task(std::string(1 + (step + i) % 9, 'a') + std::to_string(i))), words[i]));
+      documents.push_back(
+          document(chat.render(task(std::string(1 + (step + i) % 9, 'a') + std::to_string(i))), words[i]));
     trainer.update(documents, step);
   }
   for (const auto& [name, tensor] : made.state()) weights.emplace_back(name, tensor.clone());
