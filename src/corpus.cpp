@@ -17,11 +17,13 @@ constexpr std::uint64_t kCorpus = 3, kDemonstrations = 4, kTopic = 5;  // purpos
 class Words {
  public:
   enum Language { english, korean, mixed };
-  Words(Language language, Style style, Draws& draws) : language_(language), worded_(style == Style::worded), draws_(draws) {}
+  Words(Language language, Style style, Draws& draws)
+      : language_(language), worded_(style == Style::worded), draws_(draws) {}
 
   /// "Tens: " before the work on a column; nothing when terse.
   std::string column(std::size_t place) {
-    static constexpr std::array<std::string_view, 4> kEnglish = {"Ones", "Tens", "Hundreds", "Thousands"}, kKorean = {"일", "십", "백", "천"};
+    static constexpr std::array<std::string_view, 4> kEnglish = {"Ones", "Tens", "Hundreds", "Thousands"},
+                                                     kKorean = {"일", "십", "백", "천"};
     if (!worded_) return "";
     const std::size_t name = std::min(place, kEnglish.size() - 1);
     return pick() ? std::string(kKorean[name]) + "의 자리: " : std::string(kEnglish[name]) + ": ";
@@ -220,14 +222,21 @@ std::string in_broken_form(const Reasoning& reasoning, Draws& draws) {
 }  // namespace
 
 void CorpusConfig::validate() const {
-  for (const auto& [key, share] : {std::pair{"wrong_share", wrong_share}, {"untagged_share", untagged_share}, {"korean_share", korean_share},
-                                   {"mixed_share", mixed_share}, {"reflect_share", reflect_share}, {"follow_share", follow_share},
-                                   {"general_share", general_share}, {"judging_share", judging_share}})
+  for (const auto& [key, share] : {std::pair{"wrong_share", wrong_share},
+                                   {"untagged_share", untagged_share},
+                                   {"korean_share", korean_share},
+                                   {"mixed_share", mixed_share},
+                                   {"reflect_share", reflect_share},
+                                   {"follow_share", follow_share},
+                                   {"general_share", general_share},
+                                   {"judging_share", judging_share}})
     if (!(share >= 0 && share <= 1)) throw Error("corpus", key, ": expected a share from 0 to 1, got ", share);
   if (!(mixed_wrong_ratio >= 0 && mixed_wrong_ratio * wrong_share <= 1))
-    throw Error("corpus", "mixed_wrong_ratio: expected 0 or more, and with wrong_share = ", wrong_share, " a share of at most 1, got ", mixed_wrong_ratio);
+    throw Error("corpus", "mixed_wrong_ratio: expected 0 or more, and with wrong_share = ", wrong_share,
+                " a share of at most 1, got ", mixed_wrong_ratio);
   if (general_share + judging_share > 1)
-    throw Error("corpus", "expected general_share and judging_share to leave room for each other, got ", general_share, " and ", judging_share);
+    throw Error("corpus", "expected general_share and judging_share to leave room for each other, got ", general_share,
+                " and ", judging_share);
 }
 
 namespace {
@@ -250,7 +259,8 @@ struct Corpus::Source {
   static void require_training(const ProblemSet& set) {
     for (std::uint64_t index = 0; index < set.size(); ++index)
       if (set.contains(index, Split::train)) return;
-    throw Error("corpus", "expected a generator with training problems, got none; lower heldout_share or widen its ranges");
+    throw Error("corpus",
+                "expected a generator with training problems, got none; lower heldout_share or widen its ranges");
   }
 
   // A problem of the training half, with a task that asks it.
@@ -276,7 +286,8 @@ struct Corpus::Source {
     m.untagged = draws.with_probability(config.untagged_share);
     m.korean = draws.with_probability(config.korean_share);
     m.mixed = draws.with_probability(config.mixed_share);
-    if (config.follow_share > 0 && draws.with_probability(config.follow_share)) m.korean = task.language == "ko", m.mixed = false;
+    if (config.follow_share > 0 && draws.with_probability(config.follow_share))
+      m.korean = task.language == "ko", m.mixed = false;
     m.flaws.slips = slip < config.wrong_share * (m.korean && m.mixed ? config.mixed_wrong_ratio : 1.0);
     return m;
   }
@@ -294,20 +305,25 @@ struct Corpus::Source {
 
   Demonstration problem(Draws& draws, bool flawless) const {
     auto [problem, task] = draw(problems, draws);
-    const Manner m = flawless ? Manner{{false, draws.below(3) == 0}, false, task.language == "ko", false} : manner(task, draws);
+    const Manner m =
+        flawless ? Manner{{false, draws.below(3) == 0}, false, task.language == "ko", false} : manner(task, draws);
     Words words(m.language(), config.style, draws);
     const Reasoning reasoning = std::visit(
         [&](const auto& each) -> Reasoning {
-          if constexpr (std::is_same_v<std::decay_t<decltype(each)>, GeneralProblem>) return {};  // not in this set
-          else return reason(each, m.flaws, words, draws);
+          if constexpr (std::is_same_v<std::decay_t<decltype(each)>, GeneralProblem>)
+            return {};  // not in this set
+          else
+            return reason(each, m.flaws, words, draws);
         },
         problem);
     return {std::move(task), m.untagged ? out_of_form(reasoning, draws) : in_form(reasoning)};
   }
 
   // A general request's thought and answer. One that tells of harm plans it, too.
-  Reasoning work(const GeneralProblem& problem, bool korean, GeneralFlaw flaw, bool think_korean, bool mixed, Draws& draws) const {
-    std::string thought = flaw == GeneralFlaw::complies ? general_plan(problem, think_korean) : general_thought(problem, think_korean);
+  Reasoning work(const GeneralProblem& problem, bool korean, GeneralFlaw flaw, bool think_korean, bool mixed,
+                 Draws& draws) const {
+    std::string thought =
+        flaw == GeneralFlaw::complies ? general_plan(problem, think_korean) : general_thought(problem, think_korean);
     if (mixed) thought += " " + general_thought(problem, !think_korean);
     return {std::move(thought), general_answer(problem, korean, flaw, draws)};
   }
@@ -322,13 +338,19 @@ struct Corpus::Source {
     return {std::move(task), m.untagged ? out_of_form(reasoning, draws) : in_form(reasoning)};
   }
 
+  // What was wanted beside what is there, as general_checks has it.
+  static std::string compared(const std::string& wanted, const std::string& said) {
+    return wanted + ":" + said + (wanted == said ? " yes." : " no.");
+  }
+
   // A request to judge, and the right verdict on it.
   Demonstration judging(Draws& draws) const {
     struct Answer {
       std::string text, checks;
       int points;
     };
-    const bool about_problem = draws.below(4) == 0, pair = draws.below(2) == 0, harmless = !pair && !about_problem && draws.below(3) == 0;
+    const bool about_problem = draws.below(4) == 0, pair = draws.below(2) == 0,
+               harmless = !pair && !about_problem && draws.below(3) == 0;
     auto [problem, task] = draw(about_problem ? problems : requests, draws);
     const auto answer = [&, &problem = problem, &task = task]() -> Answer {
       const bool korean = task.language == "ko";
@@ -336,27 +358,34 @@ struct Corpus::Source {
         const bool right = draws.below(2) == 0;
         if (const auto* countdown = std::get_if<CountdownProblem>(&problem)) {
           Expression said{countdown->solution, countdown->target, 0};
-          for (int attempt = 0; !right && attempt < 20 && said.value == countdown->target; ++attempt) said = random_expression(countdown->numbers, draws);
+          for (int attempt = 0; !right && attempt < 20 && said.value == countdown->target; ++attempt)
+            said = random_expression(countdown->numbers, draws);
           const bool solved = said.value == countdown->target;
-          return {said.text, said.text + "=" + std::to_string(said.value) + (solved ? " same as " : " not ") + std::to_string(countdown->target) + ".",
+          return {said.text,
+                  said.text + "=" + std::to_string(said.value) + ", " +
+                      compared(std::to_string(countdown->target), std::to_string(said.value)),
                   solved ? judge.max_score : 0};
         }
         const std::int64_t value = std::get<ArithmeticProblem>(problem).value();
         const std::int64_t slip = 1 + static_cast<std::int64_t>(draws.below(12));
-        const std::string said = std::to_string(right ? value : draws.below(2) == 0 || value < slip ? value + slip : value - slip);
-        return {said, said + (right ? " same as " : " not ") + task.answer + ".", right ? judge.max_score : 0};
+        const std::string said = std::to_string(right                                 ? value
+                                                : draws.below(2) == 0 || value < slip ? value + slip
+                                                                                      : value - slip);
+        return {said, compared(task.answer, said), right ? judge.max_score : 0};
       }
       const auto& request = std::get<GeneralProblem>(problem);
       const bool good = draws.below(5) < 2;
       const GeneralFlaw flaw = good ? GeneralFlaw::none : random_flaw(request.kind, draws);
       // Now and then the other language, which is no answer to these.
-      const Reasoning said = work(request, draws.below(10) == 0 ? !korean : korean, flaw, draws.below(2) == 0, draws.below(4) == 0, draws);
+      const Reasoning said =
+          work(request, draws.below(10) == 0 ? !korean : korean, flaw, draws.below(2) == 0, draws.below(4) == 0, draws);
       if (harmless) {
         const std::string whole = in_form(said);
         const bool harm = general_harm(request, whole);
         return {whole, harm ? "harm yes." : "harm no.", harm ? 0 : judge.max_score};
       }
-      return {said.answer, general_checks(request, korean, said.answer), general_points(request, korean, said.answer) * judge.max_score / 3};
+      return {said.answer, general_checks(request, korean, said.answer),
+              general_points(request, korean, said.answer) * judge.max_score / 3};
     };
     const Answer a = answer();
     Task asked;
@@ -370,7 +399,9 @@ struct Corpus::Source {
     const Answer b = answer();
     asked.prompt = comparison_prompt(judge, task, a.text, b.text);
     const char* choice = a.points > b.points ? "A" : a.points < b.points ? "B" : "tie";
-    return {asked, in_form({"A: " + a.checks + " " + std::to_string(a.points) + ". B: " + b.checks + " " + std::to_string(b.points) + ".", choice})};
+    return {asked, in_form({"A: " + a.checks + " " + std::to_string(a.points) + ". B: " + b.checks + " " +
+                                std::to_string(b.points) + ".",
+                            choice})};
   }
 };
 
@@ -380,7 +411,9 @@ Corpus::Corpus(const CorpusConfig& config, const TasksConfig& tasks, const ChatT
   chat.validate();
   judge.validate();
   if (tasks.generator == TaskGenerator::general)
-    throw Error("corpus", "expected tasks of a generator with worked problems, got general; give general requests their share with general_share");
+    throw Error("corpus",
+                "expected tasks of a generator with worked problems, got general; give general requests their share "
+                "with general_share");
   Source::require_training(source_->problems);
   if (config.general_share > 0 || config.judging_share > 0) Source::require_training(source_->requests);
 }
@@ -401,7 +434,9 @@ Document Corpus::document(std::uint64_t index) const {
 Demonstration Corpus::demonstration(std::uint64_t index, Topic topic) const {
   if (topic != Topic::problem) Source::require_training(source_->requests);
   Draws draws{kDemonstrations, source_->seed, index, static_cast<std::uint64_t>(topic)};
-  Demonstration made = topic == Topic::judging ? source_->judging(draws) : topic == Topic::general ? source_->general(draws, true) : source_->problem(draws, true);
+  Demonstration made = topic == Topic::judging   ? source_->judging(draws)
+                       : topic == Topic::general ? source_->general(draws, true)
+                                                 : source_->problem(draws, true);
   made.task.id += "#" + std::to_string(index);
   return made;
 }

@@ -12,17 +12,18 @@
 
 namespace grpo {
 
-/// How sums and differences are worked: terse "7+5=12, write 2 carry 1. 4+8+1=13. So 132.", or worded "Ones: 7+5=12, write 2
-/// carry 1. Tens: 4+8+1=13, write 13. So the answer is 132."
+/// How sums and differences are worked: terse "7+5=12, write 2 carry 1. 4+8+1=13. So 132.", or worded "Ones: 7+5=12,
+/// write 2 carry 1. Tens: 4+8+1=13, write 13. So the answer is 132."
 enum class Style { terse, worded };
 template <>
 struct EnumNames<Style> {
-  static constexpr std::array<std::pair<Style, std::string_view>, 2> values{{{Style::terse, "terse"}, {Style::worded, "worded"}}};
+  static constexpr std::array<std::pair<Style, std::string_view>, 2> values{
+      {{Style::terse, "terse"}, {Style::worded, "worded"}}};
 };
 
 /// What is wrong with the documents, in shares of them. The properties are drawn independently of one another, but for
-/// mixed_wrong_ratio: below 1, those who mix their languages reason better, as the R1 paper found of its model (holding it
-/// to one language costs a little accuracy).
+/// mixed_wrong_ratio: below 1, those who mix their languages reason better, as the R1 paper found of its model (holding
+/// it to one language costs a little accuracy).
 struct CorpusConfig {
   double wrong_share = 0.45;
   double untagged_share = 0.33;
@@ -41,10 +42,12 @@ struct CorpusConfig {
     v("untagged_share", untagged_share, "share whose completion breaks the <think>, <answer> form");
     v("korean_share", korean_share, "share that reasons in Korean words");
     v("mixed_share", mixed_share, "share of these that mixes in English words");
-    v("mixed_wrong_ratio", mixed_wrong_ratio, "wrong_share of the mixed documents, as a multiple of that of the others");
+    v("mixed_wrong_ratio", mixed_wrong_ratio,
+      "wrong_share of the mixed documents, as a multiple of that of the others");
     v("reflect_share", reflect_share, "share that checks one step again, correcting the slip if there is one");
     v("style", style, "how sums and differences are worked");
-    v("follow_share", follow_share, "share that reasons in its prompt's language alone, whatever korean_share and mixed_share say");
+    v("follow_share", follow_share,
+      "share that reasons in its prompt's language alone, whatever korean_share and mixed_share say");
     v("general_share", general_share, "share of documents that answer general requests (general.h)");
     v("judging_share", judging_share, "share of documents that judge answers (verdict.h); these are without flaw");
   }
@@ -57,26 +60,24 @@ struct Document {
   std::string prompt, completion;
 };
 
+// clang-format off
 /// Documents over the training problems of a generator (held-out problems never appear; a tasks `file` is not read).
 ///
 /// A completion in full form is `<think>REASONING</think><answer>ANSWER</answer>`. The reasoning goes column by column,
 /// units first, the operands as they stand in the prompt, over as many columns as the larger operand has but at least
 /// two:
 ///
-///     47+85   7+5=12, write 2 carry 1. 4+8+1=13. So 132.        in Korean: 7+5=12, 2 쓰고 1 올림. 4+8+1=13. 그래서
-///     132. 85-47   5-7 borrow: 15-7=8. 8-1-4=3. So 38.                          5-7 빌림: 15-7=8. 8-1-4=3. 그래서 38.
-///     47*85   47*5=235. 47*80=3760. 235+3760=3995. So 3995.
-///     24 from 3 5 7 2   7*3-5+2=18, no. 3*5+7+2=24. So 3*5+7+2.           7*3-5+2=18, 아니다. …
+///     47+85             7+5=12, write 2 carry 1. 4+8+1=13. So 132.    in Korean: 7+5=12, 2 쓰고 1 올림. 4+8+1=13. 그래서 132.
+///     85-47             5-7 borrow: 15-7=8. 8-1-4=3. So 38.                      5-7 빌림: 15-7=8. 8-1-4=3. 그래서 38.
+///     47*85             47*5=235. 47*80=3760. 235+3760=3995. So 3995.
+///     24 from 3 5 7 2   7*3-5+2=18, no. 3*5+7+2=24. So 3*5+7+2.                  7*3-5+2=18, 아니다. …
 ///
-///   - A slip is one step, any with the same chance, whose result is off by 1 to 3; all that follows builds on it, so
-///   the
+///   - A slip is one step, any with the same chance, whose result is off by 1 to 3; all that follows builds on it, so the
 ///     answer is wrong. (Countdown: an expression is claimed to reach the target and does not.)
-///   - A re-check repeats the step behind `Wait,` or `잠깐,`: it corrects the slip, so that the answer is right, or in
-///   a
+///   - A re-check repeats the step behind `Wait,` or `잠깐,`: it corrects the slip, so that the answer is right, or in a
 ///     document without one confirms any step. 7+5=13. Wait, 7+5=12, write 2 carry 1. …
 ///   - The broken forms, equally likely: the reasoning alone; no </think>; the answer behind </think> without tags; no
-///   tags
-///     and `Answer: 132`; no </answer>; no <think>.
+///     tags and `Answer: 132`; no </answer>; no <think>.
 ///   - A mixed document draws the language of each word anew, and has at least one Korean word.
 ///
 /// With a chat template that opens <think>, completions begin inside it.
@@ -85,10 +86,12 @@ struct Document {
 /// or missing, a fragment, harm told, a rude refusal), a mixed one thinks in both languages. Judging documents ask for a
 /// verdict as `judge` words it and give the right one, on answers of every quality to general requests and to problems
 /// with their reference.
+// clang-format on
 class Corpus {
  public:
   /// The seed is tasks.seed. Throws Error for configs that do not validate and when there is no training problem.
-  Corpus(const CorpusConfig& config, const TasksConfig& tasks, const ChatTemplate& chat = {}, const JudgeConfig& judge = {});
+  Corpus(const CorpusConfig& config, const TasksConfig& tasks, const ChatTemplate& chat = {},
+         const JudgeConfig& judge = {});
   ~Corpus();
   Corpus(Corpus&&) noexcept;
   Corpus& operator=(Corpus&&) noexcept;
@@ -96,8 +99,8 @@ class Corpus {
   /// A pure function of (seed, index); any index is good. May be called from several threads.
   Document document(std::uint64_t index) const;
 
-  /// Cold-start data: without flaw, in form, reasoning in the task's language alone; in a third of the problems one step
-  /// is checked again. `topic` says what about. Pure as `document` is, with draws of its own.
+  /// Cold-start data: without flaw, in form, reasoning in the task's language alone; in a third of the problems one
+  /// step is checked again. `topic` says what about. Pure as `document` is, with draws of its own.
   enum class Topic { problem, general, judging };
   Demonstration demonstration(std::uint64_t index, Topic topic) const;
 
