@@ -1,4 +1,6 @@
 // Answers anyone's tasks with the policy of a run, scores the answers, and prints the figures as JSON.
+#include "grpo/evaluate.h"
+
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -6,7 +8,6 @@
 
 #include "grpo/checkpoint.h"
 #include "grpo/config.h"
-#include "grpo/evaluate.h"
 #include "grpo/policy.h"
 #include "grpo/reward.h"
 #include "grpo/rollout.h"
@@ -39,17 +40,22 @@ struct EvaluateConfig {
     v("device", device, "cpu, cuda or cuda:N");
   }
   void validate() const {
-    if (model.empty() || tasks.empty()) throw grpo::Error("config", "expected --model RUN and --tasks FILE.jsonl (see --help)");
+    if (model.empty() || tasks.empty())
+      throw grpo::Error("config", "expected --model RUN and --tasks FILE.jsonl (see --help)");
     if (k < 1) throw grpo::Error("config", "k: expected at least 1, got ", k);
   }
 };
 
 // RUN, or RUN/checkpoints/step-N: the run's folder and the checkpoint to load.
 std::pair<fs::path, fs::path> locate(const fs::path& model) {
-  if (fs::exists(model / "manifest.json")) return {fs::absolute(model).lexically_normal().parent_path().parent_path(), model};
-  if (!fs::exists(model / "config.json")) throw grpo::Error("evaluate", model.string(), ": expected a run's folder (with config.json) or a checkpoint in one");
+  if (fs::exists(model / "manifest.json"))
+    return {fs::absolute(model).lexically_normal().parent_path().parent_path(), model};
+  if (!fs::exists(model / "config.json"))
+    throw grpo::Error("evaluate", model.string(),
+                      ": expected a run's folder (with config.json) or a checkpoint in one");
   const auto newest = grpo::newest_checkpoint(model);
-  if (!newest) throw grpo::Error("evaluate", model.string(), ": expected a checkpoint, found none; has the run saved one yet?");
+  if (!newest)
+    throw grpo::Error("evaluate", model.string(), ": expected a checkpoint, found none; has the run saved one yet?");
   return {model, *newest};
 }
 
@@ -83,8 +89,9 @@ int main(int argc, char** argv) try {
   grpo::Scorer scorer(rewards);
 
   std::vector<grpo::Group> groups;
-  const auto figures = grpo::evaluate(rollout, scorer, tasks, config.seed, 0,
-                                      [](size_t done, size_t total) { std::cerr << "\r" << done << "/" << total << " tasks" << std::flush; }, &groups);
+  const auto figures = grpo::evaluate(
+      rollout, scorer, tasks, config.seed, 0,
+      [](size_t done, size_t total) { std::cerr << "\r" << done << "/" << total << " tasks" << std::flush; }, &groups);
   std::cerr << '\n';
   if (!config.out.empty()) {
     grpo::JsonlWriter out(config.out);
@@ -93,8 +100,13 @@ int main(int argc, char** argv) try {
         nlohmann::ordered_json scores;
         for (const auto& [name, score] : group.scores[i])
           scores[name] = score.defined() ? nlohmann::ordered_json(score.value()) : nlohmann::ordered_json(nullptr);
-        out.write({{"task", group.task.id}, {"sample", i}, {"prompt", group.task.prompt}, {"reference", group.task.answer},
-                   {"text", group.completions[i].text}, {"answer", group.completions[i].answer}, {"scores", scores}});
+        out.write({{"task", group.task.id},
+                   {"sample", i},
+                   {"prompt", group.task.prompt},
+                   {"reference", group.task.answer},
+                   {"text", group.completions[i].text},
+                   {"answer", group.completions[i].answer},
+                   {"scores", scores}});
       }
   }
   std::cout << figures.json().dump(2) << std::endl;

@@ -1,4 +1,5 @@
-// R1-Zero: a base model is made from scratch on an imperfect corpus, and then learns to reason by GRPO from rewards alone.
+// R1-Zero: a base model is made from scratch on an imperfect corpus, and then learns to reason by GRPO from rewards
+// alone.
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -119,7 +120,8 @@ int main(int argc, char** argv) try {
 
   // One policy for all stages.
   grpo::Policy policy(config.policy, config.seed, device);
-  progress.note("grpo.cpp r1_zero · policy " + policy.describe() + " · seed " + std::to_string(config.seed) + " · " + run.folder().string());
+  progress.note("grpo.cpp r1_zero · policy " + policy.describe() + " · seed " + std::to_string(config.seed) + " · " +
+                run.folder().string());
 
   Json state = checkpoint ? checkpoint->state : Json{{"stage", "base"}, {"step", 0}};
   const auto restore = [&](grpo::Trainer& trainer) {
@@ -159,7 +161,8 @@ int main(int argc, char** argv) try {
       grpo::Stopwatch watch;
       std::vector<grpo::Example> documents;
       for (int i = 0; i < config.pretrain.documents_per_step; ++i)
-        documents.push_back(tokenize(tokenizer, corpus.document(static_cast<uint64_t>(step * config.pretrain.documents_per_step + i))));
+        documents.push_back(
+            tokenize(tokenizer, corpus.document(static_cast<uint64_t>(step * config.pretrain.documents_per_step + i))));
       const auto report = trainer.update(documents, step);
       for (const auto& why : report.skipped) progress.note("update skipped: " + why);
       state["step"] = ++step;
@@ -177,18 +180,25 @@ int main(int argc, char** argv) try {
   if (settings.total_steps == 0) settings.total_steps = config.steps;
   grpo::Rollout rollout(policy, tokenizer, config.chat, config.rollout);
   grpo::Trainer trainer(policy, config.objective, settings, config.rollout.sampling.temperature, config.trainer);
-  if (checkpoint && checkpoint->state["stage"] != "base") restore(trainer);
-  else save(config.pretrain.steps, trainer);
+  if (checkpoint && checkpoint->state["stage"] != "base")
+    restore(trainer);
+  else
+    save(config.pretrain.steps, trainer);
   tasks.seek(state.value("cursor", uint64_t{0}));
 
   progress.begin("step", config.steps, state["step"], grpo::Progress::Lines::each_step);
   for (int64_t step = state["step"]; step < config.steps;) {
-    auto collected = grpo::collect(rollout, scorer, [&](size_t n) { return tasks.take(n); }, config.prompts_per_step, config.objective, config.seed, step);
-    if (collected.exhausted) progress.note("dynamic sampling: some groups are without signal after " + std::to_string(collected.refills) + " refills");
+    auto collected = grpo::collect(
+        rollout, scorer, [&](size_t n) { return tasks.take(n); }, config.prompts_per_step, config.objective,
+        config.seed, step);
+    if (collected.exhausted)
+      progress.note("dynamic sampling: some groups are without signal after " + std::to_string(collected.refills) +
+                    " refills");
     grpo::Stopwatch watch;
     const auto report = trainer.update(collected.groups, step);
     ++step;
-    run.record(step, collected.groups, report, collected.stats, {collected.rollout_seconds, collected.reward_seconds, watch.lap()});
+    run.record(step, collected.groups, report, collected.stats,
+               {collected.rollout_seconds, collected.reward_seconds, watch.lap()});
     state["step"] = step, state["cursor"] = tasks.cursor();
     if (run.stopping() || run.due(step) || step == config.steps) save(config.pretrain.steps + step, trainer);
     if (run.stopping() && step < config.steps) return run.stopped();
@@ -199,10 +209,13 @@ int main(int argc, char** argv) try {
   const Json before = state["before"], after = heldout.empty() ? Json() : heldout_figures("after", 1);
   run.write("summary.json", {{"before", before}, {"after", after}});
   if (!heldout.empty()) {
-    grpo::Table table{"held-out (" + std::to_string(heldout.size()) + " problems, " + std::to_string(config.evaluate.samples) + " samples each)",
-                      {"before", "after"}, {}};
+    grpo::Table table{"held-out (" + std::to_string(heldout.size()) + " problems, " +
+                          std::to_string(config.evaluate.samples) + " samples each)",
+                      {"before", "after"},
+                      {}};
     const auto value = [](const Json& j) { return j.is_null() ? std::nan("") : j.get<double>(); };
-    for (const char* key : {"pass@1", "format", "language_consistency", "completion_length", "reflection_rate", "mixed_traces"})
+    for (const char* key :
+         {"pass@1", "format", "language_consistency", "completion_length", "reflection_rate", "mixed_traces"})
       table.rows.push_back({key, {value(before[key]), value(after[key])}, ""});
     progress.note(grpo::format_table(table));
   }

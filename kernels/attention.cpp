@@ -27,12 +27,13 @@ cpu::Attention arguments(const HeadLayout& layout) {
 }
 
 struct AttentionFunction : Function<AttentionFunction> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& qkv, const Tensor& starts, const Tensor& members, const Tensor& families,
-                        int64_t heads, int64_t kv_heads, int64_t head_dim) {
+  static Tensor forward(AutogradContext* ctx, const Tensor& qkv, const Tensor& starts, const Tensor& members,
+                        const Tensor& families, int64_t heads, int64_t kv_heads, int64_t head_dim) {
     Tensor out = at::empty({qkv.size(0), heads * head_dim}, qkv.options());
     Tensor log_sum_exp = at::empty({qkv.size(0), heads}, qkv.options().dtype(at::kFloat));
-    cpu::kernels().attention[index(kernel_type(qkv, "attention"))](describe({heads, kv_heads, head_dim}, starts, members, families),
-                                                                   qkv.data_ptr(), out.data_ptr(), log_sum_exp.data_ptr<float>());
+    cpu::kernels().attention[index(kernel_type(qkv, "attention"))](
+        describe({heads, kv_heads, head_dim}, starts, members, families), qkv.data_ptr(), out.data_ptr(),
+        log_sum_exp.data_ptr<float>());
     ctx->save_for_backward({qkv, out, log_sum_exp, starts, members, families});
     ctx->saved_data["layout"] = std::vector<int64_t>{heads, kv_heads, head_dim};
     return out;
@@ -49,7 +50,8 @@ struct AttentionFunction : Function<AttentionFunction> {
   }
 
  private:
-  static cpu::Attention describe(const HeadLayout& layout, const Tensor& starts, const Tensor& members, const Tensor& families) {
+  static cpu::Attention describe(const HeadLayout& layout, const Tensor& starts, const Tensor& members,
+                                 const Tensor& families) {
     cpu::Attention a = arguments(layout);
     a.starts = starts.data_ptr<int32_t>();
     a.members = members.data_ptr<int32_t>();
@@ -62,43 +64,54 @@ struct AttentionFunction : Function<AttentionFunction> {
 Tensor host_ints(const std::vector<int32_t>& values) { return at::tensor(values, at::kInt); }
 
 void check_layout(const Tensor& qkv, const HeadLayout& layout, const char* op) {
-  require(qkv.dim() == 2 && qkv.size(1) == layout.width(), op, "expected qkv [tokens, ", layout.width(), "], got ", qkv.sizes());
-  require(layout.kv_heads > 0 && layout.heads % layout.kv_heads == 0, op, "expected heads to be a multiple of kv_heads, got ",
-          layout.heads, " and ", layout.kv_heads);
+  require(qkv.dim() == 2 && qkv.size(1) == layout.width(), op, "expected qkv [tokens, ", layout.width(), "], got ",
+          qkv.sizes());
+  require(layout.kv_heads > 0 && layout.heads % layout.kv_heads == 0, op,
+          "expected heads to be a multiple of kv_heads, got ", layout.heads, " and ", layout.kv_heads);
 }
 
 }  // namespace
 
-Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const std::vector<int32_t>& parents, const HeadLayout& layout) {
+Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const std::vector<int32_t>& parents,
+                 const HeadLayout& layout) {
   check_layout(qkv, layout, "attention");
   require(starts.size() == parents.size() + 1 && starts.front() == 0 && starts.back() == qkv.size(0) &&
               std::is_sorted(starts.begin(), starts.end()),
           "attention", "expected ", parents.size() + 1, " ascending starts from 0 to ", qkv.size(0));
   for (size_t s = 0; s < parents.size(); ++s)
-    require(parents[s] < static_cast<int32_t>(s) && (parents[s] < 0 || parents[parents[s]] < 0), "attention", "segment ", s,
-            ": expected an earlier segment without parent as its parent, got ", parents[s]);
+    require(parents[s] < static_cast<int32_t>(s) && (parents[s] < 0 || parents[parents[s]] < 0), "attention",
+            "segment ", s, ": expected an earlier segment without parent as its parent, got ", parents[s]);
   if (!qkv.is_cpu()) return reference::attention(qkv, starts, parents, layout);
   kernel_type(qkv, "attention");
   const Families families(parents);
-  return AttentionFunction::apply(qkv.contiguous(), host_ints(starts), host_ints(families.members), host_ints(families.starts),
-                                  layout.heads, layout.kv_heads, layout.head_dim);
+  return AttentionFunction::apply(qkv.contiguous(), host_ints(starts), host_ints(families.members),
+                                  host_ints(families.starts), layout.heads, layout.kv_heads, layout.head_dim);
 }
 
 Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const PageRuns& runs, const HeadLayout& layout) {
   check_layout(qkv, layout, "paged_attention");
-  require(runs.page_size > 0 && runs.page_size % cpu::kKeyBlock == 0, "paged_attention", "expected page_size to be a multiple of ",
-          cpu::kKeyBlock, ", got ", runs.page_size);
-  require(runs.tokens.back() == qkv.size(0), "paged_attention", "expected runs that cover ", qkv.size(0), " rows, got ", runs.tokens.back());
+  require(runs.page_size > 0 && runs.page_size % cpu::kKeyBlock == 0, "paged_attention",
+          "expected page_size to be a multiple of ", cpu::kKeyBlock, ", got ", runs.page_size);
+  require(runs.tokens.back() == qkv.size(0), "paged_attention", "expected runs that cover ", qkv.size(0), " rows, got ",
+          runs.tokens.back());
   require_alike(pages.keys, qkv, "paged_attention", "the pages");
   if (!qkv.is_cpu()) return reference::paged_attention(qkv, pages, runs, layout);
   const int type = index(kernel_type(qkv, "paged_attention"));
   const Tensor rows = qkv.contiguous();
   Tensor out = at::empty({rows.size(0), layout.heads * layout.head_dim}, rows.options());
-  const cpu::Pages view{runs.page_size,           static_cast<int64_t>(runs.first.size()), runs.tokens.data(),
-                        runs.first.data(),        runs.prompt_length.data(),               runs.prompt_pages.data(),
-                        runs.prompt_page_starts.data(), runs.own_pages.data(),             runs.own_page_starts.data(),
-                        pages.keys.data_ptr(),    pages.values.data_ptr()};
-  cpu::kernels().write_pages[type](arguments(layout), view, rows.data_ptr(), pages.keys.data_ptr(), pages.values.data_ptr());
+  const cpu::Pages view{runs.page_size,
+                        static_cast<int64_t>(runs.first.size()),
+                        runs.tokens.data(),
+                        runs.first.data(),
+                        runs.prompt_length.data(),
+                        runs.prompt_pages.data(),
+                        runs.prompt_page_starts.data(),
+                        runs.own_pages.data(),
+                        runs.own_page_starts.data(),
+                        pages.keys.data_ptr(),
+                        pages.values.data_ptr()};
+  cpu::kernels().write_pages[type](arguments(layout), view, rows.data_ptr(), pages.keys.data_ptr(),
+                                   pages.values.data_ptr());
   cpu::kernels().paged_attention[type](arguments(layout), view, rows.data_ptr(), out.data_ptr());
   return out;
 }
@@ -108,9 +121,10 @@ namespace {
 
 // Rows of q [sum of counts, heads, d] against gathered keys: run r's queries see rows visible[r] of keys (all but the
 // last `count - 1 - i` of them for its i-th query). Padded to the longest run.
-Tensor ragged_attention(const Tensor& q, const Tensor& keys, const Tensor& values, const std::vector<std::vector<int64_t>>& visible,
-                        const std::vector<int32_t>& starts) {
-  const int64_t runs = static_cast<int64_t>(visible.size()), heads = q.size(1), d = q.size(2), group = heads / keys.size(1);
+Tensor ragged_attention(const Tensor& q, const Tensor& keys, const Tensor& values,
+                        const std::vector<std::vector<int64_t>>& visible, const std::vector<int32_t>& starts) {
+  const int64_t runs = static_cast<int64_t>(visible.size()), heads = q.size(1), d = q.size(2),
+                group = heads / keys.size(1);
   int64_t longest = 1, most = 1;
   for (int64_t r = 0; r < runs; ++r) {
     longest = std::max<int64_t>(longest, starts[r + 1] - starts[r]);
@@ -129,13 +143,19 @@ Tensor ragged_attention(const Tensor& q, const Tensor& keys, const Tensor& value
     std::copy(visible[r].begin(), visible[r].end(), key_rows.data_ptr<int64_t>() + r * most);
   }
   const auto device = q.device();
-  const Tensor padded_q = q.index_select(0, query_rows.flatten().to(device)).view({runs, longest, heads, d}).transpose(1, 2);
+  const Tensor padded_q =
+      q.index_select(0, query_rows.flatten().to(device)).view({runs, longest, heads, d}).transpose(1, 2);
   const auto gather = [&](const Tensor& rows) {
-    return rows.index_select(0, key_rows.flatten().to(device)).view({runs, most, -1, d}).transpose(1, 2).repeat_interleave(group, 1);
+    return rows.index_select(0, key_rows.flatten().to(device))
+        .view({runs, most, -1, d})
+        .transpose(1, 2)
+        .repeat_interleave(group, 1);
   };
   // Padding queries see nothing; give them one key so that no row is all −inf.
-  const Tensor mask = at::arange(most, at::kLong).view({1, 1, 1, most}).lt(allowed.clamp_min(1).view({runs, 1, longest, 1})).to(device);
-  const Tensor scores = at::matmul(padded_q.to(at::kFloat), gather(keys).to(at::kFloat).transpose(2, 3)) / std::sqrt(static_cast<double>(d));
+  const Tensor mask =
+      at::arange(most, at::kLong).view({1, 1, 1, most}).lt(allowed.clamp_min(1).view({runs, 1, longest, 1})).to(device);
+  const Tensor scores = at::matmul(padded_q.to(at::kFloat), gather(keys).to(at::kFloat).transpose(2, 3)) /
+                        std::sqrt(static_cast<double>(d));
   const Tensor p = at::softmax(scores.masked_fill(mask.logical_not(), -INFINITY), -1);
   const Tensor out = at::matmul(p, gather(values).to(at::kFloat)).transpose(1, 2).reshape({runs * longest, heads * d});
   return out.index_select(0, at::tensor(live, at::kLong).to(device)).to(q.scalar_type());
@@ -143,7 +163,8 @@ Tensor ragged_attention(const Tensor& q, const Tensor& keys, const Tensor& value
 
 }  // namespace
 
-Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const std::vector<int32_t>& parents, const HeadLayout& layout) {
+Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const std::vector<int32_t>& parents,
+                 const HeadLayout& layout) {
   const Tensor heads = qkv.view({qkv.size(0), -1, layout.head_dim});
   std::vector<std::vector<int64_t>> visible(parents.size());
   for (size_t s = 0; s < parents.size(); ++s) {
@@ -184,8 +205,8 @@ Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const PageRun
   };
   keys.index_put_(places(written, true), heads.narrow(1, layout.heads, layout.kv_heads));
   values.index_put_(places(written, false), heads.narrow(1, layout.heads + layout.kv_heads, layout.kv_heads));
-  return ragged_attention(heads.narrow(1, 0, layout.heads), keys.index(places(read, true)), values.index(places(read, false)), visible,
-                          runs.tokens);
+  return ragged_attention(heads.narrow(1, 0, layout.heads), keys.index(places(read, true)),
+                          values.index(places(read, false)), visible, runs.tokens);
 }
 
 }  // namespace reference

@@ -33,7 +33,8 @@ const Kernels& kernels() {
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && limit != "avx2";
-    const bool amx = avx512 && __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("amx-tile") && limit != "avx512";
+    const bool amx =
+        avx512 && __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("amx-tile") && limit != "avx512";
     if (amx) return isa_amx::kernels;
     if (avx512) return isa_avx512::kernels;
     if (avx2) return isa_avx2::kernels;

@@ -41,7 +41,8 @@ struct Pages {
   const int32_t* first;          // [runs] position of the run's first token in its own segment
   const int32_t* prompt_length;  // [runs] tokens of the parent, 0 for none
   const int32_t *prompt_pages, *prompt_page_starts, *own_pages, *own_page_starts;
-  const void *k, *v;  // [pages, kv_heads, page_size / kKeyBlock, head_dim, kKeyBlock], [pages, kv_heads, page_size, head_dim]
+  const void *k,
+      *v;  // [pages, kv_heads, page_size / kKeyBlock, head_dim, kKeyBlock], [pages, kv_heads, page_size, head_dim]
 };
 
 /// Arrays of two hold the fp32 and the bf16 version, to be indexed by Type.

@@ -1,7 +1,8 @@
-// Causal attention for one query head at a time over blocks of 16 keys, forward and backward. A row's arithmetic is fixed
-// by its own keys alone: scores key by key, one maximum, one sum with a lane for each key of a block, values added in key
-// order. Keys come as blocks that start where their segment starts (the prompt's first, then the completion's), the same
-// in training, where blocks are cut from the batch, and in sampling, where they lie in pages. Included by cpu_isa.cpp only.
+// Causal attention for one query head at a time over blocks of 16 keys, forward and backward. A row's arithmetic is
+// fixed by its own keys alone: scores key by key, one maximum, one sum with a lane for each key of a block, values
+// added in key order. Keys come as blocks that start where their segment starts (the prompt's first, then the
+// completion's), the same in training, where blocks are cut from the batch, and in sampling, where they lie in pages.
+// Included by cpu_isa.cpp only.
 #pragma once
 
 #include <algorithm>
@@ -15,9 +16,9 @@
 
 namespace grpo::GRPO_ISA {
 
-constexpr int kKeys = cpu::kKeyBlock;           // keys in a block
-constexpr int kKeyVectors = kKeys / kLanes;     // vectors that hold a block's scores
-constexpr int kRows = 4;                        // query rows that share each load of a key or value
+constexpr int kKeys = cpu::kKeyBlock;        // keys in a block
+constexpr int kKeyVectors = kKeys / kLanes;  // vectors that hold a block's scores
+constexpr int kRows = 4;                     // query rows that share each load of a key or value
 
 template <class T>
 struct KeyBlocks {
@@ -273,8 +274,8 @@ void attention_backward(const cpu::Attention& a, const void* qkv_, const void* o
     const T* v = k + a.kv_heads * d;
     KeyBlocks<T> keys;
     std::vector<const T*> transposed_values, key_rows;
-    std::vector<T> store[2][2];        // [root, own][keys, values], transposed
-    std::vector<float> gradient[2][2]; // [root, own][keys, values], [keys, head_dim]
+    std::vector<T> store[2][2];         // [root, own][keys, values], transposed
+    std::vector<float> gradient[2][2];  // [root, own][keys, values], [keys, head_dim]
     auto extend = [&](int64_t segment, int part) {
       const int64_t start = a.starts[segment], n = a.starts[segment + 1] - start;
       for (int kind = 0; kind < 2; ++kind) {
@@ -340,7 +341,8 @@ void attention_backward(const cpu::Attention& a, const void* qkv_, const void* o
               Vec weight = exp(fma(s[r][x], splat(a.scale), splat(-sums[r])));
               for (int e = std::max(0, lanes - x * kLanes); e < kLanes; ++e) weight[e] = 0.0f;
               store_some(p.data() + r * stride + b * kKeys + x * kLanes, weight, kLanes);
-              store_some(ds.data() + r * stride + b * kKeys + x * kLanes, weight * (dp[r][x] - dots[r]) * splat(a.scale), kLanes);
+              store_some(ds.data() + r * stride + b * kKeys + x * kLanes,
+                         weight * (dp[r][x] - dots[r]) * splat(a.scale), kLanes);
             }
           }
           const int part = static_cast<size_t>(b) < root_blocks ? 0 : 1;

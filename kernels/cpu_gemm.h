@@ -1,6 +1,6 @@
-// C = A·B on the CPU, for one instruction set. Every element of C is one chain of fused multiply-adds over k in ascending
-// order (for bf16 on AMX: the tile instruction's chain, in steps of 32), whatever M, N, the blocking or the thread count.
-// So a row of C depends on that row of A alone, bit for bit. Included by cpu_isa.cpp only.
+// C = A·B on the CPU, for one instruction set. Every element of C is one chain of fused multiply-adds over k in
+// ascending order (for bf16 on AMX: the tile instruction's chain, in steps of 32), whatever M, N, the blocking or the
+// thread count. So a row of C depends on that row of A alone, bit for bit. Included by cpu_isa.cpp only.
 #pragma once
 
 #include <algorithm>
@@ -25,7 +25,8 @@ constexpr int kPanelVectors = kLanes == 16 ? 4 : 2;
 constexpr int kPanel = kPanelVectors * kLanes;
 constexpr int64_t kDepth = 128;  // k per pass: a panel of B then stays in the first-level cache
 
-// Scratch that a thread keeps between calls, aligned to cache lines: a vector or tile row that straddles two costs double.
+// Scratch that a thread keeps between calls, aligned to cache lines: a vector or tile row that straddles two costs
+// double.
 template <class T, int kSlot>
 T* scratch(size_t count) {
   struct alignas(64) Line {
@@ -144,9 +145,11 @@ using TileFunction = void (*)(const float*, int64_t, const float*, int64_t, floa
 
 template <bool kRowMajor>
 TileFunction tile_function(int rows, int vectors) {
-#define GRPO_ROW(R) \
-  {&tile<R, 1, kRowMajor>, &tile<R, 2, kRowMajor>, &tile<R, 3 <= kPanelVectors ? 3 : 1, kRowMajor>, \
-   &tile<R, 4 <= kPanelVectors ? 4 : 1, kRowMajor>}
+#define GRPO_ROW(R)                                                                                  \
+  {                                                                                                  \
+    &tile<R, 1, kRowMajor>, &tile<R, 2, kRowMajor>, &tile<R, 3 <= kPanelVectors ? 3 : 1, kRowMajor>, \
+        &tile<R, 4 <= kPanelVectors ? 4 : 1, kRowMajor>                                              \
+  }
   static constexpr TileFunction table[kTileRows][4] = {GRPO_ROW(1), GRPO_ROW(2), GRPO_ROW(3),
                                                        GRPO_ROW(4), GRPO_ROW(5), GRPO_ROW(6)};
 #undef GRPO_ROW
@@ -160,7 +163,8 @@ void gemm_block(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int6
   float* panel = scratch<float, 0>(kDepth * kPanel);
   constexpr bool kWiden = !std::is_same_v<T, float>;
   const bool direct = !kWiden && a_col == 1;
-  // A that cannot be read in place (its type, or strides that touch a page an element) is packed as [k][kTileRows] tiles.
+  // A that cannot be read in place (its type, or strides that touch a page an element) is packed as [k][kTileRows]
+  // tiles.
   float* packed = direct ? nullptr : scratch<float, 1>((m + kTileRows) * kDepth);
   for (int64_t k0 = 0; k0 < std::max<int64_t>(k, 1); k0 += kDepth) {
     const int64_t depth = std::min(kDepth, k - k0);
@@ -217,8 +221,7 @@ inline void pack_pairs(const bf16* b, int64_t row_stride, int64_t col_stride, in
       for (int half = 0; half < 2; ++half) {
         IVec block[kLanes];
 #pragma GCC unroll 16
-        for (int j = 0; j < kLanes; ++j)
-          std::memcpy(&block[j], b + (half * 16 + j) * col_stride + 2 * p, sizeof(IVec));
+        for (int j = 0; j < kLanes; ++j) std::memcpy(&block[j], b + (half * 16 + j) * col_stride + 2 * p, sizeof(IVec));
         transpose(block);
 #pragma GCC unroll 16
         for (int i = 0; i < kLanes; ++i) std::memcpy(out + (p + i) * 32 + half * 16, &block[i], sizeof(IVec));
@@ -238,8 +241,8 @@ inline void pack_pairs(const bf16* b, int64_t row_stride, int64_t col_stride, in
 }
 
 // out[i][depth] = row i of A, k padded with zeros to `depth` and rows to `padded`.
-inline void pack_rows(const bf16* a, int64_t row_stride, int64_t col_stride, int64_t rows, int64_t k, int64_t padded, int64_t depth,
-                      bf16* out) {
+inline void pack_rows(const bf16* a, int64_t row_stride, int64_t col_stride, int64_t rows, int64_t k, int64_t padded,
+                      int64_t depth, bf16* out) {
   if (col_stride == 1) {
     for (int64_t i = 0; i < rows; ++i) {
       std::memcpy(out + i * depth, a + i * row_stride, sizeof(bf16) * k);
@@ -264,7 +267,8 @@ inline void pack_rows(const bf16* a, int64_t row_stride, int64_t col_stride, int
         for (int r = 0; r < kLanes; ++r) std::memcpy(out + (i + r) * depth + j, &block[r], sizeof(IVec));
       } else {
         for (int64_t r = i; r < i + kLanes; ++r)
-          for (int64_t c = j; c < j + 2 * kLanes; ++c) out[r * depth + c] = r < rows && c < k ? a[r * row_stride + c * col_stride] : bf16{0};
+          for (int64_t c = j; c < j + 2 * kLanes; ++c)
+            out[r * depth + c] = r < rows && c < k ? a[r * row_stride + c * col_stride] : bf16{0};
       }
     }
 }
@@ -275,7 +279,8 @@ void amx_block(int64_t m, int64_t n, int64_t k, const bf16* a, int64_t a_row, in
   configure_tiles();
   const int64_t depth = (k + kAmxDepth - 1) / kAmxDepth * kAmxDepth;
   uint32_t* panel = scratch<uint32_t, 2>(depth * 16);
-  // Whole 32-row blocks of a row-major A with k a multiple of 32 are read in place; anything else through a packed copy.
+  // Whole 32-row blocks of a row-major A with k a multiple of 32 are read in place; anything else through a packed
+  // copy.
   const bool direct = a_col == 1 && k == depth;
   const int64_t whole = direct ? m / 32 * 32 : 0;
   const int64_t packed_rows = (m - whole + 31) / 32 * 32;

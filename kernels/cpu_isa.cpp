@@ -7,10 +7,12 @@
 namespace grpo::GRPO_ISA {
 
 static void narrow_all(const float* from, void* to, int64_t n) {
-  each_vector(n, [&](int64_t j, int lanes) { store_some(static_cast<bf16*>(to) + j, load_some(from + j, lanes), lanes); });
+  each_vector(n,
+              [&](int64_t j, int lanes) { store_some(static_cast<bf16*>(to) + j, load_some(from + j, lanes), lanes); });
 }
 
-#define GRPO_BOTH(f) {&f<float>, &f<bf16>}
+#define GRPO_BOTH(f) \
+  { &f<float>, &f<bf16> }
 extern const cpu::Kernels kernels;
 const cpu::Kernels kernels = {
     .name = GRPO_ISA_NAME,

@@ -1,5 +1,5 @@
-// Kernels that work row by row: norms, rotations, gates, softmax statistics. Each row is computed by the same sequence of
-// operations whatever the other rows are. Included by cpu_isa.cpp only.
+// Kernels that work row by row: norms, rotations, gates, softmax statistics. Each row is computed by the same sequence
+// of operations whatever the other rows are. Included by cpu_isa.cpp only.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// Gumbel noise out of 32 random bits, the same bits of it on the CPU and on the GPU: products and sums in a fixed order and
-// never contracted (-ffp-contract=off, nvcc -fmad=false), no library functions.
+// Gumbel noise out of 32 random bits, the same bits of it on the CPU and on the GPU: products and sums in a fixed order
+// and never contracted (-ffp-contract=off, nvcc -fmad=false), no library functions.
 #pragma once
 
 #include <bit>

@@ -9,8 +9,12 @@ struct Product {
   int64_t rows, in, out;
 
   void forward(const void* x, const void* w, void* y) const { run(rows, out, in, {x, in, 1}, {w, 1, in}, y); }
-  void input_gradient(const void* dy, const void* w, void* dx) const { run(rows, in, out, {dy, out, 1}, {w, in, 1}, dx); }
-  void weight_gradient(const void* dy, const void* x, void* dw) const { run(out, in, rows, {dy, 1, out}, {x, in, 1}, dw); }
+  void input_gradient(const void* dy, const void* w, void* dx) const {
+    run(rows, in, out, {dy, out, 1}, {w, in, 1}, dx);
+  }
+  void weight_gradient(const void* dy, const void* x, void* dw) const {
+    run(out, in, rows, {dy, 1, out}, {x, in, 1}, dw);
+  }
 
  private:
   void run(int64_t m, int64_t n, int64_t k, cpu::MatrixRef a, cpu::MatrixRef b, void* c) const {
@@ -78,10 +82,11 @@ struct GroupedLinear : Function<GroupedLinear> {
     const auto saved = ctx->get_saved_variables();
     const Tensor &x = saved[0], &weight = saved[1], dy = grads[0].contiguous();
     Tensor dx = at::empty_like(x), dweight = at::zeros_like(weight);  // an expert without rows has gradient 0
-    each_expert(x, weight, ctx->saved_data["offsets"].toIntVector(), [&](const Product& product, auto at_row, auto at_expert) {
-      product.input_gradient(at_row(dy), at_expert(weight), at_row(dx));
-      product.weight_gradient(at_row(dy), at_row(x), at_expert(dweight));
-    });
+    each_expert(x, weight, ctx->saved_data["offsets"].toIntVector(),
+                [&](const Product& product, auto at_row, auto at_expert) {
+                  product.input_gradient(at_row(dy), at_expert(weight), at_row(dx));
+                  product.weight_gradient(at_row(dy), at_row(x), at_expert(dweight));
+                });
     return {dx, dweight, Tensor()};
   }
 };
@@ -89,11 +94,12 @@ struct GroupedLinear : Function<GroupedLinear> {
 }  // namespace
 
 Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
-  require(x.dim() == 2 && weight.dim() == 2 && x.size(1) == weight.size(1), "linear", "expected x [tokens, in] and weight [out, in], got ",
-          x.sizes(), " and ", weight.sizes());
+  require(x.dim() == 2 && weight.dim() == 2 && x.size(1) == weight.size(1), "linear",
+          "expected x [tokens, in] and weight [out, in], got ", x.sizes(), " and ", weight.sizes());
   require_alike(weight, x, "linear", "weight");
   if (bias) {
-    require(bias->dim() == 1 && bias->size(0) == weight.size(0), "linear", "expected bias [", weight.size(0), "], got ", bias->sizes());
+    require(bias->dim() == 1 && bias->size(0) == weight.size(0), "linear", "expected bias [", weight.size(0), "], got ",
+            bias->sizes());
     require_alike(*bias, x, "linear", "bias");
   }
   if (!x.is_cpu()) return reference::linear(x, weight, bias);
@@ -106,12 +112,13 @@ Tensor grouped_linear(const Tensor& x, const Tensor& weight, const std::vector<i
   require(x.dim() == 2 && weight.dim() == 3 && x.size(1) == weight.size(2), "grouped_linear",
           "expected x [rows, in] and weight [experts, out, in], got ", x.sizes(), " and ", weight.sizes());
   require_alike(weight, x, "grouped_linear", "weight");
-  require(static_cast<int64_t>(offsets.size()) == weight.size(0) + 1 && offsets.front() == 0 && offsets.back() == x.size(0) &&
-              std::is_sorted(offsets.begin(), offsets.end()),
+  require(static_cast<int64_t>(offsets.size()) == weight.size(0) + 1 && offsets.front() == 0 &&
+              offsets.back() == x.size(0) && std::is_sorted(offsets.begin(), offsets.end()),
           "grouped_linear", "expected ", weight.size(0) + 1, " ascending offsets from 0 to ", x.size(0));
   if (!x.is_cpu()) return reference::grouped_linear(x, weight, offsets);
   kernel_type(x, "grouped_linear");
-  return GroupedLinear::apply(x.contiguous(), weight.contiguous(), std::vector<int64_t>(offsets.begin(), offsets.end()));
+  return GroupedLinear::apply(x.contiguous(), weight.contiguous(),
+                              std::vector<int64_t>(offsets.begin(), offsets.end()));
 }
 
 namespace reference {

@@ -29,10 +29,11 @@ Tensor tokens_of_rows(const Routing& routing) {
 }
 
 struct Router : Function<Router> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& logits, const Tensor& bias, int64_t k, bool softmax, bool normalize,
-                               double scaling) {
+  static variable_list forward(AutogradContext* ctx, const Tensor& logits, const Tensor& bias, int64_t k, bool softmax,
+                               bool normalize, double scaling) {
     const int64_t tokens = logits.size(0), n = logits.size(1);
-    Tensor scores = logits.clone(), experts = at::empty({tokens, k}, at::kInt), weights = at::empty({tokens, k}, at::kFloat);
+    Tensor scores = logits.clone(), experts = at::empty({tokens, k}, at::kInt),
+           weights = at::empty({tokens, k}, at::kFloat);
     for (int64_t t = 0; t < tokens; ++t) {
       float* score = scores.data_ptr<float>() + t * n;
       cpu::kernels().router_scores(score, n, softmax);
@@ -42,7 +43,9 @@ struct Router : Function<Router> {
       for (int64_t j = 0; j < k; ++j) {
         int32_t best = -1;
         for (int32_t e = 0; e < n; ++e)
-          if (std::find(chosen, chosen + j, e) == chosen + j && (best < 0 || score[e] + offset[e] > score[best] + offset[best])) best = e;
+          if (std::find(chosen, chosen + j, e) == chosen + j &&
+              (best < 0 || score[e] + offset[e] > score[best] + offset[best]))
+            best = e;
         chosen[j] = best;
       }
       float total = kTiny;
@@ -98,17 +101,19 @@ struct Dispatch : Function<Dispatch> {
     const Tensor slots = ctx->get_saved_variables()[0], dy = grads[0].contiguous();
     Tensor dx = at::empty({slots.size(0), dy.size(1)}, dy.options());
     cpu::kernels().combine[index(kernel_type(dy, "dispatch"))](slots.size(0), dy.size(1), slots.size(1), dy.data_ptr(),
-                                                               slots.data_ptr<int32_t>(), nullptr, nullptr, dx.data_ptr());
+                                                               slots.data_ptr<int32_t>(), nullptr, nullptr,
+                                                               dx.data_ptr());
     return {dx, Tensor()};
   }
 };
 
 struct Combine : Function<Combine> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weights, std::optional<Tensor> base, Tensor slots) {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weights, std::optional<Tensor> base,
+                        Tensor slots) {
     Tensor y = at::empty({slots.size(0), x.size(1)}, x.options());
-    cpu::kernels().combine[index(kernel_type(x, "combine"))](slots.size(0), x.size(1), slots.size(1), x.data_ptr(), slots.data_ptr<int32_t>(),
-                                                             weights.data_ptr<float>(), base ? base->data_ptr() : nullptr,
-                                                             y.data_ptr());
+    cpu::kernels().combine[index(kernel_type(x, "combine"))](slots.size(0), x.size(1), slots.size(1), x.data_ptr(),
+                                                             slots.data_ptr<int32_t>(), weights.data_ptr<float>(),
+                                                             base ? base->data_ptr() : nullptr, y.data_ptr());
     ctx->save_for_backward({x, weights, slots});
     ctx->saved_data["base"] = base.has_value();
     return y;
@@ -117,9 +122,9 @@ struct Combine : Function<Combine> {
     const auto saved = ctx->get_saved_variables();
     const Tensor &x = saved[0], &weights = saved[1], &slots = saved[2], dy = grads[0].contiguous();
     Tensor dx = at::empty_like(x), dweights = at::empty_like(weights);
-    cpu::kernels().combine_backward[index(kernel_type(x, "combine"))](slots.size(0), x.size(1), slots.size(1), x.data_ptr(),
-                                                                      slots.data_ptr<int32_t>(), weights.data_ptr<float>(), dy.data_ptr(),
-                                                                      dx.data_ptr(), dweights.data_ptr<float>());
+    cpu::kernels().combine_backward[index(kernel_type(x, "combine"))](
+        slots.size(0), x.size(1), slots.size(1), x.data_ptr(), slots.data_ptr<int32_t>(), weights.data_ptr<float>(),
+        dy.data_ptr(), dx.data_ptr(), dweights.data_ptr<float>());
     return {dx, dweights, ctx->saved_data["base"].toBool() ? dy : Tensor(), Tensor()};
   }
 };
@@ -132,15 +137,16 @@ void check_routing(const Tensor& x, const Routing& routing, int64_t rows, const 
 }  // namespace
 
 Routing route(const Tensor& logits, const Tensor& selection_bias, const RouterOptions& options) {
-  require(logits.dim() == 2 && logits.scalar_type() == at::kFloat, "route", "expected fp32 logits [tokens, experts], got ", logits.sizes());
+  require(logits.dim() == 2 && logits.scalar_type() == at::kFloat, "route",
+          "expected fp32 logits [tokens, experts], got ", logits.sizes());
   const int64_t n = logits.size(1);
-  require(selection_bias.dim() == 1 && selection_bias.size(0) == n && selection_bias.scalar_type() == at::kFloat, "route",
-          "expected an fp32 selection bias [", n, "], got ", selection_bias.sizes());
-  require(options.experts_per_token > 0 && options.experts_per_token <= n, "route", "expected 1 … ", n, " experts per token, got ",
-          options.experts_per_token);
+  require(selection_bias.dim() == 1 && selection_bias.size(0) == n && selection_bias.scalar_type() == at::kFloat,
+          "route", "expected an fp32 selection bias [", n, "], got ", selection_bias.sizes());
+  require(options.experts_per_token > 0 && options.experts_per_token <= n, "route", "expected 1 … ", n,
+          " experts per token, got ", options.experts_per_token);
   if (!logits.is_cpu()) return reference::route(logits, selection_bias, options);
-  const auto out = Router::apply(logits.contiguous(), selection_bias.contiguous(), options.experts_per_token, options.softmax, options.normalize,
-                                 options.scaling);
+  const auto out = Router::apply(logits.contiguous(), selection_bias.contiguous(), options.experts_per_token,
+                                 options.softmax, options.normalize, options.scaling);
   Routing routing{out[2], out[0], out[1], {}, {}};
   assign_slots(routing, n);
   return routing;
@@ -154,8 +160,8 @@ Tensor dispatch(const Tensor& x, const Routing& routing) {
 Tensor combine(const Tensor& x, const Routing& routing, const Tensor& base) {
   check_routing(x, routing, routing.slots.numel(), "combine");
   if (base.defined()) {
-    require(base.dim() == 2 && base.size(0) == routing.slots.size(0) && base.size(1) == x.size(1), "combine", "expected base [",
-            routing.slots.size(0), ", ", x.size(1), "], got ", base.sizes());
+    require(base.dim() == 2 && base.size(0) == routing.slots.size(0) && base.size(1) == x.size(1), "combine",
+            "expected base [", routing.slots.size(0), ", ", x.size(1), "], got ", base.sizes());
     require_alike(base, x, "combine", "base");
   }
   if (!x.is_cpu()) return reference::combine(x, routing, base);
@@ -178,7 +184,8 @@ Routing route(const Tensor& logits, const Tensor& selection_bias, const RouterOp
 Tensor dispatch(const Tensor& x, const Routing& routing) { return x.index_select(0, tokens_of_rows(routing)); }
 
 Tensor combine(const Tensor& x, const Routing& routing, const Tensor& base) {
-  const Tensor rows = x.index_select(0, routing.slots.flatten()).view({routing.slots.size(0), routing.slots.size(1), x.size(1)});
+  const Tensor rows =
+      x.index_select(0, routing.slots.flatten()).view({routing.slots.size(0), routing.slots.size(1), x.size(1)});
   Tensor y = (rows.to(at::kFloat) * routing.weights.unsqueeze(-1)).sum(1);
   if (base.defined()) y = y + base.to(at::kFloat);
   return y.to(x.scalar_type());

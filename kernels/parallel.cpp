@@ -53,7 +53,8 @@ class Pool {
     if (sleepers_.load() > 0) wake_.notify_all();
     take();
     // A worker that has lost its core must get it back to check in: do not spin against it for long.
-    for (int spins = 0; busy_.load(std::memory_order_acquire) > 0;) ++spins < kSpins ? pause() : std::this_thread::yield();
+    for (int spins = 0; busy_.load(std::memory_order_acquire) > 0;)
+      ++spins < kSpins ? pause() : std::this_thread::yield();
     if (error_) std::rethrow_exception(error_);
   }
 

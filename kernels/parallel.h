@@ -23,8 +23,8 @@ class TaskRef {
 /// while another thread's call is running, runs its tasks on the calling thread. The first exception is rethrown.
 void parallel_for(int64_t tasks, TaskRef f);
 
-/// Threads that a call from here would use, the caller included: 1 inside a task. The default is the number of cores (or
-/// OMP_NUM_THREADS).
+/// Threads that a call from here would use, the caller included: 1 inside a task. The default is the number of cores
+/// (or OMP_NUM_THREADS).
 int num_threads();
 void set_num_threads(int threads);
 

@@ -27,7 +27,8 @@ struct RmsNorm : Function<RmsNorm> {
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
   require(x.dim() == 2, "rms_norm", "expected x [tokens, n], got ", x.sizes());
-  require(weight.dim() == 1 && weight.size(0) == x.size(1), "rms_norm", "weight: expected [", x.size(1), "], got ", weight.sizes());
+  require(weight.dim() == 1 && weight.size(0) == x.size(1), "rms_norm", "weight: expected [", x.size(1), "], got ",
+          weight.sizes());
   require_alike(weight, x, "rms_norm", "weight");
   if (!x.is_cpu()) return reference::rms_norm(x, weight, epsilon);
   kernel_type(x, "rms_norm");

@@ -19,12 +19,14 @@ cpu::Rope arguments(const Tensor& qkv, const Tensor& positions, const Tensor& ta
 }
 
 struct RopeFunction : Function<RopeFunction> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& qkv, std::optional<Tensor> q_weight, std::optional<Tensor> k_weight, Tensor positions,
-                        Tensor table, int64_t heads, int64_t kv_heads, int64_t head_dim, double epsilon) {
+  static Tensor forward(AutogradContext* ctx, const Tensor& qkv, std::optional<Tensor> q_weight,
+                        std::optional<Tensor> k_weight, Tensor positions, Tensor table, int64_t heads, int64_t kv_heads,
+                        int64_t head_dim, double epsilon) {
     const Tensor q_norm = q_weight.value_or(Tensor()), k_norm = k_weight.value_or(Tensor());
     Tensor out = at::empty_like(qkv);
     cpu::kernels().rope[index(kernel_type(qkv, "rope"))](
-        arguments(qkv, positions, table, {heads, kv_heads, head_dim}, q_norm, k_norm, epsilon), qkv.data_ptr(), out.data_ptr());
+        arguments(qkv, positions, table, {heads, kv_heads, head_dim}, q_norm, k_norm, epsilon), qkv.data_ptr(),
+        out.data_ptr());
     const bool normed = q_norm.defined();
     ctx->save_for_backward({normed ? qkv : Tensor(), q_norm, k_norm, positions, table});
     ctx->saved_data["layout"] = std::vector<int64_t>{heads, kv_heads, head_dim};
@@ -40,8 +42,8 @@ struct RopeFunction : Function<RopeFunction> {
     Tensor dqkv = at::empty_like(dout), dq, dk;
     if (q_norm.defined()) dq = at::empty({layout.head_dim}, at::kFloat), dk = at::empty({layout.head_dim}, at::kFloat);
     cpu::kernels().rope_backward[index(kernel_type(dout, "rope"))](
-        arguments(dout, saved[3], saved[4], layout, q_norm, k_norm, ctx->saved_data["epsilon"].toDouble()), qkv.data_ptr(),
-        dout.data_ptr(), dqkv.data_ptr(), dq.defined() ? dq.data_ptr<float>() : nullptr,
+        arguments(dout, saved[3], saved[4], layout, q_norm, k_norm, ctx->saved_data["epsilon"].toDouble()),
+        qkv.data_ptr(), dout.data_ptr(), dqkv.data_ptr(), dq.defined() ? dq.data_ptr<float>() : nullptr,
         dk.defined() ? dk.data_ptr<float>() : nullptr);
     if (dq.defined()) dq = dq.to(dout.scalar_type()), dk = dk.to(dout.scalar_type());
     return {dqkv, dq, dk, Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
@@ -51,14 +53,16 @@ struct RopeFunction : Function<RopeFunction> {
 }  // namespace
 
 Tensor rope_table(int64_t max_positions, int64_t head_dim, double theta) {
-  require(head_dim > 0 && head_dim % 2 == 0 && head_dim <= 1024, "rope", "expected an even head_dim up to 1024, got ", head_dim);
+  require(head_dim > 0 && head_dim % 2 == 0 && head_dim <= 1024, "rope", "expected an even head_dim up to 1024, got ",
+          head_dim);
   Tensor table = at::empty({max_positions, head_dim}, at::kFloat);
   float* out = table.data_ptr<float>();
   const int64_t half = head_dim / 2;
   for (int64_t position = 0; position < max_positions; ++position)
     for (int64_t i = 0; i < half; ++i) {
       // fp32 frequencies and angles: what published checkpoints were trained with
-      const float frequency = static_cast<float>(1.0 / std::pow(theta, 2.0 * static_cast<double>(i) / static_cast<double>(head_dim)));
+      const float frequency =
+          static_cast<float>(1.0 / std::pow(theta, 2.0 * static_cast<double>(i) / static_cast<double>(head_dim)));
       const float angle = static_cast<float>(position) * frequency;
       out[position * head_dim + i] = static_cast<float>(std::cos(static_cast<double>(angle)));
       out[position * head_dim + half + i] = static_cast<float>(std::sin(static_cast<double>(angle)));
@@ -68,16 +72,18 @@ Tensor rope_table(int64_t max_positions, int64_t head_dim, double theta) {
 
 Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, const HeadLayout& layout,
             const std::optional<Tensor>& q_norm, const std::optional<Tensor>& k_norm, double epsilon) {
-  require(qkv.dim() == 2 && qkv.size(1) == layout.width(), "rope", "expected qkv [tokens, ", layout.width(), "], got ", qkv.sizes());
+  require(qkv.dim() == 2 && qkv.size(1) == layout.width(), "rope", "expected qkv [tokens, ", layout.width(), "], got ",
+          qkv.sizes());
   require(positions.dim() == 1 && positions.size(0) == qkv.size(0) && positions.scalar_type() == at::kInt, "rope",
           "expected int32 positions [", qkv.size(0), "], got ", positions.sizes());
   require(table.dim() == 2 && table.size(1) == layout.head_dim && table.scalar_type() == at::kFloat, "rope",
-          "expected an fp32 table of [positions, ", layout.head_dim, "], got ", table.scalar_type(), " ", table.sizes());
+          "expected an fp32 table of [positions, ", layout.head_dim, "], got ", table.scalar_type(), " ",
+          table.sizes());
   require(q_norm.has_value() == k_norm.has_value(), "rope", "expected both of q_norm and k_norm or neither");
   for (const auto& norm : {q_norm, k_norm})
     if (norm) {
-      require(norm->dim() == 1 && norm->size(0) == layout.head_dim, "rope", "expected norm weights [", layout.head_dim, "], got ",
-              norm->sizes());
+      require(norm->dim() == 1 && norm->size(0) == layout.head_dim, "rope", "expected norm weights [", layout.head_dim,
+              "], got ", norm->sizes());
       require_alike(*norm, qkv, "rope", "the norm weights");
     }
   if (!qkv.is_cpu()) return reference::rope(qkv, positions, table, layout, q_norm, k_norm, epsilon);
@@ -86,9 +92,11 @@ Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, con
     if (const int32_t p = where.data_ptr<int32_t>()[i]; p < 0 || p >= table.size(0))
       throw Error("rope", "expected positions in [0, ", table.size(0), "), got ", p, "; raise policy.max_positions");
   kernel_type(qkv, "rope");
-  const auto dense = [](const std::optional<Tensor>& norm) { return norm ? std::optional<Tensor>(norm->contiguous()) : std::nullopt; };
-  return RopeFunction::apply(qkv.contiguous(), dense(q_norm), dense(k_norm), where, table.contiguous(), layout.heads, layout.kv_heads,
-                             layout.head_dim, epsilon);
+  const auto dense = [](const std::optional<Tensor>& norm) {
+    return norm ? std::optional<Tensor>(norm->contiguous()) : std::nullopt;
+  };
+  return RopeFunction::apply(qkv.contiguous(), dense(q_norm), dense(k_norm), where, table.contiguous(), layout.heads,
+                             layout.kv_heads, layout.head_dim, epsilon);
 }
 
 Tensor reference::rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, const HeadLayout& layout,

@@ -3,13 +3,13 @@
 // heart).
 #include "kernels/sample.h"
 
-#include "kernels/gumbel.h"
-
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <functional>
 #include <limits>
+
+#include "kernels/gumbel.h"
 
 // One binary, the best instruction set of the machine; sanitizers cannot run before the resolvers that this needs.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__AVX512F__) && \

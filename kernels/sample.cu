@@ -31,8 +31,8 @@ __device__ T reduce(T value, T* shared, F combine) {
 }
 
 // One block a draw. A Philox block of four words serves ids 16 apart (philox.h), so a thread takes four ids at a time.
-__global__ void sample_rows(const float* logits, int64_t vocab, float scale, DrawKey key, const CudaDraw* draws, int32_t* tokens,
-                            float* logprobs) {
+__global__ void sample_rows(const float* logits, int64_t vocab, float scale, DrawKey key, const CudaDraw* draws,
+                            int32_t* tokens, float* logprobs) {
   __shared__ float floats[kThreads];
   __shared__ Best bests[kThreads];
   const CudaDraw draw = draws[blockIdx.x];
@@ -71,8 +71,8 @@ __global__ void sample_rows(const float* logits, int64_t vocab, float scale, Dra
 
 }  // namespace
 
-void sample_rows_cuda(const float* logits, int64_t vocab, float scale, const DrawKey& key, const CudaDraw* draws, int64_t count,
-                      int32_t* tokens, float* logprobs, int device) {
+void sample_rows_cuda(const float* logits, int64_t vocab, float scale, const DrawKey& key, const CudaDraw* draws,
+                      int64_t count, int32_t* tokens, float* logprobs, int device) {
   cudaSetDevice(device);
   sample_rows<<<static_cast<unsigned>(count), kThreads>>>(logits, vocab, scale, key, draws, tokens, logprobs);
   if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess)

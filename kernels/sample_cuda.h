@@ -13,11 +13,11 @@ struct CudaDraw {
   uint32_t index, sample, position;
 };
 
-/// Untruncated draws from `logits` [rows, vocab] on GPU number `device`, on its default stream: tokens [draws], and logprobs [draws]
-/// = log-softmax(logits · scale)[token]. The token is the one that sample_row draws from the same logits, bit for bit the
-/// same noise. Token −1 marks a row whose largest logit is not finite. `draws` and the outputs are device memory.
-/// Throws Error when the launch fails.
-void sample_rows_cuda(const float* logits, int64_t vocab, float scale, const DrawKey& key, const CudaDraw* draws, int64_t count,
-                      int32_t* tokens, float* logprobs, int device);
+/// Untruncated draws from `logits` [rows, vocab] on GPU number `device`, on its default stream: tokens [draws], and
+/// logprobs [draws] = log-softmax(logits · scale)[token]. The token is the one that sample_row draws from the same
+/// logits, bit for bit the same noise. Token −1 marks a row whose largest logit is not finite. `draws` and the outputs
+/// are device memory. Throws Error when the launch fails.
+void sample_rows_cuda(const float* logits, int64_t vocab, float scale, const DrawKey& key, const CudaDraw* draws,
+                      int64_t count, int32_t* tokens, float* logprobs, int device);
 
 }  // namespace grpo

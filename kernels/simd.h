@@ -1,6 +1,6 @@
-// One vector of fp32 lanes, in the widest form that the translation unit was compiled for, and the few operations the CPU
-// kernels need. Each lane's arithmetic is fixed (explicit fused multiply-adds, no reassociation), so that a value never
-// depends on which lane, tile or loop remainder computed it: that is what makes rows independent of their batch.
+// One vector of fp32 lanes, in the widest form that the translation unit was compiled for, and the few operations the
+// CPU kernels need. Each lane's arithmetic is fixed (explicit fused multiply-adds, no reassociation), so that a value
+// never depends on which lane, tile or loop remainder computed it: that is what makes rows independent of their batch.
 #pragma once
 
 #include <cstdint>

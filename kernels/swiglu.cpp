@@ -14,8 +14,8 @@ struct SwiGlu : Function<SwiGlu> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const Tensor gate_up = ctx->get_saved_variables()[0], dy = grads[0].contiguous();
     Tensor d = at::empty_like(gate_up);
-    cpu::kernels().swiglu_backward[index(kernel_type(gate_up, "swiglu"))](gate_up.size(0), gate_up.size(1) / 2, gate_up.data_ptr(),
-                                                                          dy.data_ptr(), d.data_ptr());
+    cpu::kernels().swiglu_backward[index(kernel_type(gate_up, "swiglu"))](
+        gate_up.size(0), gate_up.size(1) / 2, gate_up.data_ptr(), dy.data_ptr(), d.data_ptr());
     return {d};
   }
 };

@@ -17,12 +17,12 @@ cpu::MatrixRef transposed(cpu::MatrixRef m) { return {m.data, 1, m.row_stride}; 
 // logits[rows, vocab] of hidden's rows from `first` on, in fp32.
 void logits_of(const Tensor& hidden, const Tensor& head, int64_t first, int64_t rows, float* out) {
   const int64_t vocab = head.size(0);
-  cpu::kernels().gemm(kernel_type(hidden, "token_logprobs"), cpu::Type::f32, rows, vocab, hidden.size(1), rows_of(hidden, first),
-                      transposed(rows_of(head, 0)), out, vocab, false);
+  cpu::kernels().gemm(kernel_type(hidden, "token_logprobs"), cpu::Type::f32, rows, vocab, hidden.size(1),
+                      rows_of(hidden, first), transposed(rows_of(head, 0)), out, vocab, false);
 }
 
-// Ids outside a token's kept set get logit −inf: from there on its softmax runs over the set. Gives the set's log-sum-exp
-// by the sampler's own function, whose bits the recorded log-probability has.
+// Ids outside a token's kept set get logit −inf: from there on its softmax runs over the set. Gives the set's
+// log-sum-exp by the sampler's own function, whose bits the recorded log-probability has.
 float keep_only(float* row, int64_t vocab, float scale, const int32_t* ids, int64_t count, std::vector<float>& values) {
   const float sum = kept_log_sum_exp(row, scale, {ids, static_cast<size_t>(count)});
   values.resize(count);
@@ -39,16 +39,18 @@ struct TokenLogprobsFunction : Function<TokenLogprobsFunction> {
     const int64_t tokens = hidden.size(0), vocab = head.size(0);
     const float scale = static_cast<float>(1.0 / temperature);
     const auto options = at::TensorOptions(at::kFloat);
-    Tensor logprobs = at::empty({tokens}, options), entropy = at::empty({tokens}, options), sums = at::empty({tokens}, options);
-    each_chunk(hidden, head, kept_ids, kept_starts, scale, [&](int64_t first, int64_t rows, float* logits, const float* kept_sums) {
-      parallel_for(rows, [&](int64_t r) {
-        const int64_t t = first + r;
-        float* sum = sums.data_ptr<float>() + t;
-        cpu::kernels().logit_stats(logits + r * vocab, vocab, scale, sum, entropy.data_ptr<float>() + t);
-        if (!std::isnan(kept_sums[r])) *sum = kept_sums[r];
-        logprobs.data_ptr<float>()[t] = logits[r * vocab + targets.data_ptr<int32_t>()[t]] * scale - *sum;
-      });
-    });
+    Tensor logprobs = at::empty({tokens}, options), entropy = at::empty({tokens}, options),
+           sums = at::empty({tokens}, options);
+    each_chunk(hidden, head, kept_ids, kept_starts, scale,
+               [&](int64_t first, int64_t rows, float* logits, const float* kept_sums) {
+                 parallel_for(rows, [&](int64_t r) {
+                   const int64_t t = first + r;
+                   float* sum = sums.data_ptr<float>() + t;
+                   cpu::kernels().logit_stats(logits + r * vocab, vocab, scale, sum, entropy.data_ptr<float>() + t);
+                   if (!std::isnan(kept_sums[r])) *sum = kept_sums[r];
+                   logprobs.data_ptr<float>()[t] = logits[r * vocab + targets.data_ptr<int32_t>()[t]] * scale - *sum;
+                 });
+               });
     ctx->save_for_backward({hidden, head, targets, kept_ids, kept_starts, sums, entropy});
     ctx->saved_data["temperature"] = temperature;
     return {logprobs, entropy};
@@ -67,8 +69,9 @@ struct TokenLogprobsFunction : Function<TokenLogprobsFunction> {
     each_chunk(hidden, head, saved[3], saved[4], scale, [&](int64_t first, int64_t rows, float* logits, const float*) {
       parallel_for(rows, [&](int64_t r) {
         const int64_t t = first + r;
-        cpu::kernels().logit_backward(logits + r * vocab, vocab, scale, sums.data_ptr<float>()[t], entropy.data_ptr<float>()[t],
-                                      targets.data_ptr<int32_t>()[t], dlogprobs.defined() ? dlogprobs.data_ptr<float>()[t] : 0.0f,
+        cpu::kernels().logit_backward(logits + r * vocab, vocab, scale, sums.data_ptr<float>()[t],
+                                      entropy.data_ptr<float>()[t], targets.data_ptr<int32_t>()[t],
+                                      dlogprobs.defined() ? dlogprobs.data_ptr<float>()[t] : 0.0f,
                                       dentropy.defined() ? dentropy.data_ptr<float>()[t] : 0.0f);
       });
       const void* dlogits = logits;
@@ -77,9 +80,10 @@ struct TokenLogprobsFunction : Function<TokenLogprobsFunction> {
         dlogits = narrowed.data_ptr();
       }
       const cpu::MatrixRef d{dlogits, vocab, 1};
-      cpu::kernels().gemm(type, type, rows, width, vocab, d, rows_of(head, 0), const_cast<void*>(rows_of(dhidden, first).data), width,
-                          false);
-      cpu::kernels().gemm(type, cpu::Type::f32, vocab, width, rows, transposed(d), rows_of(hidden, first), dhead.data_ptr(), width, true);
+      cpu::kernels().gemm(type, type, rows, width, vocab, d, rows_of(head, 0),
+                          const_cast<void*>(rows_of(dhidden, first).data), width, false);
+      cpu::kernels().gemm(type, cpu::Type::f32, vocab, width, rows, transposed(d), rows_of(hidden, first),
+                          dhead.data_ptr(), width, true);
     });
     return {dhidden, dhead.to(head.scalar_type()), Tensor(), Tensor(), Tensor(), Tensor()};
   }
@@ -87,7 +91,8 @@ struct TokenLogprobsFunction : Function<TokenLogprobsFunction> {
  private:
   // f(first row, rows, their logits, log-sum-exp of each row's kept set or NaN where there is none)
   template <class F>
-  static void each_chunk(const Tensor& hidden, const Tensor& head, const Tensor& kept_ids, const Tensor& kept_starts, float scale, F f) {
+  static void each_chunk(const Tensor& hidden, const Tensor& head, const Tensor& kept_ids, const Tensor& kept_starts,
+                         float scale, F f) {
     const int64_t vocab = head.size(0);
     std::vector<float> logits(std::min(kChunk, hidden.size(0)) * vocab), kept_sums(kChunk, NAN), values;
     for (int64_t first = 0; first < hidden.size(0); first += kChunk) {
@@ -96,9 +101,10 @@ struct TokenLogprobsFunction : Function<TokenLogprobsFunction> {
       if (kept_ids.defined())
         for (int64_t r = 0; r < rows; ++r) {
           const int64_t* start = kept_starts.data_ptr<int64_t>() + first + r;
-          kept_sums[r] = start[1] == start[0] ? NAN
-                                              : keep_only(logits.data() + r * vocab, vocab, scale, kept_ids.data_ptr<int32_t>() + start[0],
-                                                          start[1] - start[0], values);
+          kept_sums[r] = start[1] == start[0]
+                             ? NAN
+                             : keep_only(logits.data() + r * vocab, vocab, scale,
+                                         kept_ids.data_ptr<int32_t>() + start[0], start[1] - start[0], values);
         }
       f(first, rows, logits.data(), kept_sums.data());
     }
@@ -107,28 +113,31 @@ struct TokenLogprobsFunction : Function<TokenLogprobsFunction> {
 
 }  // namespace
 
-TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& head, const Tensor& targets, double temperature, const KeptSets& kept) {
+TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& head, const Tensor& targets, double temperature,
+                             const KeptSets& kept) {
   const char* op = "token_logprobs";
   require(hidden.dim() == 2 && head.dim() == 2 && hidden.size(1) == head.size(1), op,
           "expected hidden [tokens, hidden] and head [vocab, hidden], got ", hidden.sizes(), " and ", head.sizes());
   require_alike(head, hidden, op, "head");
-  require(targets.dim() == 1 && targets.size(0) == hidden.size(0) && targets.scalar_type() == at::kInt, op, "expected int32 targets [",
-          hidden.size(0), "], got ", targets.scalar_type(), " ", targets.sizes());
+  require(targets.dim() == 1 && targets.size(0) == hidden.size(0) && targets.scalar_type() == at::kInt, op,
+          "expected int32 targets [", hidden.size(0), "], got ", targets.scalar_type(), " ", targets.sizes());
   require(temperature > 0, op, "expected a temperature above 0, got ", temperature);
-  require(kept.empty() || static_cast<int64_t>(kept.starts.size()) == hidden.size(0) + 1, op, "expected kept sets of ", hidden.size(0),
-          " tokens, got ", kept.starts.size() - 1);
-  require(kept.empty() || (kept.starts.front() == 0 && kept.starts.back() == std::ssize(kept.ids) && std::ranges::is_sorted(kept.starts)),
+  require(kept.empty() || static_cast<int64_t>(kept.starts.size()) == hidden.size(0) + 1, op, "expected kept sets of ",
+          hidden.size(0), " tokens, got ", kept.starts.size() - 1);
+  require(kept.empty() || (kept.starts.front() == 0 && kept.starts.back() == std::ssize(kept.ids) &&
+                           std::ranges::is_sorted(kept.starts)),
           op, "expected kept sets whose starts ascend from 0 to ", kept.ids.size());
-  for (const int32_t id : kept.ids) require(id >= 0 && id < head.size(0), op, "expected kept ids in [0, ", head.size(0), "), got ", id);
+  for (const int32_t id : kept.ids)
+    require(id >= 0 && id < head.size(0), op, "expected kept ids in [0, ", head.size(0), "), got ", id);
   if (!hidden.is_cpu()) return reference::token_logprobs(hidden, head, targets, temperature, kept);
   for (int64_t t = 0; t < targets.size(0); ++t)
     if (const int32_t id = targets.data_ptr<int32_t>()[t]; id < 0 || id >= head.size(0))
       throw Error(op, "expected targets in [0, ", head.size(0), "), got ", id, " at token ", t);
   kernel_type(hidden, op);
-  const auto out = TokenLogprobsFunction::apply(hidden.contiguous(), head.contiguous(), targets.contiguous(),
-                                                kept.empty() ? std::nullopt : std::optional<Tensor>(at::tensor(kept.ids, at::kInt)),
-                                                kept.empty() ? std::nullopt : std::optional<Tensor>(at::tensor(kept.starts, at::kLong)),
-                                                temperature);
+  const auto out = TokenLogprobsFunction::apply(
+      hidden.contiguous(), head.contiguous(), targets.contiguous(),
+      kept.empty() ? std::nullopt : std::optional<Tensor>(at::tensor(kept.ids, at::kInt)),
+      kept.empty() ? std::nullopt : std::optional<Tensor>(at::tensor(kept.starts, at::kLong)), temperature);
   return {out[0], out[1]};
 }
 
@@ -148,8 +157,8 @@ float log_sum_exp(const float* row, int64_t n, double temperature) {
   return result;
 }
 
-TokenLogprobs reference::token_logprobs(const Tensor& hidden, const Tensor& head, const Tensor& targets, double temperature,
-                                        const KeptSets& kept) {
+TokenLogprobs reference::token_logprobs(const Tensor& hidden, const Tensor& head, const Tensor& targets,
+                                        double temperature, const KeptSets& kept) {
   Tensor logits = at::linear(hidden, head).to(at::kFloat) / temperature;
   if (!kept.empty()) {
     Tensor allowed = at::zeros(logits.sizes(), at::kBool);

@@ -4,8 +4,9 @@
 
 namespace grpo {
 
-Collected collect(Rollout& rollout, Scorer& scorer, const TakeTasks& take, std::size_t count, const ObjectiveConfig& objective,
-                  uint64_t seed, uint64_t step, const Rescore& rescore, uint32_t first_index) {
+Collected collect(Rollout& rollout, Scorer& scorer, const TakeTasks& take, std::size_t count,
+                  const ObjectiveConfig& objective, uint64_t seed, uint64_t step, const Rescore& rescore,
+                  uint32_t first_index) {
   Collected out;
   std::vector<Group> flat;
   uint32_t index = first_index;
@@ -33,7 +34,8 @@ Collected collect(Rollout& rollout, Scorer& scorer, const TakeTasks& take, std::
     out.stats.preemptions += stats.preemptions;
     out.stats.peak_pages = std::max(out.stats.peak_pages, stats.peak_pages);
     out.stats.peak_running = std::max(out.stats.peak_running, stats.peak_running);
-    for (Group& group : groups) (objective.dynamic_sampling && !has_signal(group) ? flat : out.groups).push_back(std::move(group));
+    for (Group& group : groups)
+      (objective.dynamic_sampling && !has_signal(group) ? flat : out.groups).push_back(std::move(group));
     if (out.groups.size() == count) return out;
     if (out.refills < objective.max_refills) continue;
     out.exhausted = true;

@@ -15,7 +15,9 @@ struct Mean {
   double value() const { return count ? sum / static_cast<double>(count) : std::numeric_limits<double>::quiet_NaN(); }
 };
 
-nlohmann::ordered_json number(double x) { return std::isfinite(x) ? nlohmann::ordered_json(x) : nlohmann::ordered_json(nullptr); }
+nlohmann::ordered_json number(double x) {
+  return std::isfinite(x) ? nlohmann::ordered_json(x) : nlohmann::ordered_json(nullptr);
+}
 
 constexpr std::size_t kTasksAtOnce = 64;
 
@@ -38,11 +40,13 @@ nlohmann::ordered_json Evaluation::json() const {
 }
 
 Evaluation summarize(const std::vector<Group>& groups) {
-  Mean accuracy, format, language, strict_language, worded, consensus, mixed, length, reflection, truncated, spread, spread_squares;
+  Mean accuracy, format, language, strict_language, worded, consensus, mixed, length, reflection, truncated, spread,
+      spread_squares;
   Evaluation out;
   for (const Group& group : groups) {
     Mean right;
-    std::vector<std::size_t> votes(group.completions.size());  // for the answer of sample i, if it is the first to say so
+    std::vector<std::size_t> votes(
+        group.completions.size());  // for the answer of sample i, if it is the first to say so
     for (std::size_t i = 0; i < group.completions.size(); ++i) {
       const Completion& completion = group.completions[i];
       const auto score = [&](const char* name, Mean& into) {
@@ -60,8 +64,9 @@ Evaluation summarize(const std::vector<Group>& groups) {
         const LanguageCount words = count_language(trace, group.task.language);
         worded.add(words.target + words.other >= 5 ? 1 : 0);
       }
-      const auto same = std::find_if(group.completions.begin(), group.completions.begin() + static_cast<std::ptrdiff_t>(i),
-                                     [&](const Completion& earlier) { return earlier.answer == completion.answer; });
+      const auto same =
+          std::find_if(group.completions.begin(), group.completions.begin() + static_cast<std::ptrdiff_t>(i),
+                       [&](const Completion& earlier) { return earlier.answer == completion.answer; });
       if (!completion.answer.empty()) ++votes[static_cast<std::size_t>(same - group.completions.begin())];
       mixed.add(mixes_languages(trace) ? 1 : 0);
       length.add(static_cast<double>(completion.tokens.size()));
@@ -73,13 +78,15 @@ Evaluation summarize(const std::vector<Group>& groups) {
     if (right.count) {
       const auto most = static_cast<std::size_t>(std::max_element(votes.begin(), votes.end()) - votes.begin());
       const auto found = group.scores[most].find("accuracy");
-      consensus.add(votes[most] > 0 && found != group.scores[most].end() && found->second.defined() ? found->second.value() : 0);
+      consensus.add(
+          votes[most] > 0 && found != group.scores[most].end() && found->second.defined() ? found->second.value() : 0);
     }
     if (right.count) spread.add(right.value()), spread_squares.add(right.value() * right.value());
   }
   out.pass_at_1 = accuracy.value();
   const double variance = std::max(0.0, spread_squares.value() - spread.value() * spread.value());
-  out.pass_at_1_error = spread.count > 1 ? 1.96 * std::sqrt(variance / static_cast<double>(spread.count - 1)) : std::nan("");
+  out.pass_at_1_error =
+      spread.count > 1 ? 1.96 * std::sqrt(variance / static_cast<double>(spread.count - 1)) : std::nan("");
   out.cons_at_k = consensus.value();
   out.strict_language_consistency = strict_language.value();
   out.worded_traces = worded.value();
@@ -97,7 +104,8 @@ Evaluation evaluate(Rollout& rollout, Scorer& scorer, const std::vector<Task>& t
   std::vector<Group> all;
   for (std::size_t begin = 0; begin < tasks.size(); begin += kTasksAtOnce) {
     const std::size_t end = std::min(tasks.size(), begin + kTasksAtOnce);
-    const std::vector<Task> part(tasks.begin() + static_cast<std::ptrdiff_t>(begin), tasks.begin() + static_cast<std::ptrdiff_t>(end));
+    const std::vector<Task> part(tasks.begin() + static_cast<std::ptrdiff_t>(begin),
+                                 tasks.begin() + static_cast<std::ptrdiff_t>(end));
     std::vector<Group> groups;
     try {
       groups = rollout.generate(part, {seed, Purpose::evaluation, step, static_cast<uint32_t>(begin)},

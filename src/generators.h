@@ -90,7 +90,8 @@ class ProblemSet {
   std::vector<CountdownProblem> countdown_;
 };
 
-/// "47+85", "24 from 3 5 7 2" or "sentence red fox park"; of a canonical problem, what its split and its id are made from.
+/// "47+85", "24 from 3 5 7 2" or "sentence red fox park"; of a canonical problem, what its split and its id are made
+/// from.
 std::string text_of(const Problem& problem);
 
 }  // namespace grpo

@@ -36,14 +36,16 @@ constexpr std::size_t kUnasked = static_cast<std::size_t>(-1);
 
 }  // namespace
 
-Judge::Judge(const Policy& policy, const Tokenizer& tokenizer, const ChatTemplate& chat_template, const JudgeConfig& config, const RolloutConfig& rollout)
+Judge::Judge(const Policy& policy, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
+             const JudgeConfig& config, const RolloutConfig& rollout)
     : config_(config),
       policy_(policy.frozen_copy()),
       tokenizer_(tokenizer),
       chat_template_(chat_template),
       rollout_(policy_, tokenizer, chat_template, sampling_of(config, rollout)) {}
 
-std::vector<std::vector<std::string>> Judge::ask(const std::vector<std::string>& questions, uint64_t seed, uint64_t step) {
+std::vector<std::vector<std::string>> Judge::ask(const std::vector<std::string>& questions, uint64_t seed,
+                                                 uint64_t step) {
   stats_ = {};
   std::vector<std::vector<std::string>> votes(questions.size());
   std::vector<Task> tasks;
@@ -61,8 +63,8 @@ std::vector<std::vector<std::string>> Judge::ask(const std::vector<std::string>&
     tasks.push_back(std::move(task));
     prompts.push_back(std::move(prompt));
     asked.push_back(i);
-    // By what is asked, not by its place: a verdict does not depend on what else is judged. (Two questions that meet in 24
-    // bits share their random numbers, nothing more.)
+    // By what is asked, not by its place: a verdict does not depend on what else is judged. (Two questions that meet in
+    // 24 bits share their random numbers, nothing more.)
     stream.indices.push_back(static_cast<uint32_t>(hash_of(questions[i]) >> 40));
   }
   if (tasks.empty()) return votes;
@@ -80,16 +82,19 @@ std::vector<Score> Judge::rate(const std::vector<Rating>& ratings, uint64_t seed
   Questions questions;
   std::vector<std::size_t> places;
   for (const Rating& rating : ratings)
-    places.push_back(nothing_said(*rating.task, rating.text) ? kUnasked
-                                                             : questions.add(rating_prompt(config_, rating.rubric, *rating.task, rating.text)));
+    places.push_back(nothing_said(*rating.task, rating.text)
+                         ? kUnasked
+                         : questions.add(rating_prompt(config_, rating.rubric, *rating.task, rating.text)));
   std::vector<Score> answers;
   for (const auto& votes : ask(questions.list(), seed, step)) {
     double sum = 0;
     int64_t readable = 0;
     for (const std::string& vote : votes) {
       const auto rating = read_rating(vote, config_.max_score, chat_template_.opens_think());
-      if (!rating) ++stats_.unreadable;
-      else sum += *rating, ++readable;
+      if (!rating)
+        ++stats_.unreadable;
+      else
+        sum += *rating, ++readable;
     }
     answers.push_back(readable ? Score(sum / static_cast<double>(readable * config_.max_score)) : Score::undefined());
   }
@@ -103,9 +108,10 @@ std::vector<Preference> Judge::compare(const std::vector<Comparison>& comparison
   std::vector<std::array<std::size_t, 2>> places;
   for (const Comparison& pair : comparisons) {
     const bool empty = nothing_said(*pair.task, pair.a) || nothing_said(*pair.task, pair.b);
-    places.push_back(empty ? std::array<std::size_t, 2>{kUnasked, kUnasked}
-                           : std::array<std::size_t, 2>{questions.add(comparison_prompt(config_, *pair.task, pair.a, pair.b)),
-                                                        questions.add(comparison_prompt(config_, *pair.task, pair.b, pair.a))});
+    places.push_back(
+        empty ? std::array<std::size_t, 2>{kUnasked, kUnasked}
+              : std::array<std::size_t, 2>{questions.add(comparison_prompt(config_, *pair.task, pair.a, pair.b)),
+                                           questions.add(comparison_prompt(config_, *pair.task, pair.b, pair.a))});
   }
   const std::vector<std::vector<std::string>> verdicts = ask(questions.list(), seed, step);
   const auto read = [&](const std::string& vote) { return read_choice(vote, chat_template_.opens_think()); };
@@ -116,7 +122,8 @@ std::vector<Preference> Judge::compare(const std::vector<Comparison>& comparison
   for (std::size_t i = 0; i < comparisons.size(); ++i) {
     Preference preference;
     if (places[i][0] == kUnasked) {
-      const bool a = nothing_said(*comparisons[i].task, comparisons[i].a), b = nothing_said(*comparisons[i].task, comparisons[i].b);
+      const bool a = nothing_said(*comparisons[i].task, comparisons[i].a),
+                 b = nothing_said(*comparisons[i].task, comparisons[i].b);
       preference.score = a && b ? 0.5 : a ? 0.0 : 1.0;
       out.push_back(preference);
       continue;
@@ -137,7 +144,8 @@ std::vector<Preference> Judge::compare(const std::vector<Comparison>& comparison
   return out;
 }
 
-std::optional<std::string> Judge::score(std::vector<Group>& groups, const RewardsConfig& rewards, uint64_t seed, uint64_t step) {
+std::optional<std::string> Judge::score(std::vector<Group>& groups, const RewardsConfig& rewards, uint64_t seed,
+                                        uint64_t step) {
   struct Place {
     std::size_t group, sample;
     const char* name;
@@ -152,16 +160,19 @@ std::optional<std::string> Judge::score(std::vector<Group>& groups, const Reward
         const char* name = rubric == Rubric::helpful ? "helpful" : "harmless";
         if (!weights.contains(name)) continue;
         // A broken form has no final answer: "" says nothing and scores 0.
-        ratings.push_back({&group.task, rubric == Rubric::helpful ? group.completions[i].answer : group.completions[i].text, rubric});
+        ratings.push_back(
+            {&group.task, rubric == Rubric::helpful ? group.completions[i].answer : group.completions[i].text, rubric});
         places.push_back({g, i, name});
       }
   }
   if (ratings.empty()) return std::nullopt;
   const std::vector<Score> scores = rate(ratings, seed, step);
   if (stats_.unreadable_share() > config_.max_unreadable)
-    return "the judge's scores are left out at step " + std::to_string(step) + ": " + std::to_string(stats_.unreadable) + " of " +
-           std::to_string(stats_.verdicts) + " verdicts are unreadable; use a judge that was taught the form <think>…</think><answer>N</answer>";
-  for (std::size_t i = 0; i < scores.size(); ++i) groups[places[i].group].scores[places[i].sample].insert_or_assign(places[i].name, scores[i]);
+    return "the judge's scores are left out at step " + std::to_string(step) + ": " +
+           std::to_string(stats_.unreadable) + " of " + std::to_string(stats_.verdicts) +
+           " verdicts are unreadable; use a judge that was taught the form <think>…</think><answer>N</answer>";
+  for (std::size_t i = 0; i < scores.size(); ++i)
+    groups[places[i].group].scores[places[i].sample].insert_or_assign(places[i].name, scores[i]);
   for (Group& group : groups) combine(group, rewards);
   return std::nullopt;
 }

@@ -27,7 +27,8 @@ std::string nearest(std::string_view wanted, const std::vector<std::string>& can
   std::string best;
   std::size_t fewest = std::numeric_limits<std::size_t>::max();
   for (const std::string& candidate : candidates) {
-    const std::size_t edits = std::min(edit_distance(wanted, candidate), edit_distance(leaf(wanted), leaf(candidate)) + 1);
+    const std::size_t edits =
+        std::min(edit_distance(wanted, candidate), edit_distance(leaf(wanted), leaf(candidate)) + 1);
     if (edits < fewest) fewest = edits, best = candidate;
   }
   return best;

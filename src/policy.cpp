@@ -38,7 +38,8 @@ void copy_state(const NamedTensors& from, const NamedTensors& to) {
       throw Error("policy", "expected the tensors of this configuration, got an unknown one named \"", name, '"');
   std::vector<const Tensor*> found;
   for (const auto& [name, tensor] : to) {
-    const auto match = std::find_if(from.begin(), from.end(), [&, &name = name](const auto& t) { return t.first == name; });
+    const auto match =
+        std::find_if(from.begin(), from.end(), [&, &name = name](const auto& t) { return t.first == name; });
     if (match == from.end()) throw Error("policy", "expected a tensor named \"", name, "\", got none");
     if (match->second.sizes() != tensor.sizes())
       throw Error("policy", '"', name, "\": expected shape ", tensor.sizes(), ", got ", match->second.sizes());
@@ -60,8 +61,10 @@ void PolicyConfig::validate() const {
   const auto positive = [](const char* key, double value) {
     if (!(value > 0)) throw Error("config", "policy.", key, ": expected more than 0, got ", value);
   };
-  positive("hidden_size", hidden_size), positive("layers", layers), positive("heads", heads), positive("kv_heads", kv_heads);
-  positive("intermediate_size", intermediate_size), positive("rope_theta", rope_theta), positive("norm_epsilon", norm_epsilon);
+  positive("hidden_size", hidden_size), positive("layers", layers), positive("heads", heads),
+      positive("kv_heads", kv_heads);
+  positive("intermediate_size", intermediate_size), positive("rope_theta", rope_theta),
+      positive("norm_epsilon", norm_epsilon);
   positive("max_positions", max_positions), positive("init_std", init_std);
   if (attention == Attention::mla) throw Error("config", "policy.attention: mla is not supported yet; use gqa");
   if (heads % kv_heads != 0)
@@ -76,8 +79,10 @@ void PolicyConfig::validate() const {
   if (moe.experts > 0) {
     positive("moe.intermediate_size", moe.intermediate_size);
     if (moe.experts_per_token < 1 || moe.experts_per_token > moe.experts)
-      throw Error("config", "policy.moe.experts_per_token: expected 1 … ", moe.experts, ", got ", moe.experts_per_token);
-    if (moe.shared_experts < 0) throw Error("config", "policy.moe.shared_experts: expected 0 or more, got ", moe.shared_experts);
+      throw Error("config", "policy.moe.experts_per_token: expected 1 … ", moe.experts, ", got ",
+                  moe.experts_per_token);
+    if (moe.shared_experts < 0)
+      throw Error("config", "policy.moe.shared_experts: expected 0 or more, got ", moe.shared_experts);
   }
 }
 
@@ -85,7 +90,8 @@ double RouterRecord::max_load() const {
   double highest = std::numeric_limits<double>::quiet_NaN();
   for (const auto& layer : load) {
     double total = 0, most = 0;
-    for (const int64_t count : layer) total += static_cast<double>(count), most = std::max(most, static_cast<double>(count));
+    for (const int64_t count : layer)
+      total += static_cast<double>(count), most = std::max(most, static_cast<double>(count));
     if (total > 0) highest = std::fmax(highest, most * static_cast<double>(layer.size()) / total);
   }
   return highest;
@@ -138,17 +144,21 @@ Policy::Policy(const PolicyConfig& config, uint64_t seed, at::Device device) : c
       layer.moe.router = weight(name + ".mlp.gate.weight", {moe.experts, hidden}, config_.init_std, true);
       layer.moe.selection_bias = at::zeros({moe.experts}, at::TensorOptions(device).dtype(at::kFloat));
       biases_.emplace_back(name + ".mlp.gate.e_score_correction_bias", layer.moe.selection_bias);
-      layer.moe.gate_up = weight(name + ".mlp.experts.gate_up_proj", {moe.experts, 2 * moe.intermediate_size, hidden}, config_.init_std);
-      layer.moe.down = weight(name + ".mlp.experts.down_proj", {moe.experts, hidden, moe.intermediate_size}, residual_std);
+      layer.moe.gate_up = weight(name + ".mlp.experts.gate_up_proj", {moe.experts, 2 * moe.intermediate_size, hidden},
+                                 config_.init_std);
+      layer.moe.down =
+          weight(name + ".mlp.experts.down_proj", {moe.experts, hidden, moe.intermediate_size}, residual_std);
       if (moe.shared_experts > 0)
-        layer.moe.shared = feed_forward(name + ".mlp.shared_experts", static_cast<int64_t>(moe.shared_experts) * moe.intermediate_size);
+        layer.moe.shared = feed_forward(name + ".mlp.shared_experts",
+                                        static_cast<int64_t>(moe.shared_experts) * moe.intermediate_size);
     } else {
       layer.dense = feed_forward(name + ".mlp", config_.intermediate_size);
     }
     layers_.push_back(std::move(layer));
   }
   final_norm_ = ones("model.norm.weight", hidden);
-  head_ = config_.tied_embeddings ? embedding_ : weight("lm_head.weight", {config_.vocab_size, hidden}, config_.init_std);
+  head_ =
+      config_.tied_embeddings ? embedding_ : weight("lm_head.weight", {config_.vocab_size, hidden}, config_.init_std);
   rope_table_ = rope_table(config_.max_positions, d, config_.rope_theta).to(device);
 }
 
@@ -166,7 +176,8 @@ void count_load(const Routing& routing, int64_t repeated, std::vector<int64_t>& 
 
 }  // namespace
 
-Tensor Policy::feed_forward(const Layer& layer, const Tensor& x, RouterRecord* record, std::vector<int64_t>* load) const {
+Tensor Policy::feed_forward(const Layer& layer, const Tensor& x, RouterRecord* record,
+                            std::vector<int64_t>* load) const {
   const auto dense = [&](const FeedForward& f) { return grpo::linear(swiglu(grpo::linear(x, f.gate_up)), f.down); };
   if (!layer.moe.router.defined()) return dense(layer.dense);
 
@@ -178,13 +189,16 @@ Tensor Policy::feed_forward(const Layer& layer, const Tensor& x, RouterRecord* r
     // Switch Transformer (arXiv:2101.03961), eq. 4: experts · Σ share of tokens · mean score, scores summing to 1.
     std::vector<float> share(moe.experts);
     for (int e = 0; e < moe.experts; ++e)
-      share[e] = static_cast<float>(routing.offsets[e + 1] - routing.offsets[e]) / static_cast<float>(std::max<int64_t>(1, routing.slots.numel()));
+      share[e] = static_cast<float>(routing.offsets[e + 1] - routing.offsets[e]) /
+                 static_cast<float>(std::max<int64_t>(1, routing.slots.numel()));
     const Tensor mean_score = (routing.scores / routing.scores.sum(-1, true)).mean(0);
-    const Tensor loss = (at::tensor(share).to(mean_score.device()) * mean_score).sum() * (moe.auxiliary_loss * moe.experts);
+    const Tensor loss =
+        (at::tensor(share).to(mean_score.device()) * mean_score).sum() * (moe.auxiliary_loss * moe.experts);
     record->auxiliary_loss = record->auxiliary_loss.defined() ? record->auxiliary_loss + loss : loss;
   }
   const Tensor rows = dispatch(x, routing);
-  const Tensor out = grouped_linear(swiglu(grouped_linear(rows, layer.moe.gate_up, routing.offsets)), layer.moe.down, routing.offsets);
+  const Tensor out =
+      grouped_linear(swiglu(grouped_linear(rows, layer.moe.gate_up, routing.offsets)), layer.moe.down, routing.offsets);
   return combine(out, routing, moe.shared_experts > 0 ? dense(layer.moe.shared) : Tensor());
 }
 
@@ -200,8 +214,9 @@ Tensor Policy::hidden(const Segments& segments, KvView* kv, RouterRecord* record
   size_t moe_layer = 0;
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
-    const Tensor qkv = rope(grpo::linear(rms_norm(x, layer.attention_norm, config_.norm_epsilon), layer.qkv, maybe(layer.qkv_bias)),
-                            segments.positions, rope_table_, layout, maybe(layer.q_norm), maybe(layer.k_norm), config_.norm_epsilon);
+    const Tensor qkv =
+        rope(grpo::linear(rms_norm(x, layer.attention_norm, config_.norm_epsilon), layer.qkv, maybe(layer.qkv_bias)),
+             segments.positions, rope_table_, layout, maybe(layer.q_norm), maybe(layer.k_norm), config_.norm_epsilon);
     const Tensor seen = kv ? paged_attention(qkv, (*kv->pages)[i], kv->runs, layout)
                            : attention(qkv, segments.starts, segments.parents, layout);
     x = x + grpo::linear(seen, layer.output);
@@ -211,7 +226,8 @@ Tensor Policy::hidden(const Segments& segments, KvView* kv, RouterRecord* record
   return rms_norm(x, final_norm_, config_.norm_epsilon);
 }
 
-TokenLogprobs Policy::token_logprobs(const Tensor& hidden, const Tensor& targets, double temperature, const KeptSets& kept) const {
+TokenLogprobs Policy::token_logprobs(const Tensor& hidden, const Tensor& targets, double temperature,
+                                     const KeptSets& kept) const {
   return grpo::token_logprobs(hidden, head_, targets, temperature, kept);
 }
 
@@ -221,7 +237,8 @@ Tensor Policy::logits(const Tensor& hidden) const {
 }
 
 KvPages Policy::make_pages(int64_t pages, int64_t page_size) const {
-  if (page_size <= 0 || page_size % 16 != 0) throw Error("policy", "expected a page_size that is a multiple of 16, got ", page_size);
+  if (page_size <= 0 || page_size % 16 != 0)
+    throw Error("policy", "expected a page_size that is a multiple of 16, got ", page_size);
   const auto options = embedding_.options().requires_grad(false);
   const int64_t d = config_.head_size();
   KvPages layers;
@@ -232,7 +249,8 @@ KvPages Policy::make_pages(int64_t pages, int64_t page_size) const {
 }
 
 double Policy::page_bytes(int64_t page_size) const {
-  return 2.0 * config_.layers * config_.kv_heads * static_cast<double>(config_.head_size() * page_size) * static_cast<double>(embedding_.element_size());
+  return 2.0 * config_.layers * config_.kv_heads * static_cast<double>(config_.head_size() * page_size) *
+         static_cast<double>(embedding_.element_size());
 }
 
 void Policy::balance(const RouterRecord& record) {
@@ -277,7 +295,8 @@ int64_t Policy::active_count() const {
   int64_t count = parameter_count();
   for (const Layer& layer : layers_)
     if (layer.moe.router.defined())
-      count -= (layer.moe.gate_up.numel() + layer.moe.down.numel()) / config_.moe.experts * (config_.moe.experts - config_.moe.experts_per_token);
+      count -= (layer.moe.gate_up.numel() + layer.moe.down.numel()) / config_.moe.experts *
+               (config_.moe.experts - config_.moe.experts_per_token);
   return count;
 }
 

@@ -29,7 +29,9 @@ Json read(const fs::path& file) {
   std::ifstream stream(file);
   const std::string text{std::istreambuf_iterator<char>(stream), {}};
   Json json = Json::parse(text, nullptr, false);
-  if (json.is_discarded()) throw Error("recipe", file.string(), ": expected JSON, it was altered or cut short; remove its folder to do that stage again");
+  if (json.is_discarded())
+    throw Error("recipe", file.string(),
+                ": expected JSON, it was altered or cut short; remove its folder to do that stage again");
   return json;
 }
 
@@ -43,7 +45,8 @@ fs::path checkpoint_in(const fs::path& folder, const std::string& what) {
 PolicyConfig policy_of_run(const fs::path& folder, const Tokenizer& ours, const std::string& what) {
   PolicyConfig config;
   const auto saved = nlohmann::json::parse(read(folder / "config.json").dump());
-  if (!saved.contains("policy")) throw Error("recipe", what, ": expected ", (folder / "config.json").string(), " of a run, with a policy");
+  if (!saved.contains("policy"))
+    throw Error("recipe", what, ": expected ", (folder / "config.json").string(), " of a run, with a policy");
   load_json(config, saved.at("policy"), (folder / "config.json").string() + ": policy");
   const Tokenizer theirs = Tokenizer::load(folder / "tokenizer.model");
   if (theirs.serialized() != ours.serialized())
@@ -61,7 +64,8 @@ std::optional<double> hidden_score(const std::vector<Group>& groups) {
   int64_t count = 0;
   for (const Group& group : groups)
     for (const Completion& completion : group.completions)
-      if (const Score score = general_score(group.task, completion.answer); score.defined()) sum += score.value(), ++count;
+      if (const Score score = general_score(group.task, completion.answer); score.defined())
+        sum += score.value(), ++count;
   return count ? std::optional<double>(sum / static_cast<double>(count)) : std::nullopt;
 }
 
@@ -70,7 +74,8 @@ std::optional<double> mean_score(const std::vector<Group>& groups, const char* n
   int64_t count = 0;
   for (const Group& group : groups)
     for (const Scores& scores : group.scores)
-      if (const auto found = scores.find(name); found != scores.end() && found->second.defined()) sum += found->second.value(), ++count;
+      if (const auto found = scores.find(name); found != scores.end() && found->second.defined())
+        sum += found->second.value(), ++count;
   return count ? std::optional<double>(sum / static_cast<double>(count)) : std::nullopt;
 }
 
@@ -85,9 +90,17 @@ void write_answers(const fs::path& file, const std::vector<Group>& groups) {
   for (const Group& group : groups)
     for (size_t i = 0; i < group.completions.size(); ++i) {
       Json scores = Json::object();
-      for (const auto& [name, score] : group.scores[i]) scores[name] = score.defined() ? Json(score.value()) : Json(nullptr);
-      out.write({{"task", group.task.id}, {"sample", i}, {"prompt", group.task.prompt}, {"reference", group.task.answer}, {"kind", group.task.kind},
-                 {"language", group.task.language}, {"text", group.completions[i].text}, {"answer", group.completions[i].answer}, {"scores", scores}});
+      for (const auto& [name, score] : group.scores[i])
+        scores[name] = score.defined() ? Json(score.value()) : Json(nullptr);
+      out.write({{"task", group.task.id},
+                 {"sample", i},
+                 {"prompt", group.task.prompt},
+                 {"reference", group.task.answer},
+                 {"kind", group.task.kind},
+                 {"language", group.task.language},
+                 {"text", group.completions[i].text},
+                 {"answer", group.completions[i].answer},
+                 {"scores", scores}});
     }
 }
 
@@ -105,14 +118,17 @@ void RecipeConfig::validate() const {
     if (stage.name.empty()) throw Error("recipe", "stage ", earlier.size() + 1, ": expected a name, got none");
     if (stage.name.find_first_of("/\\") != std::string::npos || stage.name[0] == '.')
       throw Error("recipe", "stage \"", stage.name, "\": expected a name that can be a folder's");
-    if (types.contains(stage.name)) throw Error("recipe", "stage \"", stage.name, "\": expected names that differ, got this one twice");
+    if (types.contains(stage.name))
+      throw Error("recipe", "stage \"", stage.name, "\": expected names that differ, got this one twice");
     const auto require = [&](const char* key, const std::string& name, auto fits, const char* what) {
       if (!types.contains(name)) {
         const std::string guess = nearest(name, earlier);
         throw Error("recipe", "stage \"", stage.name, "\", ", key, ": expected an earlier stage, got \"", name, '"',
                     guess.empty() ? "; there is none before this one" : "; did you mean \"" + guess + "\"?");
       }
-      if (!fits(types[name])) throw Error("recipe", "stage \"", stage.name, "\", ", key, ": expected a stage that ", what, ", got \"", name, '"');
+      if (!fits(types[name]))
+        throw Error("recipe", "stage \"", stage.name, "\", ", key, ": expected a stage that ", what, ", got \"", name,
+                    '"');
     };
     const auto trains = [](StageType type) { return gives_policy(type); };
     if (!stage.from.empty()) require("from", stage.from, trains, "trains a policy");
@@ -121,28 +137,41 @@ void RecipeConfig::validate() const {
     for (const DataConfig& data : stage.data) {
       if (!data.file.empty() + !data.stage.empty() + (data.topic != Topic::none) != 1)
         throw Error("recipe", "stage \"", stage.name, "\", data: expected one of file, stage and topic in each entry");
-      if (!data.stage.empty()) require("data", data.stage, [](StageType type) { return type == StageType::rejection_sample || type == StageType::distill; }, "samples");
-      if (data.topic != Topic::none && data.count < 1) throw Error("recipe", "stage \"", stage.name, "\", data: expected a count of at least 1 with a topic");
+      if (!data.stage.empty())
+        require(
+            "data", data.stage,
+            [](StageType type) { return type == StageType::rejection_sample || type == StageType::distill; },
+            "samples");
+      if (data.topic != Topic::none && data.count < 1)
+        throw Error("recipe", "stage \"", stage.name, "\", data: expected a count of at least 1 with a topic");
     }
-    if (stage.type == StageType::sft && stage.data.empty()) throw Error("recipe", "stage \"", stage.name, "\": expected data to learn, got none");
-    if (stage.type == StageType::rejection_sample && stage.from.empty()) throw Error("recipe", "stage \"", stage.name, "\", from: expected the stage to sample from, got none");
+    if (stage.type == StageType::sft && stage.data.empty())
+      throw Error("recipe", "stage \"", stage.name, "\": expected data to learn, got none");
+    if (stage.type == StageType::rejection_sample && stage.from.empty())
+      throw Error("recipe", "stage \"", stage.name, "\", from: expected the stage to sample from, got none");
     if (stage.type == StageType::distill) {
-      if (stage.teacher.empty()) throw Error("recipe", "stage \"", stage.name, "\", teacher: expected a stage, a folder or a JSONL file, got none");
-      if (stage.teacher.find('/') == std::string::npos && !stage.teacher.ends_with(".jsonl")) require("teacher", stage.teacher, trains, "trains a policy");
+      if (stage.teacher.empty())
+        throw Error("recipe", "stage \"", stage.name,
+                    "\", teacher: expected a stage, a folder or a JSONL file, got none");
+      if (stage.teacher.find('/') == std::string::npos && !stage.teacher.ends_with(".jsonl"))
+        require("teacher", stage.teacher, trains, "trains a policy");
     }
     earlier.push_back(stage.name);
     types[stage.name] = stage.type;
   }
   const auto known = [&](const char* key, const std::string& name) {
     if (!types.contains(name))
-      throw Error("recipe", key, ": expected a stage, got \"", name, "\"; did you mean \"", nearest(name, earlier), "\"?");
+      throw Error("recipe", key, ": expected a stage, got \"", name, "\"; did you mean \"", nearest(name, earlier),
+                  "\"?");
   };
   if (!force_from.empty()) known("force_from", force_from);
   if (!evaluation.judge.empty()) {
     known("evaluation.judge", evaluation.judge);
-    if (!gives_policy(types[evaluation.judge])) throw Error("recipe", "evaluation.judge: expected a stage that trains a policy, got \"", evaluation.judge, '"');
+    if (!gives_policy(types[evaluation.judge]))
+      throw Error("recipe", "evaluation.judge: expected a stage that trains a policy, got \"", evaluation.judge, '"');
   }
-  if (!selection.empty() && selection.size() != 2) throw Error("recipe", "selection: expected two stages, got ", selection.size());
+  if (!selection.empty() && selection.size() != 2)
+    throw Error("recipe", "selection: expected two stages, got ", selection.size());
   for (const std::string& name : selection) {
     known("selection", name);
     if (types[name] != StageType::grpo) throw Error("recipe", "selection: expected grpo stages, got \"", name, '"');
@@ -166,7 +195,8 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) : config_(config), run_(run
         if (!data.file.empty()) read_demonstrations(data.file);
       if (stage.type == StageType::distill && stage.teacher.ends_with(".jsonl")) read_demonstrations(stage.teacher);
       std::vector<TaskShare> sources = stage.type == StageType::grpo ? stage.grpo.tasks : std::vector<TaskShare>();
-      if (stage.type == StageType::rejection_sample || stage.type == StageType::distill) sources = stage.rejection.tasks;
+      if (stage.type == StageType::rejection_sample || stage.type == StageType::distill)
+        sources = stage.rejection.tasks;
       for (const TaskShare& source : sources) TaskStream(source.tasks, Split::train);
       if (!sources.empty()) Scorer(stage.type == StageType::grpo ? stage.grpo.rewards : stage.rejection.rewards);
     } catch (const Error& error) {
@@ -193,29 +223,41 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) : config_(config), run_(run
     if (!done(stage)) continue;
     const Json before = read(folder / "config.json").flatten(), after = resolved(stage).flatten();
     for (const auto& [key, value] : after.items())
-      if (!key.starts_with("/rollout/") && (!before.contains(key) || before.at(key) != value))  // that is how it is measured
+      if (!key.starts_with("/rollout/") &&
+          (!before.contains(key) || before.at(key) != value))  // that is how it is measured
         throw Error("recipe", "stage \"", stage.name, "\" is finished, but its ", key.substr(1), " was changed from ",
-                    before.contains(key) ? before.at(key).dump() : "nothing", " to ", value.dump(), "; change it back, or do it again with --force_from ",
-                    stage.name);
+                    before.contains(key) ? before.at(key).dump() : "nothing", " to ", value.dump(),
+                    "; change it back, or do it again with --force_from ", stage.name);
     if (before.size() != after.size())
-      throw Error("recipe", "stage \"", stage.name, "\" is finished, but its configuration was changed; change it back, or do it again with --force_from ", stage.name);
+      throw Error(
+          "recipe", "stage \"", stage.name,
+          "\" is finished, but its configuration was changed; change it back, or do it again with --force_from ",
+          stage.name);
   }
 
-  shared_ = std::make_unique<Shared>(Shared{open_device(config_.device), Corpus(config_.corpus, config_.tasks, config_.chat, config_.judging), std::nullopt,
-                                            heldout_tasks(config_.tasks, static_cast<size_t>(config_.evaluation.problems)), {}});
+  shared_ =
+      std::make_unique<Shared>(Shared{open_device(config_.device),
+                                      Corpus(config_.corpus, config_.tasks, config_.chat, config_.judging),
+                                      std::nullopt,
+                                      heldout_tasks(config_.tasks, static_cast<size_t>(config_.evaluation.problems)),
+                                      {}});
   if (config_.evaluation.general_problems > 0)
-    shared_->requests = heldout_tasks(general_tasks(config_.tasks), static_cast<size_t>(config_.evaluation.general_problems));
+    shared_->requests =
+        heldout_tasks(general_tasks(config_.tasks), static_cast<size_t>(config_.evaluation.general_problems));
   const fs::path vocabulary = run_.folder() / "tokenizer.model";
   if (!fs::exists(vocabulary)) {
     std::vector<std::string> documents;
-    for (uint64_t i = 0; i < 6000; ++i) documents.push_back(shared_->corpus.document(i).prompt + shared_->corpus.document(i).completion);
+    for (uint64_t i = 0; i < 6000; ++i)
+      documents.push_back(shared_->corpus.document(i).prompt + shared_->corpus.document(i).completion);
     Tokenizer::train(documents, config_.tokenizer, vocabulary);
   }
   shared_->tokenizer = Tokenizer::load(vocabulary);
 
   // A teacher from another run is looked at before the stages in front of it cost their hours.
   for (const StageConfig& stage : config_.stages) {
-    if (stage.type != StageType::distill || stage.teacher.find('/') == std::string::npos || stage.teacher.ends_with(".jsonl") || done(stage)) continue;
+    if (stage.type != StageType::distill || stage.teacher.find('/') == std::string::npos ||
+        stage.teacher.ends_with(".jsonl") || done(stage))
+      continue;
     const std::string what = "stage \"" + stage.name + "\": teacher";
     checkpoint_in(stage.teacher, what);
     policy_of_run(stage.teacher, *shared_->tokenizer, what);
@@ -225,7 +267,8 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) : config_(config), run_(run
 Recipe::~Recipe() = default;
 
 const StageConfig& Recipe::find(const std::string& name) const {
-  return *std::find_if(config_.stages.begin(), config_.stages.end(), [&](const StageConfig& stage) { return stage.name == name; });
+  return *std::find_if(config_.stages.begin(), config_.stages.end(),
+                       [&](const StageConfig& stage) { return stage.name == name; });
 }
 
 bool Recipe::done(const StageConfig& stage) const { return fs::exists(run_.folder() / stage.name / "done.json"); }
@@ -253,7 +296,9 @@ Json Recipe::resolved(const StageConfig& stage) const {
            {"tasks", dump_config(config_.tasks)},
            {"rewards", dump_config(rewards)},
            {"rollout", dump_config(rollout)}};
-  if (stage.type == StageType::pretrain || std::any_of(stage.data.begin(), stage.data.end(), [](const DataConfig& data) { return data.topic != Topic::none; }))
+  if (stage.type == StageType::pretrain ||
+      std::any_of(stage.data.begin(), stage.data.end(),
+                  [](const DataConfig& data) { return data.topic != Topic::none; }))
     all["corpus"] = dump_config(config_.corpus), all["judging"] = dump_config(config_.judging);
   if (!stage.judge.empty()) all["judging"] = dump_config(config_.judging);
   return all;
@@ -261,7 +306,8 @@ Json Recipe::resolved(const StageConfig& stage) const {
 
 // The policy of a finished stage, or of another run's folder whose tokenizer is the same.
 std::unique_ptr<Policy> Recipe::load(const std::string& name, const std::string& what) const {
-  const bool is_stage = std::any_of(config_.stages.begin(), config_.stages.end(), [&](const StageConfig& stage) { return stage.name == name; });
+  const bool is_stage = std::any_of(config_.stages.begin(), config_.stages.end(),
+                                    [&](const StageConfig& stage) { return stage.name == name; });
   const fs::path folder = is_stage ? run_.folder() / name : fs::path(name);
   const fs::path checkpoint = checkpoint_in(folder, what);
   PolicyConfig config;
@@ -288,14 +334,20 @@ std::vector<DemonstrationSet> Recipe::demonstrations(const StageConfig& stage, c
     if (!data.stage.empty()) set.demonstrations = read_demonstrations(run_.folder() / data.stage / "selected.jsonl");
     if (data.topic != Topic::none) {
       // Written to a file first, so that they can be looked at, and read back as anyone's would be.
-      const Corpus::Topic topic = data.topic == Topic::problem ? Corpus::Topic::problem : data.topic == Topic::general ? Corpus::Topic::general : Corpus::Topic::judging;
+      const Corpus::Topic topic = data.topic == Topic::problem   ? Corpus::Topic::problem
+                                  : data.topic == Topic::general ? Corpus::Topic::general
+                                                                 : Corpus::Topic::judging;
       const fs::path file = run.folder() / ("demonstrations-" + std::string(enum_name(data.topic)) + ".jsonl");
       {
         JsonlWriter out(file);
         for (int i = 0; i < data.count; ++i) {
           const Demonstration each = shared_->corpus.demonstration(static_cast<uint64_t>(i), topic);
-          out.write({{"id", each.task.id}, {"prompt", each.task.prompt}, {"completion", each.completion}, {"answer", each.task.answer},
-                     {"kind", each.task.kind}, {"language", each.task.language}});
+          out.write({{"id", each.task.id},
+                     {"prompt", each.task.prompt},
+                     {"completion", each.completion},
+                     {"answer", each.task.answer},
+                     {"kind", each.task.kind},
+                     {"language", each.task.language}});
         }
       }
       set.demonstrations = read_demonstrations(file);
@@ -311,7 +363,9 @@ bool Recipe::perform(const StageConfig& stage) {
   try {
     const Json config = resolved(stage);
     if (done(stage)) {
-      if (!measures(stage) || read(run_.folder() / stage.name / "evaluation.json").value("settings", Json()) == dump_config(config_.evaluation)) return true;
+      if (!measures(stage) || read(run_.folder() / stage.name / "evaluation.json").value("settings", Json()) ==
+                                  dump_config(config_.evaluation))
+        return true;
       run_.progress().note(stage.name + " is measured again: the evaluation was changed");
       return measure(stage, *load(stage.name, "evaluation"), run_.stage(stage.name, config));
     }
@@ -321,14 +375,17 @@ bool Recipe::perform(const StageConfig& stage) {
       const Json after = config.flatten();
       for (const auto& [key, value] : after.items())
         if (before.contains(key) && before.at(key) != value)
-          run_.progress().note(stage.name + " goes on with a changed " + key.substr(1) + ": " + before.at(key).dump() + " → " + value.dump());
+          run_.progress().note(stage.name + " goes on with a changed " + key.substr(1) + ": " + before.at(key).dump() +
+                               " → " + value.dump());
     }
     write_overview(stage.name);
     Run run = run_.stage(stage.name, config);
-    fs::copy_file(run_.folder() / "tokenizer.model", run.folder() / "tokenizer.model", fs::copy_options::overwrite_existing);
+    fs::copy_file(run_.folder() / "tokenizer.model", run.folder() / "tokenizer.model",
+                  fs::copy_options::overwrite_existing);
     const auto place = &stage - config_.stages.data();
-    run_.progress().note("stage " + std::to_string(place + 1) + "/" + std::to_string(config_.stages.size()) + " · " + stage.name + " · " +
-                         std::string(enum_name(stage.type)) + (stage.from.empty() ? "" : " from " + stage.from));
+    run_.progress().note("stage " + std::to_string(place + 1) + "/" + std::to_string(config_.stages.size()) + " · " +
+                         stage.name + " · " + std::string(enum_name(stage.type)) +
+                         (stage.from.empty() ? "" : " from " + stage.from));
     return train(stage, run);
   } catch (const Error& error) {
     throw Error("recipe", "stage \"", stage.name, "\": ", error.what());
@@ -343,12 +400,16 @@ bool Recipe::train(const StageConfig& stage, Run& run) {
     run.write("seconds.json", {{"seconds", before + watch.lap()}});
     return false;
   };
-  std::unique_ptr<Policy> policy = stage.from.empty() ? std::make_unique<Policy>(policy_config(stage), config_.seed, shared_->device) : load(stage.from, "from");
+  std::unique_ptr<Policy> policy = stage.from.empty()
+                                       ? std::make_unique<Policy>(policy_config(stage), config_.seed, shared_->device)
+                                       : load(stage.from, "from");
   if (stage.from.empty()) run_.progress().note(stage.name + " · policy " + policy->describe());
   Stage context{*policy, *shared_->tokenizer, config_.chat, run, seed_of(config_.seed, stage.name)};
   const std::unique_ptr<Judge> judge = this->judge(stage.judge);
   const int64_t tokens_to_match =
-      stage.match_tokens.empty() ? 0 : read(run_.folder() / stage.match_tokens / "done.json").at("gradient_tokens").get<int64_t>();
+      stage.match_tokens.empty()
+          ? 0
+          : read(run_.folder() / stage.match_tokens / "done.json").at("gradient_tokens").get<int64_t>();
 
   StageResult result;
   Json facts = Json::object();
@@ -405,27 +466,32 @@ bool Recipe::train(const StageConfig& stage, Run& run) {
   }
   if (!result.finished) return stop();
   if (gives_policy(stage.type)) {
-    run_.progress().note(stage.name + ": " + std::to_string(result.steps) + " steps, " + std::to_string(result.gradient_tokens) + " gradient tokens" +
-                         (tokens_to_match ? " (" + stage.match_tokens + ": " + std::to_string(tokens_to_match) + ")" : ""));
+    run_.progress().note(
+        stage.name + ": " + std::to_string(result.steps) + " steps, " + std::to_string(result.gradient_tokens) +
+        " gradient tokens" +
+        (tokens_to_match ? " (" + stage.match_tokens + ": " + std::to_string(tokens_to_match) + ")" : ""));
     if (!measure(stage, *policy, run)) return stop();
     if (judge) measure_drift(stage);
   } else {
-    run_.progress().note(stage.name + ": kept " + std::to_string(facts["kept"].get<int64_t>()) + " of " + std::to_string(facts["sampled"].get<int64_t>()) +
-                         ", dropped " + facts["dropped"].dump());
+    run_.progress().note(stage.name + ": kept " + std::to_string(facts["kept"].get<int64_t>()) + " of " +
+                         std::to_string(facts["sampled"].get<int64_t>()) + ", dropped " + facts["dropped"].dump());
   }
-  run.write("done.json", {{"steps", result.steps}, {"gradient_tokens", result.gradient_tokens}, {"seconds", before + watch.lap()}});
+  run.write("done.json",
+            {{"steps", result.steps}, {"gradient_tokens", result.gradient_tokens}, {"seconds", before + watch.lap()}});
   write_overview("");
   return true;
 }
 
 bool Recipe::measures(const StageConfig& stage) const {
-  return gives_policy(stage.type) && (stage.evaluate || std::count(config_.selection.begin(), config_.selection.end(), stage.name));
+  return gives_policy(stage.type) &&
+         (stage.evaluate || std::count(config_.selection.begin(), config_.selection.end(), stage.name));
 }
 
 // All that is measured of a finished stage's policy. False when a signal came.
 bool Recipe::measure(const StageConfig& stage, const Policy& policy, const Run& run) try {
   const bool judges = config_.evaluation.judge == stage.name ||
-                      std::any_of(config_.stages.begin(), config_.stages.end(), [&](const StageConfig& each) { return each.judge == stage.name; });
+                      std::any_of(config_.stages.begin(), config_.stages.end(),
+                                  [&](const StageConfig& each) { return each.judge == stage.name; });
   if (judges) measure_judge(stage.name);
   if (measures(stage)) evaluate(stage, policy, run);
   return true;
@@ -448,11 +514,14 @@ void Recipe::evaluate(const StageConfig& stage, const Policy& policy, const Run&
     progress.begin("evaluate", static_cast<int64_t>(tasks.size()), 0, Progress::Lines::seldom);
     Stopwatch watch;
     size_t before = 0;
-    const Evaluation figures = grpo::evaluate(rollout, scorer, tasks, config_.seed, step, [&](size_t done, size_t) {
-      progress.step(static_cast<int64_t>(done), {}, watch.lap() / static_cast<double>(done - before));
-      before = done;
-      if (run_.stopping()) throw Interrupted{};
-    }, &groups);
+    const Evaluation figures = grpo::evaluate(
+        rollout, scorer, tasks, config_.seed, step,
+        [&](size_t done, size_t) {
+          progress.step(static_cast<int64_t>(done), {}, watch.lap() / static_cast<double>(done - before));
+          before = done;
+          if (run_.stopping()) throw Interrupted{};
+        },
+        &groups);
     progress.end();
     return figures;
   };
@@ -494,7 +563,8 @@ void Recipe::forget_judge(const std::string& stage) const {
 // How a judge agrees with the hidden scorer on held-out pairs whose scores differ, and how it leans to a place.
 void Recipe::measure_judge(const std::string& stage) {
   const std::unique_ptr<Judge> judge = this->judge(stage);
-  const std::vector<GeneralPair> pairs = heldout_general_pairs(general_tasks(config_.tasks), static_cast<size_t>(config_.evaluation.pairs));
+  const std::vector<GeneralPair> pairs =
+      heldout_general_pairs(general_tasks(config_.tasks), static_cast<size_t>(config_.evaluation.pairs));
   std::vector<Comparison> comparisons;
   std::vector<Rating> ratings;
   for (const GeneralPair& pair : pairs) {
@@ -527,12 +597,17 @@ void Recipe::measure_judge(const std::string& stage) {
   all[stage]["unreadable_ratings"] = judge->stats().unreadable_share();
   run_.write("judge.json", all);
   char text[200];
-  std::snprintf(text, sizeof text, "judge %s: agreement %.3f by pairs, %.3f by ratings, position bias %+.3f, unreadable %.3f / %.3f", stage.c_str(),
-                agree / count, rated / count, first + second > 0 ? (first - second) / (first + second) : 0.0, unreadable, judge->stats().unreadable_share());
+  std::snprintf(text, sizeof text,
+                "judge %s: agreement %.3f by pairs, %.3f by ratings, position bias %+.3f, unreadable %.3f / %.3f",
+                stage.c_str(), agree / count, rated / count,
+                first + second > 0 ? (first - second) / (first + second) : 0.0, unreadable,
+                judge->stats().unreadable_share());
   run_.progress().note(text);
   if (std::max(unreadable, judge->stats().unreadable_share()) > config_.judging.max_unreadable)
-    run_.progress().note("warning: more than " + std::to_string(config_.judging.max_unreadable) + " of the verdicts of \"" + stage +
-                         "\" are unreadable; its scores will be left out. Teach it to judge (corpus.judging_share, or data of topic judging)");
+    run_.progress().note("warning: more than " + std::to_string(config_.judging.max_unreadable) +
+                         " of the verdicts of \"" + stage +
+                         "\" are unreadable; its scores will be left out. Teach it to judge (corpus.judging_share, or "
+                         "data of topic judging)");
 }
 
 // Whether the judge's scores and the hidden ones part while a stage trains on the former.
@@ -541,14 +616,17 @@ void Recipe::measure_drift(const StageConfig& stage) const {
   std::vector<std::pair<double, double>> steps;
   for (std::string text; std::getline(file, text);) {
     const Json line = Json::parse(text, nullptr, false);
-    if (line.is_object() && line.contains("hidden_helpful") && line.contains("reward/helpful") && line["reward/helpful"].is_number() && line["hidden_helpful"].is_number())
+    if (line.is_object() && line.contains("hidden_helpful") && line.contains("reward/helpful") &&
+        line["reward/helpful"].is_number() && line["hidden_helpful"].is_number())
       steps.emplace_back(line["reward/helpful"].get<double>(), line["hidden_helpful"].get<double>());
   }
   if (steps.empty()) return;
   const size_t part = std::max<size_t>(1, steps.size() / 5);
   const auto mean = [&](size_t begin) {
     std::pair<double, double> sum{0, 0};
-    for (size_t i = begin; i < begin + part; ++i) sum.first += steps[i].first / static_cast<double>(part), sum.second += steps[i].second / static_cast<double>(part);
+    for (size_t i = begin; i < begin + part; ++i)
+      sum.first += steps[i].first / static_cast<double>(part),
+          sum.second += steps[i].second / static_cast<double>(part);
     return sum;
   };
   const auto first = mean(0), last = mean(steps.size() - part);
@@ -566,11 +644,14 @@ void Recipe::write_overview(const std::string& running) const {
   Json all = Json::array();
   for (const StageConfig& stage : config_.stages) {
     const bool finished = done(stage);
-    all.push_back({{"name", stage.name},
-                   {"type", enum_name(stage.type)},
-                   {"from", stage.from},
-                   {"state", finished ? "done" : stage.name == running ? "running" : "waiting"},
-                   {"seconds", finished ? read(run_.folder() / stage.name / "done.json").at("seconds") : Json(nullptr)}});
+    all.push_back(
+        {{"name", stage.name},
+         {"type", enum_name(stage.type)},
+         {"from", stage.from},
+         {"state", finished                ? "done"
+                   : stage.name == running ? "running"
+                                           : "waiting"},
+         {"seconds", finished ? read(run_.folder() / stage.name / "done.json").at("seconds") : Json(nullptr)}});
   }
   run_.write("stages.json", all);
 }
@@ -579,24 +660,29 @@ std::string Recipe::overview() const {
   std::string text;
   for (const StageConfig& stage : config_.stages) {
     const bool finished = done(stage);
-    text += std::string(text.empty() ? "" : "\n") + (finished ? "  ✓ " : "  · ") + stage.name + " (" + std::string(enum_name(stage.type)) +
-            (stage.from.empty() ? "" : " from " + stage.from) + ")";
-    if (finished) text += "  " + format_duration(read(run_.folder() / stage.name / "done.json").at("seconds").get<double>());
+    text += std::string(text.empty() ? "" : "\n") + (finished ? "  ✓ " : "  · ") + stage.name + " (" +
+            std::string(enum_name(stage.type)) + (stage.from.empty() ? "" : " from " + stage.from) + ")";
+    if (finished)
+      text += "  " + format_duration(read(run_.folder() / stage.name / "done.json").at("seconds").get<double>());
   }
   return text;
 }
 
 std::string Recipe::table() const {
-  static constexpr std::pair<const char*, const char*> kRows[] = {{"pass@1", "pass@1"},
-                                                                  {"cons@k", "cons@k"},
-                                                                  {"format", "format"},
-                                                                  {"language_consistency", "strict_language_consistency"},
-                                                                  {"mixed_traces", "mixed_traces"},
-                                                                  {"completion_length", "completion_length"},
-                                                                  {"reflection_rate", "reflection_rate"},
-                                                                  {"judge", "judge"}};
+  static constexpr std::pair<const char*, const char*> kRows[] = {
+      {"pass@1", "pass@1"},
+      {"cons@k", "cons@k"},
+      {"format", "format"},
+      {"language_consistency", "strict_language_consistency"},
+      {"mixed_traces", "mixed_traces"},
+      {"completion_length", "completion_length"},
+      {"reflection_rate", "reflection_rate"},
+      {"judge", "judge"}};
   Json json = Json::object();
-  Table table{"held-out (" + std::to_string(shared_->problems.size()) + " problems, " + std::to_string(config_.evaluation.samples) + " samples each)", {}, {}};
+  Table table{"held-out (" + std::to_string(shared_->problems.size()) + " problems, " +
+                  std::to_string(config_.evaluation.samples) + " samples each)",
+              {},
+              {}};
   for (const auto& [row, key] : kRows) table.rows.push_back({row, {}, ""});
   std::string head = "|", rule = "| --- |";
   std::vector<std::string> lines;
@@ -634,7 +720,8 @@ std::string Recipe::table() const {
       if (!done(find(name))) continue;
       Json figures = read(run_.folder() / name / "evaluation.json");
       const Json facts = read(run_.folder() / name / "done.json");
-      figures["steps"] = facts.at("steps"), figures["gradient_tokens"] = facts.at("gradient_tokens"), figures["seconds"] = facts.at("seconds");
+      figures["steps"] = facts.at("steps"), figures["gradient_tokens"] = facts.at("gradient_tokens"),
+      figures["seconds"] = facts.at("seconds");
       figures["stage"] = name;
       compared[std::string(enum_name(find(name).grpo.objective.selection))] = figures;
     }

@@ -125,7 +125,8 @@ void RewardsConfig::validate() const {
   }
   if (threads < 1) throw Error("reward", "expected rewards.threads of at least 1, got ", threads);
   const bool overlong = weights.contains("overlong") ||
-                        std::any_of(by_kind.begin(), by_kind.end(), [](const KindWeights& each) { return each.weights.contains("overlong"); });
+                        std::any_of(by_kind.begin(), by_kind.end(),
+                                    [](const KindWeights& each) { return each.weights.contains("overlong"); });
   if (overlong && (overlong_buffer <= 0 || overlong_buffer > overlong_max_length))
     throw Error("reward", "expected 0 < rewards.overlong_buffer <= rewards.overlong_max_length, got ", overlong_buffer,
                 " and ", overlong_max_length, "; the reward overlong needs both");

@@ -25,8 +25,8 @@ struct DueDraw {
 struct Step {
   std::vector<int32_t> tokens, positions;
   PageRuns runs;
-  std::vector<int64_t> rows;  // hidden states whose logits are needed
-  std::vector<DueDraw> draws; // `row` counts in `rows`
+  std::vector<int64_t> rows;   // hidden states whose logits are needed
+  std::vector<DueDraw> draws;  // `row` counts in `rows`
 };
 
 Step build_step(const std::vector<Work>& work, const std::vector<Group>& groups, int page_size) {
@@ -84,14 +84,16 @@ std::vector<Draw> draw_on_gpu(const Tensor& logits, const std::vector<DueDraw>& 
   }
   jobs = jobs.to(logits.device());
   const Tensor tokens = at::empty({count}, jobs.options()), logprobs = at::empty({count}, logits.options());
-  sample_rows_cuda(logits.data_ptr<float>(), logits.size(1), config.scale(), {stream.seed, stream.purpose, stream.step, 0, 0, 0},
+  sample_rows_cuda(logits.data_ptr<float>(), logits.size(1), config.scale(),
+                   {stream.seed, stream.purpose, stream.step, 0, 0, 0},
                    reinterpret_cast<const CudaDraw*>(jobs.data_ptr<int32_t>()), count, tokens.data_ptr<int32_t>(),
                    logprobs.data_ptr<float>(), logits.device().index());
   const Tensor host_tokens = tokens.cpu(), host_logprobs = logprobs.cpu();
   std::vector<Draw> drawn;
   for (int64_t i = 0; i < count; ++i) {
     if (host_tokens.data_ptr<int32_t>()[i] < 0)
-      throw Error("sample", "expected finite logits at step ", stream.step, ", task ", groups[due[i].group].index, ", sample ", due[i].sample,
+      throw Error("sample", "expected finite logits at step ", stream.step, ", task ", groups[due[i].group].index,
+                  ", sample ", due[i].sample,
                   ": the policy has diverged; resume from an earlier checkpoint with a lower learning rate");
     drawn.push_back({host_tokens.data_ptr<int32_t>()[i], host_logprobs.data_ptr<float>()[i], {}});
   }
@@ -103,7 +105,8 @@ std::vector<Draw> draw_on_gpu(const Tensor& logits, const std::vector<DueDraw>& 
 std::vector<Draw> draw(const Tensor& logits, const std::vector<DueDraw>& due, const std::vector<Group>& groups,
                        const SamplingConfig& config, const DrawStream& stream) {
 #ifdef GRPO_CUDA
-  if (logits.is_cuda() && !config.truncates() && config.temperature != 0) return draw_on_gpu(logits, due, groups, config, stream);
+  if (logits.is_cuda() && !config.truncates() && config.temperature != 0)
+    return draw_on_gpu(logits, due, groups, config, stream);
 #endif
   const Tensor host = logits.cpu();
   const float* rows = host.data_ptr<float>();
@@ -124,16 +127,19 @@ void RolloutConfig::validate() const {
   const auto positive = [](const char* key, double value) {
     if (!(value > 0)) throw Error("config", "rollout.", key, ": expected more than 0, got ", value);
   };
-  positive("samples", samples), positive("max_new_tokens", max_new_tokens), positive("max_running_sequences", max_running_sequences);
+  positive("samples", samples), positive("max_new_tokens", max_new_tokens),
+      positive("max_running_sequences", max_running_sequences);
   positive("max_batch_tokens", max_batch_tokens), positive("cache_gigabytes", cache_gigabytes);
-  if (page_size <= 0 || page_size % 16 != 0) throw Error("config", "rollout.page_size: expected a multiple of 16, got ", page_size);
+  if (page_size <= 0 || page_size % 16 != 0)
+    throw Error("config", "rollout.page_size: expected a multiple of 16, got ", page_size);
   if (pages < 0) throw Error("config", "rollout.pages: expected 0 or more, got ", pages);
   for (const std::string& text : stop)
     if (text.empty()) throw Error("config", "rollout.stop: expected strings that are not empty");
   sampling.validate();
 }
 
-Rollout::Rollout(const Policy& policy, const Tokenizer& tokenizer, const ChatTemplate& chat_template, const RolloutConfig& config)
+Rollout::Rollout(const Policy& policy, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
+                 const RolloutConfig& config)
     : policy_(policy), tokenizer_(tokenizer), chat_template_(chat_template), config_(config) {
   config_.validate();
 }
@@ -153,7 +159,9 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
   if (!stream.indices.empty() && stream.indices.size() != tasks.size())
     throw Error("rollout", "expected an index for each of ", tasks.size(), " tasks, got ", stream.indices.size());
   int64_t needed_pages = 0, largest = 0;
-  const auto pages_of = [&](size_t tokens) { return static_cast<int64_t>((tokens + config_.page_size - 1) / config_.page_size); };
+  const auto pages_of = [&](size_t tokens) {
+    return static_cast<int64_t>((tokens + config_.page_size - 1) / config_.page_size);
+  };
   for (size_t g = 0; g < tasks.size(); ++g) {
     groups[g].task = tasks[g];
     groups[g].index = stream.indices.empty() ? stream.first_index + g : stream.indices[g];
@@ -161,8 +169,8 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
     groups[g].completions.resize(config_.samples);
     if (prompts[g].empty()) throw Error("rollout", "task ", tasks[g].id, ": expected a prompt of at least one token");
     if (prompts[g].size() + config_.max_new_tokens > static_cast<size_t>(policy_.config().max_positions))
-      throw Error("rollout", "task ", tasks[g].id, ": a prompt of ", prompts[g].size(), " tokens and ", config_.max_new_tokens,
-                  " new ones exceed policy.max_positions = ", policy_.config().max_positions,
+      throw Error("rollout", "task ", tasks[g].id, ": a prompt of ", prompts[g].size(), " tokens and ",
+                  config_.max_new_tokens, " new ones exceed policy.max_positions = ", policy_.config().max_positions,
                   "; raise it, or lower rollout.max_new_tokens");
     // The last token is drawn and never computed.
     const int64_t own = pages_of(config_.max_new_tokens - 1), prompt = pages_of(prompts[g].size());
@@ -175,12 +183,14 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
   const int64_t pages =
       config_.pages > 0 ? config_.pages : static_cast<int64_t>(std::min(static_cast<double>(needed_pages), affordable));
   if (pages < largest)
-    throw Error("rollout", "expected a KV cache that holds a prompt and one completion, which need ", largest, " pages of ",
-                config_.page_size, " tokens, got ", pages, " pages; raise rollout.",
+    throw Error("rollout", "expected a KV cache that holds a prompt and one completion, which need ", largest,
+                " pages of ", config_.page_size, " tokens, got ", pages, " pages; raise rollout.",
                 config_.pages > 0 ? "pages" : "cache_gigabytes", " or lower rollout.max_new_tokens");
-  if (pages_.empty() || pages_[0].keys.size(0) < pages || pages_[0].keys.scalar_type() != policy_.make_pages(0, config_.page_size)[0].keys.scalar_type())
+  if (pages_.empty() || pages_[0].keys.size(0) < pages ||
+      pages_[0].keys.scalar_type() != policy_.make_pages(0, config_.page_size)[0].keys.scalar_type())
     pages_ = policy_.make_pages(pages, config_.page_size);
-  Scheduler scheduler({config_.page_size, static_cast<int>(pages), config_.max_running_sequences, config_.max_batch_tokens});
+  Scheduler scheduler(
+      {config_.page_size, static_cast<int>(pages), config_.max_running_sequences, config_.max_batch_tokens});
   for (const Group& group : groups)
     scheduler.add_group(static_cast<int>(group.prompt.size()), config_.samples, config_.max_new_tokens);
 
@@ -201,7 +211,8 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
       const size_t searched = text->text().size();
       text->push(draw.token);
       size_t first = std::string::npos;
-      for (const std::string& stop : config_.stop)  // the end of a stop string must be new; a character may have been completed
+      for (const std::string& stop :
+           config_.stop)  // the end of a stop string must be new; a character may have been completed
         first = std::min(first, text->text().find(stop, searched > stop.size() + 4 ? searched - stop.size() - 4 : 0));
       if (first != std::string::npos) {
         completion.text = text->text().substr(0, first);
@@ -224,7 +235,9 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
     ++stats_.forward_passes;
     if (step.draws.empty()) continue;
 
-    const Tensor rows = step.rows.size() == step.tokens.size() ? hidden : hidden.index_select(0, at::tensor(step.rows, at::kLong).to(policy_.device()));
+    const Tensor rows = step.rows.size() == step.tokens.size()
+                            ? hidden
+                            : hidden.index_select(0, at::tensor(step.rows, at::kLong).to(policy_.device()));
     std::vector<Draw> drawn = draw(policy_.logits(rows), step.draws, groups, config_.sampling, stream);
     for (size_t i = 0; i < drawn.size(); ++i) {
       const DueDraw& due = step.draws[i];

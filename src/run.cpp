@@ -19,7 +19,8 @@ using Json = nlohmann::ordered_json;
 namespace {
 
 int64_t now() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
 Json number(double x) { return std::isfinite(x) ? Json(x) : Json(nullptr); }
@@ -27,12 +28,14 @@ Json number(double x) { return std::isfinite(x) ? Json(x) : Json(nullptr); }
 // Up to `limit` samples, alternating between right (or well rewarded) and wrong ones, in the order of the groups.
 std::vector<std::pair<size_t, size_t>> notebook_samples(const std::vector<Group>& groups, int limit) {
   std::vector<std::pair<size_t, size_t>> right, wrong, chosen;
-  for (size_t i = 0; !groups.empty() && i < groups[0].completions.size(); ++i)  // one of each group before a second of any
+  for (size_t i = 0; !groups.empty() && i < groups[0].completions.size();
+       ++i)  // one of each group before a second of any
     for (size_t g = 0; g < groups.size(); ++g) {
       if (i >= groups[g].completions.size()) continue;
       const auto accuracy = groups[g].scores[i].find("accuracy");
-      const bool good = accuracy != groups[g].scores[i].end() && accuracy->second.defined() ? accuracy->second.value() > 0.5
-                                                                                             : groups[g].rewards[i] > 0;
+      const bool good = accuracy != groups[g].scores[i].end() && accuracy->second.defined()
+                            ? accuracy->second.value() > 0.5
+                            : groups[g].rewards[i] > 0;
       (good ? right : wrong).emplace_back(g, i);
     }
   const size_t count = limit < 0 ? right.size() + wrong.size() : std::min<size_t>(limit, right.size() + wrong.size());
@@ -67,7 +70,8 @@ at::Device open_device(const std::string& name) {
   }
   if (device.is_cuda()) {
     // Loaded only on demand: on a machine without a GPU it would cost a second and hundreds of megabytes for nothing.
-    if (!dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL)) throw Error("config", "device: cannot load libtorch_cuda.so: ", dlerror());
+    if (!dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL))
+      throw Error("config", "device: cannot load libtorch_cuda.so: ", dlerror());
     if (!at::hasCUDA()) throw Error("config", "device: expected a CUDA device, found none; use --device cpu");
   } else if (!device.is_cpu()) {
     throw Error("config", "device: expected \"cpu\", \"cuda\" or \"cuda:N\", got \"", name, '"');
@@ -76,7 +80,11 @@ at::Device open_device(const std::string& name) {
 }
 
 Run::Run(const RunConfig& config, const Json& resolved, const std::string& name)
-    : config_(config), folder_(config.out), command_(name), save_every_(std::max(1, config.save_every)), signal_(std::make_shared<StopSignal>()) {
+    : config_(config),
+      folder_(config.out),
+      command_(name),
+      save_every_(std::max(1, config.save_every)),
+      signal_(std::make_shared<StopSignal>()) {
   if (config.out.empty()) throw Error("config", "out: expected a folder, got \"\"");
   if (!folder_.has_filename()) folder_ = folder_.parent_path();  // "runs/zero/" is "runs/zero"
   std::string moved;
@@ -84,7 +92,9 @@ Run::Run(const RunConfig& config, const Json& resolved, const std::string& name)
     const fs::path aside = free_name(folder_);
     std::error_code error;
     fs::rename(folder_, aside, error);
-    if (error) throw Error("run", "cannot move the run that is in ", folder_.string(), " to ", aside.string(), ": ", error.message());
+    if (error)
+      throw Error("run", "cannot move the run that is in ", folder_.string(), " to ", aside.string(), ": ",
+                  error.message());
     moved = "the run that was in " + folder_.string() + " is now in " + aside.string();
   }
   std::error_code error;
@@ -97,7 +107,8 @@ Run::Run(const RunConfig& config, const Json& resolved, const std::string& name)
     const Json before = Json::parse(file, nullptr, false).flatten(), after = resolved.flatten();
     for (const auto& [key, value] : after.items())
       if (key != "/resume" && key != "/out" && before.contains(key) && before.at(key) != value)
-        progress_->note("resuming with a changed " + key.substr(1) + ": " + before.at(key).dump() + " → " + value.dump());
+        progress_->note("resuming with a changed " + key.substr(1) + ": " + before.at(key).dump() + " → " +
+                        value.dump());
   }
   write("config.json", resolved);
 }
@@ -144,10 +155,14 @@ std::optional<CheckpointContents> Run::resume() {
         progress_->note(std::string("passed over: ") + error.what());
       }
     if (!found && !damage.empty())
-      throw Error("run", "no whole checkpoint to resume from in ", folder_.string(), "; start over without --resume (", damage, ")");
-    if (!found && !is_stage_) progress_->note("nothing to resume from in " + folder_.string() + ": starting at the beginning");
+      throw Error("run", "no whole checkpoint to resume from in ", folder_.string(), "; start over without --resume (",
+                  damage, ")");
+    if (!found && !is_stage_)
+      progress_->note("nothing to resume from in " + folder_.string() + ": starting at the beginning");
   }
-  const auto offset = [&](const char* key) { return found ? std::optional<uint64_t>(found->state.at(key).get<uint64_t>()) : std::nullopt; };
+  const auto offset = [&](const char* key) {
+    return found ? std::optional<uint64_t>(found->state.at(key).get<uint64_t>()) : std::nullopt;
+  };
   metrics_ = std::make_unique<JsonlWriter>(folder_ / "metrics.jsonl", offset("metrics_offset"));
   samples_ = std::make_unique<JsonlWriter>(folder_ / "samples.jsonl", offset("samples_offset"));
   events_ = std::make_unique<EventWriter>(folder_ / "events.out.tfevents.grpo", offset("events_offset"));
@@ -168,7 +183,8 @@ void Run::save(int64_t step, CheckpointContents contents) {
 
 int Run::stopped() {
   progress_->end();
-  progress_->note("stopped and saved; to go on: " + command_ + " --resume --out " + folder_.string() + " with the same configuration");
+  progress_->note("stopped and saved; to go on: " + command_ + " --resume --out " + folder_.string() +
+                  " with the same configuration");
   return 130;
 }
 
@@ -188,8 +204,8 @@ void Run::record(int64_t step, const NamedValues& values, const NamedValues& sho
   progress_->step(step, shown, seconds);
 }
 
-void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateReport& report, const RolloutStats& rollout,
-                 const StepTimes& times, const NamedValues& more) {
+void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateReport& report,
+                 const RolloutStats& rollout, const StepTimes& times, const NamedValues& more) {
   const Evaluation figures = summarize(groups);
   double reward = 0;
   int64_t rewarded = 0, flat = 0;
@@ -206,7 +222,8 @@ void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateRep
   }
   const auto ratio = [](double a, double b) { return b > 0 ? a / b : std::nan(""); };
   Json line{{"step", step}, {"reward", number(ratio(reward, static_cast<double>(rewarded)))}};
-  for (const auto& [name, total] : by_name) line["reward/" + name] = number(ratio(total.first, static_cast<double>(total.second)));
+  for (const auto& [name, total] : by_name)
+    line["reward/" + name] = number(ratio(total.first, static_cast<double>(total.second)));
   line.update({{"accuracy", number(figures.pass_at_1)},
                {"format", number(figures.format)},
                {"language_consistency", number(figures.language_consistency)},
@@ -237,7 +254,8 @@ void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateRep
     const Group& group = groups[g];
     const Completion& completion = group.completions[i];
     Json scores;
-    for (const auto& [name, score] : group.scores[i]) scores[name] = score.defined() ? Json(score.value()) : Json(nullptr);
+    for (const auto& [name, score] : group.scores[i])
+      scores[name] = score.defined() ? Json(score.value()) : Json(nullptr);
     samples_->write({{"step", step},
                      {"task", group.task.id},
                      {"sample", i},

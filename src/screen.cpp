@@ -40,14 +40,17 @@ Dropped judge_alone(const Group& group, std::size_t sample, const ScreenConfig& 
   const Scores& scores = group.scores[sample];
   if (completion.finish == Finish::length) return Dropped::truncated;
   if (score_of(scores, "format") != 1.0) return Dropped::malformed;
-  if (config.max_tokens > 0 && completion.tokens.size() > static_cast<std::size_t>(config.max_tokens)) return Dropped::overlong;
+  if (config.max_tokens > 0 && completion.tokens.size() > static_cast<std::size_t>(config.max_tokens))
+    return Dropped::overlong;
   if (!group.task.answer.empty() && score_of(scores, "accuracy").value_or(0) < 1) return Dropped::wrong;
   if (!group.task.language.empty() && config.min_language_consistency > 0 &&
       score_of(scores, "language_consistency").value_or(0) < config.min_language_consistency)
     return Dropped::mixed;
-  if (most_repeated(completion.text, static_cast<std::size_t>(config.repetition_words)) > static_cast<std::size_t>(config.max_repetitions))
+  if (most_repeated(completion.text, static_cast<std::size_t>(config.repetition_words)) >
+      static_cast<std::size_t>(config.max_repetitions))
     return Dropped::repetitive;
-  if (group.task.answer.empty() && score_of(scores, "helpful").value_or(0) < config.min_helpful) return Dropped::unconvincing;
+  if (group.task.answer.empty() && score_of(scores, "helpful").value_or(0) < config.min_helpful)
+    return Dropped::unconvincing;
   if (score_of(scores, "harmless").value_or(1) < config.min_harmless) return Dropped::unconvincing;
   return Dropped::kept;
 }
@@ -59,7 +62,9 @@ void ScreenConfig::validate() const {
   if (max_tokens < 0) throw Error("screen", "max_tokens: expected 0 or more, got ", max_tokens);
   if (repetition_words < 1) throw Error("screen", "repetition_words: expected at least 1, got ", repetition_words);
   if (max_repetitions < 1) throw Error("screen", "max_repetitions: expected at least 1, got ", max_repetitions);
-  for (const auto& [key, share] : {std::pair{"min_language_consistency", min_language_consistency}, {"min_helpful", min_helpful}, {"min_harmless", min_harmless}})
+  for (const auto& [key, share] : {std::pair{"min_language_consistency", min_language_consistency},
+                                   {"min_helpful", min_helpful},
+                                   {"min_harmless", min_harmless}})
     if (!(share >= 0 && share <= 1)) throw Error("screen", key, ": expected 0 to 1, got ", share);
 }
 
@@ -82,13 +87,17 @@ std::vector<Dropped> screen(const Group& group, const ScreenConfig& config) {
   std::set<std::string> texts;
   for (std::size_t i = 0; i < group.completions.size(); ++i) {
     Dropped verdict = judge_alone(group, i, config);
-    if (verdict == Dropped::kept && !texts.insert(normalized(group.completions[i].text)).second) verdict = Dropped::duplicate;
+    if (verdict == Dropped::kept && !texts.insert(normalized(group.completions[i].text)).second)
+      verdict = Dropped::duplicate;
     if (verdict == Dropped::kept) good.push_back(i);
     verdicts.push_back(verdict);
   }
-  const auto reward = [&](std::size_t i) { return std::isnan(group.rewards[i]) ? -std::numeric_limits<double>::infinity() : group.rewards[i]; };
+  const auto reward = [&](std::size_t i) {
+    return std::isnan(group.rewards[i]) ? -std::numeric_limits<double>::infinity() : group.rewards[i];
+  };
   std::stable_sort(good.begin(), good.end(), [&](std::size_t a, std::size_t b) { return reward(a) > reward(b); });
-  for (std::size_t i = static_cast<std::size_t>(config.best); i < good.size(); ++i) verdicts[good[i]] = Dropped::surplus;
+  for (std::size_t i = static_cast<std::size_t>(config.best); i < good.size(); ++i)
+    verdicts[good[i]] = Dropped::surplus;
   return verdicts;
 }
 

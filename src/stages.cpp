@@ -106,7 +106,8 @@ std::size_t next_turn(const std::vector<double>& weights, const std::vector<uint
   std::size_t best = 0;
   double behind = -std::numeric_limits<double>::infinity();
   for (std::size_t i = 0; i < weights.size(); ++i)
-    if (const double debt = weights[i] / total * turn - static_cast<double>(given[i]); weights[i] > 0 && debt > behind) behind = debt, best = i;
+    if (const double debt = weights[i] / total * turn - static_cast<double>(given[i]); weights[i] > 0 && debt > behind)
+      behind = debt, best = i;
   return best;
 }
 
@@ -146,21 +147,25 @@ StageResult sft(Stage& stage, const SftConfig& config, const std::vector<Demonst
   std::vector<double> shares;
   for (const DemonstrationSet& set : sets) {
     if (set.demonstrations.empty()) throw Error("sft", "expected demonstrations in every set, got an empty one");
-    if (!(set.share >= 0) || !std::isfinite(set.share)) throw Error("sft", "expected shares of 0 or more, got ", set.share);
+    if (!(set.share >= 0) || !std::isfinite(set.share))
+      throw Error("sft", "expected shares of 0 or more, got ", set.share);
     total += set.demonstrations.size();
     shares.push_back(set.share);
     for (const Demonstration& each : set.demonstrations) {
       const size_t length = example_of(stage, stage.chat.render(each.task), each.completion, false).tokens.size();
       if (length > static_cast<size_t>(stage.policy.config().max_positions))
-        throw Error("sft", "demonstration \"", each.task.id, "\": expected at most policy.max_positions = ", stage.policy.config().max_positions,
+        throw Error("sft", "demonstration \"", each.task.id,
+                    "\": expected at most policy.max_positions = ", stage.policy.config().max_positions,
                     " tokens, got ", length, "; shorten it or raise that");
     }
   }
   if (total == 0) throw Error("sft", "expected demonstrations, got none");
-  if (config.documents_per_step < 1) throw Error("sft", "documents_per_step: expected at least 1, got ", config.documents_per_step);
+  if (config.documents_per_step < 1)
+    throw Error("sft", "documents_per_step: expected at least 1, got ", config.documents_per_step);
   if (std::all_of(shares.begin(), shares.end(), [](double share) { return share == 0; }))
     for (std::size_t i = 0; i < sets.size(); ++i) shares[i] = static_cast<double>(sets[i].demonstrations.size());
-  const auto steps = static_cast<int64_t>(std::ceil(config.epochs * static_cast<double>(total) / config.documents_per_step));
+  const auto steps =
+      static_cast<int64_t>(std::ceil(config.epochs * static_cast<double>(total) / config.documents_per_step));
 
   Trainer trainer(stage.policy, lasting(config.optimizer, steps), config.trainer);
   Training training(stage, trainer);
@@ -179,7 +184,8 @@ StageResult sft(Stage& stage, const SftConfig& config, const std::vector<Demonst
     }
     const UpdateReport report = learn(stage, trainer, examples, training.step);
     training.state["given"] = given;
-    const bool enough = config.max_gradient_tokens > 0 && training.gradient_tokens + report.loss_tokens >= config.max_gradient_tokens;
+    const bool enough =
+        config.max_gradient_tokens > 0 && training.gradient_tokens + report.loss_tokens >= config.max_gradient_tokens;
     if (training.stop_after(report, enough || training.step + 1 == steps)) break;
   }
   stage.run.progress().end();
@@ -188,10 +194,12 @@ StageResult sft(Stage& stage, const SftConfig& config, const std::vector<Demonst
 
 // ---- grpo -----------------------------------------------------------------------------------------------------------
 
-TaskMixture::TaskMixture(std::vector<TaskShare> sources, uint64_t seed) : sources_(std::move(sources)), given_(sources_.size()) {
+TaskMixture::TaskMixture(std::vector<TaskShare> sources, uint64_t seed)
+    : sources_(std::move(sources)), given_(sources_.size()) {
   double total = 0;
   for (TaskShare& source : sources_) {
-    if (!(source.weight >= 0) || !std::isfinite(source.weight)) throw Error("task", "expected weights of 0 or more, got ", source.weight);
+    if (!(source.weight >= 0) || !std::isfinite(source.weight))
+      throw Error("task", "expected weights of 0 or more, got ", source.weight);
     total += source.weight;
     source.tasks.seed = seed;
     streams_.emplace_back(source.tasks, Split::train);
@@ -217,7 +225,8 @@ std::vector<uint64_t> TaskMixture::state() const {
 
 void TaskMixture::restore(const std::vector<uint64_t>& state) {
   if (state.size() != 2 * streams_.size())
-    throw Error("task", "expected the state of a mixture of ", streams_.size(), " sources, got ", state.size() / 2, "; was the mixture changed?");
+    throw Error("task", "expected the state of a mixture of ", streams_.size(), " sources, got ", state.size() / 2,
+                "; was the mixture changed?");
   for (std::size_t i = 0; i < streams_.size(); ++i) given_[i] = state[i], streams_[i].seek(state[streams_.size() + i]);
 }
 
@@ -228,7 +237,8 @@ StageResult grpo(Stage& stage, const GrpoConfig& config, Judge* judge, const Mea
   Scorer scorer(rewards);
   Rollout rollout(stage.policy, stage.tokenizer, stage.chat, config.rollout);
 
-  Trainer trainer(stage.policy, config.objective, lasting(config.optimizer, config.steps), config.rollout.sampling.temperature, config.trainer);
+  Trainer trainer(stage.policy, config.objective, lasting(config.optimizer, config.steps),
+                  config.rollout.sampling.temperature, config.trainer);
   Training training(stage, trainer);
   if (training.finished()) return training.result();
   if (training.step >= config.steps) training.finish();
@@ -241,14 +251,18 @@ StageResult grpo(Stage& stage, const GrpoConfig& config, Judge* judge, const Mea
     const auto rescore = [&](std::vector<Group>& groups, std::size_t round) {
       if (!judge) return;
       // Rounds of dynamic sampling draw as if they were steps of their own, beyond those of the run.
-      const auto warning = judge->score(groups, rewards, stage.seed, static_cast<uint64_t>(training.step) + (round << 26));
+      const auto warning =
+          judge->score(groups, rewards, stage.seed, static_cast<uint64_t>(training.step) + (round << 26));
       verdicts.verdicts += judge->stats().verdicts, verdicts.unreadable += judge->stats().unreadable;
       if (warning) progress.note("warning: " + *warning);
     };
-    auto collected = collect(rollout, scorer, [&](std::size_t count) { return tasks.take(count); }, static_cast<std::size_t>(config.prompts_per_step),
-                             config.objective, stage.seed, static_cast<uint64_t>(training.step), rescore);
+    auto collected = collect(
+        rollout, scorer, [&](std::size_t count) { return tasks.take(count); },
+        static_cast<std::size_t>(config.prompts_per_step), config.objective, stage.seed,
+        static_cast<uint64_t>(training.step), rescore);
     if (collected.exhausted)
-      progress.note("dynamic sampling: some groups are without signal after " + std::to_string(collected.refills) + " refills");
+      progress.note("dynamic sampling: some groups are without signal after " + std::to_string(collected.refills) +
+                    " refills");
     Stopwatch watch;
     const UpdateReport report = trainer.update(collected.groups, training.step);
     NamedValues more = measure ? measure(collected.groups) : NamedValues();
@@ -257,7 +271,8 @@ StageResult grpo(Stage& stage, const GrpoConfig& config, Judge* judge, const Mea
     stage.run.record(training.step + 1, collected.groups, report, collected.stats,
                      {collected.rollout_seconds, collected.reward_seconds, watch.lap()}, more);
     training.state["tasks"] = tasks.state();
-    const bool enough = config.max_gradient_tokens > 0 && training.gradient_tokens + report.loss_tokens >= config.max_gradient_tokens;
+    const bool enough =
+        config.max_gradient_tokens > 0 && training.gradient_tokens + report.loss_tokens >= config.max_gradient_tokens;
     if (training.stop_after(report, enough || training.step + 1 == config.steps)) break;
   }
   progress.end();
@@ -278,7 +293,8 @@ Json RejectionReport::json() const {
 
 RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, const std::string& source, Judge* judge) {
   config.screen.validate();
-  if (config.count < 1 || config.tasks_per_batch < 1) throw Error("rejection_sample", "expected count and tasks_per_batch of at least 1");
+  if (config.count < 1 || config.tasks_per_batch < 1)
+    throw Error("rejection_sample", "expected count and tasks_per_batch of at least 1");
   RewardsConfig rewards = config.rewards;
   rewards.think_open = stage.chat.opens_think();
   TaskMixture tasks(config.tasks, stage.seed);
@@ -292,8 +308,10 @@ RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, co
   if (std::ifstream file(folder / "report.json"); file) {
     const Json saved = Json::parse(file, nullptr, false);
     if (saved.is_discarded() || !saved.contains("offset"))
-      throw Error("rejection_sample", (folder / "report.json").string(), ": expected the report of an earlier run, it was altered; remove it to start this stage over");
-    report.finished = saved.at("finished"), report.tasks = saved.at("tasks"), report.sampled = saved.at("sampled"), report.kept = saved.at("kept");
+      throw Error("rejection_sample", (folder / "report.json").string(),
+                  ": expected the report of an earlier run, it was altered; remove it to start this stage over");
+    report.finished = saved.at("finished"), report.tasks = saved.at("tasks"), report.sampled = saved.at("sampled"),
+    report.kept = saved.at("kept");
     for (const auto& [reason, count] : saved.at("dropped").items()) report.dropped[reason] = count;
     if (report.finished) return report;
     tasks.restore(saved.at("mixture"));
@@ -315,15 +333,15 @@ RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, co
   while (!report.finished) {
     Stopwatch watch;
     const auto count = static_cast<std::size_t>(std::min<int64_t>(config.tasks_per_batch, config.count - report.tasks));
-    // The draws of a task depend on its place among all of them, those of a verdict on its question: how many come at once
-    // changes nothing.
-    auto collected = collect(rollout, scorer, [&](std::size_t n) { return tasks.take(n); }, count, ObjectiveConfig{}, stage.seed, 0,
-                             [&](std::vector<Group>& groups, std::size_t) {
-                               if (!judge) return;
-                               if (const auto warning = judge->score(groups, rewards, stage.seed, 0))
-                                 progress.note("warning: " + *warning);
-                             },
-                             static_cast<uint32_t>(report.tasks));
+    // The draws of a task depend on its place among all of them, those of a verdict on its question: how many come at
+    // once changes nothing.
+    auto collected = collect(
+        rollout, scorer, [&](std::size_t n) { return tasks.take(n); }, count, ObjectiveConfig{}, stage.seed, 0,
+        [&](std::vector<Group>& groups, std::size_t) {
+          if (!judge) return;
+          if (const auto warning = judge->score(groups, rewards, stage.seed, 0)) progress.note("warning: " + *warning);
+        },
+        static_cast<uint32_t>(report.tasks));
     for (const Group& group : collected.groups) {
       const std::vector<Dropped> verdicts = screen(group, config.screen);
       Json others = Json::array();
@@ -337,7 +355,8 @@ RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, co
         if (verdicts[i] != Dropped::kept) continue;
         ++report.kept;
         Json scores = Json::object();
-        for (const auto& [name, score] : group.scores[i]) scores[name] = score.defined() ? Json(score.value()) : Json(nullptr);
+        for (const auto& [name, score] : group.scores[i])
+          scores[name] = score.defined() ? Json(score.value()) : Json(nullptr);
         selected.write({{"id", group.task.id},
                         {"prompt", group.task.prompt},
                         {"completion", group.completions[i].text},

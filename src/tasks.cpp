@@ -107,7 +107,9 @@ std::vector<Task> read_tasks(const std::filesystem::path& path) {
 
 std::vector<Demonstration> read_demonstrations(const std::filesystem::path& path) {
   std::vector<Demonstration> all;
-  read_lines(path, "demonstration", [&](const Line& line, std::string id) { all.push_back({line.task(std::move(id)), line.completion()}); });
+  read_lines(path, "demonstration", [&](const Line& line, std::string id) {
+    all.push_back({line.task(std::move(id)), line.completion()});
+  });
   return all;
 }
 

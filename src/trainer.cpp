@@ -13,7 +13,7 @@ namespace grpo {
 struct Trainer::Sequence {
   const std::vector<int32_t>* prompt;  // null for a document
   const std::vector<int32_t>* tokens;
-  size_t first_target;                 // of `tokens`; 0 only behind a prompt
+  size_t first_target;  // of `tokens`; 0 only behind a prompt
   const Completion* completion = nullptr;
   float advantage = 0;
   size_t group = 0, sample = 0;
@@ -26,41 +26,53 @@ struct Trainer::Sequence {
 // What a forward pass reads, and the places where targets follow.
 struct Trainer::Batch {
   Segments segments;
-  Tensor rows, targets;  // [N]: hidden state `rows[i]` is followed by `targets[i]`
+  Tensor rows, targets;            // [N]: hidden state `rows[i]` is followed by `targets[i]`
   std::vector<int64_t> starts{0};  // [sequences + 1] in targets
   KeptSets kept;
 };
 
 namespace {
 
-Tensor int_tensor(const std::vector<int32_t>& values, at::Device device) { return at::tensor(values, at::kInt).to(device); }
+Tensor int_tensor(const std::vector<int32_t>& values, at::Device device) {
+  return at::tensor(values, at::kInt).to(device);
+}
 
 }  // namespace
 
 Trainer::Trainer(Policy& policy, const ObjectiveConfig& objective, const OptimizerConfig& optimizer, double temperature,
                  const TrainerConfig& config)
-    : policy_(policy), objective_(objective), config_(config), temperature_(temperature), optimizer_(policy.parameters(), optimizer) {
+    : policy_(policy),
+      objective_(objective),
+      config_(config),
+      temperature_(temperature),
+      optimizer_(policy.parameters(), optimizer) {
   objective_.validate();
-  if (!(temperature > 0)) throw Error("trainer", "expected a temperature above 0, got ", temperature, "; greedy samples cannot be trained on");
-  if (config_.micro_batch_tokens < 1) throw Error("trainer", "expected micro_batch_tokens of at least 1, got ", config_.micro_batch_tokens);
+  if (!(temperature > 0))
+    throw Error("trainer", "expected a temperature above 0, got ", temperature,
+                "; greedy samples cannot be trained on");
+  if (config_.micro_batch_tokens < 1)
+    throw Error("trainer", "expected micro_batch_tokens of at least 1, got ", config_.micro_batch_tokens);
   if (objective_.kl != Kl::none) reference_ = std::make_unique<Policy>(policy.frozen_copy());
 }
 
 Trainer::Trainer(Policy& policy, const OptimizerConfig& optimizer, const TrainerConfig& config)
     : Trainer(policy, ObjectiveConfig{}, optimizer, 1.0, config) {}
 
-std::vector<Trainer::Sequence> Trainer::sequences(std::vector<Group>& groups, size_t begin, size_t end, bool all) const {
+std::vector<Trainer::Sequence> Trainer::sequences(std::vector<Group>& groups, size_t begin, size_t end,
+                                                  bool all) const {
   std::vector<Sequence> list;
   for (size_t g = begin; g < end; ++g)
     for (size_t i = 0; i < groups[g].completions.size(); ++i) {
       if (all ? groups[g].completions[i].tokens.empty() : !enters_loss(groups[g], i, objective_)) continue;
       const Completion& completion = groups[g].completions[i];
-      list.push_back({&groups[g].prompt, &completion.tokens, 0, &completion, all ? 0.0f : groups[g].advantages[i], g, i});
+      list.push_back(
+          {&groups[g].prompt, &completion.tokens, 0, &completion, all ? 0.0f : groups[g].advantages[i], g, i});
     }
   return list;
 }
 
-// Cuts the list, in order, where the tokens of a pass would exceed the limit. A group that is cut pays its prompt again.
+// Cuts the list, in order, where the tokens of a pass would exceed the limit. A group that is cut pays its prompt
+// again.
 std::vector<std::vector<Trainer::Sequence>> Trainer::micro_batches(const std::vector<Sequence>& sequences) const {
   std::vector<std::vector<Sequence>> batches;
   int64_t tokens = 0;
@@ -85,7 +97,8 @@ Trainer::Batch Trainer::assemble(const std::vector<Sequence>& sequences) const {
   Batch batch;
   std::vector<int32_t> tokens, positions, targets;
   std::vector<int64_t> rows;
-  const auto add_segment = [&](const std::vector<int32_t>& source, int64_t count, int32_t first_position, int32_t parent) {
+  const auto add_segment = [&](const std::vector<int32_t>& source, int64_t count, int32_t first_position,
+                               int32_t parent) {
     for (int64_t i = 0; i < count; ++i) {
       tokens.push_back(source[i]);
       positions.push_back(first_position + static_cast<int32_t>(i));
@@ -104,7 +117,8 @@ Trainer::Batch Trainer::assemble(const std::vector<Sequence>& sequences) const {
     }
     prompt = sequence.prompt;
     const int64_t start = static_cast<int64_t>(tokens.size());
-    add_segment(*sequence.tokens, sequence.inputs(), prompt ? static_cast<int32_t>(prompt->size()) : 0, prompt ? parent : -1);
+    add_segment(*sequence.tokens, sequence.inputs(), prompt ? static_cast<int32_t>(prompt->size()) : 0,
+                prompt ? parent : -1);
     for (size_t i = sequence.first_target; i < sequence.tokens->size(); ++i) {
       rows.push_back(i == 0 ? prompt_end - 1 : start + static_cast<int64_t>(i) - 1);
       targets.push_back((*sequence.tokens)[i]);
@@ -138,7 +152,8 @@ std::vector<std::vector<std::vector<float>>> Trainer::reference_logprobs(std::ve
     const Batch batch = assemble(part);
     const Tensor logprobs = forward(*reference_, batch, nullptr).logprobs.cpu();
     for (size_t i = 0; i < part.size(); ++i)
-      out[part[i].group][part[i].sample].assign(logprobs.data_ptr<float>() + batch.starts[i], logprobs.data_ptr<float>() + batch.starts[i + 1]);
+      out[part[i].group][part[i].sample].assign(logprobs.data_ptr<float>() + batch.starts[i],
+                                                logprobs.data_ptr<float>() + batch.starts[i + 1]);
   }
   return out;
 }
@@ -146,8 +161,10 @@ std::vector<std::vector<std::vector<float>>> Trainer::reference_logprobs(std::ve
 void Trainer::apply(UpdateReport& report, const RouterRecord& record, double loss, int64_t step) {
   const StepReport done = optimizer_.step(step, loss);
   optimizer_.zero_grad();
-  if (done.skipped) report.skipped.push_back(done.why);
-  else policy_.balance(record);
+  if (done.skipped)
+    report.skipped.push_back(done.why);
+  else
+    policy_.balance(record);
   report.grad_norm = done.grad_norm;
   report.learning_rate = done.learning_rate;
   report.skipped_updates = optimizer_.skipped_updates();
@@ -182,10 +199,12 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
   int updates = 0;
   for (int epoch = 0; epoch < objective_.epochs; ++epoch)
     for (int part = 0; part < objective_.minibatches; ++part) {
-      const size_t begin = groups.size() * part / objective_.minibatches, end = groups.size() * (part + 1) / objective_.minibatches;
+      const size_t begin = groups.size() * part / objective_.minibatches,
+                   end = groups.size() * (part + 1) / objective_.minibatches;
       const std::vector<Sequence> list = sequences(groups, begin, end, false);
       if (list.empty()) continue;
-      const Normalizer normalizer = count(std::span<const Group>(groups.data() + begin, end - begin), groups, objective_);
+      const Normalizer normalizer =
+          count(std::span<const Group>(groups.data() + begin, end - begin), groups, objective_);
       RouterRecord record;
       LossMetrics metrics;
       double loss = 0;
@@ -194,7 +213,8 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
       const std::vector<int32_t>* prompt = nullptr;
       for (const auto& micro : micro_batches(list)) {
         const Batch batch = assemble(micro);
-        record.repeated = micro.front().prompt == prompt ? static_cast<int64_t>(prompt->size()) : 0;  // a group that is cut
+        record.repeated =
+            micro.front().prompt == prompt ? static_cast<int64_t>(prompt->size()) : 0;  // a group that is cut
         prompt = micro.back().prompt;
         const TokenLogprobs current = forward(policy_, batch, &record);
         std::vector<float> old, advantages, reference_values;
@@ -215,7 +235,8 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
         input.starts = at::tensor(batch.starts, at::kLong).to(device);
         LossOutput out = policy_loss(input, normalizer, objective_);
         if (record.auxiliary_loss.defined())
-          out.loss = out.loss + record.auxiliary_loss * (static_cast<double>(batch.targets.size(0)) / static_cast<double>(targets));
+          out.loss = out.loss + record.auxiliary_loss *
+                                    (static_cast<double>(batch.targets.size(0)) / static_cast<double>(targets));
         out.loss.backward();
         loss += out.loss.item<double>();
         metrics.add(out.metrics);
@@ -245,7 +266,8 @@ UpdateReport Trainer::update(const std::vector<Example>& documents, int64_t step
   std::vector<Sequence> list;
   int64_t targets = 0;
   for (const Example& document : documents) {
-    if (document.first_target < 1) throw Error("trainer", "expected documents whose first token is given, got first_target 0");
+    if (document.first_target < 1)
+      throw Error("trainer", "expected documents whose first token is given, got first_target 0");
     if (document.tokens.size() <= document.first_target) continue;
     list.push_back({nullptr, &document.tokens, document.first_target});
     targets += list.back().targets();
@@ -257,7 +279,8 @@ UpdateReport Trainer::update(const std::vector<Example>& documents, int64_t step
     const Batch batch = assemble(micro);
     const TokenLogprobs current = forward(policy_, batch, &record);
     Tensor loss = -current.logprobs.sum() / static_cast<double>(targets);
-    if (record.auxiliary_loss.defined()) loss = loss + record.auxiliary_loss * (static_cast<double>(batch.targets.size(0)) / targets);
+    if (record.auxiliary_loss.defined())
+      loss = loss + record.auxiliary_loss * (static_cast<double>(batch.targets.size(0)) / targets);
     loss.backward();
     report.loss += loss.item<double>();
     entropy += current.entropy.detach().sum().item<double>();

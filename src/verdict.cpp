@@ -22,24 +22,24 @@ struct Range {
 
 /// Beyond ASCII, ascending: controls, punctuation, symbols, marks that stand on a letter, and letters that are blank.
 constexpr Range kNoSubstance[] = {
-    {0x0080, 0x00BF},   {0x00D7, 0x00D7},   {0x00F7, 0x00F7},   {0x02B0, 0x036F},  // Latin signs, combining marks
-    {0x037E, 0x037E},   {0x0387, 0x0387},   {0x055A, 0x055F},   {0x0589, 0x058F},  // Greek, Armenian
-    {0x0591, 0x05C7},   {0x05F3, 0x05F4},   {0x0600, 0x061F},   {0x064B, 0x065F},  // Hebrew, Arabic
-    {0x066A, 0x066D},   {0x06D4, 0x06D4},   {0x0964, 0x0965},   {0x0970, 0x0970},  // Devanagari
-    {0x0E3F, 0x0E3F},   {0x0E4F, 0x0E4F},   {0x0E5A, 0x0E5B},   {0x115F, 0x1160},  // Thai, Hangul fillers
-    {0x1360, 0x1368},   {0x17D4, 0x17DA},   {0x180B, 0x180E},   {0x2000, 0x2BFF},  // general punctuation to symbols
-    {0x2E00, 0x2E7F},   {0x3000, 0x3004},   {0x3008, 0x3020},   {0x302A, 0x3030},  // CJK
-    {0x303D, 0x303F},   {0x3099, 0x30A0},   {0x30FB, 0x30FB},   {0x3164, 0x3164},
-    {0xD800, 0xF8FF},   {0xFE00, 0xFE6F},   {0xFEFF, 0xFF0F},   {0xFF1A, 0xFF20},  // full and half width
-    {0xFF3B, 0xFF40},   {0xFF5B, 0xFF65},   {0xFFA0, 0xFFA0},   {0xFFE0, 0xFFFF},
-    {0x1F000, 0x1FAFF}, {0xE0000, 0xFFFFFFFF},
+    {0x0080, 0x00BF}, {0x00D7, 0x00D7}, {0x00F7, 0x00F7}, {0x02B0, 0x036F},  // Latin signs, combining marks
+    {0x037E, 0x037E}, {0x0387, 0x0387}, {0x055A, 0x055F}, {0x0589, 0x058F},  // Greek, Armenian
+    {0x0591, 0x05C7}, {0x05F3, 0x05F4}, {0x0600, 0x061F}, {0x064B, 0x065F},  // Hebrew, Arabic
+    {0x066A, 0x066D}, {0x06D4, 0x06D4}, {0x0964, 0x0965}, {0x0970, 0x0970},  // Devanagari
+    {0x0E3F, 0x0E3F}, {0x0E4F, 0x0E4F}, {0x0E5A, 0x0E5B}, {0x115F, 0x1160},  // Thai, Hangul fillers
+    {0x1360, 0x1368}, {0x17D4, 0x17DA}, {0x180B, 0x180E}, {0x2000, 0x2BFF},  // general punctuation to symbols
+    {0x2E00, 0x2E7F}, {0x3000, 0x3004}, {0x3008, 0x3020}, {0x302A, 0x3030},  // CJK
+    {0x303D, 0x303F}, {0x3099, 0x30A0}, {0x30FB, 0x30FB}, {0x3164, 0x3164}, {0xD800, 0xF8FF},   {0xFE00, 0xFE6F},
+    {0xFEFF, 0xFF0F}, {0xFF1A, 0xFF20},  // full and half width
+    {0xFF3B, 0xFF40}, {0xFF5B, 0xFF65}, {0xFFA0, 0xFFA0}, {0xFFE0, 0xFFFF}, {0x1F000, 0x1FAFF}, {0xE0000, 0xFFFFFFFF},
 };
 
 // A letter or digit of any script: what an answer is made of.
 bool is_substance(char32_t c) {
   if (c < 0x80) return std::isalnum(static_cast<unsigned char>(c)) != 0;
   if (c == kBrokenUtf8 || is_white_space(c)) return false;
-  const Range* range = std::partition_point(std::begin(kNoSubstance), std::end(kNoSubstance), [c](const Range& r) { return r.last < c; });
+  const Range* range = std::partition_point(std::begin(kNoSubstance), std::end(kNoSubstance),
+                                            [c](const Range& r) { return r.last < c; });
   return range == std::end(kNoSubstance) || c < range->first;
 }
 
@@ -59,7 +59,8 @@ Substance substance_of(std::string_view text) {
 
 void require_places(const char* key, const std::string& text, std::initializer_list<std::string_view> places) {
   for (const std::string_view place : places)
-    if (text.find(place) == std::string::npos) throw Error("judge", key, ": expected the place ", place, " in the question, got \"", text, '"');
+    if (text.find(place) == std::string::npos)
+      throw Error("judge", key, ": expected the place ", place, " in the question, got \"", text, '"');
 }
 
 }  // namespace
@@ -67,9 +68,11 @@ void require_places(const char* key, const std::string& text, std::initializer_l
 void JudgeConfig::validate() const {
   if (votes < 1 || votes > 1000) throw Error("judge", "votes: expected 1 to 1000, got ", votes);
   if (max_score < 1 || max_score > 1000) throw Error("judge", "max_score: expected 1 to 1000, got ", max_score);
-  if (temperature != 0 && !(temperature >= 1e-6 && temperature <= 1e6)) throw Error("judge", "temperature: expected 0, or 1e-6 to 1e6, got ", temperature);
+  if (temperature != 0 && !(temperature >= 1e-6 && temperature <= 1e6))
+    throw Error("judge", "temperature: expected 0, or 1e-6 to 1e6, got ", temperature);
   if (max_new_tokens < 1) throw Error("judge", "max_new_tokens: expected at least 1, got ", max_new_tokens);
-  if (!(max_unreadable >= 0 && max_unreadable <= 1)) throw Error("judge", "max_unreadable: expected a share from 0 to 1, got ", max_unreadable);
+  if (!(max_unreadable >= 0 && max_unreadable <= 1))
+    throw Error("judge", "max_unreadable: expected a share from 0 to 1, got ", max_unreadable);
   require_places("helpful", helpful, {"{prompt}", "{answer}"});
   require_places("harmless", harmless, {"{prompt}", "{answer}"});
   require_places("pairwise", pairwise, {"{prompt}", "{a}", "{b}"});
@@ -78,11 +81,15 @@ void JudgeConfig::validate() const {
 
 std::string rating_prompt(const JudgeConfig& config, Rubric rubric, const Task& task, std::string_view answer) {
   return fill(rubric == Rubric::helpful ? config.helpful : config.harmless,
-              {{"{prompt}", task.prompt}, {"{answer}", answer}, {"{reference}", reference_part(config, task)}, {"{max}", std::to_string(config.max_score)}});
+              {{"{prompt}", task.prompt},
+               {"{answer}", answer},
+               {"{reference}", reference_part(config, task)},
+               {"{max}", std::to_string(config.max_score)}});
 }
 
 std::string comparison_prompt(const JudgeConfig& config, const Task& task, std::string_view a, std::string_view b) {
-  return fill(config.pairwise, {{"{prompt}", task.prompt}, {"{a}", a}, {"{b}", b}, {"{reference}", reference_part(config, task)}});
+  return fill(config.pairwise,
+              {{"{prompt}", task.prompt}, {"{a}", a}, {"{b}", b}, {"{reference}", reference_part(config, task)}});
 }
 
 std::optional<int> read_rating(std::string_view verdict, int max_score, bool think_open) {

@@ -8,8 +8,8 @@
 
 namespace grpo {
 
-/// What the library throws, always: `[where] expected X, got Y`, followed by what to do about it. `where` is the room or
-/// the op that refused ("config", "task", "rms_norm"). Library code neither prints nor exits; only a driver's `main`
+/// What the library throws, always: `[where] expected X, got Y`, followed by what to do about it. `where` is the room
+/// or the op that refused ("config", "task", "rms_norm"). Library code neither prints nor exits; only a driver's `main`
 /// catches.
 class Error : public std::runtime_error {
  public:

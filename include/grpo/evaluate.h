@@ -18,7 +18,8 @@ struct Evaluation {
   double pass_at_1 = 0;               ///< share of right answers among the samples of tasks with a reference
   double pass_at_1_error = 0;         ///< half-width of its 95 % interval, from the spread between problems
   double cons_at_k = 0;               ///< share of tasks with a reference whose most frequent answer is right
-  double format = 0, language_consistency = 0, mixed_traces = 0, completion_length = 0, reflection_rate = 0, truncated = 0;
+  double format = 0, language_consistency = 0, mixed_traces = 0, completion_length = 0, reflection_rate = 0,
+         truncated = 0;
   double strict_language_consistency = 0;  ///< the same with 0 for every trace without words, instead of leaving it out
   double worded_traces = 0;                ///< share of traces with at least 5 words
 
@@ -31,8 +32,8 @@ Evaluation summarize(const std::vector<Group>& groups);
 
 using OnTasksDone = std::function<void(std::size_t done, std::size_t total)>;
 
-/// Draws rollout.config().samples completions of every task, keyed by (seed, Purpose::evaluation, step), scores them and
-/// summarises. `on_progress` is told after every batch of tasks, `keep` (optional) receives the scored groups.
+/// Draws rollout.config().samples completions of every task, keyed by (seed, Purpose::evaluation, step), scores them
+/// and summarises. `on_progress` is told after every batch of tasks, `keep` (optional) receives the scored groups.
 Evaluation evaluate(Rollout& rollout, Scorer& scorer, const std::vector<Task>& tasks, uint64_t seed, uint64_t step,
                     const OnTasksDone& on_progress = nullptr, std::vector<Group>* keep = nullptr);
 

@@ -1,5 +1,5 @@
-// The policy as its own judge: a frozen checkpoint rates answers and compares them in words (verdict.h). It stands where
-// the R1 paper has DeepSeek-V3 (rejection sampling) and trained preference models (the last stage of RL).
+// The policy as its own judge: a frozen checkpoint rates answers and compares them in words (verdict.h). It stands
+// where the R1 paper has DeepSeek-V3 (rejection sampling) and trained preference models (the last stage of RL).
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,9 @@ namespace grpo {
 /// How the verdicts of one call could be read.
 struct JudgeStats {
   int64_t verdicts = 0, unreadable = 0;
-  double unreadable_share() const { return verdicts ? static_cast<double>(unreadable) / static_cast<double>(verdicts) : 0; }
+  double unreadable_share() const {
+    return verdicts ? static_cast<double>(unreadable) / static_cast<double>(verdicts) : 0;
+  }
 };
 
 /// One answer to rate.
@@ -34,9 +36,9 @@ struct Comparison {
   std::string a, b;
 };
 
-/// What came of a comparison asked in both orders. `score` is a's share of the votes, ties counting half; undefined when
-/// no verdict could be read. `first_votes` are the votes for whichever answer stood first, of `readable` ones: half of
-/// the decided ones for a judge without position bias.
+/// What came of a comparison asked in both orders. `score` is a's share of the votes, ties counting half; undefined
+/// when no verdict could be read. `first_votes` are the votes for whichever answer stood first, of `readable` ones:
+/// half of the decided ones for a judge without position bias.
 struct Preference {
   Score score = Score::undefined();
   int64_t readable = 0, first_votes = 0, second_votes = 0;
@@ -45,13 +47,14 @@ struct Preference {
 class Judge {
  public:
   /// Copies `policy`: whatever is trained afterwards, the judge stays as it is. Throws Error on an invalid config.
-  Judge(const Policy& policy, const Tokenizer& tokenizer, const ChatTemplate& chat_template, const JudgeConfig& config, const RolloutConfig& rollout = {});
+  Judge(const Policy& policy, const Tokenizer& tokenizer, const ChatTemplate& chat_template, const JudgeConfig& config,
+        const RolloutConfig& rollout = {});
   Judge(const Judge&) = delete;
   Judge& operator=(const Judge&) = delete;
 
-  /// The mean of the readable votes, 0 to 1; undefined where none could be read, or the question is too long for the policy. An answer that says nothing scores 0
-  /// unasked. Equal questions are asked once. Draws are keyed by (seed, Purpose::judge, step) and what is asked: what
-  /// else is judged with it changes no score.
+  /// The mean of the readable votes, 0 to 1; undefined where none could be read, or the question is too long for the
+  /// policy. An answer that says nothing scores 0 unasked. Equal questions are asked once. Draws are keyed by (seed,
+  /// Purpose::judge, step) and what is asked: what else is judged with it changes no score.
   std::vector<Score> rate(const std::vector<Rating>& ratings, uint64_t seed, uint64_t step);
 
   /// Each pair in both orders, so that a preference for a place cancels. An answer that says nothing loses unasked
@@ -62,7 +65,8 @@ class Judge {
   /// anew. Where more than max_unreadable of the verdicts cannot be read, no score is filled in, and the returned
   /// warning says so: call it with a step's whole groups. Helpfulness is 0 where the form is broken (there is no final
   /// answer to look at).
-  std::optional<std::string> score(std::vector<Group>& groups, const RewardsConfig& rewards, uint64_t seed, uint64_t step);
+  std::optional<std::string> score(std::vector<Group>& groups, const RewardsConfig& rewards, uint64_t seed,
+                                   uint64_t step);
 
   const JudgeStats& stats() const { return stats_; }  ///< of the last call
   const JudgeConfig& config() const { return config_; }

@@ -1,6 +1,6 @@
-// One differentiable free function per operation. On the CPU each runs a kernel whose every output row is, bit for bit, a
-// function of its own input row alone: batching, padding and thread count change nothing. On other devices each runs its
-// `reference`, plain ATen operations that are differentiable too.
+// One differentiable free function per operation. On the CPU each runs a kernel whose every output row is, bit for bit,
+// a function of its own input row alone: batching, padding and thread count change nothing. On other devices each runs
+// its `reference`, plain ATen operations that are differentiable too.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -36,15 +36,15 @@ struct HeadLayout {
 /// Cosines and sines for rope: [max_positions, head_dim] fp32, theta^(-2i / head_dim) radians per position.
 Tensor rope_table(int64_t max_positions, int64_t head_dim, double theta);
 
-/// Rotary position embedding (Su et al., arXiv:2104.09864; halves paired) of queries and keys, each head first normalised
-/// by rms_norm with q_norm / k_norm [head_dim] where these are given. Values pass through.
-/// qkv [tokens, layout.width()], positions [tokens] int32.
+/// Rotary position embedding (Su et al., arXiv:2104.09864; halves paired) of queries and keys, each head first
+/// normalised by rms_norm with q_norm / k_norm [head_dim] where these are given. Values pass through. qkv [tokens,
+/// layout.width()], positions [tokens] int32.
 Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, const HeadLayout& layout,
             const std::optional<Tensor>& q_norm, const std::optional<Tensor>& k_norm, double epsilon);
 
-/// Causal attention over segments laid end to end. Segment s holds rows starts[s] … starts[s + 1]; its tokens attend first
-/// to all tokens of segment parents[s] (−1: none; a parent has no parent itself and comes before its children), then to
-/// their own predecessors and themselves, scaled by head_dim^−½.  qkv [tokens, layout.width()]; returns
+/// Causal attention over segments laid end to end. Segment s holds rows starts[s] … starts[s + 1]; its tokens attend
+/// first to all tokens of segment parents[s] (−1: none; a parent has no parent itself and comes before its children),
+/// then to their own predecessors and themselves, scaled by head_dim^−½.  qkv [tokens, layout.width()]; returns
 /// [tokens, heads·head_dim].
 Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const std::vector<int32_t>& parents,
                  const HeadLayout& layout);
@@ -57,8 +57,8 @@ struct PageRuns {
   std::vector<int32_t> prompt_pages, prompt_page_starts{0}, own_pages, own_page_starts{0};
 };
 
-/// One layer's pages. keys [pages, kv_heads, page_size / 16, head_dim, 16] (16 keys transposed), values [pages, kv_heads,
-/// page_size, head_dim].
+/// One layer's pages. keys [pages, kv_heads, page_size / 16, head_dim, 16] (16 keys transposed), values [pages,
+/// kv_heads, page_size, head_dim].
 struct LayerPages {
   Tensor keys, values;
 };
@@ -78,9 +78,9 @@ struct Routing {
 
 struct RouterOptions {
   int64_t experts_per_token = 2;
-  bool softmax = false;    ///< scores: softmax instead of sigmoid
-  bool normalize = true;   ///< divide the chosen scores by their sum
-  double scaling = 1.0;    ///< times this
+  bool softmax = false;   ///< scores: softmax instead of sigmoid
+  bool normalize = true;  ///< divide the chosen scores by their sum
+  double scaling = 1.0;   ///< times this
 };
 
 /// Chooses the experts with the highest score + selection_bias; weights come from the scores alone (auxiliary-loss-free
@@ -106,9 +106,9 @@ struct TokenLogprobs {
   Tensor entropy;   ///< [tokens] fp32, of the same distribution, in nats
 };
 
-/// Log-probability of `targets` under softmax(hidden·headᵀ / temperature), and that distribution's entropy, without ever
-/// holding [tokens, vocab]. With kept sets the softmax runs over each token's set.
-/// hidden [tokens, hidden], head [vocab, hidden], targets [tokens] int32.
+/// Log-probability of `targets` under softmax(hidden·headᵀ / temperature), and that distribution's entropy, without
+/// ever holding [tokens, vocab]. With kept sets the softmax runs over each token's set. hidden [tokens, hidden], head
+/// [vocab, hidden], targets [tokens] int32.
 TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& head, const Tensor& targets, double temperature,
                              const KeptSets& kept = {});
 

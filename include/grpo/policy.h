@@ -22,7 +22,8 @@ enum class DType { float32, bfloat16 };
 
 template <>
 struct EnumNames<Attention> {
-  static constexpr std::array<std::pair<Attention, std::string_view>, 2> values{{{Attention::gqa, "gqa"}, {Attention::mla, "mla"}}};
+  static constexpr std::array<std::pair<Attention, std::string_view>, 2> values{
+      {{Attention::gqa, "gqa"}, {Attention::mla, "mla"}}};
 };
 template <>
 struct EnumNames<Scoring> {
@@ -60,7 +61,8 @@ struct MoeConfig {
     v("normalize", normalize, "divide the chosen scores by their sum");
     v("scaling", scaling, "factor on the routed experts' weights");
     v("bias_update_rate", bias_update_rate, "step of the selection bias that balances the load (DeepSeek-V3); 0: off");
-    v("auxiliary_loss", auxiliary_loss, "coefficient of the classic load-balancing loss (Switch Transformer), taken micro-batch by micro-batch; 0: off");
+    v("auxiliary_loss", auxiliary_loss,
+      "coefficient of the classic load-balancing loss (Switch Transformer), taken micro-batch by micro-batch; 0: off");
   }
 };
 
@@ -102,7 +104,8 @@ struct PolicyConfig {
     v("max_positions", max_positions, "longest sequence, prompt included");
     v("moe", moe, "mixture of experts");
     v("dtype", dtype, "weights and activations");
-    v("init_std", init_std, "standard deviation of fresh weights; those that write to the residual stream get 1/sqrt(2 layers) of it");
+    v("init_std", init_std,
+      "standard deviation of fresh weights; those that write to the residual stream get 1/sqrt(2 layers) of it");
   }
   /// Throws Error that names the key.
   void validate() const;
@@ -123,8 +126,8 @@ struct Segments {
 /// The paged memory of earlier keys and values, one entry a layer.
 using KvPages = std::vector<LayerPages>;
 
-/// What sampling passes to the forward: the pages, and where this batch's sequences lie in them. The batch's segments are
-/// then the runs of new tokens.
+/// What sampling passes to the forward: the pages, and where this batch's sequences lie in them. The batch's segments
+/// are then the runs of new tokens.
 struct KvView {
   KvPages* pages;
   PageRuns runs;
@@ -134,7 +137,7 @@ struct KvView {
 struct RouterRecord {
   std::vector<std::vector<int64_t>> load;  ///< [MoE layers][experts] tokens
   Tensor auxiliary_loss;                   ///< scalar, of the last pass; undefined for a dense model or coefficient 0
-  int64_t repeated = 0;                    ///< set by the caller: leading tokens of the next pass that an earlier one counted
+  int64_t repeated = 0;  ///< set by the caller: leading tokens of the next pass that an earlier one counted
   /// The largest load of any expert over the mean load of its layer; 1 is perfect balance, NaN a dense model.
   double max_load() const;
 };
@@ -144,13 +147,14 @@ class Policy {
   /// Fresh weights, a pure function of (config, seed). Throws Error on an invalid config.
   Policy(const PolicyConfig& config, uint64_t seed, at::Device device = at::kCPU);
 
-  /// Hidden states [T, hidden] after the last norm. Without `kv`, segments attend as their parents say; with it, each run
-  /// of new tokens attends to its pages, which it extends. On the CPU a token's hidden state has the same bits either way.
-  /// `record` (optional) gathers the routers' loads.
+  /// Hidden states [T, hidden] after the last norm. Without `kv`, segments attend as their parents say; with it, each
+  /// run of new tokens attends to its pages, which it extends. On the CPU a token's hidden state has the same bits
+  /// either way. `record` (optional) gathers the routers' loads.
   Tensor hidden(const Segments& segments, KvView* kv = nullptr, RouterRecord* record = nullptr) const;
 
   /// Log-probability and entropy of the token `targets` [N] int32 that follows each of `hidden` [N, hidden].
-  TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& targets, double temperature, const KeptSets& kept = {}) const;
+  TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& targets, double temperature,
+                               const KeptSets& kept = {}) const;
 
   /// [N, vocab] fp32, not differentiable.
   Tensor logits(const Tensor& hidden) const;
@@ -175,8 +179,8 @@ class Policy {
 
   const PolicyConfig& config() const { return config_; }
   at::Device device() const { return embedding_.device(); }
-  int64_t parameter_count() const;  ///< all of them
-  int64_t active_count() const;     ///< those that one token goes through
+  int64_t parameter_count() const;                      ///< all of them
+  int64_t active_count() const;                         ///< those that one token goes through
   int64_t tokens_seen() const { return tokens_seen_; }  ///< rows that went through `hidden` so far, of either kind
   /// "0.6M (0.3M active), 8 experts top-2 + 1 shared, cpu float32"
   std::string describe() const;

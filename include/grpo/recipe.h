@@ -33,11 +33,12 @@ namespace grpo {
 enum class StageType { pretrain, sft, grpo, rejection_sample, distill };
 template <>
 struct EnumNames<StageType> {
-  static constexpr std::array<std::pair<StageType, std::string_view>, 5> values{{{StageType::pretrain, "pretrain"},
-                                                                                 {StageType::sft, "sft"},
-                                                                                 {StageType::grpo, "grpo"},
-                                                                                 {StageType::rejection_sample, "rejection_sample"},
-                                                                                 {StageType::distill, "distill"}}};
+  static constexpr std::array<std::pair<StageType, std::string_view>, 5> values{
+      {{StageType::pretrain, "pretrain"},
+       {StageType::sft, "sft"},
+       {StageType::grpo, "grpo"},
+       {StageType::rejection_sample, "rejection_sample"},
+       {StageType::distill, "distill"}}};
 };
 
 /// What procedural demonstrations are about; see Corpus::demonstration.
@@ -90,7 +91,8 @@ struct StageConfig {
     v("sft", sft, "of an sft or distill stage");
     v("grpo", grpo, "of a grpo stage");
     v("rejection", rejection, "of a rejection_sample stage, or how the teacher of a distill stage answers");
-    v("teacher", teacher, "of a distill stage: an earlier stage, the folder of another run, or a JSONL file of demonstrations");
+    v("teacher", teacher,
+      "of a distill stage: an earlier stage, the folder of another run, or a JSONL file of demonstrations");
     v("judge", judge, "the stage whose policy judges, frozen; empty: nobody");
     v("match_tokens", match_tokens, "end with as many gradient tokens as this earlier stage, for a fair comparison");
   }
@@ -140,7 +142,8 @@ struct RecipeConfig : RunConfig {
     v("corpus", corpus, "the documents of pretraining and of the cold start");
     v("judging", judging, "what a judge is asked, and how its verdicts count");
     v("stages", stages, "the recipe, in order");
-    v("selection", selection, "two stages to compare in selection.json: one trained on all samples, one on each group's best");
+    v("selection", selection,
+      "two stages to compare in selection.json: one trained on all samples, one on each group's best");
     v("evaluation", evaluation, "the measuring after each stage");
   }
   /// Throws Error for stages without a name or with the same one, and for any mention of a stage that is not an earlier
@@ -150,8 +153,8 @@ struct RecipeConfig : RunConfig {
 
 class Recipe {
  public:
-  /// Opens what all stages share. Throws Error, naming the stage, where the configuration of a finished stage was changed
-  /// (unless force_from comes before it), and for data files that cannot be read: before anything is computed.
+  /// Opens what all stages share. Throws Error, naming the stage, where the configuration of a finished stage was
+  /// changed (unless force_from comes before it), and for data files that cannot be read: before anything is computed.
   Recipe(const RecipeConfig& config, Run& run);
   ~Recipe();
 

@@ -84,8 +84,8 @@ struct RewardsConfig {
     v("overlong_buffer", overlong_buffer, "overlong: tokens before that limit over which the penalty grows from 0");
   }
   const std::map<std::string, double>& weights_of(std::string_view kind) const;
-  /// Throws Error for a weight that is not finite, no weight other than 0, a kind listed twice, fewer than one thread, or overlong limits
-  /// other than 0 < overlong_buffer <= overlong_max_length where `overlong` is weighted.
+  /// Throws Error for a weight that is not finite, no weight other than 0, a kind listed twice, fewer than one thread,
+  /// or overlong limits other than 0 < overlong_buffer <= overlong_max_length where `overlong` is weighted.
   void validate() const;
 };
 

@@ -43,8 +43,8 @@ struct RolloutConfig {
   void validate() const;
 };
 
-/// What the draws of one call are keyed by, beside sample, position and vocabulary id. `first_index` is the place of the
-/// first task in the step's task list; `indices` (optional) gives each task a place of its own instead, < 2^24.
+/// What the draws of one call are keyed by, beside sample, position and vocabulary id. `first_index` is the place of
+/// the first task in the step's task list; `indices` (optional) gives each task a place of its own instead, < 2^24.
 struct DrawStream {
   uint64_t seed = 0;
   Purpose purpose = Purpose::rollout;
@@ -65,19 +65,21 @@ struct RolloutStats {
 class Rollout {
  public:
   /// Keeps references to `policy` (whose weights it reads at each call) and a copy of `tokenizer`.
-  Rollout(const Policy& policy, const Tokenizer& tokenizer, const ChatTemplate& chat_template, const RolloutConfig& config);
+  Rollout(const Policy& policy, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
+          const RolloutConfig& config);
 
   using OnEnd = std::function<void(Group& group, std::size_t sample)>;
 
   /// Samples config.samples completions of every task. The result is a pure function of the weights, the tasks and
   /// `stream`: neither batch composition nor preemption change a token. `on_end` (optional) is told of each completion
-  /// when it ends, on this thread; groups keep their place until the call returns, and the returned vector holds them at
-  /// the same addresses. When the call throws, they stay readable there until the next one. Throws Error when a prompt is empty or too long for the policy or the cache.
+  /// when it ends, on this thread; groups keep their place until the call returns, and the returned vector holds them
+  /// at the same addresses. When the call throws, they stay readable there until the next one. Throws Error when a
+  /// prompt is empty or too long for the policy or the cache.
   std::vector<Group> generate(const std::vector<Task>& tasks, const DrawStream& stream, const OnEnd& on_end = nullptr);
 
   /// The same from prompts that are tokens already.
-  std::vector<Group> generate(const std::vector<Task>& tasks, const std::vector<std::vector<int32_t>>& prompts, const DrawStream& stream,
-                              const OnEnd& on_end = nullptr);
+  std::vector<Group> generate(const std::vector<Task>& tasks, const std::vector<std::vector<int32_t>>& prompts,
+                              const DrawStream& stream, const OnEnd& on_end = nullptr);
 
   const RolloutStats& stats() const { return stats_; }  ///< of the last call
   const RolloutConfig& config() const { return config_; }
@@ -87,7 +89,7 @@ class Rollout {
   Tokenizer tokenizer_;
   ChatTemplate chat_template_;
   RolloutConfig config_;
-  KvPages pages_;  // kept between calls; what they hold is dropped
+  KvPages pages_;              // kept between calls; what they hold is dropped
   std::vector<Group> groups_;  // of the call under way; still there after a throw, for those whom on_end told of them
   RolloutStats stats_;
 };

@@ -41,7 +41,8 @@ struct RunConfig {
     v("resume", resume, "go on from the newest whole checkpoint in `out`");
     v("save_every", save_every, "steps between checkpoints");
     v("keep", keep, "checkpoints to keep; 0: all");
-    v("notebook", notebook, "traces a step in samples.jsonl, right and wrong ones in equal shares where there are; -1: all");
+    v("notebook", notebook,
+      "traces a step in samples.jsonl, right and wrong ones in equal shares where there are; -1: all");
   }
 };
 
@@ -70,15 +71,16 @@ class Run {
   /// `resolved` is what config.json will hold.
   Run(const RunConfig& config, const nlohmann::ordered_json& resolved, const std::string& name);
 
-  /// A stage of this run: a run in the folder's subfolder `name`, whose config.json is `resolved`, which shares the terminal, the
-  /// log and the signals, and always goes on from what it finds. Must not outlive this run.
+  /// A stage of this run: a run in the folder's subfolder `name`, whose config.json is `resolved`, which shares the
+  /// terminal, the log and the signals, and always goes on from what it finds. Must not outlive this run.
   Run stage(const std::string& name, const nlohmann::ordered_json& resolved) const;
 
   const std::filesystem::path& folder() const { return folder_; }
   Progress& progress() { return *progress_; }
 
   /// With `resume`: the newest whole checkpoint, and the JSONL files cut back to it; a damaged one is named and passed
-  /// over. Nothing when there is none to go on from: the run starts at the beginning. Throws Error when all are damaged.
+  /// over. Nothing when there is none to go on from: the run starts at the beginning. Throws Error when all are
+  /// damaged.
   std::optional<CheckpointContents> resume();
 
   /// Writes a checkpoint of the `step`-th step of the whole run. `contents.state` gets the offsets of the JSONL files.
@@ -92,8 +94,8 @@ class Run {
 
   /// One step of RL: metrics.jsonl, samples.jsonl, and a line of progress.
   /// `more` is added to metrics.jsonl.
-  void record(int64_t step, const std::vector<Group>& groups, const UpdateReport& report, const RolloutStats& rollout, const StepTimes& times,
-              const NamedValues& more = {});
+  void record(int64_t step, const std::vector<Group>& groups, const UpdateReport& report, const RolloutStats& rollout,
+              const StepTimes& times, const NamedValues& more = {});
 
   /// One step of another kind: `values` in metrics.jsonl, those in `shown` in the line of progress.
   void record(int64_t step, const NamedValues& values, const NamedValues& shown, double seconds);

@@ -5,7 +5,8 @@
 
 namespace grpo {
 
-/// What a draw is for. Training and evaluation, for one, never share a draw. The values are part of every counter: append.
+/// What a draw is for. Training and evaluation, for one, never share a draw. The values are part of every counter:
+/// append.
 enum class Purpose : uint32_t { rollout = 0, evaluation = 1, judge = 2, tasks = 3, weights = 4 };
 
 /// How tokens are chosen. Truncation goes in this order: temperature, top-k, top-p, min-p. Ties go to the lowest id.

@@ -45,7 +45,8 @@ struct ScreenConfig {
   void visit(V& v) {
     v("best", best, "distinct completions of a task to keep, those with the highest reward first");
     v("max_tokens", max_tokens, "longest completion to keep; 0: any that ended by itself");
-    v("min_language_consistency", min_language_consistency, "least share of reasoning words in the task's language; 0: any mixture");
+    v("min_language_consistency", min_language_consistency,
+      "least share of reasoning words in the task's language; 0: any mixture");
     v("repetition_words", repetition_words, "length of the word sequences that are looked for again");
     v("max_repetitions", max_repetitions, "times that one such sequence may occur");
     v("min_helpful", min_helpful, "least judge's score, 0 to 1, of a task without reference; a missing score fails");
@@ -62,8 +63,8 @@ struct ScreenConfig {
 std::vector<Dropped> screen(const Group& group, const ScreenConfig& config);
 
 /// The most times that one sequence of `words` words (maximal runs of anything but white space) occurs in `text`; 1 for
-/// a text without repetition, 0 for one of fewer words. The white space between them does not matter. Linear in the text
-/// for a given `words`.
+/// a text without repetition, 0 for one of fewer words. The white space between them does not matter. Linear in the
+/// text for a given `words`.
 std::size_t most_repeated(std::string_view text, std::size_t words);
 
 }  // namespace grpo

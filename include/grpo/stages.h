@@ -1,6 +1,6 @@
-// The stages of a recipe, each a function that research code can call alone. All of them work on any policy, report to a
-// Run (metrics, samples, progress, checkpoints), stop on a signal at the end of a step, and go on from a checkpoint with
-// the very numbers of an uninterrupted run.
+// The stages of a recipe, each a function that research code can call alone. All of them work on any policy, report to
+// a Run (metrics, samples, progress, checkpoints), stop on a signal at the end of a step, and go on from a checkpoint
+// with the very numbers of an uninterrupted run.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +34,7 @@ struct Stage {
 };
 
 struct StageResult {
-  bool finished = false;        ///< false: a signal stopped it; what was done is saved
+  bool finished = false;  ///< false: a signal stopped it; what was done is saved
   int64_t steps = 0;
   int64_t gradient_tokens = 0;  ///< tokens in the loss so far
 };
@@ -72,7 +72,8 @@ struct SftConfig {
   void visit(V& v) {
     v("epochs", epochs, "times that as many demonstrations are learned as there are");
     v("documents_per_step", documents_per_step, "demonstrations of one update, packed without padding");
-    v("max_gradient_tokens", max_gradient_tokens, "end after the step that reaches so many tokens in the loss; 0: no limit");
+    v("max_gradient_tokens", max_gradient_tokens,
+      "end after the step that reaches so many tokens in the loss; 0: no limit");
     v("optimizer", optimizer, "AdamW");
     v("trainer", trainer, "how updates are computed");
   }
@@ -135,7 +136,8 @@ struct GrpoConfig {
   void visit(V& v) {
     v("steps", steps, "RL steps, at most");
     v("prompts_per_step", prompts_per_step, "tasks of one step; each is answered rollout.samples times");
-    v("max_gradient_tokens", max_gradient_tokens, "end after the step that reaches so many tokens in the loss; 0: no limit");
+    v("max_gradient_tokens", max_gradient_tokens,
+      "end after the step that reaches so many tokens in the loss; 0: no limit");
     v("tasks", tasks, "the mixture of tasks");
     v("rollout", rollout, "sampling");
     v("rewards", rewards, "what is rewarded, by kind of task where that differs");
@@ -183,6 +185,7 @@ struct RejectionReport {
 /// Answers many tasks, keeps what `screen` lets through, and writes it to FOLDER/selected.jsonl as demonstrations with
 /// their provenance: task, sample, checkpoint, seed, scores, and why each other sample of the task was dropped. The
 /// report goes to FOLDER/report.json. `source` names the checkpoint sampled from.
-RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, const std::string& source, Judge* judge = nullptr);
+RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, const std::string& source,
+                                 Judge* judge = nullptr);
 
 }  // namespace grpo

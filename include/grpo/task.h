@@ -11,7 +11,8 @@
 namespace grpo {
 
 /// One question. `answer` is the reference ("" when there is none), `kind` says which checker reads it ("" or
-/// "arithmetic": a number; "countdown": see reward.h), `language` is the ISO 639-1 code that the reasoning should be in.
+/// "arithmetic": a number; "countdown": see reward.h), `language` is the ISO 639-1 code that the reasoning should be
+/// in.
 struct Task {
   std::string id, prompt, answer, kind, language;
 };
@@ -20,9 +21,10 @@ struct Task {
 enum class Finish { stop, length };
 
 struct Completion {
-  std::vector<int32_t> tokens;             ///< as drawn, the end-of-sequence token included
-  std::vector<float> logprobs;             ///< [tokens] log-softmax(logits / temperature) of each drawn token
-  std::vector<std::vector<int32_t>> kept;  ///< [tokens] ascending ids that truncation kept; empty when nothing truncates
+  std::vector<int32_t> tokens;  ///< as drawn, the end-of-sequence token included
+  std::vector<float> logprobs;  ///< [tokens] log-softmax(logits / temperature) of each drawn token
+  std::vector<std::vector<int32_t>>
+      kept;  ///< [tokens] ascending ids that truncation kept; empty when nothing truncates
   Finish finish = Finish::stop;
   std::string text;       ///< decoded, without end-of-sequence; cut before a stop string (whose tokens stay)
   std::string reasoning;  ///< body of <think>, "" when the form is broken; filled by the Scorer

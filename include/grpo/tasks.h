@@ -37,7 +37,9 @@ enum class TaskGenerator { arithmetic, countdown, general };
 template <>
 struct EnumNames<TaskGenerator> {
   static constexpr std::array<std::pair<TaskGenerator, std::string_view>, 3> values{
-      {{TaskGenerator::arithmetic, "arithmetic"}, {TaskGenerator::countdown, "countdown"}, {TaskGenerator::general, "general"}}};
+      {{TaskGenerator::arithmetic, "arithmetic"},
+       {TaskGenerator::countdown, "countdown"},
+       {TaskGenerator::general, "general"}}};
 };
 
 /// Problems "a operator b". a+b and b+a are one problem (so are a*b and b*a); a-b only has a ≥ b.

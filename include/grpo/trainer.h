@@ -19,16 +19,16 @@ namespace grpo {
 struct UpdateReport {
   double loss = 0;  ///< mean over the updates of a step
   double entropy = 0;
-  std::optional<double> kl;     ///< to the reference policy; none without one
-  double ratio_deviation = 0;   ///< largest |ratio − 1| between sampler and trainer in the step's first update
-  double mismatch_kl = 0;       ///< the same tokens' mean KL between sampler and trainer
+  std::optional<double> kl;    ///< to the reference policy; none without one
+  double ratio_deviation = 0;  ///< largest |ratio − 1| between sampler and trainer in the step's first update
+  double mismatch_kl = 0;      ///< the same tokens' mean KL between sampler and trainer
   double clip_fraction = 0;
-  double grad_norm = 0;         ///< of the last update
-  double learning_rate = 0;     ///< of the last update
+  double grad_norm = 0;                                               ///< of the last update
+  double learning_rate = 0;                                           ///< of the last update
   double expert_load_max = std::numeric_limits<double>::quiet_NaN();  ///< see RouterRecord::max_load
-  int64_t tokens = 0;           ///< that went through the policy, forward and backward
-  int64_t loss_tokens = 0;      ///< of these in the loss: each gave its gradient
-  int64_t skipped_updates = 0;  ///< so far, over the trainer's life
+  int64_t tokens = 0;                ///< that went through the policy, forward and backward
+  int64_t loss_tokens = 0;           ///< of these in the loss: each gave its gradient
+  int64_t skipped_updates = 0;       ///< so far, over the trainer's life
   std::vector<std::string> skipped;  ///< why updates of this step were skipped
 };
 
@@ -43,7 +43,8 @@ struct TrainerConfig {
 
   template <class V>
   void visit(V& v) {
-    v("micro_batch_tokens", micro_batch_tokens, "tokens of one forward and backward pass; gradients add up to the same for any value");
+    v("micro_batch_tokens", micro_batch_tokens,
+      "tokens of one forward and backward pass; gradients add up to the same for any value");
   }
 };
 
@@ -58,8 +59,9 @@ class Trainer {
   /// A trainer for documents alone.
   Trainer(Policy& policy, const OptimizerConfig& optimizer, const TrainerConfig& config = {});
 
-  /// One GRPO step on scored groups (`rewards` filled): advantages, then objective.epochs x objective.minibatches updates,
-  /// in the order of the groups. The old log-probabilities are those recorded by the sampler: there is no pass for them.
+  /// One GRPO step on scored groups (`rewards` filled): advantages, then objective.epochs x objective.minibatches
+  /// updates, in the order of the groups. The old log-probabilities are those recorded by the sampler: there is no pass
+  /// for them.
   UpdateReport update(std::vector<Group>& groups, int64_t step);
 
   /// One supervised update: mean cross-entropy over the targets of all documents.

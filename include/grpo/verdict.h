@@ -27,8 +27,15 @@ struct JudgeConfig {
   std::string harmless = "Rate how harmless this is, 0 to {max}.\nRequest: {prompt}\n{reference}Answer: {answer}";
   std::string pairwise = "Which answers better, A or B?\nRequest: {prompt}\n{reference}A: {a}\nB: {b}";
   std::string reference = "Reference: {reference}\n";
-  std::vector<std::string> boilerplate = {"Thought process:", "Solution:", "Answer:", "Let's solve this step by step", "Let me think", "Here is the answer",
-                                          "답:", "답변:", "풀이:"};
+  std::vector<std::string> boilerplate = {"Thought process:",
+                                          "Solution:",
+                                          "Answer:",
+                                          "Let's solve this step by step",
+                                          "Let me think",
+                                          "Here is the answer",
+                                          "답:",
+                                          "답변:",
+                                          "풀이:"};
 
   template <class V>
   void visit(V& v) {
@@ -36,14 +43,16 @@ struct JudgeConfig {
     v("max_score", max_score, "highest score of a pointwise verdict; the lowest is 0");
     v("temperature", temperature, "of the judge's sampling");
     v("max_new_tokens", max_new_tokens, "longest verdict");
-    v("max_unreadable", max_unreadable, "share of unreadable verdicts above which a call's scores are left out, with a warning");
+    v("max_unreadable", max_unreadable,
+      "share of unreadable verdicts above which a call's scores are left out, with a warning");
     v("helpful", helpful, "the question on helpfulness; {prompt} {answer} {reference} {max} are filled in");
     v("harmless", harmless, "the question on harmlessness");
     v("pairwise", pairwise, "the question that compares two answers {a} and {b}");
     v("reference", reference, "what stands for {reference} in these where the task has one; nothing where it has none");
     v("boilerplate", boilerplate, "openings that are no answer on their own: they score 0 and never win");
   }
-  /// Throws Error for no votes, a temperature other than 0 or [1e-6, 1e6], a share outside [0, 1], or a question without the places it needs.
+  /// Throws Error for no votes, a temperature other than 0 or [1e-6, 1e6], a share outside [0, 1], or a question
+  /// without the places it needs.
   void validate() const;
 };
 
@@ -60,8 +69,9 @@ std::optional<int> read_rating(std::string_view verdict, int max_score, bool thi
 std::optional<Choice> read_choice(std::string_view verdict, bool think_open = false);
 
 /// Whether an answer says nothing: at most one letter or digit of any script, or the letters and digits of an opening
-/// out of `boilerplate`, in whatever white space, punctuation and symbols. Such answers fool language models that judge ("One token to fool LLM-as-a-judge",
-/// arXiv:2507.08794), so they are never shown to one, unless a reference says that "7" is right.
+/// out of `boilerplate`, in whatever white space, punctuation and symbols. Such answers fool language models that judge
+/// ("One token to fool LLM-as-a-judge", arXiv:2507.08794), so they are never shown to one, unless a reference says that
+/// "7" is right.
 bool says_nothing(std::string_view answer, const std::vector<std::string>& boilerplate);
 
 }  // namespace grpo
