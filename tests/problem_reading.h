@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "error_of.h"
 #include "grpo/error.h"
 #include "grpo/task.h"
-#include "helpers.h"
 
 namespace grpo {
 

@@ -10,10 +10,11 @@
 #include <string>
 
 #include "durable_file.h"
+#include "error_of.h"
+#include "files.h"
 #include "grpo/checkpoint.h"
 #include "grpo/error.h"
 #include "grpo/safetensors.h"
-#include "helpers.h"
 #include "xxhash64.h"
 
 namespace grpo {

@@ -13,7 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "helpers.h"
+#include "child.h"
+#include "files.h"
 
 namespace grpo {
 namespace {

@@ -14,9 +14,10 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "error_of.h"
+#include "files.h"
 #include "grpo/error.h"
 #include "grpo/metrics.h"
-#include "helpers.h"
 
 namespace grpo {
 namespace {
@@ -258,7 +259,8 @@ TEST_F(ProgressTest, keeps_a_bar_below_the_lines_on_a_terminal) {
 }
 
 TEST_F(ProgressTest, refuses_a_log_it_cannot_open_and_a_step_outside_a_stage) {
-  EXPECT_THAT(error_of([&] { Progress(folder_, -1); }), AllOf(HasSubstr("[metrics]"), HasSubstr(folder_.path().string())));
+  EXPECT_THAT(error_of([&] { Progress(folder_, -1); }),
+              AllOf(HasSubstr("[metrics]"), HasSubstr(folder_.path().string())));
   Progress progress(folder_ / "log.txt", -1);
   EXPECT_THAT(error_of([&] { progress.step(1, {}, 1.0); }), HasSubstr("begin()"));
 }

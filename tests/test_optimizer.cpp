@@ -8,9 +8,9 @@
 #include <limits>
 #include <map>
 
+#include "error_of.h"
 #include "grpo/error.h"
 #include "grpo/optimizer.h"
-#include "helpers.h"
 #include "kernels/parallel.h"
 
 namespace grpo {

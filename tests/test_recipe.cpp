@@ -10,8 +10,10 @@
 #include <string>
 #include <vector>
 
+#include "child.h"
+#include "error_of.h"
+#include "files.h"
 #include "grpo/recipe.h"
-#include "helpers.h"
 #include "tiny.h"
 
 namespace grpo {

@@ -12,8 +12,8 @@
 #include <string>
 #include <thread>
 
+#include "error_of.h"
 #include "grpo/reward.h"
-#include "helpers.h"
 
 namespace grpo {
 namespace {

@@ -9,8 +9,9 @@
 #include <optional>
 #include <sstream>
 
+#include "error_of.h"
+#include "files.h"
 #include "grpo/run.h"
-#include "helpers.h"
 #include "tiny.h"
 
 namespace grpo {

@@ -15,8 +15,9 @@
 #include <utility>
 #include <vector>
 
+#include "error_of.h"
+#include "files.h"
 #include "grpo/stages.h"
-#include "helpers.h"
 #include "tiny.h"
 
 namespace grpo {

@@ -8,9 +8,10 @@
 #include <limits>
 
 #include "crc32c.h"
+#include "error_of.h"
+#include "files.h"
 #include "grpo/error.h"
 #include "grpo/tensorboard.h"
-#include "helpers.h"
 
 namespace grpo {
 namespace {

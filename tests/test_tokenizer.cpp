@@ -10,8 +10,8 @@
 #include <iterator>
 #include <limits>
 
+#include "error_of.h"
 #include "grpo/tokenizer.h"
-#include "helpers.h"
 
 namespace grpo {
 namespace {

@@ -15,6 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include "error_of.h"
+#include "files.h"
 #include "grpo/config.h"
 #include "grpo/error.h"
 #include "grpo/policy.h"
@@ -22,7 +24,6 @@
 #include "grpo/task.h"
 #include "grpo/tokenizer.h"
 #include "grpo/trainer.h"
-#include "helpers.h"
 
 namespace grpo::tiny {
 
