@@ -672,7 +672,8 @@ TEST(Corpus, mixed_documents_slip_as_often_as_their_ratio_says) {
     CorpusConfig config;
     config.wrong_share = 0.5, config.mixed_wrong_ratio = 0.6, config.reflect_share = 0;
     config.korean_share = korean_share, config.mixed_share = mixed_share;
-    const Corpus corpus(config, TasksConfig{});
+    const TasksConfig tasks;
+    const Corpus corpus(config, tasks);
     int wrong = 0;
     for (std::uint64_t i = 0; i < 4000; ++i) {
       const Reading reading = read(corpus.document(i));
