@@ -92,6 +92,22 @@ double matmul_rate(const grpo::PolicyConfig& policy, at::Device device) {
   return 2.0 * 2048 * w.numel() / best;
 }
 
+// Seconds until `samples` completions of one long prompt have their first token.
+double first_tokens(const grpo::Policy& policy, const grpo::Tokenizer& tokenizer, grpo::RolloutConfig config,
+                    int samples) {
+  config.samples = samples;
+  config.max_new_tokens = 1;
+  grpo::Rollout rollout(policy, tokenizer, {}, config);
+  const std::vector<int32_t> prompt(static_cast<size_t>(std::min(512, policy.config().max_positions - 1)), 9);
+  std::vector<double> seconds;
+  for (int i = 0; i < 12; ++i) {
+    grpo::Stopwatch watch;
+    rollout.generate(std::vector<grpo::Task>(1), {prompt}, {7, grpo::Purpose::rollout, 0, 0});
+    if (i > 0) seconds.push_back(watch.lap());  // the first one warms up
+  }
+  return median(seconds);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
@@ -151,13 +167,19 @@ int main(int argc, char** argv) try {
   line("rollout", median(rollouts), rollout_limit);
   line("train", median(trains), train_limit);
   line("step", median(totals), rollout_limit + train_limit);
-  const nlohmann::ordered_json result{{"dtype", grpo::enum_name(config.dtype)},
-                                      {"seconds_per_step", median(totals)},
-                                      {"seconds/rollout", median(rollouts)},
-                                      {"seconds/train", median(trains)},
-                                      {"limit_share", (rollout_limit + train_limit) / median(totals)},
-                                      {"ratio_deviation", deviation},
-                                      {"peak_rss_bytes", grpo::peak_rss_bytes()}};
+  nlohmann::ordered_json result{{"dtype", grpo::enum_name(config.dtype)},
+                                {"seconds_per_step", median(totals)},
+                                {"seconds/rollout", median(rollouts)},
+                                {"seconds/train", median(trains)},
+                                {"limit_share", (rollout_limit + train_limit) / median(totals)},
+                                {"ratio_deviation", deviation},
+                                {"peak_rss_bytes", grpo::peak_rss_bytes()}};
+  // A group's prompt is computed once, so that this stays near 1.
+  const double one = first_tokens(policy, tokenizer, config.rollout, 1);
+  const double group = first_tokens(policy, tokenizer, config.rollout, config.rollout.samples);
+  std::printf("first tokens of %d completions of a long prompt take %.2f times as long as of one\n",
+              config.rollout.samples, group / one);
+  result["first_tokens_ratio"] = group / one;
   std::printf("%s\n", result.dump().c_str());
   return 0;
 } catch (const std::exception& error) {
