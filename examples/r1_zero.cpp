@@ -11,6 +11,7 @@
 #include "grpo/reward.h"
 #include "grpo/rollout.h"
 #include "grpo/run.h"
+#include "grpo/stages.h"
 #include "grpo/tasks.h"
 #include "grpo/tokenizer.h"
 #include "grpo/trainer.h"
@@ -20,18 +21,13 @@ namespace {
 using grpo::Split;
 using Json = nlohmann::ordered_json;
 
-struct PretrainConfig {
-  int steps = 1000;
-  int documents_per_step = 64;
+struct BaseConfig : grpo::PretrainConfig {
   grpo::CorpusConfig corpus;
-  grpo::OptimizerConfig optimizer;
 
   template <class V>
   void visit(V& v) {
-    v("steps", steps, "updates that make the base model; 0: RL starts from fresh weights");
-    v("documents_per_step", documents_per_step, "documents of one update");
+    grpo::PretrainConfig::visit(v);
     v("corpus", corpus, "the documents");
-    v("optimizer", optimizer, "AdamW of this stage");
   }
 };
 
@@ -55,7 +51,7 @@ struct R1ZeroConfig : grpo::RunConfig {
   grpo::TokenizerConfig tokenizer;
   grpo::TasksConfig tasks;
   grpo::PolicyConfig policy;
-  PretrainConfig pretrain;
+  BaseConfig pretrain;
   grpo::RolloutConfig rollout;
   grpo::RewardsConfig rewards;
   grpo::ObjectiveConfig objective;
@@ -74,7 +70,7 @@ struct R1ZeroConfig : grpo::RunConfig {
     v("tokenizer", tokenizer, "how the vocabulary is learned");
     v("tasks", tasks, "the questions");
     v("policy", policy, "the model");
-    v("pretrain", pretrain, "the stage that makes the base model");
+    v("pretrain", pretrain, "the stage that makes the base model; with steps = 0 RL starts from fresh weights");
     v("rollout", rollout, "sampling");
     v("rewards", rewards, "what is rewarded");
     v("objective", objective, "advantages and loss");
@@ -154,7 +150,7 @@ int main(int argc, char** argv) try {
   if (state["stage"] == "base") {
     auto settings = config.pretrain.optimizer;
     if (settings.total_steps == 0) settings.total_steps = config.pretrain.steps;
-    grpo::Trainer trainer(policy, settings, config.trainer);
+    grpo::Trainer trainer(policy, settings, config.pretrain.trainer);
     if (checkpoint) restore(trainer);
     progress.begin("base", config.pretrain.steps, state["step"], grpo::Progress::Lines::seldom);
     for (int64_t step = state["step"]; step < config.pretrain.steps;) {

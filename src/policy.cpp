@@ -253,8 +253,7 @@ double Policy::page_bytes(int64_t page_size) const {
          static_cast<double>(embedding_.element_size());
 }
 
-void Policy::balance(const RouterRecord& record) {
-  if (config_.moe.bias_update_rate == 0) return;
+void Policy::balance(const RouterRecord& record, double rate) {
   for (size_t i = 0; i < biases_.size() && i < record.load.size(); ++i) {
     const auto& load = record.load[i];
     if (load.empty()) continue;
@@ -263,7 +262,7 @@ void Policy::balance(const RouterRecord& record) {
     std::vector<float> change;
     for (const int64_t count : load) {
       const double excess = static_cast<double>(count) - mean;
-      change.push_back(static_cast<float>(config_.moe.bias_update_rate * (excess > 0 ? -1 : excess < 0 ? 1 : 0)));
+      change.push_back(static_cast<float>(rate * (excess > 0 ? -1 : excess < 0 ? 1 : 0)));
     }
     biases_[i].second.add_(at::tensor(change).to(device()));
   }

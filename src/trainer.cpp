@@ -163,8 +163,8 @@ void Trainer::apply(UpdateReport& report, const RouterRecord& record, double los
   optimizer_.zero_grad();
   if (done.skipped)
     report.skipped.push_back(done.why);
-  else
-    policy_.balance(record);
+  else if (config_.bias_update_rate > 0)
+    policy_.balance(record, config_.bias_update_rate);
   report.grad_norm = done.grad_norm;
   report.learning_rate = done.learning_rate;
   report.skipped_updates = optimizer_.skipped_updates();

@@ -326,15 +326,8 @@ TEST(Trainer, skips_counts_and_names_an_update_that_is_not_finite_and_leaves_eve
 }
 
 TEST(Trainer, balances_the_experts_after_the_update_and_never_before) {
-  PolicyConfig config = tiny::policy_config(DType::float32, true);
-  config.moe.bias_update_rate = 0.01;
-  Policy policy(config, 3), off(
-                                [&] {
-                                  PolicyConfig other = config;
-                                  other.moe.bias_update_rate = 0;
-                                  return other;
-                                }(),
-                                3);
+  const PolicyConfig config = tiny::policy_config(DType::float32, true);
+  Policy policy(config, 3), off(config, 3);
   const std::string bias = "model.layers.1.mlp.gate.e_score_correction_bias";
   const auto value = [&](const Policy& p) {
     for (const auto& [name, tensor] : p.state())
@@ -344,7 +337,7 @@ TEST(Trainer, balances_the_experts_after_the_update_and_never_before) {
   ASSERT_TRUE(value(policy).defined());
   auto groups = scored_groups(policy), same_groups = scored_groups(off);
   EXPECT_EQ(value(policy).abs().max().item<float>(), 0.0f) << "sampling must not move the biases";
-  Trainer trainer(policy, {}, gradient_probe()), other(off, {}, gradient_probe());
+  Trainer trainer(policy, {}, gradient_probe(), 1.0, {1024, 0.01}), other(off, {}, gradient_probe());
   const UpdateReport report = trainer.update(groups, 0), plain = other.update(same_groups, 0);
   // The update itself knew nothing of the new biases: its gradient is that of the policy without balancing.
   EXPECT_EQ(report.loss, plain.loss);

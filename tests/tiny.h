@@ -55,7 +55,6 @@ inline PolicyConfig policy_config(DType dtype = DType::float32, bool moe = false
     config.moe.experts = 5;
     config.moe.intermediate_size = 16;
     config.moe.dense_layers = 1;
-    config.moe.bias_update_rate = 0.01;
   }
   return config;
 }

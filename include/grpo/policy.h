@@ -47,7 +47,6 @@ struct MoeConfig {
   Scoring scoring = Scoring::sigmoid;
   bool normalize = true;
   double scaling = 1.0;
-  double bias_update_rate = 1e-3;
   double auxiliary_loss = 0.0;
 
   template <class V>
@@ -60,7 +59,6 @@ struct MoeConfig {
     v("scoring", scoring, "a router's scores");
     v("normalize", normalize, "divide the chosen scores by their sum");
     v("scaling", scaling, "factor on the routed experts' weights");
-    v("bias_update_rate", bias_update_rate, "step of the selection bias that balances the load (DeepSeek-V3); 0: off");
     v("auxiliary_loss", auxiliary_loss,
       "coefficient of the classic load-balancing loss (Switch Transformer), taken micro-batch by micro-batch; 0: off");
   }
@@ -162,9 +160,9 @@ class Policy {
   KvPages make_pages(int64_t pages, int64_t page_size) const;
   double page_bytes(int64_t page_size) const;
 
-  /// Moves each expert's selection bias by ±bias_update_rate against its share of `record.load` (DeepSeek-V3,
-  /// arXiv:2412.19437, section 2.1.2). Part of an update: never between sampling and the update's own forward.
-  void balance(const RouterRecord& record);
+  /// Moves each expert's selection bias by ±rate against its share of `record.load` (DeepSeek-V3, arXiv:2412.19437,
+  /// section 2.1.2). Part of an update: never between sampling and the update's own forward.
+  void balance(const RouterRecord& record, double rate);
 
   /// What the optimizer trains.
   const NamedTensors& parameters() const { return parameters_; }

@@ -45,7 +45,7 @@ struct PretrainConfig {
   int steps = 1000;
   int documents_per_step = 64;
   OptimizerConfig optimizer;
-  TrainerConfig trainer;
+  TrainerConfig trainer{.bias_update_rate = 1e-3};
 
   template <class V>
   void visit(V& v) {

@@ -38,13 +38,19 @@ struct Example {
   size_t first_target = 1;
 };
 
+/// `bias_update_rate` belongs to pretraining. Fine-tuning sees a narrower text, which loads the experts unevenly: to
+/// even that out would send tokens to experts that never learned them, by a step that no learning rate shrinks.
+/// DeepSeek-V3 sets it to 0 at the end of pretraining, too (arXiv:2412.19437, section 4.2).
 struct TrainerConfig {
   int micro_batch_tokens = 1024;
+  double bias_update_rate = 0;
 
   template <class V>
   void visit(V& v) {
     v("micro_batch_tokens", micro_batch_tokens,
       "tokens of one forward and backward pass; gradients add up to the same for any value");
+    v("bias_update_rate", bias_update_rate,
+      "step of an update on the experts' selection biases, which evens out their load; 0: they stay");
   }
 };
 
