@@ -7,6 +7,7 @@
 #include <cmath>
 #include <csignal>
 #include <cstdio>
+#include <ctime>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -175,14 +176,23 @@ std::string format_table(const Table& table) {
 
 namespace {
 std::atomic<bool> stop_requested{false};
-static_assert(std::atomic<bool>::is_always_lock_free);
+std::atomic<int64_t> stop_requested_at{0};  // milliseconds of the monotonic clock
+static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int64_t>::is_always_lock_free);
 
-void request_stop(int) {
-  stop_requested.store(true);
+void request_stop(int signal) {
+  struct timespec time {};
+  ::clock_gettime(CLOCK_MONOTONIC, &time);
+  const int64_t now = time.tv_sec * 1000 + time.tv_nsec / 1'000'000;
+  if (!stop_requested.exchange(true)) {
+    stop_requested_at.store(now);
+    return;
+  }
+  if (now - stop_requested_at.load() < 1000) return;
   struct sigaction plain {};
   plain.sa_handler = SIG_DFL;
   ::sigaction(SIGINT, &plain, nullptr);
   ::sigaction(SIGTERM, &plain, nullptr);
+  ::raise(signal);  // delivered as this handler returns
 }
 }  // namespace
 

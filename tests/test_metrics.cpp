@@ -7,12 +7,14 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <fstream>
 #include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "error_of.h"
 #include "files.h"
@@ -283,17 +285,20 @@ TEST(StopSignalTest, the_first_signal_asks_and_the_handlers_come_back) {
   std::signal(SIGTERM, previous);
 }
 
-TEST(StopSignalDeathTest, the_second_signal_kills) {
+TEST(StopSignalDeathTest, a_signal_that_is_repeated_at_once_is_one_request_and_a_later_one_kills) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const auto twice = [](int first, int second) {
     const StopSignal stop;
     std::raise(first);
     std::raise(second);
+    std::fputs(stop.requested() ? "asked" : "lost", stderr);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1010));
+    std::raise(second);
     std::_Exit(0);
   };
-  EXPECT_EXIT(twice(SIGINT, SIGINT), testing::KilledBySignal(SIGINT), "");
-  EXPECT_EXIT(twice(SIGTERM, SIGINT), testing::KilledBySignal(SIGINT), "");
-  EXPECT_EXIT(twice(SIGINT, SIGTERM), testing::KilledBySignal(SIGTERM), "");
+  EXPECT_EXIT(twice(SIGINT, SIGINT), testing::KilledBySignal(SIGINT), "asked");
+  EXPECT_EXIT(twice(SIGTERM, SIGINT), testing::KilledBySignal(SIGINT), "asked");
+  EXPECT_EXIT(twice(SIGINT, SIGTERM), testing::KilledBySignal(SIGTERM), "asked");
 }
 
 TEST(PeakRss, remembers_memory_that_was_given_back) {

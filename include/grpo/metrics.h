@@ -123,8 +123,9 @@ class Progress {
   bool is_terminal_;
 };
 
-/// While it lives, the first SIGINT or SIGTERM only raises a flag, so that the step can be finished and saved; the next
-/// one ends the process at once. One at a time.
+/// While it lives, the first SIGINT or SIGTERM only raises a flag, so that the step can be finished and saved; one that
+/// comes more than a second later ends the process at once. Sooner it is the same request: timeout, srun and mpirun
+/// signal a process and then its group. One at a time.
 class StopSignal {
  public:
   StopSignal();
