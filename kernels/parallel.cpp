@@ -33,7 +33,7 @@ class Pool {
     {
       std::lock_guard lock(mutex_);
       stop_ = true;
-      generation_.fetch_add(1);
+      state_.store(next_generation());
     }
     wake_.notify_all();
     for (auto& worker : workers_) worker.join();
@@ -45,15 +45,16 @@ class Pool {
     tasks_ = tasks;
     next_.store(0, std::memory_order_relaxed);
     error_ = nullptr;
-    busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
     {
       std::lock_guard lock(mutex_);
-      generation_.fetch_add(1, std::memory_order_release);
+      state_.store(next_generation() | kOpen, std::memory_order_release);
     }
     if (sleepers_.load() > 0) wake_.notify_all();
     take();
-    // A worker that has lost its core must get it back to check in: do not spin against it for long.
-    for (int spins = 0; busy_.load(std::memory_order_acquire) > 0;)
+    // Only who has joined is waited for. A worker that has lost its core before that finds the job closed: on a machine
+    // whose cores are not all there at once, waiting for it would cost a time slice for every job.
+    state_.fetch_and(~kOpen, std::memory_order_acq_rel);
+    for (int spins = 0; (state_.load(std::memory_order_acquire) & kJoined) > 0;)
       ++spins < kSpins ? pause() : std::this_thread::yield();
     if (error_) std::rethrow_exception(error_);
   }
@@ -76,27 +77,37 @@ class Pool {
 
   void work() {
     uint64_t seen = 0;
+    const auto news = [&] { return state_.load(std::memory_order_acquire) >> kGenerationShift != seen; };
     for (;;) {
-      int spins = 0;
-      while (generation_.load(std::memory_order_acquire) == seen && spins++ < kSpins) pause();
-      if (generation_.load(std::memory_order_acquire) == seen) {
+      for (int spins = 0; !news() && spins < kSpins; ++spins) pause();
+      if (!news()) {
         std::unique_lock lock(mutex_);
         sleepers_.fetch_add(1);
-        wake_.wait(lock, [&] { return generation_.load() != seen; });
+        wake_.wait(lock, news);
         sleepers_.fetch_sub(1);
       }
-      seen = generation_.load(std::memory_order_acquire);
+      uint64_t state = state_.load(std::memory_order_acquire);
+      seen = state >> kGenerationShift;
       if (stop_) return;
-      take();
-      busy_.fetch_sub(1, std::memory_order_acq_rel);
+      while ((state & kOpen) && state >> kGenerationShift == seen)
+        if (state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel, std::memory_order_acquire)) {
+          take();
+          state_.fetch_sub(1, std::memory_order_acq_rel);
+          break;
+        }
     }
   }
+
+  // A job's generation, whether it may still be joined, and how many workers have joined and not left it.
+  static constexpr int kGenerationShift = 32;
+  static constexpr uint64_t kOpen = uint64_t{1} << 31, kJoined = kOpen - 1;
+  uint64_t next_generation() const { return ((state_.load() >> kGenerationShift) + 1) << kGenerationShift; }
 
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::atomic<uint64_t> generation_{0};
-  std::atomic<int> busy_{0}, sleepers_{0};
+  std::atomic<uint64_t> state_{0};
+  std::atomic<int> sleepers_{0};
   std::atomic<bool> stop_{false};
   std::atomic<int64_t> next_{0};
   const TaskRef* job_ = nullptr;
