@@ -247,6 +247,14 @@ StageResult grpo(Stage& stage, const GrpoConfig& config, Judge* judge, const Mea
   auto& progress = stage.run.progress();
   progress.begin("step", config.steps, training.step, Progress::Lines::each_step);
   while (!training.finished()) {
+    // A budget of tokens ends within a step: that one takes as many prompts as are left of it, by the mean so far.
+    int prompts = config.prompts_per_step;
+    if (config.max_gradient_tokens > 0 && training.gradient_tokens > 0) {
+      const double mean =
+          static_cast<double>(training.gradient_tokens) / static_cast<double>(training.step * config.prompts_per_step);
+      const double left = static_cast<double>(config.max_gradient_tokens - training.gradient_tokens) / mean;
+      prompts = static_cast<int>(std::clamp(std::ceil(left), 1.0, static_cast<double>(prompts)));
+    }
     JudgeStats verdicts;
     const auto rescore = [&](std::vector<Group>& groups, std::size_t round) {
       if (!judge) return;
@@ -257,9 +265,8 @@ StageResult grpo(Stage& stage, const GrpoConfig& config, Judge* judge, const Mea
       if (warning) progress.note("warning: " + *warning);
     };
     auto collected = collect(
-        rollout, scorer, [&](std::size_t count) { return tasks.take(count); },
-        static_cast<std::size_t>(config.prompts_per_step), config.objective, stage.seed,
-        static_cast<uint64_t>(training.step), rescore);
+        rollout, scorer, [&](std::size_t count) { return tasks.take(count); }, static_cast<std::size_t>(prompts),
+        config.objective, stage.seed, static_cast<uint64_t>(training.step), rescore);
     if (collected.exhausted)
       progress.note("dynamic sampling: some groups are without signal after " + std::to_string(collected.refills) +
                     " refills");
@@ -272,7 +279,8 @@ StageResult grpo(Stage& stage, const GrpoConfig& config, Judge* judge, const Mea
                      {collected.rollout_seconds, collected.reward_seconds, watch.lap()}, more);
     training.state["tasks"] = tasks.state();
     const bool enough =
-        config.max_gradient_tokens > 0 && training.gradient_tokens + report.loss_tokens >= config.max_gradient_tokens;
+        prompts < config.prompts_per_step ||
+        (config.max_gradient_tokens > 0 && training.gradient_tokens + report.loss_tokens >= config.max_gradient_tokens);
     if (training.stop_after(report, enough || training.step + 1 == config.steps)) break;
   }
   progress.end();

@@ -467,20 +467,32 @@ TEST_F(Sampling, grpo_goes_on_from_its_last_checkpoint_after_a_crash_between_two
   expect_same("crashed", 5);
 }
 
-TEST_F(Sampling, grpo_ends_after_the_step_that_reaches_the_tokens_to_match) {
+TEST_F(Sampling, grpo_ends_with_the_tokens_to_match_in_a_step_of_the_prompts_that_are_left) {
   GrpoConfig config = grpo_config(4);
   config.objective.dynamic_sampling = false;
   const StageResult all = in_run("whole", [&](Stage& stage) { return grpo::grpo(stage, config); });
   const auto lines = metrics_without_timings(folder_ / "whole");
   const auto tokens = [&](size_t i) { return lines.at(i)["gradient_tokens"].get<int64_t>(); };
   EXPECT_EQ(all.gradient_tokens, tokens(0) + tokens(1) + tokens(2) + tokens(3));
-  for (const int64_t beyond : {0, 1}) {
-    config.max_gradient_tokens = tokens(0) + tokens(1) + beyond;
-    const StageResult result =
-        in_run("to" + std::to_string(beyond), [&](Stage& stage) { return grpo::grpo(stage, config); });
+  const int64_t two_steps = tokens(0) + tokens(1), prompt = two_steps / (2 * config.prompts_per_step);
+  const std::vector<std::pair<int64_t, int64_t>> cases{{0, 0}, {1, 1}, {prompt + 2, 2}, {2 * prompt + 6, 3}};
+  for (const auto& [beyond, prompts] : cases) {
+    config.max_gradient_tokens = two_steps + beyond;
+    const std::string name = "to" + std::to_string(beyond);
+    const StageResult result = in_run(name, [&](Stage& stage) { return grpo::grpo(stage, config); });
     EXPECT_TRUE(result.finished);
-    EXPECT_EQ(result.steps, 2 + beyond);
-    EXPECT_EQ(result.gradient_tokens, tokens(0) + tokens(1) + beyond * tokens(2));
+    const auto steps = metrics_without_timings(folder_ / name);
+    ASSERT_GE(steps.size(), prompts ? 3u : 2u);
+    EXPECT_EQ(steps[0], lines[0]);
+    EXPECT_EQ(steps[1], lines[1]);
+    if (prompts == 0) {
+      EXPECT_EQ(result.gradient_tokens, two_steps);
+    } else {
+      EXPECT_EQ(steps[2]["groups"], prompts);
+    }
+    if (prompts < 3) {
+      EXPECT_EQ(steps.size(), prompts ? 3u : 2u);
+    }
   }
 }
 

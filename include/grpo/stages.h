@@ -137,7 +137,7 @@ struct GrpoConfig {
     v("steps", steps, "RL steps, at most");
     v("prompts_per_step", prompts_per_step, "tasks of one step; each is answered rollout.samples times");
     v("max_gradient_tokens", max_gradient_tokens,
-      "end after the step that reaches so many tokens in the loss; 0: no limit");
+      "end with so many tokens in the loss: the last step takes as many prompts as are left of them; 0: no limit");
     v("tasks", tasks, "the mixture of tasks");
     v("rollout", rollout, "sampling");
     v("rewards", rewards, "what is rewarded, by kind of task where that differs");
