@@ -10,8 +10,7 @@
 #include "generators.h"
 #include "grpo/checkpoint.h"
 #include "grpo/error.h"
-#include "grpo/evaluate.h"
-#include "grpo/general.h"
+#include "held_out.h"
 #include "nearest.h"
 
 namespace grpo {
@@ -19,8 +18,6 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 namespace {
-
-Json number(double x) { return std::isfinite(x) ? Json(x) : Json(nullptr); }
 
 // The seed of a stage depends on its name alone: stages can be added and moved without changing the others.
 uint64_t seed_of(uint64_t seed, std::string_view stage) { return Draws{seed, hash_of(stage)}.next(); }
@@ -57,54 +54,6 @@ PolicyConfig policy_of_run(const fs::path& folder, const Tokenizer& ours, const 
 }
 
 bool gives_policy(StageType type) { return type != StageType::rejection_sample; }
-
-// Mean helpfulness by the hidden scorer, over completions of general tasks.
-std::optional<double> hidden_score(const std::vector<Group>& groups) {
-  double sum = 0;
-  int64_t count = 0;
-  for (const Group& group : groups)
-    for (const Completion& completion : group.completions)
-      if (const Score score = general_score(group.task, completion.answer); score.defined())
-        sum += score.value(), ++count;
-  return count ? std::optional<double>(sum / static_cast<double>(count)) : std::nullopt;
-}
-
-std::optional<double> mean_score(const std::vector<Group>& groups, const char* name) {
-  double sum = 0;
-  int64_t count = 0;
-  for (const Group& group : groups)
-    for (const Scores& scores : group.scores)
-      if (const auto found = scores.find(name); found != scores.end() && found->second.defined())
-        sum += found->second.value(), ++count;
-  return count ? std::optional<double>(sum / static_cast<double>(count)) : std::nullopt;
-}
-
-TasksConfig general_tasks(TasksConfig tasks) {
-  tasks.file.clear(), tasks.heldout_file.clear();
-  tasks.generator = TaskGenerator::general;
-  return tasks;
-}
-
-void write_answers(const fs::path& file, const std::vector<Group>& groups) {
-  JsonlWriter out(file);
-  for (const Group& group : groups)
-    for (size_t i = 0; i < group.completions.size(); ++i) {
-      Json scores = Json::object();
-      for (const auto& [name, score] : group.scores[i])
-        scores[name] = score.defined() ? Json(score.value()) : Json(nullptr);
-      out.write({{"task", group.task.id},
-                 {"sample", i},
-                 {"prompt", group.task.prompt},
-                 {"reference", group.task.answer},
-                 {"kind", group.task.kind},
-                 {"language", group.task.language},
-                 {"text", group.completions[i].text},
-                 {"answer", group.completions[i].answer},
-                 {"scores", scores}});
-    }
-}
-
-struct Interrupted {};
 
 }  // namespace
 
@@ -184,7 +133,7 @@ struct Recipe::Shared {
   at::Device device;
   Corpus corpus;
   std::optional<Tokenizer> tokenizer;
-  std::vector<Task> problems, requests;  // held out
+  HeldOut held_out;
 };
 
 Recipe::Recipe(const RecipeConfig& config, Run& run) : config_(config), run_(run) {
@@ -235,15 +184,9 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) : config_(config), run_(run
           stage.name);
   }
 
-  shared_ =
-      std::make_unique<Shared>(Shared{open_device(config_.device),
-                                      Corpus(config_.corpus, config_.tasks, config_.chat, config_.judging),
-                                      std::nullopt,
-                                      heldout_tasks(config_.tasks, static_cast<size_t>(config_.evaluation.problems)),
-                                      {}});
-  if (config_.evaluation.general_problems > 0)
-    shared_->requests =
-        heldout_tasks(general_tasks(config_.tasks), static_cast<size_t>(config_.evaluation.general_problems));
+  shared_ = std::make_unique<Shared>(
+      Shared{open_device(config_.device), Corpus(config_.corpus, config_.tasks, config_.chat, config_.judging),
+             std::nullopt, HeldOut(config_.evaluation, config_.tasks, config_.chat, config_.seed)});
   const fs::path vocabulary = run_.folder() / "tokenizer.model";
   if (!fs::exists(vocabulary)) {
     std::vector<std::string> documents;
@@ -367,7 +310,8 @@ bool Recipe::perform(const StageConfig& stage) {
                                   dump_config(config_.evaluation))
         return true;
       run_.progress().note(stage.name + " is measured again: the evaluation was changed");
-      return measure(stage, *load(stage.name, "evaluation"), run_.stage(stage.name, config));
+      Run run = run_.stage(stage.name, config);
+      return measure(stage, *load(stage.name, "evaluation"), run);
     }
     const bool begun = fs::exists(run_.folder() / stage.name / "config.json");
     if (begun) {
@@ -429,13 +373,7 @@ bool Recipe::train(const StageConfig& stage, Run& run) {
       result = grpo(context, config, judge.get(), [](const std::vector<Group>& groups) {
         // What the judge's scores are worth is measured as training goes on; nothing of it reaches a reward.
         NamedValues values;
-        const std::vector<Group> general = [&] {
-          std::vector<Group> out;
-          for (const Group& group : groups)
-            if (group.task.answer.empty()) out.push_back(group);
-          return out;
-        }();
-        if (const auto hidden = hidden_score(general)) values.emplace_back("hidden_helpful", *hidden);
+        if (const auto hidden = hidden_score(groups)) values.emplace_back("hidden_helpful", *hidden);
         return values;
       });
       break;
@@ -471,7 +409,13 @@ bool Recipe::train(const StageConfig& stage, Run& run) {
         " gradient tokens" +
         (tokens_to_match ? " (" + stage.match_tokens + ": " + std::to_string(tokens_to_match) + ")" : ""));
     if (!measure(stage, *policy, run)) return stop();
-    if (judge) measure_drift(stage);
+    if (judge) {
+      if (const auto parted = drift(run.folder() / "metrics.jsonl")) {
+        Json all = judge_figures();
+        all[stage.judge]["drift"][stage.name] = *parted;
+        run_.write("judge.json", all);
+      }
+    }
   } else {
     run_.progress().note(stage.name + ": kept " + std::to_string(facts["kept"].get<int64_t>()) + " of " +
                          std::to_string(facts["sampled"].get<int64_t>()) + ", dropped " + facts["dropped"].dump());
@@ -488,154 +432,49 @@ bool Recipe::measures(const StageConfig& stage) const {
 }
 
 // All that is measured of a finished stage's policy. False when a signal came.
-bool Recipe::measure(const StageConfig& stage, const Policy& policy, const Run& run) try {
+bool Recipe::measure(const StageConfig& stage, const Policy& policy, Run& run) {
   const bool judges = config_.evaluation.judge == stage.name ||
                       std::any_of(config_.stages.begin(), config_.stages.end(),
                                   [&](const StageConfig& each) { return each.judge == stage.name; });
   if (judges) measure_judge(stage.name);
-  if (measures(stage)) evaluate(stage, policy, run);
-  return true;
-} catch (const Interrupted&) {
-  return false;  // it starts over; it takes seconds
+  if (!measures(stage)) return true;
+  const std::string& scorer = config_.evaluation.judge;
+  const bool scorer_is_there = !scorer.empty() && (stage.name == scorer || done(find(scorer)));
+  return shared_->held_out.measure(policy, *shared_->tokenizer, scorer_is_there ? judge(scorer).get() : nullptr, run);
 }
 
-void Recipe::evaluate(const StageConfig& stage, const Policy& policy, const Run& run) {
-  const RecipeEvaluation& settings = config_.evaluation;
-  RewardsConfig rewards;
-  rewards.think_open = config_.chat.opens_think();
-  if (!settings.judge.empty()) rewards.weights["helpful"] = 0;
-  Scorer scorer(rewards);
-  RolloutConfig sampling;
-  sampling.max_new_tokens = settings.max_new_tokens;
-  auto& progress = run_.progress();
-  const auto answer = [&](const std::vector<Task>& tasks, int samples, uint64_t step, std::vector<Group>& groups) {
-    sampling.samples = samples;
-    Rollout rollout(policy, *shared_->tokenizer, config_.chat, sampling);
-    progress.begin("evaluate", static_cast<int64_t>(tasks.size()), 0, Progress::Lines::seldom);
-    Stopwatch watch;
-    size_t before = 0;
-    const Evaluation figures = grpo::evaluate(
-        rollout, scorer, tasks, config_.seed, step,
-        [&](size_t done, size_t) {
-          progress.step(static_cast<int64_t>(done), {}, watch.lap() / static_cast<double>(done - before));
-          before = done;
-          if (run_.stopping()) throw Interrupted{};
-        },
-        &groups);
-    progress.end();
-    return figures;
-  };
-  std::vector<Group> groups;
-  const Evaluation reasoning = answer(shared_->problems, settings.samples, 0, groups);
-  Json all = reasoning.json();
-  all["settings"] = dump_config(settings);
-  write_answers(run.folder() / "evaluation.jsonl", groups);
-  if (!shared_->requests.empty()) {
-    std::vector<Group> general;
-    const Evaluation figures = answer(shared_->requests, settings.general_samples, 1, general);
-    all["general"] = {{"format", number(figures.format)},
-                      {"strict_language_consistency", number(figures.strict_language_consistency)},
-                      {"mixed_traces", number(figures.mixed_traces)},
-                      {"hidden_helpful", number(hidden_score(general).value_or(std::nan("")))}};
-    const bool judge_is_there = stage.name == settings.judge || (!settings.judge.empty() && done(find(settings.judge)));
-    if (judge_is_there) {
-      const std::unique_ptr<Judge> judge = this->judge(settings.judge);
-      if (const auto warning = judge->score(general, rewards, config_.seed, 0)) progress.note("warning: " + *warning);
-      all["judge"] = number(mean_score(general, "helpful").value_or(std::nan("")));
-      all["general"]["unreadable_verdicts"] = judge->stats().unreadable_share();
-    }
-    write_answers(run.folder() / "general.jsonl", general);
-  }
-  run.write("evaluation.json", all);
+Json Recipe::judge_figures() const {
+  const fs::path file = run_.folder() / "judge.json";
+  return fs::exists(file) ? read(file) : Json::object();
 }
 
 // Nothing said of a stage as a judge, or of a judge during it, holds once the stage is done again.
 void Recipe::forget_judge(const std::string& stage) const {
-  const fs::path file = run_.folder() / "judge.json";
-  if (!fs::exists(file)) return;
-  Json all = read(file);
+  Json all = judge_figures();
+  if (all.empty()) return;
   all.erase(stage);
   for (auto& judge : all)
     if (judge.contains("drift")) judge["drift"].erase(stage);
   run_.write("judge.json", all);
 }
 
-// How a judge agrees with the hidden scorer on held-out pairs whose scores differ, and how it leans to a place.
 void Recipe::measure_judge(const std::string& stage) {
-  const std::unique_ptr<Judge> judge = this->judge(stage);
-  const std::vector<GeneralPair> pairs =
-      heldout_general_pairs(general_tasks(config_.tasks), static_cast<size_t>(config_.evaluation.pairs));
-  std::vector<Comparison> comparisons;
-  std::vector<Rating> ratings;
-  for (const GeneralPair& pair : pairs) {
-    comparisons.push_back({&pair.task, pair.better, pair.worse});
-    ratings.push_back({&pair.task, pair.better, Rubric::helpful});
-    ratings.push_back({&pair.task, pair.worse, Rubric::helpful});
-  }
-  double agree = 0, first = 0, second = 0, rated = 0, error = 0;
-  for (const Preference& preference : judge->compare(comparisons, config_.seed, 1)) {
-    agree += preference.score.defined() && preference.score.value() > 0.5;
-    first += static_cast<double>(preference.first_votes), second += static_cast<double>(preference.second_votes);
-  }
-  const double unreadable = judge->stats().unreadable_share();
-  const std::vector<Score> scores = judge->rate(ratings, config_.seed, 2);
-  for (size_t i = 0; i < pairs.size(); ++i) {
-    const Score &better = scores[2 * i], &worse = scores[2 * i + 1];
-    rated += better.defined() && worse.defined() && better.value() > worse.value();
-    for (const auto& [score, answer] : {std::pair{better, pairs[i].better}, std::pair{worse, pairs[i].worse}})
-      error += score.defined() ? std::abs(score.value() - general_score(pairs[i].task, answer).value()) / 2 : 0.5;
-  }
-  const auto count = static_cast<double>(pairs.size());
-  const fs::path file = run_.folder() / "judge.json";
-  Json all = fs::exists(file) ? read(file) : Json::object();
-  all[stage]["pairs"] = pairs.size();
-  all[stage]["agreement"] = agree / count;
-  all[stage]["rating_agreement"] = rated / count;
-  all[stage]["rating_error"] = error / count;
-  all[stage]["position_bias"] = first + second > 0 ? Json((first - second) / (first + second)) : Json(nullptr);
-  all[stage]["unreadable"] = unreadable;
-  all[stage]["unreadable_ratings"] = judge->stats().unreadable_share();
+  const Json figures = shared_->held_out.measure(*judge(stage));
+  Json all = judge_figures();
+  all[stage].update(figures);
   run_.write("judge.json", all);
+  const auto value = [&](const char* key) { return figures.at(key).is_number() ? figures.at(key).get<double>() : 0.0; };
   char text[200];
   std::snprintf(text, sizeof text,
                 "judge %s: agreement %.3f by pairs, %.3f by ratings, position bias %+.3f, unreadable %.3f / %.3f",
-                stage.c_str(), agree / count, rated / count,
-                first + second > 0 ? (first - second) / (first + second) : 0.0, unreadable,
-                judge->stats().unreadable_share());
+                stage.c_str(), value("agreement"), value("rating_agreement"), value("position_bias"),
+                value("unreadable"), value("unreadable_ratings"));
   run_.progress().note(text);
-  if (std::max(unreadable, judge->stats().unreadable_share()) > config_.judging.max_unreadable)
+  if (std::max(value("unreadable"), value("unreadable_ratings")) > config_.judging.max_unreadable)
     run_.progress().note("warning: more than " + std::to_string(config_.judging.max_unreadable) +
                          " of the verdicts of \"" + stage +
                          "\" are unreadable; its scores will be left out. Teach it to judge (corpus.judging_share, or "
                          "data of topic judging)");
-}
-
-// Whether the judge's scores and the hidden ones part while a stage trains on the former.
-void Recipe::measure_drift(const StageConfig& stage) const {
-  std::ifstream file(run_.folder() / stage.name / "metrics.jsonl");
-  std::vector<std::pair<double, double>> steps;
-  for (std::string text; std::getline(file, text);) {
-    const Json line = Json::parse(text, nullptr, false);
-    if (line.is_object() && line.contains("hidden_helpful") && line.contains("reward/helpful") &&
-        line["reward/helpful"].is_number() && line["hidden_helpful"].is_number())
-      steps.emplace_back(line["reward/helpful"].get<double>(), line["hidden_helpful"].get<double>());
-  }
-  if (steps.empty()) return;
-  const size_t part = std::max<size_t>(1, steps.size() / 5);
-  const auto mean = [&](size_t begin) {
-    std::pair<double, double> sum{0, 0};
-    for (size_t i = begin; i < begin + part; ++i)
-      sum.first += steps[i].first / static_cast<double>(part),
-          sum.second += steps[i].second / static_cast<double>(part);
-    return sum;
-  };
-  const auto first = mean(0), last = mean(steps.size() - part);
-  const fs::path path = run_.folder() / "judge.json";
-  Json all = fs::exists(path) ? read(path) : Json::object();
-  all[stage.judge]["drift"][stage.name] = {{"judged", {first.first, last.first}},
-                                           {"hidden", {first.second, last.second}},
-                                           {"drift", (last.first - last.second) - (first.first - first.second)}};
-  run_.write("judge.json", all);
 }
 
 // ---- Reports --------------------------------------------------------------------------------------------------------
@@ -679,7 +518,7 @@ std::string Recipe::table() const {
       {"reflection_rate", "reflection_rate"},
       {"judge", "judge"}};
   Json json = Json::object();
-  Table table{"held-out (" + std::to_string(shared_->problems.size()) + " problems, " +
+  Table table{"held-out (" + std::to_string(shared_->held_out.problems()) + " problems, " +
                   std::to_string(config_.evaluation.samples) + " samples each)",
               {},
               {}};

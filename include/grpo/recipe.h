@@ -118,6 +118,8 @@ struct RecipeEvaluation {
 };
 
 struct RecipeConfig : RunConfig {
+  RecipeConfig() { out = "runs/r1"; }
+
   uint64_t seed = 11;
   std::string device = "cpu";
   std::string force_from;
@@ -182,11 +184,10 @@ class Recipe {
   std::unique_ptr<Judge> judge(const std::string& stage) const;
   std::vector<DemonstrationSet> demonstrations(const StageConfig& stage, const Run& run) const;
   bool measures(const StageConfig& stage) const;
-  bool measure(const StageConfig& stage, const Policy& policy, const Run& run);
-  void evaluate(const StageConfig& stage, const Policy& policy, const Run& run);
+  bool measure(const StageConfig& stage, const Policy& policy, Run& run);
+  nlohmann::ordered_json judge_figures() const;
   void forget_judge(const std::string& stage) const;
   void measure_judge(const std::string& stage);
-  void measure_drift(const StageConfig& stage) const;
   void write_overview(const std::string& running) const;
 
   RecipeConfig config_;
