@@ -52,22 +52,28 @@ struct RopeFunction : Function<RopeFunction> {
 
 }  // namespace
 
-Tensor rope_table(int64_t max_positions, int64_t head_dim, double theta) {
-  require(head_dim > 0 && head_dim % 2 == 0 && head_dim <= 1024, "rope", "expected an even head_dim up to 1024, got ",
-          head_dim);
-  Tensor table = at::empty({max_positions, head_dim}, at::kFloat);
+Tensor rope_table(int64_t max_positions, const std::vector<double>& frequencies, double scale) {
+  const auto half = static_cast<int64_t>(frequencies.size());
+  require(half > 0 && half <= 512, "rope", "expected up to 512 frequencies, got ", half);
+  Tensor table = at::empty({max_positions, 2 * half}, at::kFloat);
   float* out = table.data_ptr<float>();
-  const int64_t half = head_dim / 2;
   for (int64_t position = 0; position < max_positions; ++position)
     for (int64_t i = 0; i < half; ++i) {
       // fp32 frequencies and angles: what published checkpoints were trained with
-      const float frequency =
-          static_cast<float>(1.0 / std::pow(theta, 2.0 * static_cast<double>(i) / static_cast<double>(head_dim)));
-      const float angle = static_cast<float>(position) * frequency;
-      out[position * head_dim + i] = static_cast<float>(std::cos(static_cast<double>(angle)));
-      out[position * head_dim + half + i] = static_cast<float>(std::sin(static_cast<double>(angle)));
+      const double angle = static_cast<float>(position) * static_cast<float>(frequencies[i]);
+      out[position * 2 * half + i] = static_cast<float>(std::cos(angle) * scale);
+      out[position * 2 * half + half + i] = static_cast<float>(std::sin(angle) * scale);
     }
   return table;
+}
+
+Tensor rope_table(int64_t max_positions, int64_t head_dim, double theta) {
+  require(head_dim > 0 && head_dim % 2 == 0 && head_dim <= 1024, "rope", "expected an even head_dim up to 1024, got ",
+          head_dim);
+  std::vector<double> frequencies;
+  for (int64_t i = 0; i < head_dim / 2; ++i)
+    frequencies.push_back(1.0 / std::pow(theta, 2.0 * static_cast<double>(i) / static_cast<double>(head_dim)));
+  return rope_table(max_positions, frequencies);
 }
 
 Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, const HeadLayout& layout,

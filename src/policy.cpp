@@ -66,6 +66,12 @@ void PolicyConfig::validate() const {
   positive("intermediate_size", intermediate_size), positive("rope_theta", rope_theta),
       positive("norm_epsilon", norm_epsilon);
   positive("max_positions", max_positions), positive("init_std", init_std);
+  positive("rope_scaling.factor", rope_scaling.factor);
+  positive("rope_scaling.original_max_positions", rope_scaling.original_max_positions);
+  positive("rope_scaling.attention_factor", rope_scaling.attention_factor);
+  if (rope_scaling.type == RopeType::llama3 && !(rope_scaling.high_freq_factor > rope_scaling.low_freq_factor))
+    throw Error("config", "policy.rope_scaling.high_freq_factor: expected more than low_freq_factor = ",
+                rope_scaling.low_freq_factor, ", got ", rope_scaling.high_freq_factor);
   if (attention == Attention::mla) throw Error("config", "policy.attention: mla is not supported yet; use gqa");
   if (heads % kv_heads != 0)
     throw Error("config", "policy.heads: expected a multiple of policy.kv_heads = ", kv_heads, ", got ", heads);
@@ -86,6 +92,34 @@ void PolicyConfig::validate() const {
   }
 }
 
+std::vector<double> RopeScaling::frequencies(int64_t head_dim, double theta) const {
+  const int64_t count = head_dim / 2;
+  std::vector<double> out;
+  for (int64_t i = 0; i < count; ++i)
+    out.push_back(1.0 / std::pow(theta, 2.0 * static_cast<double>(i) / static_cast<double>(head_dim)));
+  const double length = original_max_positions;
+  // The dimension whose frequency makes so many turns within the original context.
+  const auto dimension = [&](double turns) {
+    return static_cast<double>(head_dim) * std::log(length / (turns * 2.0 * std::numbers::pi)) /
+           (2.0 * std::log(theta));
+  };
+  double low = dimension(beta_fast), high = dimension(beta_slow);
+  if (truncate) low = std::floor(low), high = std::ceil(high);
+  low = std::max(low, 0.0), high = std::min(high, static_cast<double>(head_dim - 1));
+  if (low == high) high += 0.001;
+  for (int64_t i = 0; i < count; ++i) {
+    double kept = 1.0;  // how much of the original frequency stays
+    if (type == RopeType::linear) kept = 0.0;
+    if (type == RopeType::llama3) {
+      const double turns = length * out[i] / (2.0 * std::numbers::pi);
+      kept = std::clamp((turns - low_freq_factor) / (high_freq_factor - low_freq_factor), 0.0, 1.0);
+    }
+    if (type == RopeType::yarn) kept = 1.0 - std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
+    out[i] *= kept + (1.0 - kept) / factor;
+  }
+  return out;
+}
+
 double RouterRecord::max_load() const {
   double highest = std::numeric_limits<double>::quiet_NaN();
   for (const auto& layer : load) {
@@ -97,7 +131,14 @@ double RouterRecord::max_load() const {
   return highest;
 }
 
-Policy::Policy(const PolicyConfig& config, uint64_t seed, at::Device device) : config_(config) {
+Policy::Policy(const PolicyConfig& config, uint64_t seed, at::Device device)
+    : Policy(config, std::optional<uint64_t>(seed), device) {}
+
+Policy Policy::uninitialized(const PolicyConfig& config, at::Device device) {
+  return Policy(config, std::optional<uint64_t>(), device);
+}
+
+Policy::Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Device device) : config_(config) {
   config_.validate();
   if (config_.vocab_size == 0) throw Error("config", "policy.vocab_size: expected the tokenizer's size, got 0");
   // Our kernels have a thread pool of their own; ATen's would only compete with it for the same cores.
@@ -113,7 +154,8 @@ Policy::Policy(const PolicyConfig& config, uint64_t seed, at::Device device) : c
     return parameter;
   };
   const auto weight = [&](const std::string& name, at::IntArrayRef shape, double deviation, bool fp32 = false) {
-    return add(name, normal(shape, deviation, seed, index++), fp32);
+    if (!seed) return add(name, at::empty(shape, fp32 ? options.dtype(at::kFloat) : options), fp32);
+    return add(name, normal(shape, deviation, *seed, index++), fp32);
   };
   const auto ones = [&](const std::string& name, int64_t n) { return add(name, at::ones({n})); };
 
@@ -159,7 +201,9 @@ Policy::Policy(const PolicyConfig& config, uint64_t seed, at::Device device) : c
   final_norm_ = ones("model.norm.weight", hidden);
   head_ =
       config_.tied_embeddings ? embedding_ : weight("lm_head.weight", {config_.vocab_size, hidden}, config_.init_std);
-  rope_table_ = rope_table(config_.max_positions, d, config_.rope_theta).to(device);
+  rope_table_ = rope_table(config_.max_positions, config_.rope_scaling.frequencies(d, config_.rope_theta),
+                           config_.rope_scaling.attention_factor)
+                    .to(device);
 }
 
 namespace {
@@ -278,7 +322,7 @@ NamedTensors Policy::state() const {
 void Policy::load_state(const NamedTensors& from) { copy_state(from, state()); }
 
 Policy Policy::frozen_copy() const {
-  Policy copy(config_, 0, device());
+  Policy copy = uninitialized(config_, device());
   copy.load_state(state());
   for (auto& [name, tensor] : copy.parameters_) tensor.requires_grad_(false);
   return copy;

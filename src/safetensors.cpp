@@ -1,11 +1,15 @@
 #include "grpo/safetensors.h"
 
 #include <ATen/ATen.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <fstream>
+#include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -42,13 +46,7 @@ std::string_view dtype_name(const fs::path& path, const std::string& tensor, at:
   throw Error(kRoom, path.string(), ": ", tensor, ": expected a dtype that safetensors has, got ", toString(type));
 }
 
-// Where one tensor lies in the data part of a file.
-struct Entry {
-  std::string name;
-  at::ScalarType dtype;
-  std::vector<int64_t> shape;
-  uint64_t begin, end;  // bytes
-};
+using Entry = SafetensorsFile::Entry;
 
 class HeaderReader {
  public:
@@ -196,33 +194,89 @@ void save_safetensors(const fs::path& path, const NamedTensors& tensors, const S
   save_safetensors_digest(path, tensors, metadata);
 }
 
-NamedTensors load_safetensors(const fs::path& path, SafetensorsMetadata* metadata) {
-  std::error_code code;
-  const uint64_t file_size = fs::file_size(path, code);
-  std::ifstream file(path, std::ios::binary);
-  if (code || !file) throw Error(kRoom, path.string(), ": expected a safetensors file, got none that can be read");
+// The whole file in the address space; pages come in as they are read.
+struct SafetensorsFile::Mapping {
+  explicit Mapping(const fs::path& file) : path(file) {
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    struct stat status {};
+    const bool is_file = descriptor >= 0 && ::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode);
+    if (is_file) size = static_cast<uint64_t>(status.st_size);
+    if (is_file && size > 0) {
+      // Private and writable: whoever writes to a tensor that lies here would change a copy, never the file.
+      void* place = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, descriptor, 0);
+      if (place != MAP_FAILED) bytes = static_cast<char*>(place);
+    }
+    if (descriptor >= 0) ::close(descriptor);
+    if (!is_file || (size > 0 && bytes == nullptr))
+      throw Error(kRoom, path.string(), ": expected a safetensors file, got none that can be read");
+  }
+  ~Mapping() {
+    if (bytes != nullptr) ::munmap(bytes, size);
+  }
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
 
+  fs::path path;
+  char* bytes = nullptr;
+  uint64_t size = 0, data_begin = 0;
+  std::vector<Entry> entries;
+  SafetensorsMetadata metadata;
+};
+
+SafetensorsFile::SafetensorsFile(const fs::path& path) {
+  auto mapping = std::make_shared<Mapping>(path);
   uint64_t length = 0;
-  if (!file.read(reinterpret_cast<char*>(&length), sizeof length)) {
-    throw Error(kRoom, path.string(), ": expected 8 bytes of header length, got ", file_size,
+  if (mapping->size < sizeof length)
+    throw Error(kRoom, path.string(), ": expected 8 bytes of header length, got ", mapping->size,
                 "; the file was cut short");
-  }
-  if (length > std::min(file_size - sizeof length, kMaxHeader)) {
-    throw Error(kRoom, path.string(), ": expected a header of at most ",
-                std::min(file_size - sizeof length, kMaxHeader), " bytes, got ", length,
+  std::memcpy(&length, mapping->bytes, sizeof length);
+  const uint64_t most = std::min(mapping->size - sizeof length, kMaxHeader);
+  if (length > most)
+    throw Error(kRoom, path.string(), ": expected a header of at most ", most, " bytes, got ", length,
                 "; the file was cut short or is not safetensors");
-  }
-  std::string text(length, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(length));
-  const uint64_t data_begin = sizeof length + length;
-  const std::vector<Entry> entries = HeaderReader(path, file_size - data_begin).read(text, metadata);
+  mapping->data_begin = sizeof length + length;
+  mapping->entries = HeaderReader(path, mapping->size - mapping->data_begin)
+                         .read(std::string(mapping->bytes + sizeof length, length), &mapping->metadata);
+  mapping_ = std::move(mapping);
+}
 
+const fs::path& SafetensorsFile::path() const { return mapping_->path; }
+const std::vector<Entry>& SafetensorsFile::entries() const { return mapping_->entries; }
+const SafetensorsMetadata& SafetensorsFile::metadata() const { return mapping_->metadata; }
+
+void SafetensorsFile::read(const Entry& entry, const at::Tensor& out) const {
+  if (entry.shape != out.sizes().vec())
+    throw Error(kRoom, mapping_->path.string(), ": ", entry.name, ": expected shape ", out.sizes(), ", got ",
+                at::IntArrayRef(entry.shape));
+  if (entry.begin == entry.end) return;
+  char* const bytes = mapping_->bytes + mapping_->data_begin + entry.begin;
+  at::NoGradGuard guard;
+  if (out.scalar_type() == entry.dtype && out.is_cpu() && out.is_contiguous()) {
+    std::memcpy(out.mutable_data_ptr(), bytes, entry.end - entry.begin);
+  } else {
+    const auto options = at::TensorOptions().dtype(entry.dtype);
+    at::Tensor here;
+    if (reinterpret_cast<uintptr_t>(bytes) % at::elementSize(entry.dtype) == 0) {
+      here = at::from_blob(bytes, entry.shape, options);
+    } else {  // other writers do not align
+      here = at::empty(entry.shape, options);
+      std::memcpy(here.mutable_data_ptr(), bytes, entry.end - entry.begin);
+    }
+    out.data().copy_(here);
+  }
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const uintptr_t first = reinterpret_cast<uintptr_t>(bytes) / page * page;
+  ::madvise(reinterpret_cast<void*>(first), reinterpret_cast<uintptr_t>(bytes) + (entry.end - entry.begin) - first,
+            MADV_DONTNEED);
+}
+
+NamedTensors load_safetensors(const fs::path& path, SafetensorsMetadata* metadata) {
+  const SafetensorsFile file(path);
+  if (metadata != nullptr) *metadata = file.metadata();
   NamedTensors tensors;
-  for (const Entry& entry : entries) {
+  for (const Entry& entry : file.entries()) {
     at::Tensor tensor = at::empty(entry.shape, at::TensorOptions().dtype(entry.dtype));
-    file.seekg(static_cast<std::streamoff>(data_begin + entry.begin));
-    file.read(static_cast<char*>(tensor.mutable_data_ptr()), static_cast<std::streamsize>(tensor.nbytes()));
-    if (!file) throw Error(kRoom, path.string(), ": ", entry.name, ": cannot read its bytes; the file was cut short");
+    file.read(entry, tensor);
     tensors.emplace_back(entry.name, std::move(tensor));
   }
   return tensors;

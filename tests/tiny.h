@@ -89,7 +89,7 @@ inline Policy policy(const PolicyConfig& config = policy_config()) {
   }
   OptimizerConfig optimizer;
   optimizer.learning_rate = 0.02;
-  Trainer trainer(made, optimizer);
+  Trainer trainer(made, optimizer, {1024, 0.01});
   const ChatTemplate chat;
   const std::string words[] = {"abc",    "b c a b", "a a a a a b a c", "c", "ab ab ab ab cb cb cb cb", "bbbb",
                                "cab 12", "b"};

@@ -33,7 +33,11 @@ struct HeadLayout {
   int64_t width() const { return (heads + 2 * kv_heads) * head_dim; }
 };
 
-/// Cosines and sines for rope: [max_positions, head_dim] fp32, theta^(-2i / head_dim) radians per position.
+/// Cosines and sines for rope: [max_positions, 2·frequencies] fp32, of `frequencies` in radians per position, times
+/// `scale`.
+Tensor rope_table(int64_t max_positions, const std::vector<double>& frequencies, double scale = 1.0);
+
+/// The usual ones: theta^(-2i / head_dim).
 Tensor rope_table(int64_t max_positions, int64_t head_dim, double theta);
 
 /// Rotary position embedding (Su et al., arXiv:2104.09864; halves paired) of queries and keys, each head first

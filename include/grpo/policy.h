@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,6 +20,7 @@ namespace grpo {
 enum class Attention { gqa, mla };
 enum class Scoring { sigmoid, softmax };
 enum class DType { float32, bfloat16 };
+enum class RopeType { plain, linear, llama3, yarn };
 
 template <>
 struct EnumNames<Attention> {
@@ -34,6 +36,44 @@ template <>
 struct EnumNames<DType> {
   static constexpr std::array<std::pair<DType, std::string_view>, 2> values{
       {{DType::float32, "float32"}, {DType::bfloat16, "bfloat16"}}};
+};
+
+template <>
+struct EnumNames<RopeType> {
+  static constexpr std::array<std::pair<RopeType, std::string_view>, 4> values{{{RopeType::plain, "plain"},
+                                                                                {RopeType::linear, "linear"},
+                                                                                {RopeType::llama3, "llama3"},
+                                                                                {RopeType::yarn, "yarn"}}};
+};
+
+/// Rotary frequencies stretched for contexts longer than those of pretraining:
+///   linear  all divided by factor                                            (Chen et al., arXiv:2306.15595)
+///   llama3  long wavelengths divided, short ones kept, those between blended (Llama 3.1, arXiv:2407.21783)
+///   yarn    the same by the turns within original_max_positions, and cosines and sines times attention_factor
+///                                                                            (Peng et al., arXiv:2309.00071)
+struct RopeScaling {
+  RopeType type = RopeType::plain;
+  double factor = 1.0;
+  int original_max_positions = 4096;
+  double low_freq_factor = 1.0, high_freq_factor = 4.0;
+  double beta_fast = 32.0, beta_slow = 1.0;
+  bool truncate = true;
+  double attention_factor = 1.0;
+
+  template <class V>
+  void visit(V& v) {
+    v("type", type, "how frequencies are stretched");
+    v("factor", factor, "how much longer the context is");
+    v("original_max_positions", original_max_positions, "llama3, yarn: the context of pretraining");
+    v("low_freq_factor", low_freq_factor, "llama3: fewer turns than this within it are divided");
+    v("high_freq_factor", high_freq_factor, "llama3: more turns than this are kept");
+    v("beta_fast", beta_fast, "yarn: more turns than this are kept");
+    v("beta_slow", beta_slow, "yarn: fewer turns than this are divided");
+    v("truncate", truncate, "yarn: the bounds between them are whole dimensions");
+    v("attention_factor", attention_factor, "yarn: factor on cosines and sines");
+  }
+  /// The head_dim / 2 frequencies, in radians per position.
+  std::vector<double> frequencies(int64_t head_dim, double theta) const;
 };
 
 /// A mixture of experts in place of the feed-forward network (DeepSeekMoE, arXiv:2401.06066): every token goes through
@@ -75,6 +115,7 @@ struct PolicyConfig {
   int intermediate_size = 352;
   Attention attention = Attention::gqa;
   double rope_theta = 10000.0;
+  RopeScaling rope_scaling;
   double norm_epsilon = 1e-6;
   bool qk_norm = false;
   bool attention_bias = false;
@@ -95,6 +136,7 @@ struct PolicyConfig {
     v("intermediate_size", intermediate_size, "width of a dense feed-forward network");
     v("attention", attention, "gqa: grouped-query attention; mla: multi-head latent attention, not built yet");
     v("rope_theta", rope_theta, "base of the rotary frequencies");
+    v("rope_scaling", rope_scaling, "the same for longer contexts");
     v("norm_epsilon", norm_epsilon, "added to the mean square in RMSNorm");
     v("qk_norm", qk_norm, "RMSNorm on each query and key head before the rotation (Qwen3)");
     v("attention_bias", attention_bias, "biases on the query, key and value projections (Qwen2)");
@@ -144,6 +186,9 @@ class Policy {
  public:
   /// Fresh weights, a pure function of (config, seed). Throws Error on an invalid config.
   Policy(const PolicyConfig& config, uint64_t seed, at::Device device = at::kCPU);
+
+  /// Weights that are still to be written (see state): what their memory held.
+  static Policy uninitialized(const PolicyConfig& config, at::Device device = at::kCPU);
 
   /// Hidden states [T, hidden] after the last norm. Without `kv`, segments attend as their parents say; with it, each
   /// run of new tokens attends to its pages, which it extends. On the CPU a token's hidden state has the same bits
@@ -198,6 +243,7 @@ class Policy {
     Moe moe;
   };
 
+  Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Device device);
   Tensor feed_forward(const Layer& layer, const Tensor& x, RouterRecord* record, std::vector<int64_t>* load) const;
 
   PolicyConfig config_;

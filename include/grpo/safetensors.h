@@ -3,8 +3,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,9 +24,35 @@ using SafetensorsMetadata = std::map<std::string, std::string>;
 void save_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
                       const SafetensorsMetadata& metadata = {});
 
-/// Reads every tensor of `path` into fresh CPU memory, in the order of the header. The header is checked before a byte
-/// of data is read: known dtypes, sizes that match the shapes, and offsets that cover the data once, without overlap or
-/// hole. Throws Error that names the file and the tensor.
+/// An open file, of which tensors are read one by one. The header is checked before a byte of data is read: known
+/// dtypes, sizes that match the shapes, and offsets that cover the data once, without overlap or hole.
+class SafetensorsFile {
+ public:
+  struct Entry {
+    std::string name;
+    at::ScalarType dtype;
+    std::vector<int64_t> shape;
+    uint64_t begin, end;  ///< bytes, of the data part
+  };
+
+  /// Throws Error that names the file and the tensor.
+  explicit SafetensorsFile(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const;
+  const std::vector<Entry>& entries() const;  ///< in the order of the header
+  const SafetensorsMetadata& metadata() const;
+
+  /// Copies a tensor into `out`, of the same shape and of any dtype, device and strides. Of the file no more than that
+  /// tensor stays in memory.
+  void read(const Entry& entry, const at::Tensor& out) const;
+
+ private:
+  struct Mapping;
+  std::shared_ptr<const Mapping> mapping_;
+};
+
+/// Reads every tensor of `path` into fresh CPU memory, in the order of the header. Throws Error as SafetensorsFile
+/// does.
 NamedTensors load_safetensors(const std::filesystem::path& path, SafetensorsMetadata* metadata = nullptr);
 
 }  // namespace grpo

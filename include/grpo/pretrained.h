@@ -1,0 +1,28 @@
+// Model folders as Hugging Face's tools read and write them: config.json and safetensors, in and out. What the policy
+// computes from them equals transformers' (tests/test_pretrained.cpp).
+#pragma once
+
+#include <filesystem>
+
+#include "grpo/policy.h"
+
+namespace grpo {
+
+/// What `folder`/config.json describes, in fp32. Families: Llama 2 and 3 (and SmolLM2), Qwen2, Qwen3, Qwen3-MoE,
+/// Mixtral. Throws Error that names an architecture or a field that is not supported: nothing is guessed.
+PolicyConfig pretrained_config(const std::filesystem::path& folder);
+
+/// The policy in `folder`: model.safetensors, or the shards that model.safetensors.index.json names. `config` is
+/// pretrained_config's, where dtype, max_positions and moe.auxiliary_loss may have been changed. Files hold any dtype;
+/// they are read tensor by tensor, so that memory holds the weights once. Throws Error that lists all tensors that are
+/// missing, not known, or of another shape.
+Policy load_pretrained(const std::filesystem::path& folder, const PolicyConfig& config, at::Device device = at::kCPU);
+Policy load_pretrained(const std::filesystem::path& folder);
+
+/// Writes `policy` into `folder`, which is made, in the form of `like`, the folder that it came from: config.json with
+/// the dtype of `policy`, weights in shards of at most `shard_bytes`, and copies of the tokenizer's files, the chat
+/// template and generation_config.json. Throws Error where the policy is not of that form.
+void save_pretrained(const Policy& policy, const std::filesystem::path& folder, const std::filesystem::path& like,
+                     int64_t shard_bytes = 5'000'000'000);
+
+}  // namespace grpo

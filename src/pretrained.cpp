@@ -1,0 +1,475 @@
+#include "grpo/pretrained.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+#include <tuple>
+
+#include "grpo/error.h"
+#include "grpo/safetensors.h"
+
+namespace grpo {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kConfig = "config.json";
+constexpr const char* kWeights = "model.safetensors";
+constexpr const char* kIndex = "model.safetensors.index.json";
+
+Json read_json(const fs::path& file) {
+  std::ifstream stream(file);
+  if (!stream) throw Error("pretrained", file.string(), ": expected a file that can be read, got none");
+  const std::string text{std::istreambuf_iterator<char>(stream), {}};
+  Json json = Json::parse(text, nullptr, false);
+  if (!json.is_object()) throw Error("pretrained", file.string(), ": expected a JSON object, got something else");
+  return json;
+}
+
+// ---- config.json ----------------------------------------------------------------------------------------------------
+
+/// The fields of a config.json, each of which must be asked for: what nobody knows is refused at the end.
+class Fields {
+ public:
+  Fields(const Json& json, std::string where) : json_(json), where_(std::move(where)) {}
+
+  /// The value, or `otherwise` where it is absent or null.
+  template <class T>
+  T get(const std::string& key, T otherwise) {
+    known_.insert(key);
+    return has(key) ? as<T>(key) : otherwise;
+  }
+  template <class T>
+  T get(const std::string& key) {
+    known_.insert(key);
+    if (!has(key)) throw Error("pretrained", where_, ": expected \"", key, "\", got none");
+    return as<T>(key);
+  }
+  bool has(const std::string& key) const { return json_.contains(key) && !json_.at(key).is_null(); }
+
+  /// As it stands; null where it is absent.
+  Json raw(const std::string& key) {
+    known_.insert(key);
+    return has(key) ? json_.at(key) : Json();
+  }
+
+  /// Refuses any value but this one; absent is the same as it.
+  void expect(const std::string& key, const Json& value) {
+    known_.insert(key);
+    if (has(key) && json_.at(key) != value)
+      throw Error("pretrained", where_, ": \"", key, "\": only ", value.dump(), " is supported, got ",
+                  json_.at(key).dump());
+  }
+  /// What changes nothing that a policy computes.
+  void ignore(std::initializer_list<const char*> keys) { known_.insert(keys.begin(), keys.end()); }
+  Fields inside(const std::string& key) {
+    known_.insert(key);
+    static const Json kNothing = Json::object();
+    const Json& value = has(key) ? json_.at(key) : kNothing;
+    if (!value.is_object())
+      throw Error("pretrained", where_, ": \"", key, "\": expected an object, got ", value.dump());
+    return {value, where_ + ": " + key};
+  }
+  void refuse_others() const {
+    for (const auto& [key, value] : json_.items())
+      if (!known_.contains(key) && !value.is_null())
+        throw Error("pretrained", where_, ": field \"", key, "\" = ", value.dump(), " is not supported");
+  }
+  const std::string& where() const { return where_; }
+
+ private:
+  template <class T>
+  T as(const std::string& key) const {
+    const Json& value = json_.at(key);
+    const bool fits = std::is_same_v<T, bool>          ? value.is_boolean()
+                      : std::is_same_v<T, std::string> ? value.is_string()
+                      : std::is_integral_v<T>          ? value.is_number_integer()
+                                                       : value.is_number();
+    if (!fits) throw Error("pretrained", where_, ": \"", key, "\": got ", value.dump(), ", which is not of its type");
+    if constexpr (std::is_same_v<T, int>) {
+      const auto whole = value.get<int64_t>();
+      if (whole < 0 || whole > (1 << 30))
+        throw Error("pretrained", where_, ": \"", key, "\": expected 0 … 2^30, got ", value.dump());
+    }
+    return value.get<T>();
+  }
+
+  const Json& json_;
+  std::string where_;
+  std::set<std::string> known_;
+};
+
+void read_rope_scaling(Fields rope, PolicyConfig& config) {
+  RopeScaling& scaling = config.rope_scaling;
+  const auto type =
+      rope.has("rope_type") ? rope.get<std::string>("rope_type") : rope.get<std::string>("type", "default");
+  rope.ignore({"type"});
+  config.rope_theta = rope.get<double>("rope_theta", config.rope_theta);
+  if (type == "linear") {
+    scaling.type = RopeType::linear;
+    scaling.factor = rope.get<double>("factor");
+  } else if (type == "llama3") {
+    scaling.type = RopeType::llama3;
+    scaling.factor = rope.get<double>("factor");
+    scaling.low_freq_factor = rope.get<double>("low_freq_factor");
+    scaling.high_freq_factor = rope.get<double>("high_freq_factor");
+    scaling.original_max_positions = rope.get<int>("original_max_position_embeddings");
+  } else if (type == "yarn") {
+    scaling.type = RopeType::yarn;
+    scaling.original_max_positions = rope.get<int>("original_max_position_embeddings");
+    scaling.factor = rope.get<double>(
+        "factor", static_cast<double>(config.max_positions) / std::max(1, scaling.original_max_positions));
+    scaling.beta_fast = rope.get<double>("beta_fast", 32.0);
+    scaling.beta_slow = rope.get<double>("beta_slow", 1.0);
+    scaling.truncate = rope.get<bool>("truncate", true);
+    const auto magnitude = [&](double weight) {
+      return scaling.factor <= 1 ? 1.0 : 0.1 * weight * std::log(scaling.factor) + 1.0;
+    };
+    const double mscale = rope.get<double>("mscale", 0.0), all_dim = rope.get<double>("mscale_all_dim", 0.0);
+    scaling.attention_factor = rope.get<double>(
+        "attention_factor", mscale != 0 && all_dim != 0 ? magnitude(mscale) / magnitude(all_dim) : magnitude(1.0));
+  } else if (type != "default") {
+    throw Error("pretrained", rope.where(), ": expected rope_type default, linear, llama3 or yarn, got \"", type, '"');
+  }
+  rope.refuse_others();
+}
+
+// What all families have.
+void read_decoder(Fields& fields, PolicyConfig& config) {
+  config.vocab_size = fields.get<int>("vocab_size");
+  config.hidden_size = fields.get<int>("hidden_size");
+  config.layers = fields.get<int>("num_hidden_layers");
+  config.heads = fields.get<int>("num_attention_heads");
+  config.kv_heads = fields.get<int>("num_key_value_heads", config.heads);
+  config.head_dim = fields.get<int>("head_dim", 0);
+  config.intermediate_size = fields.get<int>("intermediate_size");
+  config.max_positions = fields.get<int>("max_position_embeddings");
+  config.norm_epsilon = fields.get<double>("rms_norm_eps", 1e-6);
+  config.init_std = fields.get<double>("initializer_range", 0.02);
+  fields.expect("hidden_act", "silu");
+  fields.expect("attention_dropout", 0.0);
+  config.rope_theta = fields.get<double>("rope_theta", 10000.0);
+  if (fields.has("rope_parameters") || fields.has("rope_scaling"))
+    read_rope_scaling(fields.inside(fields.has("rope_parameters") ? "rope_parameters" : "rope_scaling"), config);
+  // These change how something is logged, trained or loaded elsewhere, or are the tokenizer's.
+  fields.ignore({"architectures",
+                 "model_type",
+                 "torch_dtype",
+                 "dtype",
+                 "use_cache",
+                 "bos_token_id",
+                 "eos_token_id",
+                 "pad_token_id",
+                 "rope_scaling",
+                 "rope_parameters",
+                 "_name_or_path",
+                 "transformers_version",
+                 "output_attentions",
+                 "output_hidden_states",
+                 "return_dict",
+                 "chunk_size_feed_forward",
+                 "id2label",
+                 "label2id",
+                 "is_encoder_decoder",
+                 "output_router_logits",
+                 "problem_type",
+                 "router_aux_loss_coef",
+                 "transformers.js_config"});
+}
+
+void read_full_attention(Fields& fields) {
+  fields.expect("use_sliding_window", false);
+  fields.ignore({"sliding_window", "max_window_layers"});  // of no use without it
+  for (const Json& type : fields.raw("layer_types"))
+    if (type != "full_attention")
+      throw Error("pretrained", fields.where(), ": \"layer_types\": only \"full_attention\" is supported, got ",
+                  type.dump());
+}
+
+void read_llama(Fields& fields, PolicyConfig& config) {
+  config.tied_embeddings = fields.get<bool>("tie_word_embeddings", false);
+  fields.expect("attention_bias", false), fields.expect("mlp_bias", false), fields.expect("rope_interleaved", false);
+  fields.ignore({"pretraining_tp", "is_llama_config"});
+}
+
+void read_qwen2(Fields& fields, PolicyConfig& config) {
+  config.tied_embeddings = fields.get<bool>("tie_word_embeddings", false);
+  config.attention_bias = true;
+  read_full_attention(fields);
+}
+
+void read_qwen3(Fields& fields, PolicyConfig& config) {
+  config.tied_embeddings = fields.get<bool>("tie_word_embeddings", false);
+  config.qk_norm = true;
+  config.head_dim = fields.get<int>("head_dim", 128);
+  fields.expect("attention_bias", false);
+  read_full_attention(fields);
+}
+
+void read_router(Fields& fields, PolicyConfig& config, int experts) {
+  config.moe.experts = experts;
+  config.moe.experts_per_token = fields.get<int>("num_experts_per_tok");
+  config.moe.shared_experts = 0;
+  config.moe.scoring = Scoring::softmax;
+}
+
+void read_qwen3_moe(Fields& fields, PolicyConfig& config) {
+  read_qwen3(fields, config);
+  read_router(fields, config,
+              fields.has("num_experts") ? fields.get<int>("num_experts") : fields.get<int>("num_local_experts"));
+  config.moe.intermediate_size = fields.get<int>("moe_intermediate_size");
+  config.moe.normalize = fields.get<bool>("norm_topk_prob", false);
+  fields.expect("decoder_sparse_step", 1), fields.expect("mlp_only_layers", Json::array());
+}
+
+void read_mixtral(Fields& fields, PolicyConfig& config) {
+  config.tied_embeddings = fields.get<bool>("tie_word_embeddings", false);
+  read_router(fields, config, fields.get<int>("num_local_experts"));
+  config.moe.intermediate_size = config.intermediate_size;
+  fields.expect("sliding_window", nullptr), fields.expect("router_jitter_noise", 0.0);
+}
+
+/// How a family is described in config.json, and where its experts lie under a layer. A new one is a line here.
+struct Family {
+  const char *architecture, *model_type;
+  void (*read)(Fields&, PolicyConfig&);
+  const char *experts, *gate, *up, *down;
+};
+constexpr Family kFamilies[] = {
+    {"LlamaForCausalLM", "llama", read_llama, "mlp", "gate_proj", "up_proj", "down_proj"},
+    {"Qwen2ForCausalLM", "qwen2", read_qwen2, "mlp", "gate_proj", "up_proj", "down_proj"},
+    {"Qwen3ForCausalLM", "qwen3", read_qwen3, "mlp", "gate_proj", "up_proj", "down_proj"},
+    {"Qwen3MoeForCausalLM", "qwen3_moe", read_qwen3_moe, "mlp", "gate_proj", "up_proj", "down_proj"},
+    {"MixtralForCausalLM", "mixtral", read_mixtral, "block_sparse_moe", "w1", "w3", "w2"},
+};
+
+const Family& family_of(const Json& json, const std::string& where) {
+  std::string names;
+  for (const Family& family : kFamilies) names += std::string(names.empty() ? "" : ", ") + family.architecture;
+  const Json architectures = json.value("architectures", Json::array());
+  const std::string type = json.contains("model_type") ? json.at("model_type").dump() : "none";
+  for (const Family& family : kFamilies)
+    if (architectures.is_array() && !architectures.empty() ? architectures[0] == family.architecture
+                                                           : json.value("model_type", Json()) == family.model_type)
+      return family;
+  throw Error("pretrained", where, ": architecture ",
+              architectures.is_array() && !architectures.empty() ? architectures[0].dump() : type,
+              " is not supported; supported are ", names);
+}
+
+// ---- Tensors --------------------------------------------------------------------------------------------------------
+
+/// A tensor of the folder, and the part of the policy's that it is.
+struct Slot {
+  std::string name;
+  Tensor part;
+};
+
+// Our projections are fused, theirs lie side by side: each of theirs is a run of rows of ours.
+std::vector<Slot> slots_of(const Policy& policy, const Family& family, const std::string& where) {
+  const PolicyConfig& config = policy.config();
+  const HeadLayout layout = config.layout();
+  std::vector<Slot> slots;
+  const auto ends_with = [](const std::string& name, const std::string& end) { return name.ends_with(end); };
+  const auto renamed = [](const std::string& name, const std::string& end, const std::string& other) {
+    return name.substr(0, name.size() - end.size()) + other;
+  };
+  const auto feed_forward = [&](const std::string& folder, const Tensor& gate_up, const char* gate, const char* up) {
+    const int64_t width = gate_up.size(0) / 2;
+    slots.push_back({folder + gate + ".weight", gate_up.narrow(0, 0, width)});
+    slots.push_back({folder + up + ".weight", gate_up.narrow(0, width, width)});
+  };
+  for (const auto& [name, tensor] : policy.state()) {
+    if (ends_with(name, ".qkv_proj.weight") || ends_with(name, ".qkv_proj.bias")) {
+      const std::string kind = ends_with(name, "weight") ? "weight" : "bias";
+      const int64_t q = layout.heads * layout.head_dim, kv = layout.kv_heads * layout.head_dim;
+      const std::string end = "qkv_proj." + kind;
+      slots.push_back({renamed(name, end, "q_proj." + kind), tensor.narrow(0, 0, q)});
+      slots.push_back({renamed(name, end, "k_proj." + kind), tensor.narrow(0, q, kv)});
+      slots.push_back({renamed(name, end, "v_proj." + kind), tensor.narrow(0, q + kv, kv)});
+    } else if (ends_with(name, "experts.gate_up_proj") || ends_with(name, "experts.down_proj")) {
+      const bool down = ends_with(name, "down_proj");
+      const std::string end = std::string("mlp.experts.") + (down ? "down_proj" : "gate_up_proj");
+      for (int64_t e = 0; e < tensor.size(0); ++e) {
+        const std::string folder =
+            renamed(name, end, std::string(family.experts) + ".experts." + std::to_string(e) + ".");
+        if (down) {
+          slots.push_back({folder + family.down + ".weight", tensor[e]});
+        } else {
+          feed_forward(folder, tensor[e], family.gate, family.up);
+        }
+      }
+    } else if (ends_with(name, ".mlp.gate.weight")) {
+      slots.push_back({renamed(name, "mlp.gate.weight", std::string(family.experts) + ".gate.weight"), tensor});
+    } else if (ends_with(name, ".gate_up_proj.weight")) {
+      feed_forward(renamed(name, "gate_up_proj.weight", ""), tensor, "gate_proj", "up_proj");
+    } else if (ends_with(name, ".e_score_correction_bias")) {
+      // These families have none: they choose by the scores alone.
+      if (tensor.abs().max().item<float>() != 0)
+        throw Error("pretrained", where, ": expected selection biases of 0, which is all that ", family.architecture,
+                    " can say; train with trainer.bias_update_rate = 0");
+    } else {
+      slots.push_back({name, tensor});
+    }
+  }
+  return slots;
+}
+
+// The safetensors files of a folder.
+std::vector<fs::path> weight_files(const fs::path& folder) {
+  if (!fs::exists(folder / kIndex)) {
+    if (!fs::exists(folder / kWeights))
+      throw Error("pretrained", folder.string(), ": expected ", kWeights, " or ", kIndex, ", found neither");
+    return {folder / kWeights};
+  }
+  const Json index = read_json(folder / kIndex);
+  if (!index.contains("weight_map") || !index.at("weight_map").is_object())
+    throw Error("pretrained", (folder / kIndex).string(), ": expected an object \"weight_map\", got none");
+  std::set<std::string> names;
+  for (const auto& [tensor, file] : index.at("weight_map").items()) {
+    const std::string name = file.is_string() ? file.get<std::string>() : "";
+    if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos)
+      throw Error("pretrained", (folder / kIndex).string(), ": ", tensor,
+                  ": expected the name of a file in the folder, got ", file.dump());
+    names.insert(name);
+  }
+  std::vector<fs::path> files;
+  for (const std::string& name : names) {
+    if (!fs::exists(folder / name))
+      throw Error("pretrained", (folder / kIndex).string(), ": expected the file \"", name, "\", it is not there");
+    files.push_back(folder / name);
+  }
+  return files;
+}
+
+void fill(const std::vector<Slot>& slots, const std::vector<fs::path>& paths, bool tied, const std::string& where) {
+  std::map<std::string, const Slot*> open;
+  for (const Slot& slot : slots) open.emplace(slot.name, &slot);
+  std::vector<SafetensorsFile> files;
+  std::vector<std::tuple<const SafetensorsFile*, const SafetensorsFile::Entry*, const Slot*>> found;
+  std::vector<std::string> wrong;
+  std::set<std::string> seen;
+  files.reserve(paths.size());
+  for (const fs::path& path : paths) {
+    const SafetensorsFile& file = files.emplace_back(path);
+    for (const auto& entry : file.entries()) {
+      const auto slot = open.find(entry.name);
+      if (!seen.insert(entry.name).second) {
+        wrong.push_back(entry.name + ": in two files");
+      } else if (slot == open.end()) {
+        // Computed from the config, or a copy of the embedding.
+        if (entry.name.ends_with(".rotary_emb.inv_freq") || (tied && entry.name == "lm_head.weight")) continue;
+        wrong.push_back(entry.name + ": not known");
+      } else if (slot->second->part.sizes() != at::IntArrayRef(entry.shape)) {
+        std::ostringstream text;
+        text << entry.name << ": expected shape " << slot->second->part.sizes() << ", got "
+             << at::IntArrayRef(entry.shape);
+        wrong.push_back(text.str());
+      } else if (!at::isFloatingType(entry.dtype)) {
+        wrong.push_back(entry.name + ": expected floating point numbers, got " + toString(entry.dtype));
+      } else {
+        found.emplace_back(&file, &entry, slot->second);
+      }
+    }
+  }
+  for (const Slot& slot : slots)
+    if (!seen.contains(slot.name)) wrong.push_back(slot.name + ": missing");
+  if (!wrong.empty()) {
+    std::string list;
+    for (const std::string& each : wrong) list += "\n  " + each;
+    throw Error("pretrained", where, ": expected the tensors that its config.json describes, but ", wrong.size(),
+                wrong.size() == 1 ? " differs:" : " differ:", list);
+  }
+  for (const auto& [file, entry, slot] : found) file->read(*entry, slot->part);
+}
+
+}  // namespace
+
+PolicyConfig pretrained_config(const fs::path& folder) {
+  const fs::path file = folder / kConfig;
+  const Json json = read_json(file);
+  const Family& family = family_of(json, file.string());
+  PolicyConfig config;
+  Fields fields(json, file.string());
+  read_decoder(fields, config);
+  family.read(fields, config);
+  fields.refuse_others();
+  try {
+    config.validate();
+  } catch (const Error& error) {
+    throw Error("pretrained", file.string(), ": ", error.what());
+  }
+  return config;
+}
+
+Policy load_pretrained(const fs::path& folder, const PolicyConfig& config, at::Device device) {
+  PolicyConfig expected = pretrained_config(folder);
+  expected.dtype = config.dtype, expected.max_positions = config.max_positions;
+  expected.moe.auxiliary_loss = config.moe.auxiliary_loss;
+  if (dump_config(expected) != dump_config(config))
+    throw Error("pretrained", folder.string(), ": expected the policy that its config.json describes, up to dtype, ",
+                "max_positions and moe.auxiliary_loss, got ", dump_config(config).dump());
+  const std::vector<fs::path> files = weight_files(folder);
+  const Family& family = family_of(read_json(folder / kConfig), (folder / kConfig).string());
+  Policy policy = Policy::uninitialized(config, device);
+  fill(slots_of(policy, family, folder.string()), files, config.tied_embeddings, folder.string());
+  return policy;
+}
+
+Policy load_pretrained(const fs::path& folder) { return load_pretrained(folder, pretrained_config(folder)); }
+
+void save_pretrained(const Policy& policy, const fs::path& folder, const fs::path& like, int64_t shard_bytes) {
+  PolicyConfig expected = pretrained_config(like);
+  const PolicyConfig& config = policy.config();
+  expected.dtype = config.dtype, expected.max_positions = config.max_positions;
+  expected.moe.auxiliary_loss = config.moe.auxiliary_loss;
+  if (dump_config(expected) != dump_config(config))
+    throw Error("pretrained", folder.string(), ": expected a policy of the form of ", like.string(), ", got ",
+                dump_config(config).dump());
+  Json json = read_json(like / kConfig);
+  const std::vector<Slot> slots = slots_of(policy, family_of(json, (like / kConfig).string()), folder.string());
+  for (const char* key : {"dtype", "torch_dtype"})
+    if (json.contains(key) || key == std::string("torch_dtype")) json[key] = enum_name(config.dtype);
+
+  std::error_code failure;
+  fs::create_directories(folder, failure);
+  if (failure) throw Error("pretrained", folder.string(), ": expected a folder that can be made, ", failure.message());
+  const at::ScalarType dtype = config.dtype == DType::bfloat16 ? at::kBFloat16 : at::kFloat;
+  std::vector<NamedTensors> shards(1);
+  int64_t total = 0, filled = 0;
+  for (const Slot& slot : slots) {
+    const int64_t bytes = slot.part.numel() * static_cast<int64_t>(at::elementSize(dtype));
+    if (filled > 0 && filled + bytes > shard_bytes) shards.emplace_back(), filled = 0;
+    shards.back().emplace_back(slot.name, slot.part.to(dtype));
+    filled += bytes, total += bytes;
+  }
+  Json map = Json::object();
+  for (size_t i = 0; i < shards.size(); ++i) {
+    char name[64] = "model.safetensors";
+    if (shards.size() > 1) std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", i + 1, shards.size());
+    save_safetensors(folder / name, shards[i], {{"format", "pt"}});
+    for (const auto& [tensor, value] : shards[i]) map[tensor] = name;
+  }
+  const auto write = [&](const char* name, const Json& value) {
+    std::ofstream out(folder / name);
+    out << value.dump(2) << '\n';
+    if (!out.flush()) throw Error("pretrained", (folder / name).string(), ": expected a file that can be written");
+  };
+  if (shards.size() > 1) write(kIndex, {{"metadata", {{"total_size", total}}}, {"weight_map", map}});
+  write(kConfig, json);
+  for (const char* name :
+       {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+        "vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json"})
+    if (fs::exists(like / name) && !fs::equivalent(like, folder))
+      fs::copy_file(like / name, folder / name, fs::copy_options::overwrite_existing);
+}
+
+}  // namespace grpo

@@ -1,0 +1,228 @@
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "error_of.h"
+#include "files.h"
+#include "grpo/pretrained.h"
+#include "tiny.h"
+
+namespace grpo {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+using Json = nlohmann::ordered_json;
+
+const fs::path kModels = fs::path(GRPO_FIXTURES) / "models";
+
+std::map<std::string, Tensor> read(const fs::path& file) {
+  std::map<std::string, Tensor> all;
+  for (const auto& [name, tensor] : load_safetensors(file)) all[name] = tensor;
+  return all;
+}
+
+Segments segments_of(const Tensor& texts) {  // [texts, length]
+  Segments segments;
+  const int64_t count = texts.size(0), length = texts.size(1);
+  segments.tokens = texts.reshape({-1}).contiguous();
+  segments.positions = at::arange(length, at::kInt).repeat({count});
+  for (int64_t i = 0; i < count; ++i) {
+    segments.starts.push_back(static_cast<int32_t>((i + 1) * length));
+    segments.parents.push_back(-1);
+  }
+  return segments;
+}
+
+double largest(const Tensor& difference) { return difference.abs().max().item<double>(); }
+
+class Pretrained : public testing::TestWithParam<const char*> {
+ protected:
+  fs::path model() const { return kModels / GetParam(); }
+};
+INSTANTIATE_TEST_SUITE_P(Families, Pretrained,
+                         testing::Values("llama2", "llama3", "llama_linear", "smollm2", "qwen2", "qwen2_yarn", "qwen3",
+                                         "qwen3_moe", "qwen3_moe_plain", "mixtral"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST_P(Pretrained, has_the_logits_and_the_gradients_of_transformers) {
+  const Policy policy = load_pretrained(model());
+  const auto expected = read(model() / "expected.safetensors");
+  const Tensor &texts = expected.at("tokens"), &logits = expected.at("logits");
+  const int64_t count = texts.size(0), length = texts.size(1);
+  const Tensor hidden = policy.hidden(segments_of(texts));
+  EXPECT_LT(largest(policy.logits(hidden).view_as(logits) - logits), 2e-4);
+
+  const Tensor rows = at::arange(count * length).view({count, length}).narrow(1, 0, length - 1).reshape({-1});
+  const Tensor targets = texts.narrow(1, 1, length - 1).reshape({-1}).contiguous();
+  policy.token_logprobs(hidden.index_select(0, rows), targets, 1.0).logprobs.mean().backward();
+  // The gradients lie in a file as weights do: what reads the one reads the other.
+  Folder folder;
+  for (const char* file : {"config.json", "gradients.safetensors"})
+    fs::copy_file(model() / file, folder / (file[0] == 'g' ? "model.safetensors" : file));
+  const Policy gradients = load_pretrained(folder.path());
+  const NamedTensors wanted = gradients.state();
+  for (const auto& [name, tensor] : policy.parameters()) {
+    const auto found =
+        std::find_if(wanted.begin(), wanted.end(), [&, &name = name](const auto& each) { return each.first == name; });
+    ASSERT_NE(found, wanted.end());
+    ASSERT_TRUE(tensor.grad().defined()) << name;
+    EXPECT_LT((tensor.grad() - found->second).norm().item<double>(), 1e-3 * found->second.norm().item<double>())
+        << name;
+  }
+}
+
+TEST_P(Pretrained, samples_with_the_log_probabilities_of_its_trainer_bit_for_bit) {
+  for (const DType dtype : {DType::float32, DType::bfloat16}) {
+    PolicyConfig config = pretrained_config(model());
+    config.vocab_size = tiny::tokenizer().vocab_size();
+    config.dtype = dtype;
+    Policy policy = tiny::policy(config);
+    Rollout rollout = tiny::rollout(policy, tiny::rollout_config());
+    auto groups = rollout.generate(tiny::tasks(4), {7, Purpose::rollout, 0, 0});
+    tiny::reward(groups);
+    Trainer trainer(policy, {}, OptimizerConfig{}, 1.0, {70});
+    EXPECT_EQ(trainer.update(groups, 0).ratio_deviation, 0.0);
+  }
+}
+
+TEST_P(Pretrained, saves_what_it_loaded) {
+  Folder folder;
+  const Policy policy = load_pretrained(model());
+  const auto before = read(model() / "model.safetensors");
+  // Whole, and in shards.
+  for (const int64_t shard_bytes : {int64_t{5'000'000'000}, int64_t{4000}}) {
+    const fs::path out = folder / std::to_string(shard_bytes);
+    save_pretrained(policy, out, model(), shard_bytes);
+    std::map<std::string, Tensor> after;
+    std::set<std::string> files;
+    for (const auto& entry : fs::directory_iterator(out))
+      if (entry.path().extension() == ".safetensors") {
+        files.insert(entry.path().filename().string());
+        after.merge(read(entry.path()));
+      }
+    ASSERT_EQ(after.size(), before.size());
+    for (const auto& [name, tensor] : before) EXPECT_TRUE(at::equal(tensor, after.at(name))) << name;
+    EXPECT_EQ(files.size() > 1, shard_bytes == 4000);
+    EXPECT_EQ(fs::exists(out / "model.safetensors.index.json"), shard_bytes == 4000);
+    EXPECT_TRUE(fs::exists(out / "generation_config.json"));
+    const Policy again = load_pretrained(out);
+    const NamedTensors left = policy.state(), right = again.state();
+    for (size_t i = 0; i < left.size(); ++i) EXPECT_TRUE(at::equal(left[i].second, right[i].second)) << left[i].first;
+  }
+}
+
+TEST(PretrainedFolder, is_read_in_any_floating_dtype_and_written_in_the_policys) {
+  Folder folder;
+  const auto weights = load_safetensors(kModels / "qwen3/model.safetensors");
+  for (const auto dtype : {at::kHalf, at::kBFloat16}) {
+    const fs::path place = folder / toString(dtype);
+    fs::create_directory(place);
+    fs::copy_file(kModels / "qwen3/config.json", place / "config.json");
+    NamedTensors narrow;
+    for (const auto& [name, tensor] : weights) narrow.emplace_back(name, tensor.to(dtype));
+    save_safetensors(place / "model.safetensors", narrow);
+    const NamedTensors read = load_pretrained(place).state();
+    const Tensor expected = narrow[0].second.to(at::kFloat);
+    const auto same = [&](const auto& each) { return each.first == narrow[0].first; };
+    EXPECT_TRUE(at::equal(std::find_if(read.begin(), read.end(), same)->second, expected));
+  }
+  PolicyConfig config = pretrained_config(kModels / "qwen3");
+  config.dtype = DType::bfloat16;
+  save_pretrained(load_pretrained(kModels / "qwen3", config), folder / "saved", kModels / "qwen3");
+  for (const auto& [name, tensor] : load_safetensors(folder / "saved/model.safetensors"))
+    EXPECT_EQ(tensor.scalar_type(), at::kBFloat16) << name;
+  EXPECT_EQ(Json::parse(read_file(folder / "saved/config.json"))["dtype"], "bfloat16");
+}
+
+class BrokenFolder : public testing::Test {
+ protected:
+  BrokenFolder() {
+    for (const auto& entry : fs::directory_iterator(kModels / "qwen3"))
+      fs::copy(entry.path(), folder_ / entry.path().filename());
+    config_ = Json::parse(read_file(folder_ / "config.json"));
+  }
+  std::string refusal() {
+    std::ofstream(folder_ / "config.json") << config_.dump();
+    return error_of([&] { load_pretrained(folder_.path()); });
+  }
+  std::string refusal(const char* key, const Json& value) {
+    const Json before = config_;
+    config_[key] = value;
+    const std::string text = refusal();
+    config_ = before;
+    return text;
+  }
+  Folder folder_;
+  Json config_;
+};
+
+TEST_F(BrokenFolder, is_refused_by_the_name_of_what_is_not_supported) {
+  EXPECT_THAT(refusal("architectures", {"GPT2LMHeadModel"}),
+              AllOf(HasSubstr("GPT2LMHeadModel"), HasSubstr("Qwen3ForCausalLM")));
+  EXPECT_THAT(refusal("hidden_act", "gelu"),
+              AllOf(HasSubstr("config.json"), HasSubstr("hidden_act"), HasSubstr("\"gelu\"")));
+  EXPECT_THAT(refusal("use_sliding_window", true), HasSubstr("use_sliding_window"));
+  EXPECT_THAT(refusal("layer_types", {"full_attention", "sliding_attention"}), HasSubstr("sliding_attention"));
+  EXPECT_THAT(refusal("attention_multiplier", 2.0), HasSubstr("field \"attention_multiplier\" = 2.0 is not supported"));
+  EXPECT_THAT(refusal("rope_parameters", {{"rope_type", "longrope"}}), HasSubstr("longrope"));
+  EXPECT_THAT(refusal("rope_parameters", {{"rope_type", "linear"}, {"factor", 2}, {"fast", 1}}),
+              HasSubstr("field \"fast\""));
+  EXPECT_THAT(refusal("rope_parameters", {{"rope_type", "linear"}}), HasSubstr("expected \"factor\""));
+  EXPECT_THAT(refusal("hidden_size", "16"), HasSubstr("hidden_size"));
+  EXPECT_THAT(refusal("hidden_size", -16), HasSubstr("hidden_size"));
+  EXPECT_THAT(refusal("num_attention_heads", 3), AllOf(HasSubstr("config.json"), HasSubstr("heads")));
+  config_.erase("num_hidden_layers");
+  EXPECT_THAT(refusal(), HasSubstr("expected \"num_hidden_layers\""));
+  std::ofstream(folder_ / "config.json") << "{";
+  EXPECT_THAT(error_of([&] { load_pretrained(folder_.path()); }), HasSubstr("expected a JSON object"));
+  EXPECT_THAT(error_of([&] { load_pretrained(folder_ / "nowhere"); }), HasSubstr("nowhere"));
+}
+
+TEST_F(BrokenFolder, is_refused_with_a_list_of_all_tensors_that_differ) {
+  NamedTensors weights = load_safetensors(folder_ / "model.safetensors");
+  std::string gone;
+  NamedTensors changed;
+  for (const auto& [name, tensor] : weights) {
+    if (gone.empty() && name.ends_with("q_norm.weight")) {
+      gone = name;
+    } else if (name == "model.norm.weight") {
+      changed.emplace_back(name, at::zeros({3}));
+    } else {
+      changed.emplace_back(name, tensor);
+    }
+  }
+  changed.emplace_back("model.surplus", at::zeros({1}));
+  changed.emplace_back("model.layers.0.self_attn.rotary_emb.inv_freq", at::zeros({4}));  // old files have it
+  save_safetensors(folder_ / "model.safetensors", changed);
+  EXPECT_THAT(refusal(),
+              AllOf(HasSubstr("3 differ"), HasSubstr(gone + ": missing"), HasSubstr("model.surplus: not known"),
+                    HasSubstr("model.norm.weight: expected shape [16], got [3]"), Not(HasSubstr("inv_freq"))));
+}
+
+TEST_F(BrokenFolder, is_refused_when_its_index_leads_nowhere_or_out_of_it) {
+  const auto with = [&](const Json& index) {
+    std::ofstream(folder_ / "model.safetensors.index.json") << index.dump();
+    return error_of([&] { load_pretrained(folder_.path()); });
+  };
+  EXPECT_THAT(with({{"weight_map", {{"a", "../model.safetensors"}}}}),
+              HasSubstr("expected the name of a file in the folder"));
+  EXPECT_THAT(with({{"weight_map", {{"a", "/etc/passwd"}}}}), HasSubstr("expected the name of a file in the folder"));
+  EXPECT_THAT(with({{"weight_map", {{"a", ".."}}}}), HasSubstr("expected the name of a file in the folder"));
+  EXPECT_THAT(with({{"weight_map", {{"a", 3}}}}), HasSubstr("expected the name of a file in the folder"));
+  EXPECT_THAT(with({{"weight_map", {{"a", "model-2.safetensors"}}}}), HasSubstr("model-2.safetensors"));
+  EXPECT_THAT(with({{"weight_map", 1}}), HasSubstr("weight_map"));
+  EXPECT_THAT(with(Json::array()), HasSubstr("expected a JSON object"));
+  EXPECT_EQ(with({{"weight_map", {{"a", "model.safetensors"}}}}), "(no error)");
+}
+
+}  // namespace
+}  // namespace grpo
