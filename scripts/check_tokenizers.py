@@ -26,7 +26,7 @@ def run(program, model, lines, *options):
         done = subprocess.run([program, "--model", model, "--in", source, "--out", result, *options], capture_output=True, text=True)
         if done.returncode:
             sys.exit(f"{model}: {done.stderr}")
-        return [json.loads(line) for line in result.read_text(encoding="utf-8").splitlines()], done.stderr
+        return [json.loads(line) for line in result.read_bytes().split(b"\n") if line], done.stderr
 
 
 def check(program, name, model, count, seed):

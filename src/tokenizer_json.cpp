@@ -577,7 +577,9 @@ class JsonTokenizer : public TokenModel {
 
   void decode(std::int32_t id, DecodeState& state, std::string& text) const override {
     state.stages.resize(decoders_.size());
-    if (present_[static_cast<std::size_t>(id)]) feed(pieces[static_cast<std::size_t>(id)], 0, state, text);
+    if (!present_[static_cast<std::size_t>(id)]) return;
+    const auto found = normalized_spellings_.find(id);
+    feed(found != normalized_spellings_.end() ? found->second : pieces[static_cast<std::size_t>(id)], 0, state, text);
   }
 
   void finish(DecodeState state, std::string& text) const override {
@@ -657,6 +659,7 @@ class JsonTokenizer : public TokenModel {
         throw Error("tokenizer", where, ": expected tokens that the normalizer leaves something of, got \"",
                     token.content.substr(0, 80), '"');
       normalized_finder_.add(token, spelled);
+      if (spelled != token.content) normalized_spellings_.emplace(token.id, spelled);
     }
   }
 
@@ -852,7 +855,8 @@ class JsonTokenizer : public TokenModel {
   SplitPattern gpt2_;
   std::vector<AddedToken> added_;
   AddedTokenFinder raw_finder_, normalized_finder_;
-  std::vector<bool> present_;  // [vocab_size] false for an id that nobody has
+  std::unordered_map<std::int32_t, std::string> normalized_spellings_;  // what such tokens decode to
+  std::vector<bool> present_;                                           // [vocab_size] false for an id that nobody has
 };
 
 std::string bytes_of(const std::filesystem::path& path) {
