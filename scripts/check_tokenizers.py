@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares examples/tokenize with the `tokenizers` package on many generated texts and on drawn ids, and times both.
 
-    .peer-venv/bin/python scripts/check_tokenizers.py build/bin/tokenize [--count 20000] [--seed 3] [--only qwen] [FOLDER …]
+    .peer-venv/bin/python scripts/check_tokenizers.py build/bin/tokenize [FOLDER …] [--count 20000] [--seed 3] [--only qwen] [--every]
 
 Without folders: the families of scripts/make_tokenizer_fixtures.py. With them: each one's tokenizer.json.
 """
@@ -29,14 +29,19 @@ def run(program, model, lines, *options):
         return [json.loads(line) for line in result.read_bytes().split(b"\n") if line], done.stderr
 
 
-def check(program, name, model, count, seed):
+def every_code_point():
+    """Each code point between letters, behind a space, before a digit, and twice in a row."""
+    points = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+    return ["".join(f"x{c}y {c}1{c}{c}e{c}" for c in points[i : i + 50]) for i in range(0, len(points), 50)]
+
+
+def check(program, name, model, given, seed):
     theirs = Tokenizer.from_file(str(model))
-    given = texts(count, seed)
     encoded = [theirs.encode(t, add_special_tokens=False).ids for t in given]
     ours, _ = run(program, model, [{"text": t} for t in given])
     wrong = [(t, a, b["ids"]) for t, a, b in zip(given, encoded, ours) if a != b["ids"]]
 
-    lists = encoded + id_lists(theirs, count // 4, seed + 1)
+    lists = encoded + id_lists(theirs, len(given) // 4, seed + 1)
     decoded = [theirs.decode(ids, skip_special_tokens=False) for ids in lists]
     back, _ = run(program, model, [{"ids": ids} for ids in lists], "--decode")
     wrong_back = [(ids, a, b["text"]) for ids, a, b in zip(lists, decoded, back) if a != b["text"]]
@@ -62,7 +67,9 @@ def main():
     parser.add_argument("--count", type=int, default=20000)
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--only", default="")
+    parser.add_argument("--every", action="store_true", help="texts that hold every code point, in place of drawn ones")
     options = parser.parse_args()
+    given = every_code_point() if options.every else texts(options.count, options.seed)
     bad = 0
     with tempfile.TemporaryDirectory() as folder:
         models = [(pathlib.Path(f).name, pathlib.Path(f, "tokenizer.json")) for f in options.folders]
@@ -72,7 +79,7 @@ def main():
                     models.append((name, pathlib.Path(folder, name + ".json")))
                     models[-1][1].write_text(data, encoding="utf-8")
         for name, model in models:
-            bad += check(options.program, name, model, options.count, options.seed)
+            bad += check(options.program, name, model, given, options.seed)
     sys.exit(1 if bad else 0)
 
 

