@@ -60,7 +60,7 @@ MARK = "\u2581"
 
 
 def split(pattern, behavior="isolated", invert=False):
-    return pre_tokenizers.Split(pattern if isinstance(pattern, str) else pattern, behavior, invert)
+    return pre_tokenizers.Split(pattern, behavior, invert)
 
 
 def byte_level(prefix=False, regex=False):

@@ -249,17 +249,16 @@ using Splitter = std::variant<PatternSplit, CharacterSplit, WordSplit, SpellByte
 Metaspace read_metaspace(const JsonReader& reader) {
   reader.expect_keys({"type", "replacement", "prepend_scheme", "split", "add_prefix_space", "str_rep"});
   Metaspace result{read_character(reader, "replacement"), Metaspace::always, reader.boolean("split", true)};
-  const bool has_scheme = !reader.optional("prepend_scheme").is_null();
-  if (has_scheme) {
+  if (!reader.optional("prepend_scheme").is_null()) {
     const std::string& scheme = reader.string("prepend_scheme");
     if (scheme != "always" && scheme != "first" && scheme != "never")
       reader.refuse("prepend_scheme", "always, first or never");
     result.prepend = scheme == "always" ? Metaspace::always : scheme == "first" ? Metaspace::first : Metaspace::never;
   }
-  if (!reader.optional("add_prefix_space").is_null() && !reader.boolean("add_prefix_space")) {
-    if (has_scheme && result.prepend != Metaspace::never) reader.refuse("add_prefix_space", "what prepend_scheme says");
-    result.prepend = Metaspace::never;
-  }
+  // The older option is only said twice: the reference refuses a file where it differs from the scheme.
+  if (!reader.optional("add_prefix_space").is_null() && !reader.boolean("add_prefix_space") &&
+      result.prepend != Metaspace::never)
+    reader.refuse("add_prefix_space", "what prepend_scheme says");
   return result;
 }
 
@@ -545,6 +544,15 @@ class JsonTokenizer : public TokenModel {
     if (reader.string("version") != "1.0") reader.refuse("version", "\"1.0\"");
     for (const char* key : {"truncation", "padding"})
       if (!reader.optional(key).is_null()) reader.refuse(key, "null (a text keeps its length here)");
+    // What `first` depends on is where the reference believes that replaced text began, which no test here has proved.
+    const auto is_first = [](const Splitter& splitter) {
+      const auto* metaspace = std::get_if<Metaspace>(&splitter);
+      return metaspace != nullptr && metaspace->prepend == Metaspace::first;
+    };
+    const auto replaces = [](const Normalizer& normalizer) { return std::holds_alternative<Replace>(normalizer); };
+    if (std::any_of(splitters_.begin(), splitters_.end(), is_first) &&
+        std::any_of(normalizers_.begin(), normalizers_.end(), replaces))
+      reader.refuse("normalizer", "no Replace before a Metaspace with prepend_scheme \"first\"");
     read_post_processors(reader.optional("post_processor"), where + ": post_processor");
     pieces = bpe_.pieces();
     read_added_tokens(reader.optional("added_tokens"), where + ": added_tokens");

@@ -266,6 +266,12 @@ TEST(TokenizerJson, names_what_it_does_not_know) {
   EXPECT_THAT(
       set("/decoder", Json::parse(R"({"type": "Sequence", "decoders": [{"type": "Fuse"}, {"type": "ByteFallback"}]})")),
       HasSubstr("ByteFallback"));
+  EXPECT_THAT(refusal_of([](Json& json) {
+                json["normalizer"] = Json::parse(R"({"type": "Replace", "pattern": {"String": "b"}, "content": ""})");
+                json["pre_tokenizer"] =
+                    Json::parse(R"({"type": "Metaspace", "replacement": "_", "prepend_scheme": "first"})");
+              }),
+              HasSubstr("no Replace before a Metaspace"));
   Json deep = {{"type", "NFC"}};
   for (int i = 0; i < 5000; ++i) deep = {{"type", "Sequence"}, {"normalizers", Json::array({deep})}};
   EXPECT_THAT(set("/normalizer", deep), HasSubstr("fewer sequences"));
