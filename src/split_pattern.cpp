@@ -17,7 +17,7 @@ namespace grpo {
 namespace {
 
 constexpr std::size_t kMostSets = 64;              // bits of a mask
-constexpr std::uint32_t kMostSteps = 500'000'000;  // a few seconds; no pattern in use comes near
+constexpr std::uint32_t kMostSteps = 200'000'000;  // a second or two; no pattern in use comes near
 
 CodePointSet category(std::string_view name) {  // "L", "Lu"; empty when there is none of that name
   std::uint32_t wanted = 0;

@@ -273,7 +273,7 @@ TEST(TokenizerJson, names_what_it_does_not_know) {
               }),
               HasSubstr("no Replace before a Metaspace"));
   Json deep = {{"type", "NFC"}};
-  for (int i = 0; i < 5000; ++i) deep = {{"type", "Sequence"}, {"normalizers", Json::array({deep})}};
+  for (int i = 0; i < 100; ++i) deep = {{"type", "Sequence"}, {"normalizers", Json::array({deep})}};
   EXPECT_THAT(set("/normalizer", deep), HasSubstr("fewer sequences"));
 }
 
