@@ -10,6 +10,9 @@
 #include <unordered_map>
 
 #include "fill.h"
+#include "token_model.h"
+#include "tokenizer_json.h"
+#include "utf8.h"
 
 namespace grpo {
 namespace {
@@ -20,32 +23,6 @@ constexpr std::string_view kSpaceMark = "\u2581";
 constexpr std::string_view kReplacement = "\uFFFD";
 constexpr char kEscape = '\x1a';
 constexpr char kEscapedSpaceMark = 's';
-
-struct Utf8Step {
-  enum { valid, invalid, cut_short } kind;
-  std::size_t size;  // bytes of the character, or of the longest beginning of one (at least 1)
-};
-
-/// Reads one character from the front of `bytes`, which is not empty; the "maximal subpart" practice of the Unicode
-/// Standard (section 3.9) for what is not one.
-Utf8Step utf8_step(std::string_view bytes) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(bytes[i]); };
-  const unsigned char lead = byte(0);
-  if (lead < 0x80) return {Utf8Step::valid, 1};
-  const std::size_t length = lead >= 0xC2 && lead <= 0xDF   ? 2
-                             : (lead & 0xF0) == 0xE0        ? 3
-                             : lead >= 0xF0 && lead <= 0xF4 ? 4
-                                                            : 0;
-  if (length == 0) return {Utf8Step::invalid, 1};
-  // The second byte's range excludes overlong forms, surrogates, and code points beyond U+10FFFF.
-  const unsigned char low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
-  const unsigned char high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
-  for (std::size_t i = 1; i < length; ++i) {
-    if (i == bytes.size()) return {Utf8Step::cut_short, i};
-    if (byte(i) < (i == 1 ? low : 0x80) || byte(i) > (i == 1 ? high : 0xBF)) return {Utf8Step::invalid, i};
-  }
-  return {Utf8Step::valid, length};
-}
 
 /// What sentencepiece may see: valid UTF-8, in which every U+2581 will mean a space.
 std::string escape(std::string_view text) {
@@ -112,6 +89,81 @@ void write_file(const std::filesystem::path& path, const std::string& bytes) {
   if (!file || failure) throw Error("tokenizer", path.string(), ": expected a file that can be written, got none");
 }
 
+// ---- The sentencepiece model ----
+
+class SentencePieceModel : public internal::TokenModel {
+ public:
+  SentencePieceModel(std::string_view bytes, const std::string& where) {
+    serialized = bytes;
+    const auto status = bytes.empty()
+                            ? sentencepiece::util::Status(sentencepiece::util::StatusCode::kInternal, "no bytes")
+                            : processor_.LoadFromSerializedProto(serialized);
+    if (!status.ok())
+      throw Error("tokenizer", where, ": expected a sentencepiece model, got a corrupt one (", status.ToString(), ")");
+    if (processor_.eos_id() < 0)
+      throw Error("tokenizer", where, ": expected a model with an end-of-sequence token, got none");
+    eos = processor_.eos_id();
+    bos = processor_.bos_id();
+    pad = processor_.pad_id();
+    for (int id = 0; id < processor_.GetPieceSize(); ++id) {
+      const std::string& piece = pieces.emplace_back(processor_.IdToPiece(id));
+      std::string surface = piece;
+      if (processor_.IsControl(id)) {
+        surface.clear();
+      } else if (processor_.IsUnknown(id)) {
+        surface = kReplacement;
+      } else if (processor_.IsByte(id)) {  // "<0x0A>"
+        surface = static_cast<char>(std::stoi(piece.substr(3, 2), nullptr, 16));
+      } else {
+        for (std::size_t at = 0; (at = surface.find(kSpaceMark, at)) != std::string::npos;)
+          surface.replace(at, kSpaceMark.size(), " ");
+      }
+      surfaces_.push_back(std::move(surface));
+    }
+  }
+
+  std::vector<std::int32_t> encode(std::string_view text) const override {
+    std::vector<int> ids;
+    const auto status = processor_.Encode(escape(text), &ids);
+    if (!status.ok()) throw Error("tokenizer", "expected text that can be encoded, got: ", status.ToString());
+    return std::vector<std::int32_t>(ids.begin(), ids.end());
+  }
+
+  void decode(std::int32_t id, internal::DecodeState& state, std::string& text) const override {
+    state.stages.resize(1);
+    std::string& held = state.stages[0].held;  // the beginning of a character or of an escape
+    held += surfaces_[static_cast<std::size_t>(id)];
+    std::string_view rest = held;
+    while (!rest.empty()) {
+      const Utf8Step step = utf8_step(rest);
+      if (step.kind == Utf8Step::cut_short) break;
+      std::size_t consumed = step.size;
+      if (step.kind == Utf8Step::invalid) {
+        text += kReplacement;
+      } else if (rest.front() != kEscape) {
+        text += rest.substr(0, step.size);
+      } else if (rest.size() == 1) {
+        break;
+      } else if (rest[1] == kEscapedSpaceMark) {
+        text += kSpaceMark, consumed = 2;
+      } else {
+        text += kEscape, consumed = rest[1] == kEscape ? 2 : 1;  // one that escapes nothing stands for itself
+      }
+      rest.remove_prefix(consumed);
+    }
+    held = std::string(rest);
+  }
+
+  void finish(internal::DecodeState state, std::string& text) const override {
+    if (state.stages.empty() || state.stages[0].held.empty()) return;
+    text += state.stages[0].held.front() == kEscape ? std::string_view(&kEscape, 1) : kReplacement;
+  }
+
+ private:
+  sentencepiece::SentencePieceProcessor processor_;
+  std::vector<std::string> surfaces_;  // [vocab_size] the raw bytes that a token stands for
+};
+
 }  // namespace
 
 // ---- Configs ----
@@ -140,12 +192,6 @@ bool ChatTemplate::opens_think() const {
 }
 
 // ---- Tokenizer ----
-
-struct Tokenizer::Model {
-  sentencepiece::SentencePieceProcessor processor;
-  std::string serialized;
-  std::vector<std::string> pieces, surfaces;  // [vocab_size]
-};
 
 void Tokenizer::train(const std::vector<std::string>& documents, const TokenizerConfig& config,
                       const std::filesystem::path& model_file) {
@@ -180,42 +226,23 @@ void Tokenizer::train(const std::vector<std::string>& documents, const Tokenizer
   write_file(model_file, bytes);
 }
 
-Tokenizer Tokenizer::load(const std::filesystem::path& model_file) {
-  std::ifstream file(model_file, std::ios::binary);
-  if (!file || std::filesystem::is_directory(model_file))
-    throw Error("tokenizer", model_file.string(),
-                ": expected a sentencepiece model, got no such file; train one first");
-  return from_serialized(std::string(std::istreambuf_iterator<char>(file), {}), model_file.string());
+Tokenizer Tokenizer::load(const std::filesystem::path& path) {
+  std::filesystem::path file = path;
+  for (const char* name : {"tokenizer.model", "tokenizer.json"})  // the latter counts when both are there
+    if (std::filesystem::is_regular_file(path / name)) file = path / name;
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream || std::filesystem::is_directory(file))
+    throw Error("tokenizer", path.string(),
+                ": expected a sentencepiece model, a tokenizer.json, or a folder with one, got no such file; train one "
+                "first, or give the folder of a pretrained model");
+  const std::string bytes(std::istreambuf_iterator<char>(stream), {});
+  const bool json = file.extension() == ".json" || internal::is_tokenizer_json(bytes);
+  return from_serialized(json ? internal::read_tokenizer_json(file) : bytes, file.string());
 }
 
 Tokenizer Tokenizer::from_serialized(std::string_view bytes, const std::string& where) {
-  auto model = std::make_shared<Model>();
-  model->serialized = bytes;
-  sentencepiece::SentencePieceProcessor& processor = model->processor;
-  const auto status = bytes.empty()
-                          ? sentencepiece::util::Status(sentencepiece::util::StatusCode::kInternal, "no bytes")
-                          : processor.LoadFromSerializedProto(model->serialized);
-  if (!status.ok())
-    throw Error("tokenizer", where, ": expected a sentencepiece model, got a corrupt one (", status.ToString(), ")");
-  if (processor.eos_id() < 0)
-    throw Error("tokenizer", where, ": expected a model with an end-of-sequence token, got none");
-  for (int id = 0; id < processor.GetPieceSize(); ++id) {
-    const std::string& piece = model->pieces.emplace_back(processor.IdToPiece(id));
-    std::string surface = piece;
-    if (processor.IsControl(id)) {
-      surface.clear();
-    } else if (processor.IsUnknown(id)) {
-      surface = kReplacement;
-    } else if (processor.IsByte(id)) {  // "<0x0A>"
-      surface = static_cast<char>(std::stoi(piece.substr(3, 2), nullptr, 16));
-    } else {
-      for (std::size_t at = 0; (at = surface.find(kSpaceMark, at)) != std::string::npos;)
-        surface.replace(at, kSpaceMark.size(), " ");
-    }
-    model->surfaces.push_back(std::move(surface));
-  }
-
-  const Tokenizer tokenizer(std::move(model));
+  if (internal::is_tokenizer_json(bytes)) return Tokenizer(internal::parse_tokenizer_json(bytes, where));
+  const Tokenizer tokenizer(std::make_shared<const SentencePieceModel>(bytes, where));
   constexpr std::string_view kProbe = " Two  spaces,\ttab\r\n\n\u2581 \uAC00\u0301 \U0001F600 ①ﬁ ";
   if (tokenizer.decode(tokenizer.encode(kProbe)) != kProbe)
     throw Error("tokenizer", where,
@@ -226,59 +253,46 @@ Tokenizer Tokenizer::from_serialized(std::string_view bytes, const std::string& 
 
 const std::string& Tokenizer::serialized() const { return model_->serialized; }
 
-std::vector<std::int32_t> Tokenizer::encode(std::string_view text) const {
-  std::vector<int> ids;
-  const auto status = model_->processor.Encode(escape(text), &ids);
-  if (!status.ok()) throw Error("tokenizer", "expected text that can be encoded, got: ", status.ToString());
-  return std::vector<std::int32_t>(ids.begin(), ids.end());
-}
+std::vector<std::int32_t> Tokenizer::encode(std::string_view text) const { return model_->encode(text); }
 
 std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
-  TextStream stream(*this);
-  for (const std::int32_t id : ids) stream.push(id);
-  return stream.text();
+  internal::DecodeState state;
+  std::string text;
+  for (const std::int32_t id : ids) {
+    check(id);
+    model_->decode(id, state, text);
+  }
+  model_->finish(std::move(state), text);
+  return text;
 }
 
 std::int32_t Tokenizer::vocab_size() const { return static_cast<std::int32_t>(model_->pieces.size()); }
-std::int32_t Tokenizer::eos() const { return model_->processor.eos_id(); }
-std::int32_t Tokenizer::bos() const { return model_->processor.bos_id(); }
-std::int32_t Tokenizer::pad() const { return model_->processor.pad_id() < 0 ? eos() : model_->processor.pad_id(); }
+std::int32_t Tokenizer::bos() const { return model_->bos; }
+std::int32_t Tokenizer::pad() const { return model_->pad < 0 ? eos() : model_->pad; }
+
+std::int32_t Tokenizer::eos() const {
+  if (model_->eos < 0)
+    throw Error("tokenizer", "expected an end-of-sequence token, got none; name \"eos_token\" in a ",
+                "tokenizer_config.json beside the tokenizer.json");
+  return model_->eos;
+}
 
 const std::string& Tokenizer::piece(std::int32_t id) const {
-  (void)surface(id);  // checks id
+  check(id);
   return model_->pieces[static_cast<std::size_t>(id)];
 }
 
-const std::string& Tokenizer::surface(std::int32_t id) const {
+void Tokenizer::check(std::int32_t id) const {
   if (id < 0 || id >= vocab_size())
     throw Error("tokenizer", "expected a token id from 0 to ", vocab_size() - 1, ", got ", id);
-  return model_->surfaces[static_cast<std::size_t>(id)];
 }
 
 void TextStream::push(std::int32_t id) {
-  pending_ += tokenizer_.surface(id);
+  tokenizer_.check(id);
   text_.resize(settled_);
-  std::string_view rest = pending_;
-  while (!rest.empty()) {
-    const Utf8Step step = utf8_step(rest);
-    if (step.kind == Utf8Step::cut_short) break;
-    std::size_t consumed = step.size;
-    if (step.kind == Utf8Step::invalid) {
-      text_ += kReplacement;
-    } else if (rest.front() != kEscape) {
-      text_ += rest.substr(0, step.size);
-    } else if (rest.size() == 1) {
-      break;
-    } else if (rest[1] == kEscapedSpaceMark) {
-      text_ += kSpaceMark, consumed = 2;
-    } else {
-      text_ += kEscape, consumed = rest[1] == kEscape ? 2 : 1;  // one that escapes nothing stands for itself
-    }
-    rest.remove_prefix(consumed);
-  }
+  tokenizer_.model_->decode(id, state_, text_);
   settled_ = text_.size();
-  pending_ = std::string(rest);
-  if (!pending_.empty()) text_ += pending_.front() == kEscape ? std::string_view(&kEscape, 1) : kReplacement;
+  tokenizer_.model_->finish(state_, text_);
 }
 
 }  // namespace grpo

@@ -20,6 +20,60 @@ CodePoint decode_utf8(std::string_view text, std::size_t at) {
   return {value, size};
 }
 
+Utf8Step utf8_step(std::string_view bytes) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(bytes[i]); };
+  const unsigned char lead = byte(0);
+  if (lead < 0x80) return {Utf8Step::valid, 1};
+  const std::size_t length = lead >= 0xC2 && lead <= 0xDF   ? 2
+                             : (lead & 0xF0) == 0xE0        ? 3
+                             : lead >= 0xF0 && lead <= 0xF4 ? 4
+                                                            : 0;
+  if (length == 0) return {Utf8Step::invalid, 1};
+  // The second byte's range excludes overlong forms, surrogates, and code points beyond U+10FFFF.
+  const unsigned char low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+  const unsigned char high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+  for (std::size_t i = 1; i < length; ++i) {
+    if (i == bytes.size()) return {Utf8Step::cut_short, i};
+    if (byte(i) < (i == 1 ? low : 0x80) || byte(i) > (i == 1 ? high : 0xBF)) return {Utf8Step::invalid, i};
+  }
+  return {Utf8Step::valid, length};
+}
+
+std::string_view valid_utf8(std::string_view text, std::string& storage) {
+  std::size_t good = 0;  // bytes that need no change
+  while (good < text.size()) {
+    if (static_cast<unsigned char>(text[good]) < 0x80) {
+      ++good;
+      continue;
+    }
+    const Utf8Step step = utf8_step(text.substr(good));
+    if (step.kind != Utf8Step::valid) break;
+    good += step.size;
+  }
+  if (good == text.size()) return text;
+  storage.assign(text, 0, good);
+  for (text.remove_prefix(good); !text.empty();) {
+    const Utf8Step step = utf8_step(text);
+    if (step.kind == Utf8Step::valid)
+      storage += text.substr(0, step.size);
+    else
+      storage += "\uFFFD";
+    text.remove_prefix(step.size);
+  }
+  return storage;
+}
+
+void append_utf8(std::string& text, char32_t c) {
+  if (c < 0x80) {
+    text += static_cast<char>(c);
+    return;
+  }
+  const int size = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+  constexpr unsigned kLead[] = {0, 0, 0xC0, 0xE0, 0xF0};
+  text += static_cast<char>(kLead[size] | c >> 6 * (size - 1));
+  for (int i = size - 2; i >= 0; --i) text += static_cast<char>(0x80 | (c >> 6 * i & 0x3F));
+}
+
 bool is_white_space(char32_t c) {
   // U+200B and U+FEFF are not White_Space by the book, but a body made of them is as empty as one of spaces.
   return c == ' ' || (c >= '\t' && c <= '\r') || c == 0x85 || c == 0xA0 || c == 0x1680 ||

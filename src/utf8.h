@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 namespace grpo {
@@ -15,6 +16,21 @@ struct CodePoint {
 
 /// The code point at `text[at]`; `at` must be inside. Overlong forms, surrogates and cut sequences are one broken byte.
 CodePoint decode_utf8(std::string_view text, std::size_t at);
+
+struct Utf8Step {
+  enum { valid, invalid, cut_short } kind;
+  std::size_t size;  ///< bytes of the character, or of the longest beginning of one (at least 1)
+};
+
+/// Reads one character from the front of `bytes`, which is not empty; the "maximal subpart" practice of the Unicode
+/// Standard (section 3.9) for what is not one.
+Utf8Step utf8_step(std::string_view bytes);
+
+/// `text` itself when it is valid UTF-8; else a copy in `storage` with U+FFFD for every maximal subpart of no
+/// character.
+std::string_view valid_utf8(std::string_view text, std::string& storage);
+
+void append_utf8(std::string& text, char32_t c);
 
 bool is_white_space(char32_t c);
 

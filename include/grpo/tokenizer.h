@@ -1,4 +1,5 @@
-// Text to token ids and back, exactly: a sentencepiece model without normalisation; and the chat template.
+// Text to token ids and back, exactly: a sentencepiece model without normalisation, or a tokenizer.json; and the chat
+// template.
 #pragma once
 
 #include <array>
@@ -56,9 +57,32 @@ struct ChatTemplate {
   bool opens_think() const;
 };
 
-/// An immutable vocabulary; copies share it, and all const members may be used from several threads. Every valid UTF-8
-/// text survives decode(encode(text)) byte for byte: characters without a piece fall back to bytes, and U+2581, which
-/// sentencepiece uses for the space, is escaped on the way in.
+namespace internal {
+
+struct TokenModel;
+
+/// How far a text has been decoded: what each stage of a decoder holds back or remembers.
+struct DecodeState {
+  struct Stage {
+    std::string held;
+    std::size_t seen = 0;
+    bool broken = false;
+  };
+  std::vector<Stage> stages;
+};
+
+}  // namespace internal
+
+/// An immutable vocabulary of one of two kinds; copies share it, and all const members may be used from several
+/// threads.
+///
+/// One that train() made is a sentencepiece model: every valid UTF-8 text survives decode(encode(text)) byte for byte,
+/// as characters without a piece fall back to bytes, and U+2581, which sentencepiece uses for the space, is escaped on
+/// the way in.
+///
+/// One that came with a pretrained model is a tokenizer.json (byte-pair encoding): its ids are those of the
+/// `tokenizers` package, which the file was written for, and whether a text survives is the file's doing (most keep any
+/// text; some normalise it).
 class Tokenizer {
  public:
   /// Learns a vocabulary from `documents` and writes it to `model_file`, whose folders are made. The same documents
@@ -68,41 +92,50 @@ class Tokenizer {
   static void train(const std::vector<std::string>& documents, const TokenizerConfig& config,
                     const std::filesystem::path& model_file);
 
-  /// Throws Error naming the file when it is missing or corrupt, or when it cannot keep any text exactly.
-  static Tokenizer load(const std::filesystem::path& model_file);
+  /// Reads a sentencepiece model, a tokenizer.json, or a model's folder with a tokenizer.json or else a
+  /// tokenizer.model. The files beside a tokenizer.json say which tokens are special: tokenizer_config.json,
+  /// special_tokens_map.json, generation_config.json, the first that names one. Throws Error naming the file when it is
+  /// missing or corrupt; for a sentencepiece model also when it cannot keep any text exactly, and for a tokenizer.json
+  /// when it has a component or an option that is not known here.
+  static Tokenizer load(const std::filesystem::path& path);
 
-  /// The inverse of serialized(); `where` names the source in errors.
+  /// The inverse of serialized(), which is what the file holds (and, behind a tokenizer.json, a line with the special
+  /// tokens that the files beside it name); `where` names the source in errors.
   static Tokenizer from_serialized(std::string_view bytes, const std::string& where);
   const std::string& serialized() const;
 
-  /// Never adds special tokens, and never yields one from text that merely looks like one. A symbol (such as <think>)
-  /// in the text becomes its token. Invalid UTF-8 counts as U+FFFD.
+  /// Never adds special tokens. A symbol (such as <think>) in the text becomes its token. A sentencepiece model never
+  /// yields a special token from text that merely looks like one; a tokenizer.json does, as chat templates expect: so
+  /// text that is not trusted must not be put into a prompt as it is. Invalid UTF-8 counts as U+FFFD.
   std::vector<std::int32_t> encode(std::string_view text) const;
 
-  /// Always valid UTF-8: bytes that form no character give U+FFFD. Special tokens (bos, eos, pad) give nothing, unk
-  /// gives U+FFFD. Throws Error for an id outside [0, vocab_size).
+  /// Always valid UTF-8: bytes that form no character give U+FFFD. In a sentencepiece model special tokens (bos, eos,
+  /// pad) give nothing, and unk gives U+FFFD; in a tokenizer.json every token gives its text. Throws Error for an id
+  /// outside [0, vocab_size).
   std::string decode(std::span<const std::int32_t> ids) const;
 
-  std::int32_t vocab_size() const;
-  std::int32_t eos() const;
-  std::int32_t bos() const;  ///< -1 when the vocabulary has none
-  std::int32_t pad() const;  ///< eos() when the vocabulary has none
+  std::int32_t vocab_size() const;  ///< the greatest id + 1
+  std::int32_t eos() const;         ///< throws Error when no file names one
+  std::int32_t bos() const;         ///< -1 when the vocabulary has none
+  std::int32_t pad() const;         ///< eos() when the vocabulary has none
 
-  /// The piece as the vocabulary spells it: "▁the", "<0x0A>", "</s>". Throws Error for an id outside [0, vocab_size).
+  /// The piece as the vocabulary spells it: "▁the", "Ġthe", "<0x0A>", "</s>"; "" for an id that a tokenizer.json leaves
+  /// out. Throws Error for an id outside [0, vocab_size).
   const std::string& piece(std::int32_t id) const;
 
  private:
   friend class TextStream;
-  struct Model;
-  explicit Tokenizer(std::shared_ptr<const Model> model) : model_(std::move(model)) {}
-  const std::string& surface(std::int32_t id) const;  // the raw bytes that a token stands for
+  explicit Tokenizer(std::shared_ptr<const internal::TokenModel> model) : model_(std::move(model)) {}
+  void check(std::int32_t id) const;  // throws when it is out of range
 
-  std::shared_ptr<const Model> model_;
+  std::shared_ptr<const internal::TokenModel> model_;
 };
 
 /// Decodes tokens as they come, in time proportional to the new token. text() equals decode() of all ids pushed so far;
 /// so while the bytes of one character are still coming in, it ends with U+FFFD (or, within an escape, U+001A), which
-/// the whole character replaces later. Everything before that never changes.
+/// the whole character replaces later. Everything before that never changes. Two decoders of a tokenizer.json hold more
+/// back, as one later token changes what they make of a stretch: ByteFallback a run of byte tokens (whose time is then
+/// proportional to the run), Strip the characters that it may cut off the end.
 class TextStream {
  public:
   explicit TextStream(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
@@ -115,7 +148,7 @@ class TextStream {
   Tokenizer tokenizer_;
   std::string text_;
   std::size_t settled_ = 0;  // bytes of text_ that are final
-  std::string pending_;      // raw bytes behind them: the beginning of a character or of an escape
+  internal::DecodeState state_;
 };
 
 }  // namespace grpo

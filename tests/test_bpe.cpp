@@ -1,0 +1,472 @@
+// A tokenizer.json gives the ids that the `tokenizers` package gives, and a bad one says what is wrong with it.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "error_of.h"
+#include "files.h"
+#include "grpo/tokenizer.h"
+#include "split_pattern.h"
+#include "unicode_form.h"
+#include "utf8.h"
+
+namespace grpo {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using Ids = std::vector<std::int32_t>;
+using Json = nlohmann::json;
+
+const std::filesystem::path kFamilies = std::filesystem::path(GRPO_FIXTURES) / "tokenizers";
+
+Json json_in(const std::filesystem::path& path) { return Json::parse(read_file(path)); }
+
+void write(const std::filesystem::path& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+// ---- The families of models, beside what the reference makes of them (scripts/make_tokenizer_fixtures.py) ----
+
+class Family : public ::testing::TestWithParam<const char*> {
+ protected:
+  const std::filesystem::path folder_ = kFamilies / GetParam();
+  const Tokenizer tokenizer_ = Tokenizer::load(folder_);
+  const std::vector<std::string> texts_ = json_in(kFamilies / "texts.json");
+  const Json expected_ = json_in(folder_ / "expected.json");
+};
+
+TEST_P(Family, encodes_as_the_reference_does) {
+  ASSERT_EQ(texts_.size(), expected_["ids"].size());
+  for (std::size_t i = 0; i < texts_.size(); ++i)
+    EXPECT_EQ(tokenizer_.encode(texts_[i]), expected_["ids"][i].get<Ids>()) << ::testing::PrintToString(texts_[i]);
+}
+
+TEST_P(Family, decodes_as_the_reference_does) {
+  std::vector<std::string> decoded = texts_;
+  for (const Json& differing : expected_["decoded"]) decoded[differing[0].get<std::size_t>()] = differing[1];
+  for (std::size_t i = 0; i < texts_.size(); ++i)
+    EXPECT_EQ(tokenizer_.decode(expected_["ids"][i].get<Ids>()), decoded[i]);
+  for (const Json& drawn : expected_["drawn"])
+    EXPECT_EQ(tokenizer_.decode(drawn[0].get<Ids>()), drawn[1].get<std::string>()) << drawn[0];
+}
+
+TEST_P(Family, streams_what_it_decodes) {
+  std::vector<Ids> lists;
+  for (const Json& drawn : expected_["drawn"]) lists.push_back(drawn[0]);
+  for (const Json& ids : expected_["ids"]) lists.push_back(ids);
+  for (const Ids& ids : lists) {
+    TextStream stream(tokenizer_);
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      stream.push(ids[i]);
+      ASSERT_EQ(stream.text(), tokenizer_.decode(std::span(ids).first(i + 1)));
+      std::string storage;
+      ASSERT_EQ(valid_utf8(stream.text(), storage).data(), stream.text().data());
+    }
+  }
+}
+
+TEST_P(Family, survives_serialisation) {
+  EXPECT_EQ(tokenizer_.serialized(), read_file(folder_ / "tokenizer.json"));
+  const Tokenizer again = Tokenizer::from_serialized(tokenizer_.serialized(), "checkpoint");
+  for (const std::string& text : texts_) EXPECT_EQ(again.encode(text), tokenizer_.encode(text));
+}
+
+TEST_P(Family, takes_long_stretches_of_anything) {
+  for (const std::string part : {"a", " ", "\n", "\u0301", "<", "1", "한", " \n", "ab", "\u00a0", "!"}) {
+    std::string text;
+    while (text.size() < 100'000) text += part;
+    const Ids ids = tokenizer_.encode(text);
+    EXPECT_LE(ids.size(), text.size() + 2) << part;
+    (void)tokenizer_.decode(ids);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Family,
+                         ::testing::Values("gpt2", "roberta", "neox", "llama3", "qwen", "deepseek", "gpt4o", "smollm",
+                                           "llama2", "mistral", "gemma", "metaspace", "words", "spaces"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST(TokenizerJson, is_shared_by_threads) {
+  const Tokenizer tokenizer = Tokenizer::load(kFamilies / "deepseek");
+  const std::vector<std::string> texts = json_in(kFamilies / "texts.json");
+  std::vector<std::vector<Ids>> results(4);
+  std::vector<std::thread> threads;
+  for (auto& result : results)
+    threads.emplace_back([&] {
+      for (const std::string& text : texts) result.push_back(tokenizer.encode(text));
+    });
+  for (std::thread& thread : threads) thread.join();
+  for (const auto& result : results) EXPECT_EQ(result, results[0]);
+}
+
+TEST(TokenizerJson, reads_invalid_utf8_as_replacement_characters) {
+  const Tokenizer tokenizer = Tokenizer::load(kFamilies / "qwen");
+  EXPECT_EQ(tokenizer.decode(tokenizer.encode("a\xff\xe2\x96z\xed\xa0\x80")), "a\uFFFD\uFFFDz\uFFFD\uFFFD\uFFFD");
+}
+
+TEST(TokenizerJson, refuses_ids_out_of_range) {
+  const Tokenizer tokenizer = Tokenizer::load(kFamilies / "qwen");
+  for (const std::int32_t id : {-1, tokenizer.vocab_size()}) {
+    EXPECT_THAT(error_of([&] { tokenizer.decode(Ids{id}); }), HasSubstr("got " + std::to_string(id)));
+    EXPECT_THAT(error_of([&] { tokenizer.piece(id); }), HasSubstr("got " + std::to_string(id)));
+    EXPECT_THAT(error_of([&] { TextStream(tokenizer).push(id); }), HasSubstr("got " + std::to_string(id)));
+  }
+  EXPECT_EQ(tokenizer.piece(tokenizer.vocab_size() - 1), "</think>");
+}
+
+TEST(TokenizerJson, streams_a_long_run_of_bytes) {
+  const Tokenizer tokenizer = Tokenizer::load(kFamilies / "llama2");
+  const auto byte = [&](unsigned value) { return std::int32_t(1 + value); };  // behind <unk>, as the fixture has them
+  ASSERT_EQ(tokenizer.piece(byte(0xE2)), "<0xE2>");
+  TextStream broken(tokenizer), whole(tokenizer);
+  for (int i = 0; i < 100'000; ++i) broken.push(byte(0xE2));
+  EXPECT_EQ(broken.text().size(), 300'000u);
+  for (int i = 0; i < 1000; ++i)
+    for (const unsigned value : {0xE2, 0x96, 0x81}) whole.push(byte(value));
+  EXPECT_EQ(whole.text().substr(0, 6), "\u2581\u2581");
+  whole.push(byte(0xFF));
+  EXPECT_EQ(whole.text().substr(0, 6), "\uFFFD\uFFFD") << "one bad byte spoils the run, in the reference too";
+}
+
+// ---- Files and folders ----
+
+TEST(TokenizerJson, special_tokens_come_from_the_files_beside_it) {
+  const Folder folder;
+  const auto load = [&] { return Tokenizer::load(folder.path()); };
+  std::filesystem::copy_file(kFamilies / "qwen/tokenizer.json", folder / "tokenizer.json");
+  EXPECT_THAT(error_of([&] { load().eos(); }), HasSubstr("tokenizer_config.json"));
+  EXPECT_EQ(load().bos(), -1);
+
+  write(folder / "generation_config.json",
+        R"({"eos_token_id": [481, 480], "bos_token_id": 480, "pad_token_id": null})");
+  EXPECT_EQ(load().eos(), 481);
+  EXPECT_EQ(load().bos(), 480);
+  EXPECT_EQ(load().pad(), 481) << "eos where there is none";
+
+  write(folder / "special_tokens_map.json", R"({"eos_token": {"content": "<|endoftext|>", "lstrip": false}})");
+  EXPECT_EQ(load().eos(), 480);
+  write(folder / "tokenizer_config.json",
+        R"({"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "bos_token": null})");
+  EXPECT_EQ(load().eos(), 482);
+  EXPECT_EQ(load().pad(), 480);
+  EXPECT_EQ(load().bos(), 480);
+  EXPECT_EQ(Tokenizer::load(folder / "tokenizer.json").eos(), 482) << "the file by its own name";
+
+  const Tokenizer loaded = load(), again = Tokenizer::from_serialized(loaded.serialized(), "checkpoint");
+  EXPECT_EQ(again.eos(), 482);
+  EXPECT_EQ(again.pad(), 480);
+  EXPECT_EQ(again.serialized(), loaded.serialized());
+  const Folder other;
+  write(other / "saved", loaded.serialized());
+  EXPECT_EQ(Tokenizer::load(other / "saved").serialized(), loaded.serialized());
+
+  write(folder / "tokenizer_config.json", R"({"eos_token": "<|nobody|>"})");
+  EXPECT_THAT(error_of(load), AllOf(HasSubstr("eos"), HasSubstr("<|nobody|>")));
+  write(folder / "tokenizer_config.json", R"({"eos_token_id": 999999})");
+  EXPECT_THAT(error_of(load), HasSubstr("999999"));
+  write(folder / "tokenizer_config.json", R"({"eos_token": )");
+  EXPECT_THAT(error_of(load), HasSubstr("tokenizer_config.json"));
+}
+
+TEST(TokenizerJson, counts_before_a_sentencepiece_model_in_a_folder) {
+  const Folder folder;
+  TokenizerConfig config;
+  config.vocab_size = 300;
+  Tokenizer::train({"some text to learn from", "and some more"}, config, folder / "tokenizer.model");
+  EXPECT_LE(Tokenizer::load(folder.path()).vocab_size(), 300);
+  std::filesystem::copy_file(kFamilies / "qwen/tokenizer.json", folder / "tokenizer.json");
+  EXPECT_EQ(Tokenizer::load(folder.path()).vocab_size(), 485);
+}
+
+// ---- Files that are wrong ----
+
+/// A tokenizer.json of three letters, with something changed.
+std::string file_with(const std::function<void(Json&)>& change) {
+  Json json = Json::parse(R"({"version": "1.0", "truncation": null, "padding": null,
+    "added_tokens": [{"id": 5, "content": "<x>", "single_word": false, "lstrip": false, "rstrip": false,
+                      "normalized": false, "special": true}],
+    "normalizer": null, "pre_tokenizer": null, "post_processor": null, "decoder": {"type": "Fuse"},
+    "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+              "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+              "vocab": {"a": 0, "b": 1, "c": 2, "ab": 3, "abc": 4}, "merges": [["a", "b"], "ab c"]}})");
+  change(json);
+  return json.dump();
+}
+
+Tokenizer tokenizer_with(const std::function<void(Json&)>& change) {
+  return Tokenizer::from_serialized(file_with(change), "FILE");
+}
+
+std::string refusal_of(const std::function<void(Json&)>& change) {
+  return error_of([&] { tokenizer_with(change); });
+}
+
+TEST(TokenizerJson, merges_in_the_order_learned) {
+  const Tokenizer tokenizer = tokenizer_with([](Json&) {});
+  EXPECT_THAT(tokenizer.encode("abcab<x>cba"), ElementsAre(4, 3, 5, 2, 1, 0));
+  EXPECT_THAT(tokenizer.encode("a?b"), ElementsAre(3)) << "a character that nobody knows is lost, as in the reference";
+  EXPECT_EQ(tokenizer.decode(Ids{4, 5, 0}), "abc<x>a");
+}
+
+TEST(TokenizerJson, strips_the_end_of_a_text_in_a_stream_too) {
+  const Tokenizer tokenizer = tokenizer_with([](Json& json) {
+    json["decoder"] = Json::parse(R"({"type": "Sequence", "decoders": [{"type": "Fuse"},
+      {"type": "Strip", "content": "c", "start": 1, "stop": 2}]})");
+  });
+  EXPECT_EQ(tokenizer.decode(Ids{2, 2, 0, 2, 2, 2}), "cac");
+  TextStream stream(tokenizer);
+  std::vector<std::string> seen;
+  for (const std::int32_t id : {2, 0, 2, 2, 2, 1}) {
+    stream.push(id);
+    seen.push_back(stream.text());
+  }
+  EXPECT_THAT(seen, ElementsAre("", "a", "a", "a", "ac", "acccb"));
+}
+
+TEST(TokenizerJson, leaves_gaps_between_ids_empty) {
+  const Tokenizer tokenizer = tokenizer_with([](Json& json) {
+    json["model"]["vocab"]["far"] = 900;
+    json["added_tokens"][0]["id"] = 6;
+  });
+  EXPECT_EQ(tokenizer.vocab_size(), 901);
+  EXPECT_EQ(tokenizer.piece(700), "");
+  EXPECT_EQ(tokenizer.decode(Ids{0, 700, 900, 6}), "afar<x>");
+}
+
+TEST(TokenizerJson, names_what_it_does_not_know) {
+  const auto set = [](const char* pointer, Json value) {
+    return refusal_of([=](Json& json) { json[Json::json_pointer(pointer)] = value; });
+  };
+  EXPECT_THAT(set("/model/type", "Unigram"), AllOf(HasSubstr("FILE"), HasSubstr("Unigram")));
+  EXPECT_THAT(set("/model/dropout", 0.1), HasSubstr("dropout"));
+  EXPECT_THAT(set("/model/end_of_word_suffix", "</w>"), HasSubstr("</w>"));
+  EXPECT_THAT(set("/model/continuing_subword_prefix", "##"), HasSubstr("##"));
+  EXPECT_THAT(set("/model/novelty", true), HasSubstr("novelty"));
+  EXPECT_THAT(set("/novelty", true), HasSubstr("novelty"));
+  EXPECT_THAT(set("/version", "2.0"), HasSubstr("version"));
+  EXPECT_THAT(set("/truncation", {{"max_length", 5}}), HasSubstr("truncation"));
+  EXPECT_THAT(set("/padding", {{"length", 5}}), HasSubstr("padding"));
+  EXPECT_THAT(set("/normalizer", {{"type", "Lowercase"}}), AllOf(HasSubstr("normalizer"), HasSubstr("Lowercase")));
+  EXPECT_THAT(set("/normalizer", {{"type", "NFC"}, {"form", 2}}), HasSubstr("form"));
+  EXPECT_THAT(set("/pre_tokenizer", {{"type", "BertPreTokenizer"}}), HasSubstr("BertPreTokenizer"));
+  EXPECT_THAT(set("/pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", {{{"type", "UnicodeScripts"}}}}}),
+              AllOf(HasSubstr("pretokenizers[0]"), HasSubstr("UnicodeScripts")));
+  EXPECT_THAT(set("/post_processor", {{"type", "Surprise"}}), HasSubstr("Surprise"));
+  EXPECT_THAT(set("/decoder", {{"type", "WordPiece"}}), AllOf(HasSubstr("decoder"), HasSubstr("WordPiece")));
+  EXPECT_THAT(
+      set("/decoder", Json::parse(R"({"type": "Sequence", "decoders": [{"type": "Fuse"}, {"type": "ByteFallback"}]})")),
+      HasSubstr("ByteFallback"));
+  EXPECT_THAT(refusal_of([](Json& json) {
+                json["normalizer"] = Json::parse(R"({"type": "Replace", "pattern": {"String": "b"}, "content": ""})");
+                json["pre_tokenizer"] =
+                    Json::parse(R"({"type": "Metaspace", "replacement": "_", "prepend_scheme": "first"})");
+              }),
+              HasSubstr("no Replace before a Metaspace"));
+  Json deep = {{"type", "NFC"}};
+  for (int i = 0; i < 100; ++i) deep = {{"type", "Sequence"}, {"normalizers", Json::array({deep})}};
+  EXPECT_THAT(set("/normalizer", deep), HasSubstr("fewer sequences"));
+}
+
+TEST(TokenizerJson, names_what_is_wrong_with_a_file) {
+  const auto set = [](const char* pointer, Json value) {
+    return refusal_of([=](Json& json) { json[Json::json_pointer(pointer)] = value; });
+  };
+  // vocabulary
+  EXPECT_THAT(set("/model/vocab", 7), HasSubstr("vocab: expected an object"));
+  EXPECT_THAT(set("/model/vocab/c", 1), AllOf(HasSubstr("got 1 for both"), HasSubstr("\"b\"")));
+  for (const Json& id : {Json(-1), Json(4'000'000'000), Json(1e300), Json("2"), Json(2.5), Json(nullptr), Json(80'000)})
+    EXPECT_THAT(set("/model/vocab/c", id), HasSubstr(".\"c\": expected an id")) << id;
+  EXPECT_THAT(refusal_of([](Json& json) { json["model"].erase("vocab"); }), HasSubstr("vocab"));
+  EXPECT_THAT(refusal_of([](Json& json) { json.erase("model"); }), HasSubstr("model"));
+  EXPECT_THAT(set("/model", Json::array()), HasSubstr("model"));
+  EXPECT_THAT(set("/model/unk_token", "<unk>"), HasSubstr("<unk>"));
+  EXPECT_THAT(set("/model/byte_fallback", "yes"), HasSubstr("byte_fallback"));
+  // merges
+  EXPECT_THAT(set("/model/merges", "ab"), HasSubstr("merges: expected an array"));
+  for (const Json& merge : {Json("ab"), Json("a b c"), Json({"a"}), Json({"a", "b", "c"}), Json(3), Json({1, 2}),
+                            Json({"c", "a"}), Json({"z", "a"}), Json({"", "a"}), Json(" a"), Json(nullptr)})
+    EXPECT_THAT(set("/model/merges/1", merge), HasSubstr("merges[1]: expected")) << merge;
+  // added tokens
+  EXPECT_THAT(set("/added_tokens", 3), HasSubstr("added_tokens: expected an array"));
+  for (const Json& id : {Json(-5), Json(6), Json(4), Json(4'000'000'000), Json("5"), Json(5.5)})
+    EXPECT_THAT(set("/added_tokens/0/id", id), HasSubstr("added_tokens[0].id: expected")) << id;
+  EXPECT_THAT(set("/added_tokens/0/content", ""), HasSubstr("content"));
+  EXPECT_THAT(set("/added_tokens/0/content", 5), HasSubstr("content"));
+  EXPECT_THAT(set("/added_tokens/0/lstrip", 1), HasSubstr("lstrip"));
+  EXPECT_THAT(set("/added_tokens/0/novelty", 1), HasSubstr("novelty"));
+  EXPECT_THAT(refusal_of([](Json& json) {
+                Json again = json["added_tokens"][0];
+                again["id"] = 6;
+                json["added_tokens"].push_back(again);
+              }),
+              HasSubstr("each token once"));
+  EXPECT_THAT(refusal_of([](Json& json) {
+                json["added_tokens"][0]["normalized"] = true;
+                json["normalizer"] = Json::parse(R"({"type": "Replace", "pattern": {"String": "<x>"}, "content": ""})");
+              }),
+              HasSubstr("leaves something"));
+  // components
+  EXPECT_THAT(set("/decoder", "Fuse"), HasSubstr("decoder: expected an object"));
+  EXPECT_THAT(set("/decoder", Json::object()), HasSubstr("type"));
+  EXPECT_THAT(set("/normalizer", {{"type", "Sequence"}, {"normalizers", 3}}), HasSubstr("normalizers"));
+  EXPECT_THAT(set("/pre_tokenizer",
+                  {{"type", "Split"}, {"pattern", {{"Regex", "(a"}}}, {"behavior", "Isolated"}, {"invert", false}}),
+              HasSubstr("(a"));
+  EXPECT_THAT(set("/pre_tokenizer",
+                  {{"type", "Split"}, {"pattern", {{"String", "a"}}}, {"behavior", "Gone"}, {"invert", false}}),
+              HasSubstr("Gone"));
+  EXPECT_THAT(set("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "ab"}, {"prepend_scheme", "always"}}),
+              HasSubstr("one character"));
+  EXPECT_THAT(set("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "last"}}),
+              HasSubstr("prepend_scheme"));
+}
+
+TEST(TokenizerJson, refuses_text_that_is_not_json) {
+  const std::string good = file_with([](Json&) {});
+  for (std::size_t size = 1; size < good.size(); ++size)
+    EXPECT_THAT(error_of([&] { Tokenizer::from_serialized(good.substr(0, size), "FILE"); }), HasSubstr("FILE"));
+  std::string broken = good;
+  broken.replace(broken.find("abc"), 1, "\xff");
+  EXPECT_THAT(error_of([&] { Tokenizer::from_serialized(broken, "FILE"); }), HasSubstr("FILE"));
+  std::string twice = good;
+  twice.insert(twice.find("\"ab\""), "\"a\":7,");
+  EXPECT_THAT(error_of([&] { Tokenizer::from_serialized(twice, "FILE"); }), HasSubstr("twice"));
+  EXPECT_THAT(error_of([&] { Tokenizer::from_serialized(std::string(100'000, '[') + good, "FILE"); }),
+              HasSubstr("FILE"));
+  EXPECT_THAT(error_of([&] { Tokenizer::from_serialized("{\"a\":" + std::string(100'000, '['), "FILE"); }),
+              HasSubstr("FILE"));
+}
+
+TEST(TokenizerJson, a_damaged_file_is_an_error_or_another_tokenizer) {
+  const std::string good = read_file(kFamilies / "llama2/tokenizer.json");
+  std::uint64_t state = 11;
+  const auto next = [&] { return (state = state * 6364136223846793005ULL + 1442695040888963407ULL) >> 33; };
+  for (int i = 0; i < 300; ++i) {
+    std::string bad = good;
+    for (int n = 0; n < 3; ++n) bad[next() % bad.size()] = static_cast<char>(next());
+    try {
+      const Tokenizer tokenizer = Tokenizer::from_serialized(bad, "FILE");
+      (void)tokenizer.decode(tokenizer.encode("It's 한 <think> 12"));
+    } catch (const Error&) {
+    }
+  }
+}
+
+// ---- Patterns ----
+
+std::vector<std::string> matches(const char* pattern, const std::string& text) {
+  std::vector<SplitPattern::Span> spans;
+  SplitPattern::regex(pattern, "FILE").find(text, spans);
+  std::vector<std::string> result;
+  for (const auto& [first, end] : spans) result.push_back(text.substr(first, end - first));
+  return result;
+}
+
+TEST(SplitPattern, classes_hold_as_many_code_points_as_the_references) {
+  std::string every;
+  for (char32_t c = 0; c < 0x110000; ++c)
+    if (c < 0xD800 || c > 0xDFFF) append_utf8(every, c);
+  // counted by tokenizers 0.23.3
+  for (const auto& [pattern, count] :
+       std::initializer_list<std::pair<const char*, std::size_t>>{{R"(\p{L})", 141028},
+                                                                  {R"(\p{N})", 1911},
+                                                                  {R"(\s)", 25},
+                                                                  {R"(\p{Lu})", 1858},
+                                                                  {R"(\w)", 144671},
+                                                                  {R"(\p{Han})", 99030},
+                                                                  {R"(\d)", 760},
+                                                                  {R"([^\p{^L}])", 141028},
+                                                                  {R"([\P{L}])", 1112064 - 141028},
+                                                                  {R"([\S])", 1112064 - 25},
+                                                                  {R"(.)", 1112063},
+                                                                  {R"([一-龥])", 20902},
+                                                                  {R"((?i:s))", 3},
+                                                                  {R"((?i:k))", 3},
+                                                                  {R"(\p{Cs}|x)", 1}})
+    EXPECT_EQ(matches(pattern, every).size(), count) << pattern;
+}
+
+TEST(SplitPattern, finds_what_the_pattern_says) {
+  EXPECT_THAT(matches(R"('(?i:[sdmt]|ll|ve|re))", "'s'S'ſ'LL'Re'x"), ElementsAre("'s", "'S", "'ſ", "'LL", "'Re"));
+  EXPECT_THAT(matches(R"(\p{N}{1,3})", "12345é6"), ElementsAre("123", "45", "6"));
+  EXPECT_THAT(matches(R"(\s+(?!\S)|\s+)", "a   b \n"), ElementsAre("  ", " ", " \n"));
+  EXPECT_THAT(matches(R"([^\r\n\p{L}\p{N}]?+\p{L}+)", "éa 한b\nc"), ElementsAre("éa", " 한b", "c"));
+  EXPECT_THAT(matches(R"([\]\-a-c\u00e9-])", "]-abcdé"), ElementsAre("]", "-", "a", "b", "c", "é"));
+  EXPECT_THAT(matches(R"(a{,2}b)", "aaab"), ElementsAre("aab"));
+  EXPECT_THAT(matches(R"(a{b})", "a{b}"), ElementsAre("a{b}"));
+  EXPECT_THAT(matches(R"((?<=a)b|(?<!a)c|\x41|\x{AC00})", "abacbcA가"), ElementsAre("b", "c", "A", "가"));
+}
+
+TEST(SplitPattern, refuses_what_it_cannot_vouch_for) {
+  for (const auto& [pattern, name] :
+       std::initializer_list<std::pair<const char*, const char*>>{{"a*", "at least one"},
+                                                                  {"", "at least one"},
+                                                                  {"(a", "( too many"},
+                                                                  {"a)", ") too many"},
+                                                                  {"^a", "anchor ^"},
+                                                                  {"a$", "anchor $"},
+                                                                  {R"(\ba)", R"(\b)"},
+                                                                  {R"((a)\1)", R"(\1)"},
+                                                                  {R"(\h)", R"(\h)"},
+                                                                  {R"(\R)", R"(\R)"},
+                                                                  {R"(\p{Nonsense})", "Nonsense"},
+                                                                  {R"(\p{L)", "end too early"},
+                                                                  {R"([a)", "end too early"},
+                                                                  {R"([])", "[]"},
+                                                                  {R"([[:alpha:]])", "set within"},
+                                                                  {R"([a&&b])", "intersection"},
+                                                                  {R"([b-a])", "backwards"},
+                                                                  {R"([\w-z])", "range from a class"},
+                                                                  {R"([a-\d])", "range to a class"},
+                                                                  {"a{1,2}+", "interval followed"},
+                                                                  {"a{2}?", "interval followed"},
+                                                                  {"a+*", "quantifier"},
+                                                                  {"a+{2}", "quantifier"},
+                                                                  {"*a", "quantifier"},
+                                                                  {"(?i:ss)", "any case"},
+                                                                  {"(?i:é)", "beyond ASCII"},
+                                                                  {"(?i)a", "(?i"},
+                                                                  {"(?m:a)", "(?m"},
+                                                                  {"(?<n>a)", "(?<"},
+                                                                  {R"(\)", "end too early"},
+                                                                  {"\xff", "UTF-8"},
+                                                                  {"a{3,2}", "compile"}})
+    EXPECT_THAT(error_of([&] { SplitPattern::regex(pattern, "FILE"); }), AllOf(HasSubstr("FILE"), HasSubstr(name)))
+        << pattern;
+  EXPECT_THAT(error_of([&] { SplitPattern::regex(std::string(100'000, '('), "FILE"); }), HasSubstr("FILE"));
+}
+
+TEST(SplitPattern, gives_up_on_a_search_without_end) {
+  std::vector<SplitPattern::Span> spans;
+  const SplitPattern hopeless = SplitPattern::regex("(?:a|a|aa)+(?:a|aa)+(?:b|c)", "FILE");
+  EXPECT_THAT(error_of([&] { hopeless.find(std::string(200, 'a'), spans); }), HasSubstr("bounded number of steps"));
+}
+
+// ---- Normal forms ----
+
+TEST(UnicodeForm, orders_and_joins_marks) {
+  EXPECT_EQ(normalize(UnicodeForm::nfc, "plain"), "plain");
+  EXPECT_EQ(normalize(UnicodeForm::nfc, "e\u0301"), "é");
+  EXPECT_EQ(normalize(UnicodeForm::nfd, "é"), "e\u0301");
+  EXPECT_EQ(normalize(UnicodeForm::nfc, "a\u0323\u0307"), normalize(UnicodeForm::nfc, "a\u0307\u0323"));
+  EXPECT_EQ(normalize(UnicodeForm::nfc, "\u1112\u1161\u11ab"), "한");
+  EXPECT_EQ(normalize(UnicodeForm::nfd, "한"), "\u1112\u1161\u11ab");
+  EXPECT_EQ(normalize(UnicodeForm::nfc, "\u0958"), "\u0915\u093c") << "excluded from composition";
+  EXPECT_EQ(normalize(UnicodeForm::nfkc, "ﬁ①Å"), "fi1Å");
+  EXPECT_EQ(normalize(UnicodeForm::nfkd, "½"), "1\u20442");
+  EXPECT_EQ(normalize(UnicodeForm::nfc, "\u0301e"), "\u0301e");
+  EXPECT_EQ(normalize(UnicodeForm::nfc, "\u0b47\u0300\u0b3e"), "\u0b47\u0300\u0b3e") << "blocked";
+}
+
+}  // namespace
+}  // namespace grpo
