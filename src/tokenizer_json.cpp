@@ -867,6 +867,27 @@ class JsonTokenizer : public TokenModel {
   std::vector<bool> present_;                                           // [vocab_size] false for an id that nobody has
 };
 
+/// parse_json of a text that does not nest deep: values are copied, printed and destroyed by recursion.
+Json parse_flat_json(std::string_view text, const std::string& where) {
+  constexpr int kDeepestJson = 100;
+  int depth = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+      continue;
+    }
+    if (c == '"') in_string = true;
+    if (c == '/') throw Error("tokenizer", where, ": expected JSON without comments, got a / at byte ", i);
+    if (c == '[' || c == '{') ++depth;
+    if (c == ']' || c == '}') --depth;
+    if (depth > kDeepestJson) throw Error("tokenizer", where, ": expected JSON at most 100 levels deep, got more");
+  }
+  return parse_json(text, where);
+}
+
 std::string bytes_of(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
@@ -882,7 +903,7 @@ std::string read_tokenizer_json(const std::filesystem::path& file) {
   for (const char* name : {"tokenizer_config.json", "special_tokens_map.json", "generation_config.json"}) {
     const auto path = file.parent_path() / name;
     if (!std::filesystem::is_regular_file(path)) continue;
-    const Json json = parse_json(bytes_of(path), path.string());
+    const Json json = parse_flat_json(bytes_of(path), path.string());
     const JsonReader reader(json, path.string() + ": ");
     for (const std::string role : {"eos", "bos", "pad"}) {
       if (special.contains(role)) continue;
@@ -907,11 +928,11 @@ bool is_tokenizer_json(std::string_view serialized) {
 
 std::shared_ptr<const TokenModel> parse_tokenizer_json(std::string_view serialized, const std::string& where) {
   const std::size_t line = serialized.rfind('\n' + std::string("{\"") + std::string(kSpecialTokensKey));
-  auto model = std::make_shared<JsonTokenizer>(parse_json(serialized.substr(0, line), where), where);
+  auto model = std::make_shared<JsonTokenizer>(parse_flat_json(serialized.substr(0, line), where), where);
   model->serialized = serialized;
   if (line == std::string_view::npos) return model;
 
-  const Json trailer = parse_json(serialized.substr(line), where);
+  const Json trailer = parse_flat_json(serialized.substr(line), where);
   const JsonReader special(trailer.at(kSpecialTokensKey), where + ": " + std::string(kSpecialTokensKey));
   special.expect_keys({"eos", "bos", "pad"});
   const auto find = [&](const char* role) -> std::int32_t {

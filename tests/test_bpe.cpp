@@ -273,7 +273,7 @@ TEST(TokenizerJson, names_what_it_does_not_know) {
               }),
               HasSubstr("no Replace before a Metaspace"));
   Json deep = {{"type", "NFC"}};
-  for (int i = 0; i < 100; ++i) deep = {{"type", "Sequence"}, {"normalizers", Json::array({deep})}};
+  for (int i = 0; i < 20; ++i) deep = {{"type", "Sequence"}, {"normalizers", Json::array({deep})}};
   EXPECT_THAT(set("/normalizer", deep), HasSubstr("fewer sequences"));
 }
 
@@ -345,6 +345,8 @@ TEST(TokenizerJson, refuses_text_that_is_not_json) {
               HasSubstr("FILE"));
   EXPECT_THAT(error_of([&] { Tokenizer::from_serialized("{\"a\":" + std::string(100'000, '['), "FILE"); }),
               HasSubstr("FILE"));
+  const std::string nested = std::string(100'000, '[') + std::string(100'000, ']');
+  EXPECT_THAT(error_of([&] { Tokenizer::from_serialized("{\"a\":" + nested + '}', "FILE"); }), HasSubstr("100 levels"));
 }
 
 TEST(TokenizerJson, a_damaged_file_is_an_error_or_another_tokenizer) {
