@@ -78,9 +78,10 @@ class Fields {
       throw Error("pretrained", where_, ": \"", key, "\": expected an object, got ", value.dump());
     return {value, where_ + ": " + key};
   }
+  /// Keys that begin with _ are private to the program that wrote them.
   void refuse_others() const {
     for (const auto& [key, value] : json_.items())
-      if (!known_.contains(key) && !value.is_null())
+      if (!known_.contains(key) && !value.is_null() && !key.starts_with('_'))
         throw Error("pretrained", where_, ": field \"", key, "\" = ", value.dump(), " is not supported");
   }
   const std::string& where() const { return where_; }
@@ -170,7 +171,7 @@ void read_decoder(Fields& fields, PolicyConfig& config) {
                  "pad_token_id",
                  "rope_scaling",
                  "rope_parameters",
-                 "_name_or_path",
+                 "unk_token_id",
                  "transformers_version",
                  "output_attentions",
                  "output_hidden_states",
