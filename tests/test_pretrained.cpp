@@ -173,6 +173,7 @@ TEST_F(BrokenFolder, is_refused_by_the_name_of_what_is_not_supported) {
   EXPECT_THAT(refusal("use_sliding_window", true), HasSubstr("use_sliding_window"));
   EXPECT_THAT(refusal("layer_types", {"full_attention", "sliding_attention"}), HasSubstr("sliding_attention"));
   EXPECT_THAT(refusal("attention_multiplier", 2.0), HasSubstr("field \"attention_multiplier\" = 2.0 is not supported"));
+  EXPECT_EQ(refusal("_name_or_path", "whose"), "(no error)") << "a note of the program that wrote it";
   EXPECT_THAT(refusal("rope_parameters", {{"rope_type", "longrope"}}), HasSubstr("longrope"));
   EXPECT_THAT(refusal("rope_parameters", {{"rope_type", "linear"}, {"factor", 2}, {"fast", 1}}),
               HasSubstr("field \"fast\""));
