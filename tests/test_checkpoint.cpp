@@ -183,7 +183,7 @@ TEST_F(Safetensors, refuses_to_write_what_it_could_not_read_back) {
 }
 
 TEST(SafetensorsDisk, says_so_when_the_disk_is_full) {
-  if (!fs::exists("/dev/full")) GTEST_SKIP();
+  if (!fs::exists("/dev/full")) GTEST_SKIP() << "no /dev/full here, the device that is always full";
   EXPECT_THAT(error_of([] {
                 save_safetensors("/dev/full", {{"a", at::zeros({100})}});
               }),
