@@ -48,11 +48,8 @@ class Renderer {
  public:
   Renderer(const Template& source, const std::string& where, const nlohmann::ordered_json& variables)
       : template_(source), runtime_(where), top_(std::make_shared<Scope>(nullptr)) {
-    variables_.resize(source.names.size());
-    for (std::size_t i = 0; i < source.names.size(); ++i) {
-      const auto found = variables.find(source.names[i]);
-      if (found != variables.end()) variables_[i] = runtime_.from_json(*found);
-    }
+    variables_.reserve(source.names.size());
+    for (const std::string& name : source.names) variables_.push_back(runtime_.from_json(variables, name));
   }
 
   ~Renderer() {
@@ -352,7 +349,8 @@ class Renderer {
         if (!value.is_number()) runtime_.fail("expected a number behind the sign, got ", type_name(value));
         const bool negative = node.op == Op::negative;
         if (value.is(Kind::real)) return Value::real(negative ? -value.as_real() : value.as_real());
-        return Value::integer(negative ? whole_numbers(Op::subtract, 0, value.as_integer()).as_integer() : value.as_integer());
+        return Value::integer(negative ? whole_numbers(Op::subtract, 0, value.as_integer()).as_integer()
+                                       : value.as_integer());
       }
       case Op::add:
         if (node.parts.size() > 2) return sum(node, scope);
@@ -548,15 +546,14 @@ class Renderer {
       runtime_.fail("expected at most ", count, " arguments of the macro \"", macro.name, "\", got ",
                     given.positional.size());
     }
-    const std::size_t without_default = count - macro.defaults.size();
-    for (std::size_t i = 0; i < count; ++i) {
-      if (filled[i]) continue;
-      if (i < without_default)
+    // A default sees the parameters before it; those behind it, and its own, are not there yet.
+    for (std::size_t i = 0; i < count; ++i)
+      if (!filled[i])
         body->set(macro.parameters[i], runtime_.undefined("expected a value, got an undefined one: the argument \"" +
                                                           macro.parameter_names[i] + "\" was not given"));
-      else
-        body->set(macro.parameters[i], evaluate(*macro.defaults[i - without_default], body));
-    }
+    const std::size_t without_default = count - macro.defaults.size();
+    for (std::size_t i = without_default; i < count; ++i)
+      if (!filled[i]) body->set(macro.parameters[i], evaluate(*macro.defaults[i - without_default], body));
     Builder out(runtime_);
     block(macro.body, body, out);
     runtime_.line = line;
@@ -709,8 +706,6 @@ Jinja::Jinja(std::string_view source, std::string where)
     : template_(std::make_shared<jinja::Template>(jinja::parse(source, where))), where_(std::move(where)) {}
 
 std::string Jinja::render(const nlohmann::ordered_json& variables) const {
-  if (!variables.is_object())
-    throw Error("chat template", where_, ": expected an object of variables, got ", variables.type_name());
   return jinja::Renderer(*template_, where_, variables).run();
 }
 

@@ -240,8 +240,7 @@ std::string title_method(std::string_view text) {
     const CodePoint c = decode_utf8(text, at);
     const bool cased = letter_case(c.value) != LetterCase::none;
     if (cased != in_word) {
-      if (in_word)
-        flush(at);
+      if (in_word) flush(at);
       word = at;
       in_word = cased;
     }
@@ -555,8 +554,7 @@ Value int_filter(Runtime& runtime, const Value& value, const Bound& arguments) {
   if (value.is_undefined()) refuse_undefined(runtime, value);
   if (value.is_integral()) return Value::integer(value.as_integer());
   const std::int64_t base = arguments.has(1) ? integer_argument(runtime, arguments[1], "the base") : 10;
-  if (value.is(Kind::real) && !std::isnan(value.as_real()))
-    return Value::integer(truncated(runtime, value.as_real()));
+  if (value.is(Kind::real) && !std::isnan(value.as_real())) return Value::integer(truncated(runtime, value.as_real()));
   if (value.is(Kind::text)) {
     if (base != 0 && (base < 2 || base > 36)) runtime.fail("int: expected a base from 2 to 36, got ", base);
     if (const auto whole = parse_integer(runtime, value.text(), base)) return Value::integer(*whole);
@@ -598,9 +596,7 @@ Value length_filter(Runtime& runtime, const Value& value, const Bound&) {
   return Value::integer(*length);
 }
 
-Value list_filter(Runtime& runtime, const Value& value, const Bound&) {
-  return runtime.list(items_of(runtime, value));
-}
+Value list_filter(Runtime& runtime, const Value& value, const Bound&) { return runtime.list(items_of(runtime, value)); }
 
 Value lower_filter(Runtime& runtime, const Value& value, const Bound&) {
   return runtime.text(to_lower(str(runtime, value)));
@@ -938,7 +934,10 @@ constexpr Test kTests[] = {
     {"false", "",
      [](Runtime&, const Value& value, const Bound&) { return value.is(Kind::boolean) && !value.as_integer(); }},
     {"filter", "",
-     [](Runtime& runtime, const Value& value, const Bound&) { return find_filter(str(runtime, value)) != nullptr; }},
+     [](Runtime& runtime, const Value& value, const Bound&) {
+       hash(runtime, value);  // refuses what Python could not look up
+       return value.is(Kind::text) && find_filter(value.text());
+     }},
     {"float", "", [](Runtime&, const Value& value, const Bound&) { return value.is(Kind::real); }},
     {"ge", "other", is_greater_or_equal},
     {"greaterthan", "other", is_greater},
@@ -974,7 +973,10 @@ constexpr Test kTests[] = {
      }},
     {"string", "", [](Runtime&, const Value& value, const Bound&) { return value.is(Kind::text); }},
     {"test", "",
-     [](Runtime& runtime, const Value& value, const Bound&) { return find_test(str(runtime, value)) != nullptr; }},
+     [](Runtime& runtime, const Value& value, const Bound&) {
+       hash(runtime, value);  // refuses what Python could not look up
+       return value.is(Kind::text) && find_test(value.text());
+     }},
     {"true", "",
      [](Runtime&, const Value& value, const Bound&) { return value.is(Kind::boolean) && value.as_integer(); }},
     {"undefined", "", [](Runtime&, const Value& value, const Bound&) { return value.is_undefined(); }},
@@ -1005,7 +1007,8 @@ Window window(Runtime& runtime, std::string_view text, const Bound& arguments) {
   const std::int64_t begin = bound(1, 0), end = std::min(bound(2, length), length);
   if (begin > end) return {{}, 0, false};
   const auto place = [&](std::int64_t index) {
-    return index == length ? text.size() : static_cast<std::size_t>(all[static_cast<std::size_t>(index)].data() - text.data());
+    return index == length ? text.size()
+                           : static_cast<std::size_t>(all[static_cast<std::size_t>(index)].data() - text.data());
   };
   return {text.substr(place(begin), place(end) - place(begin)), begin, true};
 }
@@ -1058,8 +1061,13 @@ Value justify_method(Runtime& runtime, const Value& self, const Bound& arguments
                    arguments.has(1) ? text_argument(runtime, arguments[1], "what to fill with") : " ", left_share);
 }
 
-// What is said of every character of a text that is not empty. Of the characters beyond ASCII only those with a case
-// are known, and white space.
+bool is_east_asian_letter(char32_t c) {
+  return (c >= 0x3041 && c <= 0x3096) || (c >= 0x30A1 && c <= 0x30FA) || (c >= 0x3400 && c <= 0x4DBF) ||
+         (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0xAC00 && c <= 0xD7A3);
+}
+
+// What is said of every character of a text that is not empty. Of the characters beyond ASCII only those with a case,
+// those of East Asia and white space are known.
 enum class Class { alpha, digit, alnum, space };
 
 bool all_are(Runtime& runtime, const Value& self, Class wanted) {
@@ -1072,7 +1080,7 @@ bool all_are(Runtime& runtime, const Value& self, Class wanted) {
       fits = is_python_space(c.value);
     else if (c.value < 0x80)
       fits = wanted == Class::alpha ? alpha : wanted == Class::digit ? digit : alpha || digit;
-    else if (letter_case(c.value) != LetterCase::none)
+    else if (letter_case(c.value) != LetterCase::none || is_east_asian_letter(c.value))
       fits = wanted != Class::digit;
     else
       runtime.fail("expected a str whose characters this library knows to class, got ", text.substr(at, c.size));
@@ -1175,7 +1183,8 @@ constexpr Method kTextMethods[] = {
     {"ljust", "width | fillchar",
      [](Runtime& r, const Value& s, const Bound& a) { return justify_method(r, s, a, 0); }},
     {"lower", "", [](Runtime& r, const Value& s, const Bound&) { return r.text(to_lower(s.text())); }},
-    {"lstrip", "| chars", [](Runtime& r, const Value& s, const Bound& a) { return strip_method(r, s, a, true, false); }},
+    {"lstrip", "| chars",
+     [](Runtime& r, const Value& s, const Bound& a) { return strip_method(r, s, a, true, false); }},
     {"partition", "sep", [](Runtime& r, const Value& s, const Bound& a) { return partition_method(r, s, a, false); }},
     {"removeprefix", "prefix",
      [](Runtime& r, const Value& s, const Bound& a) {
@@ -1204,9 +1213,12 @@ constexpr Method kTextMethods[] = {
     {"rjust", "width | fillchar",
      [](Runtime& r, const Value& s, const Bound& a) { return justify_method(r, s, a, 1); }},
     {"rpartition", "sep", [](Runtime& r, const Value& s, const Bound& a) { return partition_method(r, s, a, true); }},
-    {"rsplit", "| sep maxsplit", [](Runtime& r, const Value& s, const Bound& a) { return split_method(r, s, a, true); }},
-    {"rstrip", "| chars", [](Runtime& r, const Value& s, const Bound& a) { return strip_method(r, s, a, false, true); }},
-    {"split", "| sep maxsplit", [](Runtime& r, const Value& s, const Bound& a) { return split_method(r, s, a, false); }},
+    {"rsplit", "| sep maxsplit",
+     [](Runtime& r, const Value& s, const Bound& a) { return split_method(r, s, a, true); }},
+    {"rstrip", "| chars",
+     [](Runtime& r, const Value& s, const Bound& a) { return strip_method(r, s, a, false, true); }},
+    {"split", "| sep maxsplit",
+     [](Runtime& r, const Value& s, const Bound& a) { return split_method(r, s, a, false); }},
     {"splitlines", "| keepends",
      [](Runtime& r, const Value& s, const Bound& a) { return texts(r, split_lines(s.text(), flag(a, 0))); }},
     {"startswith", "prefix | start end",
@@ -1291,7 +1303,8 @@ constexpr Method kLoopMethods[] = {
 
 void fill_dict(Runtime& runtime, Dict& dict, const Bound& arguments) {
   const auto& [positional, named] = arguments.raw();
-  if (positional.size() > 1) runtime.fail("dict: expected at most one argument without a name, got ", positional.size());
+  if (positional.size() > 1)
+    runtime.fail("dict: expected at most one argument without a name, got ", positional.size());
   if (!positional.empty()) {
     if (positional[0].is(Kind::dict)) {
       for (const auto& [key, value] : positional[0].as<Dict>().entries) dict.set(runtime, key, value);
@@ -1320,7 +1333,8 @@ constexpr Method kGlobals[] = {
        const Value made = r.space();
        for (const auto& [name, value] : given.entries) {
          const std::string& key = text_argument(r, name, "the name of a namespace's attribute");
-         if (key.starts_with('_')) r.fail("namespace: expected names without an underscore in front, got \"", key, "\"");
+         if (key.starts_with('_'))
+           r.fail("namespace: expected names without an underscore in front, got \"", key, "\"");
          made.as<Space>().attributes.emplace_back(key, value);
        }
        return made;
@@ -1522,7 +1536,7 @@ bool is_missing_method(std::string_view name) {
 }
 
 Value attribute_of(Runtime& runtime, const Value& object, std::string_view name) {
-  if (object.is_undefined()) refuse_undefined(runtime, object);
+  if (object.is_undefined() && !name.starts_with("__")) refuse_undefined(runtime, object);
   if (auto found = own_attribute(runtime, object, name)) return *found;
   if (object.is(Kind::dict))
     if (const Value* found = object.as<Dict>().find(runtime, runtime.text(std::string(name)))) return *found;
@@ -1541,9 +1555,11 @@ Value item_of(Runtime& runtime, const Value& object, const Value& key) {
 
 Value slice_of(Runtime& runtime, const Value& object, const Value& start, const Value& stop, const Value& step) {
   if (object.is_undefined()) refuse_undefined(runtime, object);
-  const bool sliced = object.is(Kind::text) || (object.is_sequence() && !object.is(Kind::view));
+  if (!object.is(Kind::text) && (!object.is_sequence() || object.is(Kind::view)))
+    runtime.fail("expected a str or a list to take a slice of, got ", type_name(object));
   for (const Value& each : {start, stop, step})
-    if (!sliced || (!each.is(Kind::none) && !each.is_integral())) return no_attribute(runtime, object, "such slice");
+    if (!each.is(Kind::none) && !each.is_integral())
+      runtime.fail("expected whole numbers for a slice, got ", type_name(each));
   std::vector<std::string_view> letters;
   if (object.is(Kind::text)) {
     runtime.step(object.text().size() / 16);
@@ -1613,13 +1629,15 @@ Value percent_format(Runtime& runtime, std::string_view format, const Value& val
     }
     std::optional<int> digits;
     if (at + 1 < format.size() && format[at] == '.' && is_decimal(format[at + 1])) {
-      const auto [stop, error] = std::from_chars(format.data() + at + 1, format.data() + format.size(), digits.emplace());
+      const auto [stop, error] =
+          std::from_chars(format.data() + at + 1, format.data() + format.size(), digits.emplace());
       if (error != std::errc() || *digits > 100) runtime.fail("expected at most 100 digits in a format, got more");
       at = static_cast<std::size_t>(stop - format.data());
     }
     const char kind = at < format.size() ? format[at++] : ' ';
     if (digits && kind != 'f')
-      runtime.fail("expected a format that this library knows, such as %s, %d, %r or %.2f, got a precision for %", kind);
+      runtime.fail("expected a format that this library knows, such as %s, %d, %r or %.2f, got a precision for %",
+                   kind);
     const Value value = named ? *named : take();
     switch (kind) {
       case 's':
@@ -1644,7 +1662,8 @@ Value percent_format(Runtime& runtime, std::string_view format, const Value& val
         runtime.fail("expected a format that this library knows, such as %s, %d, %r or %.2f, got %", kind);
     }
   }
-  if (several ? next < values.as<Sequence>().items.size() : next == 0 && !values.is(Kind::dict) && !values.is(Kind::list))
+  if (several ? next < values.as<Sequence>().items.size()
+              : next == 0 && !values.is(Kind::dict) && !values.is(Kind::list))
     runtime.fail("expected a place in the format for each value, got fewer");
   return runtime.text(out.take());
 }

@@ -62,8 +62,8 @@ bool is_missing_global(std::string_view name);
 /// True for a method that Python has and that we know on no type.
 bool is_missing_method(std::string_view name);
 
-/// `object.name`: a method first, then an item; undefined when there is neither. Throws Error for what Python has and we
-/// have not.
+/// `object.name`: a method first, then an item; undefined when there is neither. Throws Error for what Python has and
+/// we have not.
 Value attribute_of(Runtime& runtime, const Value& object, std::string_view name);
 /// `object[key]`: an item first, then a method.
 Value item_of(Runtime& runtime, const Value& object, const Value& key);

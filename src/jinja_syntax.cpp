@@ -112,7 +112,8 @@ class Lexer {
     if (!text.empty()) add(TokenKind::text, std::string(text));
   }
 
-  // Consumes the end of a tag, `close`, if it is here: the sign in front of it, and the white space that it takes along.
+  // Consumes the end of a tag, `close`, if it is here: the sign in front of it, and the white space that it takes
+  // along.
   bool close_tag(std::string_view close, bool trims_line) {
     std::size_t size = close.size();
     char control = ' ';
@@ -208,15 +209,16 @@ class Lexer {
       return;
     }
     if (c == '"' || c == '\'') return string(c);
-    for (const std::string_view sign : {"//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(",
-                                        ")", "{", "}", ">", "<", "=", ".", ":", "|", ",", ";"}) {
+    for (const std::string_view sign : {"//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[",
+                                        "]",  "(",  ")",  "{",  "}",  ">",  "<", "=", ".", ":", "|", ",", ";"}) {
       if (!sees(sign)) continue;
       if (sign == "(" || sign == "[" || sign == "{") {
         brackets += sign == "(" ? ')' : sign == "[" ? ']' : '}';
       } else if (sign == ")" || sign == "]" || sign == "}") {
         if (brackets.empty() || brackets.back() != sign[0])
-          reporter_.fail(line_, "expected ", brackets.empty() ? "no closing bracket" : brackets.substr(brackets.size() - 1),
-                         ", got ", sign);
+          reporter_.fail(line_, "expected ",
+                         brackets.empty() ? "no closing bracket" : brackets.substr(brackets.size() - 1), ", got ",
+                         sign);
         brackets.pop_back();
       }
       add(TokenKind::sign, std::string(sign));
@@ -496,7 +498,8 @@ class Parser {
           fail("expected text or a tag, got ", token.text);
       }
     }
-    if (ends.size()) fail("expected {% ", *(ends.end() - 1), " %} for the block of line ", opened, ", got the end of the template");
+    if (ends.size())
+      fail("expected {% ", *(ends.end() - 1), " %} for the block of line ", opened, ", got the end of the template");
     return body;
   }
 
@@ -531,13 +534,16 @@ class Parser {
       block.emplace_back(tag == "break" ? Tag::break_ : Tag::continue_, line);
       return;
     }
-    static const std::vector<std::string> kTags = {"set",     "endset",   "if",       "elif",  "else",       "endif",
-                                                   "for",     "endfor",   "macro",    "call",  "generation", "filter",
-                                                   "with",    "endwith",  "print",    "break", "continue",   "endmacro",
-                                                   "endcall", "endfilter", "endgeneration"};
+    static const std::vector<std::string> kTags = {
+        "set",    "endset", "if",       "elif",       "else",    "endif",     "for",
+        "endfor", "macro",  "call",     "generation", "filter",  "with",      "endwith",
+        "print",  "break",  "continue", "endmacro",   "endcall", "endfilter", "endgeneration"};
     for (const std::string_view jinja : {"block", "extends", "include", "import", "from", "autoescape"})
-      if (tag == jinja) reporter_.fail(line, "expected a tag that this library knows, got \"", tag, "\"; chat templates are rendered without it");
-    reporter_.fail(line, "expected a tag that belongs here, got \"", tag, "\"; the nearest known is \"", nearest(tag.substr(0, 64), kTags), "\"");
+      if (tag == jinja)
+        reporter_.fail(line, "expected a tag that this library knows, got \"", tag,
+                       "\"; chat templates are rendered without it");
+    reporter_.fail(line, "expected a tag that belongs here, got \"", tag, "\"; the nearest known is \"",
+                   nearest(tag.substr(0, 64), kTags), "\"");
   }
 
   ExpressionPtr target(bool spaces) {
@@ -572,8 +578,7 @@ class Parser {
   ExpressionPtr targets(bool spaces, std::string_view end) {
     const int line = now().line;
     const auto ended = [&] {
-      return (now().kind == TokenKind::sign && now().text == ")") || now().kind == TokenKind::block_end ||
-             is_name(end);
+      return (now().kind == TokenKind::sign && now().text == ")") || now().kind == TokenKind::block_end || is_name(end);
     };
     ExpressionPtr first = target(spaces);
     if (!is_sign(",")) return first;
@@ -630,7 +635,8 @@ class Parser {
     if (!skip_name("in")) fail("expected in, got ", got());
     made.expressions.push_back(tuple(false, "recursive"));
     if (skip_name("if")) made.condition = expression();
-    if (is_name("recursive")) fail("expected a loop that this library knows, got \"recursive\"; a macro can call itself");
+    if (is_name("recursive"))
+      fail("expected a loop that this library knows, got \"recursive\"; a macro can call itself");
     ++loops_;
     made.blocks.push_back(body({"else", "endfor"}));
     --loops_;
@@ -801,7 +807,10 @@ class Parser {
         bool own = false;
         while (is_sign("*") || is_sign("/") || is_sign("//") || is_sign("%")) {
           const std::string sign = take().text;
-          const Op op = sign == "*" ? Op::multiply : sign == "/" ? Op::divide : sign == "%" ? Op::modulo : Op::floor_divide;
+          const Op op = sign == "*"   ? Op::multiply
+                        : sign == "/" ? Op::divide
+                        : sign == "%" ? Op::modulo
+                                      : Op::floor_divide;
           left = chain(op, line, std::move(left), binary(6), own);
         }
         return left;
@@ -815,8 +824,8 @@ class Parser {
     }
   }
 
-  // a + b + c as one node of three parts, so that a long sum is not a deep tree; `own` is whether `left` is such a node of
-  // this very sum, not one that came in brackets.
+  // a + b + c as one node of three parts, so that a long sum is not a deep tree; `own` is whether `left` is such a node
+  // of this very sum, not one that came in brackets.
   ExpressionPtr chain(Op op, int line, ExpressionPtr left, ExpressionPtr right, bool& own) {
     if (own && left->op == op)
       add(*left, std::move(right));
@@ -969,8 +978,7 @@ class Parser {
           keys.push_back(subscript());
         }
         expect_sign("]");
-        if (keys.empty()) fail("expected a key within [], got none");
-        ExpressionPtr key = std::move(keys[0]);
+        ExpressionPtr key = keys.empty() ? make(Op::tuple, line) : std::move(keys[0]);
         if (keys.size() > 1) {
           key = make(Op::tuple, line, std::move(key));
           for (std::size_t i = 1; i < keys.size(); ++i) add(*key, std::move(keys[i]));
@@ -1057,7 +1065,24 @@ class Parser {
       reporter_.fail(line, "expected a filter that this library knows, got \"", name, "\"; the nearest known is \"",
                      nearest(name.substr(0, 64), filter_names()), "\"");
     if (is_sign("(")) arguments(*made);
+    check_inner_name(*made);
     return made;
+  }
+
+  // map, select and their kind name a filter or a test, most often outright.
+  void check_inner_name(const Expression& filter) const {
+    const bool attribute = filter.text == "selectattr" || filter.text == "rejectattr";
+    const bool maps = filter.text == "map";
+    if (!attribute && !maps && filter.text != "select" && filter.text != "reject") return;
+    const std::size_t place = attribute ? 2 : 1;
+    if (filter.parts.size() <= place) return;
+    const Expression& argument = *filter.parts[place];
+    if (argument.op != Op::constant || !argument.value.is(Kind::text)) return;
+    const std::string& name = argument.value.text();
+    if (maps ? find_filter(name) != nullptr : find_test(name) != nullptr) return;
+    reporter_.fail(filter.line, "expected a ", maps ? "filter" : "test", " that this library knows, got \"", name,
+                   "\"; the nearest known is \"", nearest(name.substr(0, 64), maps ? filter_names() : test_names()),
+                   "\"");
   }
 
   ExpressionPtr test(ExpressionPtr value) {
@@ -1095,7 +1120,8 @@ class Parser {
 
 Template parse(std::string_view source, const std::string& where) {
   const Reporter reporter{where};
-  if (source.size() > kMaxText / 16) reporter.fail(1, "expected a template of at most 4 MiB, got ", source.size(), " bytes");
+  if (source.size() > kMaxText / 16)
+    reporter.fail(1, "expected a template of at most 4 MiB, got ", source.size(), " bytes");
   return Parser(Lexer(source, reporter).run(), reporter).run();
 }
 

@@ -94,9 +94,9 @@ struct Statement {
   std::vector<ExpressionPtr> expressions;  // what is printed, set, tested, iterated, called
   std::vector<ExpressionPtr> targets;      // with
   ExpressionPtr condition;                 // for … if
-  std::vector<Block> blocks;               // the body; of an if, one for each condition, and the else; of a for, its else
-  std::unique_ptr<Macro> macro;            // macro, call
-  std::size_t name = 0;                    // macro
+  std::vector<Block> blocks;     // the body; of an if, one for each condition, and the else; of a for, its else
+  std::unique_ptr<Macro> macro;  // macro, call
+  std::size_t name = 0;          // macro
   bool has_else = false;
 };
 

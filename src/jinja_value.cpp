@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "utf8.h"
 
@@ -46,8 +47,7 @@ void Dict::set(Runtime& runtime, Value key, Value value) {
   }
   entries.emplace_back(std::move(key), std::move(value));
   if (entries.size() <= kFewEntries) return;
-  for (std::size_t i = places_.size(); i < entries.size(); ++i)
-    places_.emplace(hash(runtime, entries[i].first), i);
+  for (std::size_t i = places_.size(); i < entries.size(); ++i) places_.emplace(hash(runtime, entries[i].first), i);
 }
 
 std::optional<Value> Iterator::next() {
@@ -151,8 +151,8 @@ Value Runtime::range(std::int64_t start, std::int64_t stop, std::int64_t step) {
   std::vector<Value> items;
   items.reserve(count);
   for (std::uint64_t i = 0; i < count; ++i)
-    items.push_back(Value::integer(static_cast<std::int64_t>(static_cast<std::uint64_t>(start) +
-                                                             i * static_cast<std::uint64_t>(step))));
+    items.push_back(Value::integer(
+        static_cast<std::int64_t>(static_cast<std::uint64_t>(start) + i * static_cast<std::uint64_t>(step))));
   Value made = sequence(Kind::range, std::move(items));
   auto& range = made.as<Sequence>();
   range.start = start;
@@ -222,6 +222,12 @@ Value Runtime::from_json(const nlohmann::ordered_json& json) {
   }
 }
 
+std::optional<Value> Runtime::from_json(const nlohmann::ordered_json& object, const std::string& name) {
+  if (!object.is_object()) fail("expected an object of variables, got ", object.type_name());
+  const auto found = object.find(name);
+  return found == object.end() ? std::nullopt : std::optional<Value>(from_json(*found));
+}
+
 Builder& Builder::operator+=(std::string_view piece) {
   if (piece.size() > kMaxText - text_.size())
     runtime_.fail("expected texts of at most ", kMaxText >> 20, " MiB, got a longer one");
@@ -235,8 +241,7 @@ Builder& Builder::operator+=(std::string_view piece) {
 void Builder::repeat(std::string_view piece, std::int64_t times) {
   if (times <= 0 || piece.empty()) return;
   if (static_cast<std::uint64_t>(times) > kMaxText / piece.size())
-    runtime_.fail("expected texts of at most ", kMaxText >> 20, " MiB, got ", piece.size(), " bytes ", times,
-                  " times");
+    runtime_.fail("expected texts of at most ", kMaxText >> 20, " MiB, got ", piece.size(), " bytes ", times, " times");
   for (std::int64_t i = 0; i < times; ++i) *this += piece;
 }
 
@@ -467,7 +472,8 @@ bool equal(Runtime& runtime, const Value& a, const Value& b) {
     }
     case Kind::callable: {
       const auto &left = a.as<Callable>(), &right = b.as<Callable>();
-      return &left == &right || (left.method && left.method == right.method && left.self.object() == right.self.object());
+      return &left == &right ||
+             (left.method && left.method == right.method && left.self.object() == right.self.object());
     }
     default:
       return a.object() == b.object();
@@ -506,7 +512,8 @@ std::size_t hash(Runtime& runtime, const Value& value) {
     case Kind::text:
       runtime.step(value.text().size() / 64);
       return std::hash<std::string>()(value.text());
-    case Kind::tuple: {
+    case Kind::tuple:
+    case Kind::range: {
       std::size_t mixed = 17;
       for (const Value& item : value.as<Sequence>().items) mixed = mixed * 1'000'003 ^ hash(runtime, item);
       return mixed;
@@ -596,7 +603,8 @@ std::shared_ptr<Iterator> iterate(Runtime& runtime, const Value& value) {
 
 std::vector<Value> items_of(Runtime& runtime, const Value& value) {
   const auto iterator = iterate(runtime, value);
-  std::vector<Value> items(iterator->items->begin() + static_cast<std::ptrdiff_t>(iterator->at), iterator->items->end());
+  std::vector<Value> items(iterator->items->begin() + static_cast<std::ptrdiff_t>(iterator->at),
+                           iterator->items->end());
   iterator->at = iterator->items->size();
   runtime.step(items.size());
   return items;
@@ -630,7 +638,8 @@ std::string number_text(double number) {
     return text + (exponent < 0 ? "e-" : "e+") + (size.size() < 2 ? "0" : "") + size;
   }
   if (exponent < 0) return text + "0." + std::string(static_cast<std::size_t>(-exponent - 1), '0') + digits;
-  if (exponent + 1 >= count) return text + digits + std::string(static_cast<std::size_t>(exponent + 1 - count), '0') + ".0";
+  if (exponent + 1 >= count)
+    return text + digits + std::string(static_cast<std::size_t>(exponent + 1 - count), '0') + ".0";
   return text + digits.substr(0, static_cast<std::size_t>(exponent + 1)) + "." +
          digits.substr(static_cast<std::size_t>(exponent + 1));
 }

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -221,6 +221,8 @@ class Runtime {
   Value dict(std::shared_ptr<Dict> made);
   Value space();
   Value from_json(const nlohmann::ordered_json& json);
+  /// The member `name` of `object`; throws Error when that is none.
+  std::optional<Value> from_json(const nlohmann::ordered_json& object, const std::string& name);
   /// Counts the object's bytes from here on and checks its depth.
   template <class T>
   std::shared_ptr<T> own(std::shared_ptr<T> object, std::size_t bytes, std::size_t depth_inside = 0) {

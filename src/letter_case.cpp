@@ -15,7 +15,7 @@ void append(std::string& text, char32_t c) {
     text += static_cast<char>(c);
   } else {
     const int more = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
-    text += static_cast<char>((0xF00 >> more & 0xFF) | c >> 6 * more);
+    text += static_cast<char>((0xFF00 >> (more + 1) & 0xFF) | c >> 6 * more);
     for (int i = more - 1; i >= 0; --i) text += static_cast<char>(0x80 | (c >> 6 * i & 0x3F));
   }
 }
@@ -42,8 +42,9 @@ std::optional<char32_t> lower_of(char32_t c) {
 }
 
 const ExpandingLetter* expanding(char32_t c) {
-  const auto found = std::lower_bound(std::begin(kExpanding), std::end(kExpanding), c,
-                                      [](const ExpandingLetter& each, char32_t letter) { return each.letter < letter; });
+  const auto found =
+      std::lower_bound(std::begin(kExpanding), std::end(kExpanding), c,
+                       [](const ExpandingLetter& each, char32_t letter) { return each.letter < letter; });
   return found != std::end(kExpanding) && found->letter == c ? found : nullptr;
 }
 
@@ -88,7 +89,7 @@ void append_title(std::string& out, std::string_view bytes, char32_t c) {
       append(out, 0x345);
     else
       append(out, !first && lower ? *lower : each.value);
-    first = false;
+    first = first && !lower;  // what is no letter, such as an apostrophe, is not the first one
     at += each.size;
   }
 }

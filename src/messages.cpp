@@ -86,8 +86,7 @@ MessageTemplate MessageTemplate::load(const std::filesystem::path& model_folder)
   add_tokens(config, tokens);
   add_tokens(read_json(model_folder / "special_tokens_map.json"), tokens);
 
-  if (const auto source = read(file))
-    return MessageTemplate(*source, std::move(tokens), file.string());
+  if (const auto source = read(file)) return MessageTemplate(*source, std::move(tokens), file.string());
 
   const auto found = config.find("chat_template");
   if (found == config.end() || found->is_null())

@@ -28,8 +28,7 @@ class MessageTemplate {
 
   /// From the template's own text. `variables` is an object of what it may read, such as {"bos_token": "<s>"}; `where`
   /// names it in errors.
-  explicit MessageTemplate(std::string_view source,
-                           nlohmann::ordered_json variables = nlohmann::ordered_json::object(),
+  explicit MessageTemplate(std::string_view source, nlohmann::ordered_json variables = nlohmann::ordered_json::object(),
                            std::string where = "chat template");
 
   /// The whole prompt. With `add_generation_prompt` it ends where the assistant's next turn begins. `variables` is an
