@@ -314,6 +314,7 @@ class Renderer {
         const Value value = evaluate(*node.parts[0], scope);
         const Arguments given = arguments(node, scope);
         runtime_.line = node.line;
+        runtime_.read(value);
         return Value::boolean(
             node.test->apply(runtime_, value, Bound(runtime_, node.text, node.test->parameters, given)));
       }
@@ -483,6 +484,7 @@ class Renderer {
       value = evaluate(*node.parts[0], scope);
     const Arguments given = arguments(node, scope);
     runtime_.line = node.line;
+    runtime_.read(value);
     return node.filter->apply(runtime_, value, Bound(runtime_, node.text, node.filter->parameters, given));
   }
 
@@ -495,6 +497,7 @@ class Renderer {
     if (!called.is(Kind::callable)) runtime_.fail("expected a function to call, got ", type_name(called));
     const auto& callable = called.as<Callable>();
     if (callable.macro) return run_macro(*callable.macro, callable.scope, given);
+    runtime_.read(callable.self);
     return callable.method->apply(runtime_, callable.self,
                                   Bound(runtime_, callable.method->name, callable.method->parameters, given));
   }

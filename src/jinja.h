@@ -5,6 +5,9 @@
 // What Jinja2 or Python has beyond that (inheritance, includes, recursive loops, escaping, integers past 64 bits) is
 // refused by name and line, as far as possible when the template is parsed. Rendering is bounded in time, memory and
 // stack whatever the template. Texts are UTF-8; bytes that are not are carried along one by one.
+//
+// Two things differ on purpose: map, select and their kind do all their work at once, so that an error in an item shows
+// even when nobody reads it; and safe gives an ordinary str, as nothing is escaped here.
 #pragma once
 
 #include <memory>

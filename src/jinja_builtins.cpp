@@ -607,6 +607,7 @@ Value call_filter(Runtime& runtime, const std::string& name, const Value& value,
   if (!filter)
     runtime.fail("expected a filter that this library knows, got \"", name, "\"; the nearest known is \"",
                  nearest(name.substr(0, 64), filter_names()), "\"");
+  runtime.read(value);
   return filter->apply(runtime, value, Bound(runtime, name, filter->parameters, arguments));
 }
 
@@ -673,6 +674,7 @@ Value selection(Runtime& runtime, const Value& value, const Bound& arguments, bo
   std::vector<Value> chosen;
   for (Value& item : items_of(runtime, value)) {
     const Value subject = of_attribute ? follow(runtime, item, path) : item;
+    runtime.read(subject);
     const bool passed =
         test ? test->apply(runtime, subject, Bound(runtime, name, test->parameters, given)) : truthy(subject);
     if (passed == wanted) chosen.push_back(std::move(item));

@@ -532,7 +532,7 @@ bool contains(Runtime& runtime, const Value& container, const Value& item) {
   switch (container.kind()) {
     case Kind::text:
       if (!item.is(Kind::text)) runtime.fail("expected a str to look for in a str, got ", type_name(item));
-      runtime.step(container.text().size() / 64);
+      runtime.read(container);
       return find_text(container.text(), item.text()) != std::string::npos;
     case Kind::dict:
       return container.as<Dict>().find(runtime, item) != nullptr;

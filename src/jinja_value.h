@@ -23,7 +23,7 @@ namespace grpo::jinja {
 // machine.
 inline constexpr std::size_t kMaxText = std::size_t{64} << 20;     // bytes of one string, the output included
 inline constexpr std::size_t kMaxMemory = std::size_t{256} << 20;  // bytes of all that is alive at once
-inline constexpr std::size_t kMaxSteps = 20'000'000;               // expressions, list items, 64 bytes of text
+inline constexpr std::size_t kMaxSteps = 10'000'000;               // expressions, list items, 64 bytes of text
 inline constexpr std::size_t kMaxDepth = 100;                      // lists in lists
 inline constexpr std::size_t kMaxRange = 100'000;                  // items of a range; the number is Jinja's
 
@@ -203,6 +203,10 @@ class Runtime {
   void step(std::size_t count = 1) {
     if (count > kMaxSteps - steps_) too_long();
     steps_ += count;
+  }
+  /// The steps of going through a text character by character.
+  void read(const Value& value) {
+    if (value.is(Kind::text)) step(value.text().size() / 16);
   }
   /// Room for `count` bytes more; throws Error when there is none.
   void take(std::size_t count) {

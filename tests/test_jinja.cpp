@@ -127,7 +127,6 @@ TEST(Jinja, names_what_it_does_not_know_when_it_is_rendered) {
            {"{{ s|trim(x=1) }}", "trim: expected the arguments chars, got one named \"x\""},
            {"{{ s|replace('a') }}", "replace: expected the argument \"new\", got none"},
            {"{{ l|map('upper') }}", "expected a value that can be printed, got iterator"},
-           {"{{ u64 }}", "\"u64\" was not given"},
            {"{{ raise_exception('So ' ~ 'not.') }}", "the template refuses these messages: So not."},
        })
     EXPECT_THAT(error_in(source, variables), AllOf(StartsWith("[chat template] t:"), HasSubstr(error))) << source;
@@ -146,8 +145,8 @@ INSTANTIATE_TEST_SUITE_P(
                       "{% for x in y %}{% endif %}", "{#", "{# x", "{% raw %}", "{% raw %}{% endraw", "{{ }}",
                       "{{ ( }}", "{{ ) }}", "{{ (] }}", "{{ [1 }}", "{{ {1} }}", "{{ 'x }}", "{{ \"x\\\" }}",
                       "{{ '\\x4' }}", "{{ '\\uD800' }}", "{{ 1 + }}", "{{ x| }}", "{{ x is }}", "{{ x. }}", "{{ x[ }}",
-                      "{{ x[] }}", "{{ x y }}", "{{ f(x=1, 2) }}", "{{ f(x=1, x=2) }}", "{{ a if }}", "{{ not }}",
-                      "{% set %}", "{% set 1 = 2 %}", "{% set none = 2 %}", "{% set x.y.z = 1 %}", "{% set x %}",
+                      "{{ x y }}", "{{ f(x=1, 2) }}", "{{ f(x=1, x=2) }}", "{{ a if }}", "{{ not }}", "{% set %}",
+                      "{% set 1 = 2 %}", "{% set none = 2 %}", "{% set x.y.z = 1 %}", "{% set x %}",
                       "{% macro %}{% endmacro %}", "{% macro m %}{% endmacro %}", "{% macro m(a=1, b) %}{% endmacro %}",
                       "{% break %}", "{% for x in y %}{% macro m() %}{% break %}{% endmacro %}{% endfor %}",
                       "{% call x %}{% endcall %}", "{{ ! }}", "{{ x ? y }}", "{{ \xff }}",

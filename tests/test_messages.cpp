@@ -90,7 +90,7 @@ TEST(MessageTemplate, refuses_what_are_no_messages) {
 
 TEST(MessageTemplate, refuses_messages_that_nest_without_end) {
   Json deep = "x";
-  for (int i = 0; i < 5'000; ++i) deep = Json::array({deep});
+  for (int i = 0; i < 300; ++i) deep = Json::array({deep});
   const Json messages = Json::array({{{"role", "user"}, {"content", deep}}});
   EXPECT_THAT(error_of([&] { MessageTemplate("{{ messages }}").render(messages); }), HasSubstr("nested at most"));
 }
