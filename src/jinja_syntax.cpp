@@ -614,9 +614,10 @@ class Parser {
     made.expressions.push_back(tuple(false));
     made.blocks.push_back(body({"elif", "else", "endif"}));
     while (true) {
-      const std::string end = take().text;
-      if (end == "endif") break;
-      if (end == "elif") {
+      const bool ends = is_name("endif"), goes_on = is_name("elif");
+      take();
+      if (ends) break;
+      if (goes_on) {
         made.expressions.push_back(tuple(false));
         made.blocks.push_back(body({"elif", "else", "endif"}));
       } else {
