@@ -85,7 +85,7 @@ void append_title(std::string& out, std::string_view bytes, char32_t c) {
   for (std::size_t at = 0; at < several->capital.size();) {
     const CodePoint each = decode_utf8(several->capital, at);
     const auto lower = lower_of(each.value);
-    if (each.value == 0x399)
+    if (each.value == 0x399 && at > 0)
       append(out, 0x345);
     else
       append(out, !first && lower ? *lower : each.value);

@@ -281,6 +281,7 @@ TEST(LetterCase, is_that_of_unicode) {
   EXPECT_EQ(to_lower("ΑΣ Σ ΣΑΣ. İ Я Ǆ Ა"), "ας σ σας. i̇ я ǆ ა");
   EXPECT_EQ(to_capitalized("ǆEZ"), "ǅez");
   EXPECT_EQ(to_capitalized("ßA"), "Ssa");
+  EXPECT_EQ(to_capitalized("ᾳΐ"), "ᾼΐ");
   EXPECT_EQ(letter_case(U'日'), LetterCase::none);
   EXPECT_EQ(letter_case(U'ß'), LetterCase::lower);
   EXPECT_EQ(letter_case(U'Я'), LetterCase::upper);
