@@ -1,0 +1,375 @@
+#!/usr/bin/env python3
+"""Writes tests/fixtures/chat_templates/*.json: what transformers makes of conversations by chat templates.
+
+    scripts/setup_peer.sh && .peer-venv/bin/python scripts/make_chat_template_fixtures.py
+
+The templates are our own. families.json has whole ones that use what those of the model families use, with renderings:
+which conversation, which variables, and the text, or null where transformers raises an error. language.json has small
+ones, each for one part of the language.
+"""
+import json
+import pathlib
+
+import jinja2
+import transformers
+from transformers.utils.chat_template_utils import _compile_jinja_template, render_jinja_template
+
+assert jinja2.__version__ == "3.1.6", f"expected Jinja2 3.1.6, got {jinja2.__version__}; run scripts/setup_peer.sh"
+FOLDER = pathlib.Path(__file__).parents[1] / "tests" / "fixtures" / "chat_templates"
+
+WEATHER = {"type": "function", "function": {
+    "name": "weather", "description": "The weather in a \"city\" & <more>", "parameters": {
+        "type": "object", "required": ["city"], "properties": {
+            "city": {"type": "string", "description": "Città"}, "days": {"type": ["integer", "null"], "default": 3},
+            "unit": {"type": "string", "enum": ["C", "F"]}}}}}
+ADD = {"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": {
+    "type": "object", "properties": {"a": {"type": "number"}, "b": {"type": "number"}}}}}
+
+SYSTEM = {"role": "system", "content": "Be brief.\n"}
+USER = {"role": "user", "content": "  What is 2+2?  "}
+MORE = {"role": "user", "content": "And \"3\" \\ é 日本 <b>?\n\nThanks 👍"}
+ANSWER = {"role": "assistant", "content": "It is 4."}
+THOUGHT = {"role": "assistant", "content": "<think>\nTwo and two.\n</think>\n\n4"}
+REASONED = {"role": "assistant", "content": "4", "reasoning_content": "Because.\n"}
+CALL = {"role": "assistant", "content": "", "tool_calls": [{"id": "call00001", "type": "function", "function": {
+    "name": "weather", "arguments": {"city": "Zürich", "days": 2, "x": 1.5, "ok": True, "none": None, "l": [1, "a"]}}}]}
+CALLS = {"role": "assistant", "content": "Let me see.", "tool_calls": [
+    {"id": "call00002", "type": "function", "function": {"name": "add", "arguments": "{\"a\": 1}"}},
+    {"id": "call00003", "type": "function", "function": {"name": "weather", "arguments": {}}}]}
+RESULT = {"role": "tool", "name": "weather", "tool_call_id": "call00001", "content": "{\"t\": 21}"}
+PARTS = {"role": "user", "content": [{"type": "text", "text": "Look: "}, {"type": "image"},
+                                     {"type": "text", "text": "what?"}]}
+CONVERSATIONS = {
+    "one": [USER], "system": [SYSTEM, USER], "turns": [USER, ANSWER, MORE], "long": [SYSTEM, USER, THOUGHT, MORE, ANSWER],
+    "thought": [SYSTEM, USER, THOUGHT, MORE], "call": [SYSTEM, USER, CALL, RESULT],
+    "calls": [USER, CALLS, RESULT, RESULT, ANSWER, MORE], "reasoned": [USER, REASONED], "reasoned_before": [USER, REASONED, MORE],
+    "parts": [SYSTEM, PARTS], "twice": [USER, MORE], "assistant_first": [ANSWER], "empty": [],
+    "blank": [{"role": "user", "content": ""}]}
+TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+
+FAMILIES = {}
+# Headers around each turn, a date, functions listed with an indent, and calls of built-in functions as code.
+FAMILIES["headers"] = r"""{{- bos_token }}
+{%- set functions = custom_tools if custom_tools is defined else tools %}
+{%- if today is not defined %}
+    {%- if no_clock is defined %}{% set today = strftime_now("%d %b %Y") %}{% else %}{% set today = "1 Jan 2025" %}{% endif %}
+{%- endif %}
+{%- set rules, turns = "", messages %}
+{%- if messages and messages[0]['role'] == 'system' %}
+    {%- set rules = messages[0]['content']|trim %}
+    {%- set turns = messages[1:] %}
+{%- endif %}
+{{- "<<system>>\n" -}}
+{{- "It is " + today + ".\n" }}
+{%- if functions is not none and functions %}
+    {{- "Functions:\n" }}
+    {%- for each in functions %}
+        {{- each | tojson(indent=4) }}
+        {{- "\n" if loop.last else ",\n" }}
+    {%- endfor %}
+{%- endif %}
+{{- rules ~ "<<>>" }}
+{%- for turn in turns %}
+    {%- if turn.role in ['tool', 'ipython'] %}
+        {{- "<<output>>\n" }}
+        {%- if turn.content is string or not turn.content is iterable %}
+            {{- turn.content }}
+        {%- else %}
+            {{- turn.content | tojson }}
+        {%- endif %}
+    {%- elif not 'tool_calls' in turn %}
+        {{- '<<' + turn['role'] + '>>\n' + turn['content'] | trim }}
+    {%- elif turn.tool_calls|length != 1 %}
+        {{- raise_exception("This template can write one call in a turn, not " ~ turn.tool_calls|length) }}
+    {%- else %}
+        {%- set used = turn.tool_calls[0].function %}
+        {{- '<<assistant>>\n' -}}
+        {%- if builtin_tools is defined and used.name in builtin_tools %}
+            {{- "!" + used.name + "(" }}
+            {%- for key, value in used.arguments | items %}
+                {{- key + '="' ~ value ~ '"' ~ (", " if not loop.last) }}
+            {%- endfor %}
+            {{- ")" }}
+        {%- else %}
+            {{- '{"call": "' + used.name + '", "with": ' }}
+            {{- used.arguments | tojson }}
+            {{- "}" }}
+        {%- endif %}
+    {%- endif %}
+    {{- "<<>>" }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<<assistant>>\n' }}
+{%- endif %}
+"""
+# Reasoning that is kept in the last round only, a macro for contents of several parts, outputs gathered in one turn.
+FAMILIES["reasoning"] = r"""{%- macro plain(content) -%}
+    {%- if content is string -%}
+        {{- content -}}
+    {%- elif content is not none and content is iterable and content is not mapping -%}
+        {%- for part in content -%}
+            {%- if part.type == 'text' -%}{{ part.text }}
+            {%- elif 'image' in part or part.type == 'image' -%}[picture]
+            {%- else -%}{{ raise_exception('A part of the type ' ~ part.type ~ ' cannot be written') }}
+            {%- endif -%}
+        {%- endfor -%}
+    {%- endif -%}
+{%- endmacro -%}
+{%- set seen = namespace(question=-1, looking=true) %}
+{%- for turn in messages[::-1] %}
+    {%- set place = messages|length - loop.index %}
+    {%- if seen.looking and turn.role == "user" and not (turn.content is string and turn.content.startswith('{') and turn.content.endswith('}')) %}
+        {%- set seen.looking = false %}
+        {%- set seen.question = place %}
+    {%- endif %}
+{%- endfor %}
+{%- if tools or (messages and messages[0].role == 'system') %}
+    {{- '[system]\n' }}
+    {%- if messages[0].role == 'system' %}{{- plain(messages[0].content) ~ ('\n\n' if tools else '') }}{% endif %}
+    {%- for tool in tools or [] %}
+        {{- tool.function.name ~ ': ' ~ tool | tojson ~ '\n' }}
+    {%- endfor %}
+    {{- '[end]\n' }}
+{%- endif %}
+{%- for turn in messages %}
+    {%- set text = plain(turn.content) | trim %}
+    {%- if turn.role == "tool" %}
+        {{- '[outputs]\n' if loop.first or loop.previtem.role != 'tool' }}
+        {{- '- ' + text + '\n' }}
+        {{- '[end]\n' if loop.last or messages[loop.index0 + 1].role != 'tool' }}
+    {%- elif turn.role == "assistant" %}
+        {%- set thought = turn.reasoning_content if turn.reasoning_content is string else '' %}
+        {%- if not thought and '</think>' in text %}
+            {%- set thought = text.split('</think>')[0].rstrip('\n').split('<think>')[-1].lstrip('\n') %}
+            {%- set text = text.split('</think>')[-1].lstrip('\n') %}
+        {%- endif %}
+        {{- '[assistant]\n' }}
+        {%- if loop.index0 > seen.question and (thought or loop.last) %}
+            {{- '<think>' + thought.strip('\n') + '</think>\n' + text }}
+        {%- else %}
+            {{- text }}
+        {%- endif %}
+        {%- for call in turn.tool_calls or [] %}
+            {%- if text or not loop.first %}{{- '\n' }}{% endif %}
+            {%- if call.function %}{% set call = call.function %}{% endif %}
+            {{- 'call ' ~ call.name ~ ' ' }}
+            {%- if call.arguments is string %}{{- call.arguments }}{% else %}{{- call.arguments | tojson }}{% endif %}
+        {%- endfor %}
+        {{- '[end]\n' }}
+    {%- elif turn.role == "user" or not loop.first %}
+        {{- '[' + turn.role + ']\n' + text + '[end]' + '\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '[assistant]\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think></think>\n' }}
+    {%- endif %}
+{%- endif %}
+"""
+# On one line, with line feeds inside the strings, and a system turn that is there even when nobody wrote one.
+FAMILIES["one_line"] = r"""{% for turn in messages %}{% if loop.first and turn['role'] != 'system' %}{{ '|system
+Help where you can.|
+' }}{% endif %}{{'|' + turn['role'] + '
+' + turn['content'] + '|' + '
+'}}{% endfor %}{% if add_generation_prompt %}{{ '|assistant
+' }}{% endif %}"""
+# Turns that must alternate, functions before the last question only, identifiers of a fixed length.
+FAMILIES["alternating"] = r"""{%- if messages[0]["role"] == "system" %}
+    {%- set preface = messages[0]["content"] %}
+    {%- set turns = messages[1:] %}
+{%- else %}
+    {%- set turns = messages %}
+{%- endif %}
+{%- set questions = turns | selectattr("role", "equalto", "user") | list %}
+{%- set count = namespace() %}
+{%- set count.said = 0 %}
+{%- for turn in turns if turn.role != "tool" and (turn.tool_calls is undefined or turn.tool_calls is none) %}
+    {%- if (turn["role"] == "user") != (count.said % 2 == 0) %}
+        {{- raise_exception("Turn " ~ loop.index ~ " is by " ~ turn.role ~ ", but it was another's") }}
+    {%- endif %}
+    {%- set count.said = count.said + 1 %}
+{%- endfor %}
+{{- bos_token }}
+{%- for turn in turns %}
+    {%- if turn["role"] == "user" %}
+        {%- if tools is not none and turn == questions[-1] %}
+            {{- "(can" }}
+            {%- for tool in tools %}
+                {%- set tool = tool.function %}
+                {{- " {" }}
+                {%- for key, value in tool.items() if key != "description" %}
+                    {{- key + "=" }}
+                    {%- if value is string %}{{- "'" + value + "'" }}{% else %}{{- value|tojson }}{% endif %}
+                    {{- "; " if not loop.last else "}" }}
+                {%- endfor %}
+            {%- endfor %}
+            {{- ")" }}
+        {%- endif %}
+        {%- if loop.last and preface is defined %}
+            {{- "(ask) " + preface + "\n" + turn["content"] + " (/ask)" }}
+        {%- else %}
+            {{- "(ask) " + turn["content"] + " (/ask)" }}
+        {%- endif %}
+    {%- elif turn.tool_calls is defined and turn.tool_calls is not none %}
+        {%- for call in turn.tool_calls %}
+            {%- set written = call.function|tojson %}
+            {%- if call.id is undefined or call.id|length != 9 %}
+                {{- raise_exception("A call has an id of nine letters") }}
+            {%- endif %}
+            {{- "(do) " ~ written[:-1] ~ ', "id": "' + call.id + '"}' }}
+        {%- endfor %}
+        {{- eos_token }}
+    {%- elif turn["role"] == "assistant" %}
+        {{- " " + turn["content"]|trim + eos_token}}
+    {%- elif turn["role"] == "tool" %}
+        {%- set got = turn.content.content if turn.content.content is defined else turn.content %}
+        {{- '(got) ' + got|string + ' for ' + turn.tool_call_id }}
+    {%- else %}
+        {{- raise_exception("Nobody knows the role " + turn.role) }}
+    {%- endif %}
+{%- endfor %}
+"""
+# Flags in a namespace, tokens beyond ASCII, system turns gathered from everywhere, a thought cut off.
+FAMILIES["flags"] = r"""{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}{% set flags = namespace(rules='', outputs=false, calls=0) %}{%- for turn in messages %}{%- if turn['role'] == 'system' %}{%- set flags.rules = (flags.rules + '\n' if flags.rules else '') + turn['content'] %}{%- endif %}{%- endfor %}{{ bos_token }}{{ flags.rules }}{%- for turn in messages %}{%- if turn['role'] == 'tool' %}{{ ('\n' if flags.outputs else '') + '<｜got｜>' + turn['content'] }}{%- set flags.outputs = true -%}{%- elif turn['role'] == 'user' %}{%- set flags.outputs = false -%}{{ '<｜ask｜>' + turn['content'] }}{%- elif turn['role'] == 'assistant' and 'tool_calls' in turn %}{%- for call in turn['tool_calls'] %}{{ '<｜do｜>' + (call['type'] + '▁' if loop.first else '') + call['function']['name'] + '\n```json\n' + call['function']['arguments']|tojson + '\n```' }}{%- set flags.calls = flags.calls + 1 -%}{%- endfor %}{{ eos_token ~ flags.calls }}{%- elif turn['role'] == 'assistant' %}{% set said = turn['content'] %}{% if '</think>' in said %}{% set said = said.split('</think>')[-1] %}{% endif %}{{ '<｜say｜>' + said + eos_token }}{%- set flags.outputs = false -%}{%- endif %}{%- endfor -%}{% if add_generation_prompt and not flags.outputs %}{{ '<｜say｜><think>\n' }}{% endif %}"""
+# Rules inside the first question, a false in place of a missing text, tags on lines of their own that leave nothing.
+FAMILIES["wrapped"] = "{% if messages[0]['role'] == 'system' %}\n{% set rules = messages[0]['content'] %}\n{% set turns = messages[1:] %}\n{% else %}\n{% set rules = false %}\n{% set turns = messages %}\n{% endif %}\n{{ bos_token }}{% for turn in turns %}\n{% if (turn['role'] == 'user') != (loop.index0 % 2 == 0) %}\n{{ raise_exception('Question and answer take turns') }}\n{% endif %}\n{% if loop.index0 == 0 and rules != false %}\n{% set text = '{' + rules + '}\n' + turn['content'] %}\n{% else %}\n{% set text = turn['content'] %}\n{% endif %}\n{% if turn['role'] == 'user' %}\n{{ '? ' + text.strip() + '\n' }}\n{% elif turn['role'] == 'assistant' %}\n{% if not loop.last %}\n{{ '! '  + text.strip() + ' ' + eos_token + '\n' }}\n{% else %}\n{{ '! '  + text.strip() + ' ' + eos_token }}\n{% endif %}\n{% endif %}\n{% if loop.last and add_generation_prompt %}\n{{ '! ' }}\n{% endif %}\n{% endfor %}"
+# Marks of what is trained.
+FAMILIES["training"] = r"""{%- for turn in messages -%}
+<{{ turn.role }}>
+{% if turn.role == 'assistant' -%}
+{% generation %}{{ turn.content }}{{ eos_token }}{% endgeneration %}
+
+{%- else %}
+{{ turn.content -}}
+{% endif %}
+{%- endfor %}
+{% if add_generation_prompt -%}
+<assistant>
+{% endif %}"""
+
+# What the small templates compute with.
+DATA = {
+    "a": 3, "b": -7, "f": 2.5, "big": 1e22, "small": 1e-7, "s": "Hello wörld", "t": "  x\ty \n", "e": "",
+    "q": "it's \"q\"", "n": None, "yes": True, "no": False, "l": [1, 2, 3, "x", None], "w": ["b", "A", "c", "a"],
+    "i": [3, -1, 2, 2], "d": {"k": 1, "items": 2, "b": "v", "n": None, "x": {"y": [1, {"z": "deep"}]}},
+    "o": [{"n": "b", "v": 1}, {"n": "A", "v": 2}, {"n": "c", "v": 0, "o": True}], "u": "日本 ß Σίσυφος ΑΣ ǅ İ"}
+
+SMALL = {
+    "printing": ["{{ %s }}" % x for x in (
+        "a", "f", "big", "small", "1.0", "1e16", "123456789012345.0", "0.1 + 0.2", "-0.0", "n", "yes", "l", "d", "(1,)",
+        "(1, 2)", "()", "[]", "{}", "q", "[q]", "[t]", "[u]", "undef", "[undef]", "d.items()", "d.keys()", "range(3)",
+        "range(5, 1, -2)", "namespace(x=1)", "'a' 'b'", "'\\x41\\u00e9\\t\\'\\\\ \\d'", "1_000", "0x1F", "0b11", "0o17")],
+    "operators": ["{{ %s }}" % x for x in (
+        "1 + 2 * 3 - 4 / 2", "7 // 2, -7 // 2, 7 % -3, -7 % 3", "2 ** 3 ** 2", "-2 ** 2", "7.5 // 2, -7.5 % 2", "1 / 3",
+        "'a' ~ 1 ~ none ~ true ~ undef", "'ab' * 3", "[1] * 2 + [3]", "'%s is %d and %.2f%%' % ('x', 3, 2.555)",
+        "1 < 2 < 3, 1 < 3 < 2", "'a' < 'b', [1, 2] < [1, 3]", "1 == 1.0 == true", "'1' == 1", "undef == undef2",
+        "2 in l, 'z' in l, 'x' not in l, 'k' in d, 'lo' in s", "not a, not n", "a and b, n or 'x', '' and 1",
+        "'y' if a else 'n'", "'y' if n", "1 if 0 else 2 if 0 else 3", "(1, 2) == [1, 2]", "{'a': 1} == {'a': 1.0}",
+        "undef + 1", "1 + 'a'", "1 / 0", "l < 1", "undef.x", "undef[0]", "d.x.q.z")],
+    "access": ["{{ %s }}" % x for x in (
+        "d.k, d['k'], d.x.y[1].z", "d.items is defined, d['items']", "d.zz is defined, d['zz']", "l[0], l[-1], l[99]",
+        "l.0", "l[1:3], l[::-1], l[-2:], l[:-1], l[3:0:-2]", "s[0], s[-1], s[6:9], s[::-1], u[0:2]", "range(9)[1:8:3]",
+        "l[true]", "l['x'] is defined", "d[1] is defined", "s.upper.x is defined if false else 1", "l.append(1)",
+        "d.update({})", "''.__class__", "a.x is defined", "l[::0]", "(1, 2, 3)[1:]", "d.get('k'), d.get('zz'), d.get('zz', 5)",
+        "d.values()|list", "d.items()|list|length", "d.copy() == d")],
+    "filters": ["{{ %s }}" % x for x in (
+        "t|trim, t|trim('x ')", "s|upper, s|lower, u|upper, u|lower", "s|title, 'a-b (c) d_e'|title, u|title",
+        "s|capitalize, u|capitalize", "l|length, s|count, d|length, undef|length", "l|first, w|last, s|first, []|first",
+        "w|join, w|join(', '), o|join('-', attribute='n'), 'abc'|join('.')", "undef|default('x'), n|default('x'), n|d('x', true)",
+        "l|list, s|list, d|list, undef|list", "'3.7'|int, ' 12 '|int, 'x'|int, 'x'|int(5), 'ff'|int(base=16), 3.9|int",
+        "'1e3'|float, 'x'|float, a|float", "a|string + 'x', n|string, l|string", "s|replace('l', 'L'), s|replace('l', '', 1)",
+        "d|items|list", "w|map('upper')|list", "o|map(attribute='n')|join", "o|map(attribute='o', default='-')|list",
+        "l|select|list, l|select('string')|list, i|select('gt', 1)|list", "l|reject('none')|list",
+        "o|selectattr('v')|list", "o|selectattr('v', 'greaterthan', 0)|map(attribute='n')|list", "o|rejectattr('o', 'defined')|list|length",
+        "{'b': 1, 'A': 2}|dictsort, {'b': 1, 'A': 2}|dictsort(true), {'b': 1, 'A': 2}|dictsort(by='value', reverse=true)",
+        "'a\nb\n\nc'|indent, 'a\nb'|indent(2, true), 'a\n\nb'|indent('> ', blank=true)", "w|reverse|list, s|reverse",
+        "w|sort, w|sort(case_sensitive=true), i|sort(reverse=true), o|sort(attribute='n')|map(attribute='n')|list",
+        "i|unique|list, w|unique|list", "s|safe", "-3|abs, f|abs", "2.5|round, 3.5|round, 2.675|round(2), 42|round, 1.1|round(0, 'ceil')",
+        "i|sum, o|sum(attribute='v')", "i|max, w|min, o|max(attribute='v')", "l|batch(2)|list, l|batch(2, 0)|list", "s|center(15)",
+        "w|length * 2", "(l|length - 1)", "-1|abs", "w|tojson|length")],
+    "tojson": ["{{ %s }}" % x for x in (
+        "d|tojson", "d|tojson(indent=2)", "d|tojson(indent='\t')", "d|tojson(separators=(',', ':'))", "u|tojson, u|tojson(ensure_ascii=true)",
+        "q|tojson", "{'b': 1, 'a': [1.0, 1e22, true, none]}|tojson(sort_keys=true)", "[]|tojson(indent=2), {}|tojson(indent=2)",
+        "{1: 1, none: 2, true: 3, 1.5: 4}|tojson", "(1, 'a')|tojson", "'<a>&\\'/\\x01\\x7f\u2028'|tojson", "undef|tojson", "[undef]|tojson",
+        "d.keys()|tojson", "o|tojson(indent=0)", "d|tojson(true, 1, (' , ', ' : '), true)")],
+    "tests": ["{{ %s }}" % x for x in [
+        ", ".join("%s is %s" % (v, t) for v in ("a", "f", "n", "yes", "s", "l", "d", "undef"))
+        for t in ("defined", "undefined", "none", "string", "mapping", "iterable", "sequence", "number", "integer", "float",
+                  "boolean", "true", "false", "not none", "callable")] + [
+        "a is odd, a is even, b is odd, 4 is divisibleby 2", "a is eq 3, a is equalto(3), a is ne 3, a is gt 2, a is le 2",
+        "a is in [1, 3], 'ell' is in s", "n is sameas none, yes is sameas true, 1 is sameas true", "'ab' is lower, 'AB' is upper, '1' is lower",
+        "'trim' is filter, 'nosuch' is filter, 'odd' is test", "not a is defined", "a is defined and b is defined", "d.k is defined and d.k == 1"]],
+    "methods": ["{{ %s }}" % x for x in (
+        "t.strip(), s.strip('Hd'), t.lstrip(), t.rstrip()", "s.split(), s.split('l'), s.split('l', 1), s.rsplit('l', 1), t.split(' ')",
+        "s.startswith('He'), s.startswith(('x', 'He')), s.endswith('d'), s.startswith('l', 2)", "s.upper(), s.lower(), s.title(), s.capitalize()",
+        "s.replace('l', '1'), s.replace('l', '1', 2)", "', '.join(w)", "s.find('o'), s.find('z'), s.find('l', 4), s.rfind('o'), s.count('l')",
+        "'a\nb\r\nc'.splitlines(), 'a\n'.splitlines(true)", "'12'.isdigit(), ''.isdigit(), 'ab'.isalpha(), ' '.isspace(), 'AB'.isupper()",
+        "s.partition(' '), s.rpartition('l'), s.partition('z')", "s.removeprefix('He'), s.removesuffix('ld')", "'7'.zfill(3), 'a'.ljust(3) ~ '|', 'a'.rjust(3, '*'), 'a'.center(4, '-')",
+        "'{} {1} {x}'.format(1, 2, x=3) if false else '{0} {1} {x} {{}}'.format(1, 2, x=3)", "'{}-{}'.format(a, l)", "l.index(2), l.count(2), (1, 2).index(2)",
+        "s.index('zz')", "', '.join([1])", "u.title(), u.upper()")],
+    "statements": [
+        "{% for x in l %}{{ loop.index }}/{{ loop.length }}{{ x }}{{ ', ' if not loop.last }}{% endfor %}",
+        "{% for x in l %}{{ loop.first }}{{ loop.revindex }}{{ loop.revindex0 }}{{ loop.previtem }}{{ loop.nextitem }}{{ loop.cycle('p', 'q') }};{% endfor %}",
+        "{% for x in i if x > 0 %}{{ loop.index0 }}{{ x }}{{ loop.length }}{% else %}none{% endfor %}{% for x in [] %}{% else %}none{% endfor %}",
+        "{% for k, v in d.items() %}{{ k }}={{ v }};{% endfor %}{% for (p, q), r in [((1, 2), 3)] %}{{ p }}{{ q }}{{ r }}{% endfor %}",
+        "{% for x in range(9) %}{% if x == 2 %}{% continue %}{% elif x == 5 %}{% break %}{% endif %}{{ x }}{% endfor %}",
+        "{% for x in w %}{% for y in i %}{{ loop.index }}{{ x }}{% if y == 2 %}{% break %}{% endif %}{% endfor %}{{ loop.index }}{% endfor %}",
+        "{% for x in i %}{{ loop.changed(x) }}{% endfor %}{% for c in 'ab' %}{{ c }}{% endfor %}{% for k in d %}{{ k }}{% endfor %}",
+        "{% set x = 1 %}{% for y in l %}{% set x = x + 1 %}{{ x }}{% endfor %}{{ x }}",
+        "{% set ns = namespace(n=0) %}{% for y in i %}{% set ns.n = ns.n + y %}{% endfor %}{{ ns.n }}{{ ns.zz }}",
+        "{% set x %}a{{ a }}{% endset %}[{{ x }}]{% set x | upper | trim %} b {% endset %}[{{ x }}]{% set p, q = 1, 2 %}{{ p }}{{ q }}",
+        "{% macro m(p, q='Q', r=p) %}{{ p }}{{ q }}{{ r }};{% endmacro %}{{ m(1) }}{{ m(1, 2, 3) }}{{ m(q=1, p=2) }}{{ m() }}",
+        "{% macro m() %}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1, x=2) }}{% macro c() %}<{{ caller(5) }}>{% endmacro %}{% call(z) c() %}{{ z }}!{% endcall %}",
+        "{% macro f(n) %}{{ n }}{% if n > 0 %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(9) }}{{ f(1, 2) }}", "{% macro f(n) %}{% endmacro %}{{ f(z=1) }}",
+        "{% macro f() %}{{ late }}{% endmacro %}{% set late = 1 %}{{ f() }}{% set late = 2 %}{{ f() }}",
+        "{% if n %}1{% elif a == 3 %}2{% else %}3{% endif %}{% if a == 1 or (b and not n) %}yes{% endif %}",
+        "{% with x = 1, y = 2 %}{{ x }}{{ y }}{% endwith %}{{ x }}", "{% filter upper %}a{{ s }}{% endfilter %}{% print a, b %}",
+        "{% raw %}{{ no }}{% if %}{% endraw %}{# note {{ x }} #}!", "{% generation %}{% set x = 5 %}{{ x }}{% endgeneration %}{{ x }}",
+        "{% set x = y %}{{ x is defined }}", "{% set d.k = 1 %}", "{% set ns = namespace() %}{% set ns._x = 1 %}", "{% for x in 5 %}{% endfor %}",
+        "{% for p, q in [(1,)] %}{% endfor %}", "{{ raise_exception('no: ' ~ a) }}", "{{ nosuch(1) }}", "{{ range(200000) }}", "{{ dict(a=1, b=2) }}{{ dict([('k', 1)]) }}",
+        "{% set args = [1, 2] %}{% macro g(x, y, z=0) %}{{ x }}{{ y }}{{ z }}{% endmacro %}{{ g(*args) }}{{ g(*args, **{'z': 3}) }}",
+        "{% if strftime_now is defined %}{{ strftime_now('%Y')|length }}{% endif %}",
+        "{% if x is defined %}{{ x }}{% endif %}{% set x = [1] + [2] %}{{ x }}{% set x = x + [3] %}{{ x|length }}"],
+    "space": [
+        "a\n{% if yes %}\nb\n{% endif %}\nc\n", "a\n  {% if yes %}  \n  b\n  {% endif %}  \nc\n\n", "a  {%- if yes -%}  \n b \n {%- endif -%}  \n c",
+        "  {%+ if yes %}x{%+ endif %}\n", "x {% if yes %} y {% endif +%}\nz", "  {{ a }}  \n  {{- a -}}  \n  b", "{{ a }}\n\n", "\n\n{# c #}\nx{#- c -#} y",
+        "  {# c #}  \nx\n  {#+ c +#}\ny", "x\r\ny\rz{% if yes %}\r\nw{% endif %}", " {%- raw -%} {{ x }} {%- endraw -%} y", "  {% raw %}\n x {% endraw %}\ny",
+        "{% set x %}\n  a\n{% endset %}[{{ x }}]", "{{ '{{' }}{{ '}}' }}{{ {'a': {'b': 1}}['a'] }}", "{ {a} %} #} {{ '%}' }}", "\t{% for x in w %}\n\t\t- {{ x }}\n\t{% endfor %}\nend",
+        "{{-1}} {{- 1 }}", "a {%- set x = 1 %} b {% set y = 2 -%} c", "\n {% if yes %}{% if yes %}\nx{% endif %}{% endif %}\n"]}
+
+
+def outcome(render):
+    try:
+        return render()
+    except Exception:
+        return None
+
+
+def family(name, template):
+    cases = []
+    for conversation, messages in CONVERSATIONS.items():
+        for variables in ({}, {"tools": [WEATHER, ADD]}, {"enable_thinking": False, "custom_tools": [ADD], "builtin_tools": ["weather"]}):
+            for prompt in (True, False) if not variables else (True,):
+                given = {**TOKENS, **variables}
+                text = outcome(lambda: render_jinja_template([messages], chat_template=template, add_generation_prompt=prompt, **given)[0][0])
+                cases.append({"conversation": conversation, "variables": variables, "add_generation_prompt": prompt, "text": text})
+    return {"template": template, "cases": cases}
+
+
+def write(name, content):
+    (FOLDER / f"{name}.json").write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+
+def main():
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    write("families", {"made_with": f"transformers {transformers.__version__}, Jinja2 {jinja2.__version__}", "tokens": TOKENS,
+                       "conversations": CONVERSATIONS,
+                       "families": {name: family(name, template) for name, template in FAMILIES.items()}})
+    write("language", {"made_with": f"transformers {transformers.__version__}, Jinja2 {jinja2.__version__}", "variables": DATA,
+                       "groups": {name: [{"template": each, "text": outcome(lambda: _compile_jinja_template(each).render(**json.loads(json.dumps(DATA))))}
+                                         for each in templates] for name, templates in SMALL.items()}})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+#include "grpo/messages.h"
+
+#include <array>
+#include <fstream>
+#include <iterator>
+#include <optional>
+#include <utility>
+
+#include "grpo/error.h"
+#include "jinja.h"
+
+namespace grpo {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::string_view kRoom = "chat template";
+
+std::optional<std::string> read(const std::filesystem::path& path) {
+  if (!std::filesystem::exists(path)) return std::nullopt;
+  std::ifstream file(path, std::ios::binary);
+  std::string text{std::istreambuf_iterator<char>(file), {}};
+  if (!file.good()) throw Error(kRoom, path.string(), ": expected a file that can be read, got an error");
+  return text;
+}
+
+Json read_json(const std::filesystem::path& path) {
+  const auto text = read(path);
+  if (!text) return Json::object();
+  try {
+    Json json = Json::parse(*text);
+    if (!json.is_object()) throw Error(kRoom, path.string(), ": expected an object, got ", json.type_name());
+    return json;
+  } catch (const Json::exception& error) {
+    throw Error(kRoom, path.string(), ": expected JSON, got something else: ", error.what());
+  }
+}
+
+// The tokens of a file that are not known yet; each is a text or an object that has it as its content.
+void add_tokens(const Json& file, Json& tokens) {
+  for (const auto& [name, value] : file.items()) {
+    if (!name.ends_with("_token") || tokens.contains(name)) continue;
+    if (value.is_string())
+      tokens[name] = value;
+    else if (value.is_object() && value.contains("content") && value["content"].is_string())
+      tokens[name] = value["content"];
+  }
+}
+
+// Reasoning goes by several names; a template finds it under each.
+Json with_reasoning(const Json& message) {
+  for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
+    const auto found = message.find(name);
+    if (found == message.end() || found->is_null()) continue;
+    Json result = Json::object();
+    result["thinking"] = *found;
+    for (const auto& [key, value] : message.items()) result[key] = value;
+    result["reasoning_content"] = *found;
+    return result;
+  }
+  return message;
+}
+
+}  // namespace
+
+struct MessageTemplate::State {
+  Jinja plain;
+  std::optional<Jinja> with_tools;
+  Json variables;
+  std::string where;
+};
+
+MessageTemplate::MessageTemplate(std::shared_ptr<const State> state) : state_(std::move(state)) {}
+
+MessageTemplate::MessageTemplate(std::string_view source, Json variables, std::string where) {
+  if (!variables.is_object())
+    throw Error(kRoom, where, ": expected an object of variables, got ", variables.type_name());
+  state_ = std::make_shared<State>(State{Jinja(source, where), std::nullopt, std::move(variables), where});
+}
+
+MessageTemplate MessageTemplate::load(const std::filesystem::path& model_folder) {
+  const std::filesystem::path file = model_folder / "chat_template.jinja";
+  const std::filesystem::path config_file = model_folder / "tokenizer_config.json";
+  const Json config = read_json(config_file);
+  Json tokens = Json::object();
+  add_tokens(config, tokens);
+  add_tokens(read_json(model_folder / "special_tokens_map.json"), tokens);
+
+  if (const auto source = read(file)) return MessageTemplate(*source, std::move(tokens), file.string());
+
+  const auto found = config.find("chat_template");
+  if (found == config.end() || found->is_null())
+    throw Error(kRoom, model_folder.string(),
+                ": expected chat_template.jinja, or \"chat_template\" in tokenizer_config.json, got neither; a base "
+                "model has none: take the chat model, or write one");
+  const std::string where = config_file.string() + ": chat_template";
+  if (found->is_string()) return MessageTemplate(found->get<std::string>(), std::move(tokens), where);
+  if (!found->is_array())
+    throw Error(kRoom, where, ": expected a text or a list of {\"name\", \"template\"}, got ", found->type_name());
+  std::optional<std::string> plain, with_tools;
+  for (const Json& each : *found) {
+    const auto text_of = [&](const char* key) {
+      if (!each.is_object() || !each.contains(key) || !each[key].is_string())
+        throw Error(kRoom, where, ": expected a list of {\"name\", \"template\"}, got an item without \"", key, "\"");
+      return each[key].get<std::string>();
+    };
+    const std::string name = text_of("name");
+    if (name == "default") plain = text_of("template");
+    if (name == "tool_use") with_tools = text_of("template");
+  }
+  if (!plain) throw Error(kRoom, where, ": expected a template named \"default\", got none");
+  auto state = std::make_shared<State>(State{Jinja(*plain, where), std::nullopt, std::move(tokens), where});
+  if (with_tools) state->with_tools.emplace(*with_tools, where);
+  return MessageTemplate(std::shared_ptr<const State>(std::move(state)));
+}
+
+std::string MessageTemplate::render(const std::vector<Message>& messages, bool add_generation_prompt,
+                                    const Json& variables) const {
+  Json list = Json::array();
+  for (const Message& message : messages) {
+    Json object = Json::object();
+    object["role"] = message.role;
+    object["content"] = message.content;
+    list.push_back(std::move(object));
+  }
+  return render(list, add_generation_prompt, variables);
+}
+
+std::string MessageTemplate::render(const Json& messages, bool add_generation_prompt, const Json& variables) const {
+  if (!messages.is_array())
+    throw Error(kRoom, state_->where, ": expected a list of messages, got ", messages.type_name());
+  if (!variables.is_object())
+    throw Error(kRoom, state_->where, ": expected an object of variables, got ", variables.type_name());
+  Json all = state_->variables;
+  // As transformers has it, these two are there without a value, too.
+  all["tools"] = nullptr;
+  all["documents"] = nullptr;
+  for (const auto& [name, value] : variables.items()) all[name] = value;
+  Json list = Json::array();
+  for (const Json& message : messages) {
+    if (!message.is_object())
+      throw Error(kRoom, state_->where, ": expected messages that are objects, got ", message.type_name());
+    list.push_back(with_reasoning(message));
+  }
+  all["messages"] = std::move(list);
+  all["add_generation_prompt"] = add_generation_prompt;
+  const bool tools = state_->with_tools && !all["tools"].is_null();
+  return (tools ? *state_->with_tools : state_->plain).render(all);
+}
+
+const Json& MessageTemplate::variables() const { return state_->variables; }
+
+}  // namespace grpo

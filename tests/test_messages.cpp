@@ -1,0 +1,162 @@
+// Conversations against what transformers made of them, and the folders that templates come from.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "error_of.h"
+#include "files.h"
+#include "grpo/messages.h"
+
+namespace grpo {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+using Json = nlohmann::ordered_json;
+
+const Json& fixture() {
+  static const Json parsed = Json::parse(read_file(std::string(GRPO_FIXTURES) + "/chat_templates/families.json"));
+  return parsed;
+}
+
+class Family : public ::testing::TestWithParam<std::string> {};
+TEST_P(Family, is_rendered_as_transformers_renders_it) {
+  const Json& all = fixture();
+  const Json& family = all["families"][GetParam()];
+  const MessageTemplate chat(family["template"].get<std::string>(), all["tokens"], "t");
+  for (const Json& each : family["cases"]) {
+    const Json& messages = all["conversations"][each["conversation"].get<std::string>()];
+    const auto text = [&] {
+      return chat.render(messages, each["add_generation_prompt"].get<bool>(), each["variables"]);
+    };
+    if (each["text"].is_null())
+      EXPECT_THAT(error_of(text), StartsWith("[chat template] t:")) << each;
+    else
+      EXPECT_EQ(text(), each["text"].get<std::string>()) << each;
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Templates, Family, ::testing::ValuesIn([] {
+                           std::vector<std::string> names;
+                           for (const auto& [name, family] : fixture()["families"].items()) names.push_back(name);
+                           return names;
+                         }()),
+                         [](const auto& info) { return info.param; });
+
+// ---- Rendering ----
+
+TEST(MessageTemplate, takes_plain_messages) {
+  const MessageTemplate chat(
+      "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+      "{% if add_generation_prompt %}assistant: {% endif %}",
+      {{"bos_token", "<s>"}});
+  const std::vector<Message> messages = {{"user", "Hi"}, {"assistant", "Ho"}};
+  EXPECT_EQ(chat.render(messages), "<s>user: Hi\nassistant: Ho\nassistant: ");
+  EXPECT_EQ(chat.render(messages, false), "<s>user: Hi\nassistant: Ho\n");
+  EXPECT_EQ(chat.render(messages, false, {{"bos_token", "!"}}), "!user: Hi\nassistant: Ho\n");
+  EXPECT_EQ(chat.render(std::vector<Message>{}), "<s>assistant: ");
+}
+
+TEST(MessageTemplate, has_tools_and_documents_without_a_value) {
+  const std::vector<Message> none;
+  EXPECT_EQ(MessageTemplate("{{ tools }}{{ documents }}{{ other is defined }}").render(none), "NoneNoneFalse");
+  EXPECT_EQ(MessageTemplate("{{ tools|length }}").render(none, true, {{"tools", {1, 2}}}), "2");
+}
+
+TEST(MessageTemplate, finds_reasoning_under_each_of_its_names) {
+  const MessageTemplate chat("{{ messages[0].thinking }}/{{ messages[0].reasoning_content }}");
+  for (const char* name : {"thinking", "reasoning", "reasoning_content"})
+    EXPECT_EQ(chat.render(Json::array({{{"role", "assistant"}, {name, "so"}}})), "so/so");
+  EXPECT_EQ(chat.render(Json::array({{{"role", "assistant"}}})), "/");
+}
+
+TEST(MessageTemplate, refuses_what_are_no_messages) {
+  const MessageTemplate chat("x", Json::object(), "t");
+  EXPECT_EQ(error_of([&] { chat.render(Json("Hi")); }), "[chat template] t: expected a list of messages, got string");
+  EXPECT_EQ(error_of([&] { chat.render(Json::array({"Hi"})); }),
+            "[chat template] t: expected messages that are objects, got string");
+  EXPECT_EQ(error_of([&] { chat.render(Json::array(), true, Json::array()); }),
+            "[chat template] t: expected an object of variables, got array");
+  EXPECT_EQ(error_of([&] { MessageTemplate("x", Json(1), "t"); }),
+            "[chat template] t: expected an object of variables, got number");
+  EXPECT_EQ(
+      error_of([&] { MessageTemplate("\n{{ raise_exception('No.') }}", Json::object(), "t").render(Json::array()); }),
+      "[chat template] t:2: the template refuses these messages: No.");
+}
+
+TEST(MessageTemplate, refuses_messages_that_nest_without_end) {
+  Json deep = "x";
+  for (int i = 0; i < 300; ++i) deep = Json::array({deep});
+  const Json messages = Json::array({{{"role", "user"}, {"content", deep}}});
+  EXPECT_THAT(error_of([&] { MessageTemplate("{{ messages }}").render(messages); }), HasSubstr("nested at most"));
+}
+
+// ---- Folders ----
+
+class ModelFolder : public ::testing::Test {
+ protected:
+  void write(const std::string& name, const std::string& text) {
+    std::ofstream(folder_ / name, std::ios::binary) << text;
+  }
+  std::string load_error() {
+    return error_of([&] { MessageTemplate::load(folder_); });
+  }
+  Folder folder_;
+};
+
+TEST_F(ModelFolder, has_the_template_in_a_file_of_its_own) {
+  write("chat_template.jinja", "file {{ bos_token }}{{ eos_token }}{{ pad_token }}\n");
+  write(
+      "tokenizer_config.json",
+      R"({"chat_template": "config", "bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": false}, "pad_token": null})");
+  EXPECT_EQ(MessageTemplate::load(folder_).render(Json::array()), "file <s></s>");
+}
+
+TEST_F(ModelFolder, has_the_template_in_its_configuration) {
+  write("tokenizer_config.json",
+        R"({"chat_template": "{{ bos_token }}{{ eos_token }}{{ unk_token }}", "bos_token": "<s>"})");
+  write("special_tokens_map.json", R"({"bos_token": "no", "eos_token": {"content": "</s>"}, "unk_token": "?"})");
+  const MessageTemplate chat = MessageTemplate::load(folder_);
+  EXPECT_EQ(chat.render(Json::array()), "<s></s>?");
+  EXPECT_EQ(chat.variables(), Json({{"bos_token", "<s>"}, {"eos_token", "</s>"}, {"unk_token", "?"}}));
+}
+
+TEST_F(ModelFolder, has_several_templates) {
+  write("tokenizer_config.json",
+        R"({"chat_template": [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "plain"}]})");
+  const MessageTemplate chat = MessageTemplate::load(folder_);
+  EXPECT_EQ(chat.render(Json::array()), "plain");
+  EXPECT_EQ(chat.render(Json::array(), true, {{"tools", Json::array({1})}}), "tools");
+  EXPECT_EQ(chat.render(Json::array(), true, {{"tools", nullptr}}), "plain");
+}
+
+TEST_F(ModelFolder, without_a_template_is_an_error) {
+  EXPECT_THAT(load_error(),
+              AllOf(StartsWith("[chat template] " + folder_.path().string()),
+                    HasSubstr("expected chat_template.jinja, or \"chat_template\" in tokenizer_config.json")));
+  write("tokenizer_config.json", R"({"chat_template": null})");
+  EXPECT_THAT(load_error(), HasSubstr("got neither"));
+  write("tokenizer_config.json", R"({"chat_template": 3})");
+  EXPECT_THAT(load_error(), HasSubstr("tokenizer_config.json: chat_template: expected a text or a list"));
+  write("tokenizer_config.json", R"({"chat_template": [{"name": "tool_use", "template": "x"}]})");
+  EXPECT_THAT(load_error(), HasSubstr("expected a template named \"default\""));
+  write("tokenizer_config.json", R"({"chat_template": [{"name": "default"}]})");
+  EXPECT_THAT(load_error(), HasSubstr("got an item without \"template\""));
+  write("tokenizer_config.json", "{");
+  EXPECT_THAT(load_error(), HasSubstr("tokenizer_config.json: expected JSON"));
+  write("tokenizer_config.json", "[]");
+  EXPECT_THAT(load_error(), HasSubstr("tokenizer_config.json: expected an object, got array"));
+}
+
+TEST_F(ModelFolder, names_the_file_and_the_line_of_what_it_does_not_know) {
+  write("chat_template.jinja", "a\n{% include 'x' %}");
+  EXPECT_THAT(load_error(),
+              StartsWith("[chat template] " + (folder_ / "chat_template.jinja").string() + ":2: expected a tag"));
+}
+
+}  // namespace
+}  // namespace grpo
