@@ -23,19 +23,24 @@ struct Families {
 };
 
 cpu::Attention arguments(const HeadLayout& layout) {
-  return {layout.heads, layout.kv_heads, layout.head_dim, 1.0f / std::sqrt(static_cast<float>(layout.head_dim))};
+  const float scale =
+      layout.scale > 0 ? static_cast<float>(layout.scale) : 1.0f / std::sqrt(static_cast<float>(layout.head_dim));
+  return {layout.heads, layout.kv_heads, layout.head_dim, layout.latent, scale};
 }
 
 struct AttentionFunction : Function<AttentionFunction> {
   static Tensor forward(AutogradContext* ctx, const Tensor& qkv, const Tensor& starts, const Tensor& members,
-                        const Tensor& families, int64_t heads, int64_t kv_heads, int64_t head_dim) {
-    Tensor out = at::empty({qkv.size(0), heads * head_dim}, qkv.options());
+                        const Tensor& families, int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t latent,
+                        double scale) {
+    const HeadLayout layout{heads, kv_heads, head_dim, latent, 0, scale};
+    Tensor out = at::empty({qkv.size(0), heads * layout.value_dim()}, qkv.options());
     Tensor log_sum_exp = at::empty({qkv.size(0), heads}, qkv.options().dtype(at::kFloat));
-    cpu::kernels().attention[index(kernel_type(qkv, "attention"))](
-        describe({heads, kv_heads, head_dim}, starts, members, families), qkv.data_ptr(), out.data_ptr(),
-        log_sum_exp.data_ptr<float>());
+    cpu::kernels().attention[index(kernel_type(qkv, "attention"))](describe(layout, starts, members, families),
+                                                                   qkv.data_ptr(), out.data_ptr(),
+                                                                   log_sum_exp.data_ptr<float>());
     ctx->save_for_backward({qkv, out, log_sum_exp, starts, members, families});
-    ctx->saved_data["layout"] = std::vector<int64_t>{heads, kv_heads, head_dim};
+    ctx->saved_data["layout"] = std::vector<int64_t>{heads, kv_heads, head_dim, latent};
+    ctx->saved_data["scale"] = scale;
     return out;
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
@@ -44,9 +49,10 @@ struct AttentionFunction : Function<AttentionFunction> {
     const Tensor &qkv = saved[0], dout = grads[0].contiguous();
     Tensor dqkv = at::empty_like(qkv);
     cpu::kernels().attention_backward[index(kernel_type(qkv, "attention"))](
-        describe({sizes[0], sizes[1], sizes[2]}, saved[3], saved[4], saved[5]), qkv.data_ptr(), saved[1].data_ptr(),
-        saved[2].data_ptr<float>(), dout.data_ptr(), dqkv.data_ptr());
-    return {dqkv, Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
+        describe({sizes[0], sizes[1], sizes[2], sizes[3], 0, ctx->saved_data["scale"].toDouble()}, saved[3], saved[4],
+                 saved[5]),
+        qkv.data_ptr(), saved[1].data_ptr(), saved[2].data_ptr<float>(), dout.data_ptr(), dqkv.data_ptr());
+    return {dqkv, Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
   }
 
  private:
@@ -68,6 +74,8 @@ void check_layout(const Tensor& qkv, const HeadLayout& layout, const char* op) {
           qkv.sizes());
   require(layout.kv_heads > 0 && layout.heads % layout.kv_heads == 0, op,
           "expected heads to be a multiple of kv_heads, got ", layout.heads, " and ", layout.kv_heads);
+  require(layout.latent <= layout.head_dim, op, "expected a latent of at most head_dim = ", layout.head_dim, ", got ",
+          layout.latent);
 }
 
 }  // namespace
@@ -85,7 +93,8 @@ Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const st
   kernel_type(qkv, "attention");
   const Families families(parents);
   return AttentionFunction::apply(qkv.contiguous(), host_ints(starts), host_ints(families.members),
-                                  host_ints(families.starts), layout.heads, layout.kv_heads, layout.head_dim);
+                                  host_ints(families.starts), layout.heads, layout.kv_heads, layout.head_dim,
+                                  layout.latent, layout.scale);
 }
 
 Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const PageRuns& runs, const HeadLayout& layout) {
@@ -94,11 +103,12 @@ Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const PageRun
           "expected page_size to be a multiple of ", cpu::kKeyBlock, ", got ", runs.page_size);
   require(runs.tokens.back() == qkv.size(0), "paged_attention", "expected runs that cover ", qkv.size(0), " rows, got ",
           runs.tokens.back());
-  require_alike(pages.keys, qkv, "paged_attention", "the pages");
+  require_alike(pages.values, qkv, "paged_attention", "the pages");
   if (!qkv.is_cpu()) return reference::paged_attention(qkv, pages, runs, layout);
   const int type = index(kernel_type(qkv, "paged_attention"));
   const Tensor rows = qkv.contiguous();
-  Tensor out = at::empty({rows.size(0), layout.heads * layout.head_dim}, rows.options());
+  Tensor out = at::empty({rows.size(0), layout.heads * layout.value_dim()}, rows.options());
+  void* keys = layout.latent > 0 ? nullptr : pages.keys.data_ptr();
   const cpu::Pages view{runs.page_size,
                         static_cast<int64_t>(runs.first.size()),
                         runs.tokens.data(),
@@ -108,10 +118,9 @@ Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const PageRun
                         runs.prompt_page_starts.data(),
                         runs.own_pages.data(),
                         runs.own_page_starts.data(),
-                        pages.keys.data_ptr(),
+                        keys,
                         pages.values.data_ptr()};
-  cpu::kernels().write_pages[type](arguments(layout), view, rows.data_ptr(), pages.keys.data_ptr(),
-                                   pages.values.data_ptr());
+  cpu::kernels().write_pages[type](arguments(layout), view, rows.data_ptr(), keys, pages.values.data_ptr());
   cpu::kernels().paged_attention[type](arguments(layout), view, rows.data_ptr(), out.data_ptr());
   return out;
 }
@@ -121,7 +130,7 @@ namespace {
 
 // Rows of q [sum of counts, heads, d] against gathered keys: run r's queries see rows visible[r] of keys (all but the
 // last `count - 1 - i` of them for its i-th query). Padded to the longest run.
-Tensor ragged_attention(const Tensor& q, const Tensor& keys, const Tensor& values,
+Tensor ragged_attention(const Tensor& q, const Tensor& keys, const Tensor& values, const HeadLayout& layout,
                         const std::vector<std::vector<int64_t>>& visible, const std::vector<int32_t>& starts) {
   const int64_t runs = static_cast<int64_t>(visible.size()), heads = q.size(1), d = q.size(2),
                 group = heads / keys.size(1);
@@ -147,18 +156,25 @@ Tensor ragged_attention(const Tensor& q, const Tensor& keys, const Tensor& value
       q.index_select(0, query_rows.flatten().to(device)).view({runs, longest, heads, d}).transpose(1, 2);
   const auto gather = [&](const Tensor& rows) {
     return rows.index_select(0, key_rows.flatten().to(device))
-        .view({runs, most, -1, d})
+        .view({runs, most, rows.size(1), rows.size(2)})
         .transpose(1, 2)
         .repeat_interleave(group, 1);
   };
   // Padding queries see nothing; give them one key so that no row is all −inf.
   const Tensor mask =
       at::arange(most, at::kLong).view({1, 1, 1, most}).lt(allowed.clamp_min(1).view({runs, 1, longest, 1})).to(device);
-  const Tensor scores = at::matmul(padded_q.to(at::kFloat), gather(keys).to(at::kFloat).transpose(2, 3)) /
-                        std::sqrt(static_cast<double>(d));
+  const Tensor scores = at::matmul(padded_q.to(at::kFloat), gather(keys).to(at::kFloat).transpose(2, 3)) *
+                        (layout.scale > 0 ? layout.scale : 1.0 / std::sqrt(static_cast<double>(d)));
   const Tensor p = at::softmax(scores.masked_fill(mask.logical_not(), -INFINITY), -1);
-  const Tensor out = at::matmul(p, gather(values).to(at::kFloat)).transpose(1, 2).reshape({runs * longest, heads * d});
+  const Tensor out =
+      at::matmul(p, gather(values).to(at::kFloat)).transpose(1, 2).reshape({runs * longest, heads * values.size(2)});
   return out.index_select(0, at::tensor(live, at::kLong).to(device)).to(q.scalar_type());
+}
+
+// The values in rows of heads [tokens, heads of all kinds, head_dim].
+Tensor values_of(const Tensor& heads, const HeadLayout& layout) {
+  if (layout.latent > 0) return heads.narrow(1, layout.heads, layout.kv_heads).narrow(2, 0, layout.latent);
+  return heads.narrow(1, layout.heads + layout.kv_heads, layout.kv_heads);
 }
 
 }  // namespace
@@ -173,7 +189,7 @@ Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const st
     for (int32_t row = starts[s]; row < starts[s + 1]; ++row) visible[s].push_back(row);
   }
   return ragged_attention(heads.narrow(1, 0, layout.heads), heads.narrow(1, layout.heads, layout.kv_heads),
-                          heads.narrow(1, layout.heads + layout.kv_heads, layout.kv_heads), visible, starts);
+                          values_of(heads, layout), layout, visible, starts);
 }
 
 Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const PageRuns& runs, const HeadLayout& layout) {
@@ -193,7 +209,7 @@ Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const PageRun
     }
   }
   // Both kinds of page seen as [pages, slots, kv_heads, head_dim].
-  const Tensor values = pages.values.transpose(1, 2), keys = pages.keys.permute({0, 2, 4, 1, 3});
+  const Tensor values = pages.values.transpose(1, 2);
   const auto places = [&](const std::vector<int64_t>& list, bool blocked) {
     const Tensor at_place = at::tensor(list, at::kLong).to(qkv.device());
     const Tensor page = at_place.floor_divide(size), slot = at_place.remainder(size);
@@ -203,10 +219,17 @@ Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const PageRun
     where.push_back(blocked ? slot.remainder(cpu::kKeyBlock) : slot);
     return where;
   };
-  keys.index_put_(places(written, true), heads.narrow(1, layout.heads, layout.kv_heads));
-  values.index_put_(places(written, false), heads.narrow(1, layout.heads + layout.kv_heads, layout.kv_heads));
-  return ragged_attention(heads.narrow(1, 0, layout.heads), keys.index(places(read, true)),
-                          values.index(places(read, false)), visible, runs.tokens);
+  const Tensor queries = heads.narrow(1, 0, layout.heads), new_keys = heads.narrow(1, layout.heads, layout.kv_heads);
+  if (layout.latent > 0) {
+    values.index_put_(places(written, false), new_keys);
+    const Tensor latents = values.index(places(read, false));
+    return ragged_attention(queries, latents, latents.narrow(2, 0, layout.latent), layout, visible, runs.tokens);
+  }
+  const Tensor keys = pages.keys.permute({0, 2, 4, 1, 3});
+  keys.index_put_(places(written, true), new_keys);
+  values.index_put_(places(written, false), values_of(heads, layout));
+  return ragged_attention(queries, keys.index(places(read, true)), values.index(places(read, false)), layout, visible,
+                          runs.tokens);
 }
 
 }  // namespace reference

@@ -16,11 +16,13 @@ struct MatrixRef {
   int64_t row_stride, col_stride;
 };
 
-/// Rows of [(heads + 2 · kv_heads) · head_dim]: queries, keys, values.
+/// Rows of `width` columns: `turned` heads of head_dim, of which the first `heads` are queries, and then values.
 struct Rope {
-  int64_t rows, heads, kv_heads, head_dim;
+  int64_t rows, width, turned, heads, head_dim;
+  int64_t rotary;               // trailing columns of a head that turn
+  bool interleaved;             // neighbours turn together
   const int32_t* positions;     // [rows]
-  const float* table;           // [max_positions, head_dim]: cosines, then sines, of head_dim / 2 angles
+  const float* table;           // [max_positions, rotary]: cosines, then sines, of rotary / 2 angles
   const void *q_norm, *k_norm;  // [head_dim] or null
   float epsilon;
 };
@@ -28,10 +30,17 @@ struct Rope {
 /// Segments laid end to end; `members` lists each family: its root and then the segments whose parent the root is.
 struct Attention {
   int64_t heads, kv_heads, head_dim;
+  int64_t latent;  // not 0: a key's first `latent` columns are its value, and no others are
   float scale;
   const int32_t* starts = nullptr;  // [segments + 1]
   const int32_t *members = nullptr, *family_starts = nullptr;
   int64_t families = 0;
+
+  int64_t value_dim() const { return latent > 0 ? latent : head_dim; }
+  // Columns of a row: all, and where a key head and its values begin.
+  int64_t width() const { return (heads + (latent > 0 ? 1 : 2) * kv_heads) * head_dim; }
+  int64_t key_column(int64_t kv_head) const { return (heads + kv_head) * head_dim; }
+  int64_t value_column(int64_t kv_head) const { return key_column(kv_head) + (latent > 0 ? 0 : kv_heads * head_dim); }
 };
 
 /// Runs of new tokens, each a continuation of one sequence whose earlier keys and values lie in pages.
@@ -41,8 +50,8 @@ struct Pages {
   const int32_t* first;          // [runs] position of the run's first token in its own segment
   const int32_t* prompt_length;  // [runs] tokens of the parent, 0 for none
   const int32_t *prompt_pages, *prompt_page_starts, *own_pages, *own_page_starts;
-  const void *k,
-      *v;  // [pages, kv_heads, page_size / kKeyBlock, head_dim, kKeyBlock], [pages, kv_heads, page_size, head_dim]
+  // [pages, kv_heads, page_size / kKeyBlock, head_dim, kKeyBlock] (latent: null), [pages, kv_heads, page_size, head_dim]
+  const void *k, *v;
 };
 
 /// Arrays of two hold the fp32 and the bf16 version, to be indexed by Type.

@@ -2,6 +2,7 @@
 // fixed by its own keys alone: scores key by key, one maximum, one sum with a lane for each key of a block, values
 // added in key order. Keys come as blocks that start where their segment starts (the prompt's first, then the
 // completion's), the same in training, where blocks are cut from the batch, and in sampling, where they lie in pages.
+// Of a latent layout pages hold rows alone, and blocks are transposed from them as they are from a batch.
 // Included by cpu_isa.cpp only.
 #pragma once
 
@@ -26,7 +27,6 @@ struct KeyBlocks {
   std::vector<int> count;      // keys in block b
   int64_t v_stride = 0;
 
-  void clear() { k.clear(), v.clear(), count.clear(); }
   void add(const T* keys, const T* values, int keys_in_block) {
     k.push_back(keys), v.push_back(values), count.push_back(keys_in_block);
   }
@@ -97,7 +97,8 @@ inline int visible(int64_t block, int count, int64_t limit) {
 
 // out[r] = softmax(scale · q_r Kᵀ) V and lse[r] = log Σ exp(scale · q_r · k), for kRows rows (repeat a row to fill up).
 template <class T>
-void attend(const KeyBlocks<T>& keys, const QueryRow* rows, int64_t head_dim, float scale, float* out, float* lse) {
+void attend(const KeyBlocks<T>& keys, const QueryRow* rows, int64_t head_dim, int64_t value_dim, float scale, float* out,
+            float* lse) {
   int64_t blocks = 0;
   for (int r = 0; r < kRows; ++r) blocks = std::max(blocks, (rows[r].limit + kKeys - 1) / kKeys);
   const int64_t stride = blocks * kKeys;
@@ -135,32 +136,51 @@ void attend(const KeyBlocks<T>& keys, const QueryRow* rows, int64_t head_dim, fl
     inverse[r] = 1.0f / z;
     lse[r] = top + std::log(z);
   }
-  weigh(keys, keys.v, keys.v_stride, rows, p, stride, head_dim, out);
+  weigh(keys, keys.v, keys.v_stride, rows, p, stride, value_dim, out);
   for (int r = 0; r < kRows; ++r)
-    for (int64_t d = 0; d < head_dim; ++d) out[r * head_dim + d] *= inverse[r];
+    for (int64_t d = 0; d < value_dim; ++d) out[r * value_dim + d] *= inverse[r];
 }
 
-// Runs attend for query rows [first, first + count) of one segment and one key head, kRows at a time. `hidden_keys` is
-// how many (padded) keys come before the segment's own; token(i) gives the row of qkv that holds the segment's token i.
+// What one thread works on: a family or run, and query heads that share a key head.
+struct HeadTask {
+  int64_t item, kv_head, first_head, heads;
+
+  // A latent layout has many query heads over its one key head: its tasks take kShare of them each.
+  static constexpr int64_t kShare = 16;
+  static int64_t shares(const cpu::Attention& a) {
+    return a.latent > 0 ? (a.heads / a.kv_heads + kShare - 1) / kShare : 1;
+  }
+  static int64_t count(const cpu::Attention& a, int64_t items) { return items * a.kv_heads * shares(a); }
+  HeadTask(const cpu::Attention& a, int64_t task) {
+    const int64_t share = task % shares(a), group = a.heads / a.kv_heads;
+    kv_head = task / shares(a) % a.kv_heads;
+    item = task / shares(a) / a.kv_heads;
+    first_head = kv_head * group + share * kShare;
+    heads = a.latent > 0 ? std::min(kShare, (kv_head + 1) * group - first_head) : group;
+  }
+};
+
+// Runs attend for the task's heads of `count` tokens of one segment, kRows at a time: those that stand at `own` … in
+// the segment and lie in rows `token` … of qkv. `hidden_keys` is how many (padded) keys come before the segment's own.
 template <class T>
-void attend_rows(const cpu::Attention& a, const KeyBlocks<T>& keys, int64_t kv_head, int64_t hidden_keys, int64_t own,
-                 int64_t token, int64_t count, const T* qkv, T* out, float* lse) {
-  const int64_t group = a.heads / a.kv_heads, d = a.head_dim, width = (a.heads + 2 * a.kv_heads) * d;
+void attend_rows(const cpu::Attention& a, const KeyBlocks<T>& keys, const HeadTask& task, int64_t hidden_keys,
+                 int64_t own, int64_t token, int64_t count, const T* qkv, T* out, float* lse) {
+  const int64_t group = task.heads, d = a.head_dim, dv = a.value_dim(), width = a.width();
   float* q = scratch<float, 11>(kRows * d);
-  float* result = scratch<float, 12>(kRows * d);
+  float* result = scratch<float, 12>(kRows * dv);
   for (int64_t i = 0; i < count * group; i += kRows) {
     QueryRow rows[kRows];
     float sums[kRows];
     for (int r = 0; r < kRows; ++r) {
       const int64_t index = std::min(i + r, count * group - 1);
-      const int64_t row = token + index / group, head = kv_head * group + index % group;
+      const int64_t row = token + index / group, head = task.first_head + index % group;
       for (int64_t j = 0; j < d; ++j) q[r * d + j] = widen(qkv[row * width + head * d + j]);
       rows[r] = {q + r * d, hidden_keys + own + index / group + 1};
     }
-    attend(keys, rows, d, a.scale, result, sums);
+    attend(keys, rows, d, dv, a.scale, result, sums);
     for (int r = 0; r < kRows && i + r < count * group; ++r) {
-      const int64_t row = token + (i + r) / group, head = kv_head * group + (i + r) % group;
-      for (int64_t j = 0; j < d; ++j) put(out + (row * a.heads + head) * d + j, result[r * d + j]);
+      const int64_t row = token + (i + r) / group, head = task.first_head + (i + r) % group;
+      for (int64_t j = 0; j < dv; ++j) put(out + (row * a.heads + head) * dv + j, result[r * dv + j]);
       if (lse) lse[row * a.heads + head] = sums[r];
     }
   }
@@ -183,13 +203,12 @@ inline int64_t padded(int64_t keys) { return (keys + kKeys - 1) / kKeys * kKeys;
 template <class T>
 void attention(const cpu::Attention& a, const void* qkv_, void* out_, float* lse) {
   const T* qkv = static_cast<const T*>(qkv_);
-  const int64_t d = a.head_dim, width = (a.heads + 2 * a.kv_heads) * d;
-  parallel_for(a.families * a.kv_heads, [&](int64_t task) {
-    const int64_t kv_head = task % a.kv_heads;
-    const int32_t* member = a.members + a.family_starts[task / a.kv_heads];
-    const int32_t* end = a.members + a.family_starts[task / a.kv_heads + 1];
-    const T* k = qkv + (a.heads + kv_head) * d;
-    const T* v = k + a.kv_heads * d;
+  const int64_t d = a.head_dim, width = a.width();
+  parallel_for(HeadTask::count(a, a.families), [&](int64_t number) {
+    const HeadTask task(a, number);
+    const int32_t* member = a.members + a.family_starts[task.item];
+    const int32_t* end = a.members + a.family_starts[task.item + 1];
+    const T *k = qkv + a.key_column(task.kv_head), *v = qkv + a.value_column(task.kv_head);
     KeyBlocks<T> keys;
     keys.v_stride = width;
     std::vector<T> root_keys, own_keys;
@@ -207,7 +226,7 @@ void attention(const cpu::Attention& a, const void* qkv_, void* out_, float* lse
         keys.k.resize(root_blocks), keys.v.resize(root_blocks), keys.count.resize(root_blocks);
         extend(*segment, own_keys);
       }
-      attend_rows(a, keys, kv_head, segment == member ? 0 : root_blocks * kKeys, 0, a.starts[*segment],
+      attend_rows(a, keys, task, segment == member ? 0 : root_blocks * kKeys, 0, a.starts[*segment],
                   a.starts[*segment + 1] - a.starts[*segment], qkv, static_cast<T*>(out_), lse);
     }
   });
@@ -217,22 +236,29 @@ template <class T>
 void paged_attention(const cpu::Attention& a, const cpu::Pages& pages, const void* qkv_, void* out) {
   const T* qkv = static_cast<const T*>(qkv_);
   const int64_t d = a.head_dim, page_width = pages.page_size * d;
-  parallel_for(pages.runs * a.kv_heads, [&](int64_t task) {
-    const int64_t kv_head = task % a.kv_heads, run = task / a.kv_heads;
+  const bool latent = a.latent > 0;
+  parallel_for(HeadTask::count(a, pages.runs), [&](int64_t number) {
+    const HeadTask task(a, number);
+    const int64_t run = task.item, first = pages.first[run], token = pages.tokens[run],
+                  count = pages.tokens[run + 1] - token, prompt = padded(pages.prompt_length[run]);
     KeyBlocks<T> keys;
     keys.v_stride = d;
+    std::vector<T> transposed(latent ? (prompt + padded(first + count)) * d : 0);
+    T* next = transposed.data();
     auto extend = [&](const int32_t* table, int64_t n) {
       for (int64_t j = 0; j < n; j += kKeys) {
-        const int64_t at = (table[j / pages.page_size] * a.kv_heads + kv_head) * page_width + j % pages.page_size * d;
-        keys.add(static_cast<const T*>(pages.k) + at, static_cast<const T*>(pages.v) + at,
-                 static_cast<int>(std::min<int64_t>(kKeys, n - j)));
+        const int64_t at =
+            (table[j / pages.page_size] * a.kv_heads + task.kv_head) * page_width + j % pages.page_size * d;
+        const auto in_block = static_cast<int>(std::min<int64_t>(kKeys, n - j));
+        const T* values = static_cast<const T*>(pages.v) + at;
+        if (latent) transpose_blocks(values, d, in_block, d, next);
+        keys.add(latent ? next : static_cast<const T*>(pages.k) + at, values, in_block);
+        next += latent ? kKeys * d : 0;
       }
-      return padded(n);
     };
-    const int64_t first = pages.first[run], token = pages.tokens[run], count = pages.tokens[run + 1] - token;
-    const int64_t before = extend(pages.prompt_pages + pages.prompt_page_starts[run], pages.prompt_length[run]);
+    extend(pages.prompt_pages + pages.prompt_page_starts[run], pages.prompt_length[run]);
     extend(pages.own_pages + pages.own_page_starts[run], first + count);
-    attend_rows<T>(a, keys, kv_head, before, first, token, count, qkv, static_cast<T*>(out), nullptr);
+    attend_rows<T>(a, keys, task, prompt, first, token, count, qkv, static_cast<T*>(out), nullptr);
   });
 }
 
@@ -240,24 +266,25 @@ void paged_attention(const cpu::Attention& a, const cpu::Pages& pages, const voi
 template <class T>
 void write_pages(const cpu::Attention& a, const cpu::Pages& pages, const void* qkv_, void* k_cache, void* v_cache) {
   const T* qkv = static_cast<const T*>(qkv_);
-  const int64_t d = a.head_dim, width = (a.heads + 2 * a.kv_heads) * d, page_width = pages.page_size * d;
+  const int64_t d = a.head_dim, width = a.width(), page_width = pages.page_size * d;
   parallel_for(pages.runs, [&](int64_t run) {
     const int32_t* table = pages.own_pages + pages.own_page_starts[run];
     for (int64_t row = pages.tokens[run]; row < pages.tokens[run + 1]; ++row) {
       const int64_t position = pages.first[run] + row - pages.tokens[run], slot = position % pages.page_size;
       for (int64_t head = 0; head < a.kv_heads; ++head) {
-        const T* k = qkv + row * width + (a.heads + head) * d;
         const int64_t at = (table[position / pages.page_size] * a.kv_heads + head) * page_width;
+        std::memcpy(static_cast<T*>(v_cache) + at + slot * d, qkv + row * width + a.value_column(head), sizeof(T) * d);
+        if (a.latent > 0) continue;  // the value's row is the key's, too
+        const T* k = qkv + row * width + a.key_column(head);
         T* to = static_cast<T*>(k_cache) + at + slot / kKeys * kKeys * d + slot % kKeys;
         for (int64_t j = 0; j < d; ++j) to[j * kKeys] = k[j];
-        std::memcpy(static_cast<T*>(v_cache) + at + slot * d, k + a.kv_heads * d, sizeof(T) * d);
       }
     }
   });
 }
 
 // Backward. With P the weights and D = dO·O of a row: dV += Pᵀ dO, dS = P∘(dO Vᵀ − D)·scale, dQ = dS K, dK += dSᵀ Q.
-// Keys of a family's root gather from all its members, in member order.
+// Keys of a family's root gather from all its members, in member order. A latent key's gradient is dK plus dV.
 template <class T>
 void attention_backward(const cpu::Attention& a, const void* qkv_, const void* out_, const float* lse,
                         const void* dout_, void* dqkv_) {
@@ -265,39 +292,45 @@ void attention_backward(const cpu::Attention& a, const void* qkv_, const void* o
   const T* out = static_cast<const T*>(out_);
   const T* dout = static_cast<const T*>(dout_);
   T* dqkv = static_cast<T*>(dqkv_);
-  const int64_t d = a.head_dim, width = (a.heads + 2 * a.kv_heads) * d, group = a.heads / a.kv_heads;
+  const int64_t d = a.head_dim, dv = a.value_dim(), width = a.width(), group = a.heads / a.kv_heads;
+  const int64_t dims[2] = {d, dv};  // of keys and of values
   parallel_for(a.families * a.kv_heads, [&](int64_t task) {
     const int64_t kv_head = task % a.kv_heads;
     const int32_t* member = a.members + a.family_starts[task / a.kv_heads];
     const int32_t* end = a.members + a.family_starts[task / a.kv_heads + 1];
-    const T* k = qkv + (a.heads + kv_head) * d;
-    const T* v = k + a.kv_heads * d;
+    const T *k = qkv + a.key_column(kv_head), *v = qkv + a.value_column(kv_head);
     KeyBlocks<T> keys;
     std::vector<const T*> transposed_values, key_rows;
-    std::vector<T> store[2][2];         // [root, own][keys, values], transposed
-    std::vector<float> gradient[2][2];  // [root, own][keys, values], [keys, head_dim]
+    std::vector<T> store[2][2];         // [root, own][keys, values], transposed; of latent values the keys' serve
+    std::vector<float> gradient[2][2];  // [root, own][keys, values], [keys, head_dim or value_dim]
     auto extend = [&](int64_t segment, int part) {
       const int64_t start = a.starts[segment], n = a.starts[segment + 1] - start;
       for (int kind = 0; kind < 2; ++kind) {
+        gradient[part][kind].assign(padded(n) * dims[kind], 0.0f);
+        if (kind == 1 && a.latent > 0) continue;
         store[part][kind].resize(padded(n) * d);
-        gradient[part][kind].assign(padded(n) * d, 0.0f);
         transpose_blocks((kind ? v : k) + start * width, width, n, d, store[part][kind].data());
       }
       for (int64_t j = 0; j < n; j += kKeys) {
         keys.add(store[part][0].data() + j * d, nullptr, static_cast<int>(std::min<int64_t>(kKeys, n - j)));
-        transposed_values.push_back(store[part][1].data() + j * d);
+        transposed_values.push_back(store[part][a.latent > 0 ? 0 : 1].data() + j * d);
         key_rows.push_back(k + (start + j) * width);
       }
     };
     auto write = [&](int64_t segment, int part) {
       const int64_t start = a.starts[segment], n = a.starts[segment + 1] - start;
-      for (int kind = 0; kind < 2; ++kind)
-        for (int64_t j = 0; j < n; ++j) {
-          T* to = dqkv + (start + j) * width + (a.heads + kv_head + kind * a.kv_heads) * d;
-          for (int64_t e = 0; e < d; ++e) put(to + e, gradient[part][kind][j * d + e]);
+      for (int64_t j = 0; j < n; ++j) {
+        float *dk = gradient[part][0].data() + j * d, *dvalue = gradient[part][1].data() + j * dv;
+        T* to = dqkv + (start + j) * width;
+        if (a.latent > 0) {
+          for (int64_t e = 0; e < dv; ++e) dk[e] += dvalue[e];
+        } else {
+          for (int64_t e = 0; e < dv; ++e) put(to + a.value_column(kv_head) + e, dvalue[e]);
         }
+        for (int64_t e = 0; e < d; ++e) put(to + a.key_column(kv_head) + e, dk[e]);
+      }
     };
-    std::vector<float> q(kRows * d), grad(kRows * d), dq(kRows * d), p, ds;
+    std::vector<float> q(kRows * d), grad(kRows * dv), dq(kRows * d), p, ds;
     extend(*member, 0);
     const size_t root_blocks = keys.k.size();
     for (const int32_t* segment = member; segment != end; ++segment) {
@@ -318,14 +351,14 @@ void attention_backward(const cpu::Attention& a, const void* qkv_, const void* o
           const int64_t row = start + index / group, head = kv_head * group + index % group;
           const bool live = i + r < count;
           rows[r] = {q.data() + r * d, live ? before + index / group + 1 : 0};
-          grads[r] = {grad.data() + r * d, rows[r].limit};
+          grads[r] = {grad.data() + r * dv, rows[r].limit};
           sums[r] = lse[row * a.heads + head];
           dots[r] = 0.0f;
-          for (int64_t j = 0; j < d; ++j) {
-            const int64_t at = (row * a.heads + head) * d + j;
-            q[r * d + j] = widen(qkv[row * width + head * d + j]);
-            grad[r * d + j] = widen(dout[at]);
-            dots[r] += grad[r * d + j] * widen(out[at]);
+          for (int64_t j = 0; j < d; ++j) q[r * d + j] = widen(qkv[row * width + head * d + j]);
+          for (int64_t j = 0; j < dv; ++j) {
+            const int64_t at = (row * a.heads + head) * dv + j;
+            grad[r * dv + j] = widen(dout[at]);
+            dots[r] += grad[r * dv + j] * widen(out[at]);
           }
           blocks = std::max(blocks, (rows[r].limit + kKeys - 1) / kKeys);
         }
@@ -334,7 +367,7 @@ void attention_backward(const cpu::Attention& a, const void* qkv_, const void* o
         for (int64_t b = 0; b < blocks; ++b) {
           Vec s[kRows][kKeyVectors], dp[kRows][kKeyVectors];
           block_dots(rows, keys.k[b], d, s);
-          block_dots(grads, transposed_values[b], d, dp);
+          block_dots(grads, transposed_values[b], dv, dp);
           for (int r = 0; r < kRows; ++r) {
             const int lanes = visible(b, keys.count[b], rows[r].limit);
             for (int x = 0; x < kKeyVectors; ++x) {
@@ -350,14 +383,15 @@ void attention_backward(const cpu::Attention& a, const void* qkv_, const void* o
           for (int kind = 0; kind < 2; ++kind) {
             const float* weights = (kind ? p : ds).data() + b * kKeys;
             const float* from = (kind ? grad : q).data();
-            float* to = gradient[part][kind].data() + base * d;
-            each_vector(d, [&](int64_t e, int lanes) {
+            const int64_t n = dims[kind];
+            float* to = gradient[part][kind].data() + base * n;
+            each_vector(n, [&](int64_t e, int lanes) {
               Vec x[kRows];
-              for (int r = 0; r < kRows; ++r) x[r] = load_some(from + r * d + e, lanes);
+              for (int r = 0; r < kRows; ++r) x[r] = load_some(from + r * n + e, lanes);
               for (int j = 0; j < keys.count[b]; ++j) {
-                Vec total = load_some(to + j * d + e, lanes);
+                Vec total = load_some(to + j * n + e, lanes);
                 for (int r = 0; r < kRows; ++r) total = fma(splat(weights[r * stride + j]), x[r], total);
-                store_some(to + j * d + e, total, lanes);
+                store_some(to + j * n + e, total, lanes);
               }
             });
           }

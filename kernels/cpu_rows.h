@@ -133,50 +133,55 @@ void swiglu_backward(int64_t rows, int64_t n, const void* gate_up, const void* d
   });
 }
 
-// (a, b) of each head vector turns by the angle of its position: the two halves pair up (GPT-NeoX order).
-inline void rotate(const float* x, const float* cos, const float* sin, int64_t half, float sign, float* y) {
-  for (int64_t j = 0; j < half; ++j) {
-    const float a = x[j], b = x[half + j], s = sign * sin[j];
-    y[j] = __builtin_fmaf(a, cos[j], -(b * s));
-    y[half + j] = __builtin_fmaf(b, cos[j], a * s);
-  }
+// (a, b) of a head vector's last columns turn by the angle of its position: the two halves pair up (GPT-NeoX order), or
+// neighbours do (GPT-J order). The columns before them stay.
+inline void rotate(const cpu::Rope& r, const float* x, int64_t row, float sign, float* y) {
+  const int64_t half = r.rotary / 2, still = r.head_dim - r.rotary;
+  const float *cos = r.table + static_cast<int64_t>(r.positions[row]) * r.rotary, *sin = cos + half;
+  std::copy_n(x, still, y);
+  const auto turn = [&](int64_t left, int64_t right, int64_t j) {
+    const float a = x[left], b = x[right], s = sign * sin[j];
+    y[left] = __builtin_fmaf(a, cos[j], -(b * s));
+    y[right] = __builtin_fmaf(b, cos[j], a * s);
+  };
+  if (r.interleaved)
+    for (int64_t j = 0; j < half; ++j) turn(still + 2 * j, still + 2 * j + 1, j);
+  else
+    for (int64_t j = 0; j < half; ++j) turn(still + j, still + half + j, j);
 }
 
 template <class T>
 void rope(const cpu::Rope& r, const void* qkv, void* out) {
-  const int64_t width = (r.heads + 2 * r.kv_heads) * r.head_dim, d = r.head_dim;
+  const int64_t width = r.width, d = r.head_dim, values = r.turned * d;
   each_row(r.rows, 4 * width, [&](int64_t row) {
     const T* from = static_cast<const T*>(qkv) + row * width;
     T* to = static_cast<T*>(out) + row * width;
-    const float* cos = r.table + static_cast<int64_t>(r.positions[row]) * d;
     float vector[1024];
-    for (int64_t head = 0; head < r.heads + r.kv_heads; ++head) {
+    for (int64_t head = 0; head < r.turned; ++head) {
       const T* x = from + head * d;
       const T* norm = static_cast<const T*>(head < r.heads ? r.q_norm : r.k_norm);
       const float scale = norm ? inverse_rms(x, d, r.epsilon) : 1.0f;
       for (int64_t j = 0; j < d; ++j) vector[j] = norm ? widen(x[j]) * scale * widen(norm[j]) : widen(x[j]);
       float turned[1024];
-      rotate(vector, cos, cos + d / 2, d / 2, 1.0f, turned);
+      rotate(r, vector, row, 1.0f, turned);
       for (int64_t j = 0; j < d; ++j) put(to + head * d + j, turned[j]);
     }
-    const int64_t values = (r.heads + r.kv_heads) * d;
-    std::memcpy(to + values, from + values, sizeof(T) * r.kv_heads * d);
+    std::memcpy(to + values, from + values, sizeof(T) * (width - values));
   });
 }
 
 template <class T>
 void rope_backward(const cpu::Rope& r, const void* qkv, const void* dout, void* dqkv, float* dq_norm, float* dk_norm) {
-  const int64_t width = (r.heads + 2 * r.kv_heads) * r.head_dim, d = r.head_dim;
+  const int64_t width = r.width, d = r.head_dim, values = r.turned * d;
   std::vector<float> norms(2 * d, 0.0f);  // gradients of the two norm weights
   reduce_rows(r.rows, 2 * d, norms.data(), [&](int64_t row, float* partial) {
     const T* from = static_cast<const T*>(qkv) + row * width;
     const T* grad = static_cast<const T*>(dout) + row * width;
     T* to = static_cast<T*>(dqkv) + row * width;
-    const float* cos = r.table + static_cast<int64_t>(r.positions[row]) * d;
     float vector[1024], x[1024], weight[1024];
-    for (int64_t head = 0; head < r.heads + r.kv_heads; ++head) {
+    for (int64_t head = 0; head < r.turned; ++head) {
       for (int64_t j = 0; j < d; ++j) x[j] = widen(grad[head * d + j]);
-      rotate(x, cos, cos + d / 2, d / 2, -1.0f, vector);
+      rotate(r, x, row, -1.0f, vector);
       const bool query = head < r.heads;
       if (const T* norm = static_cast<const T*>(query ? r.q_norm : r.k_norm)) {
         float turned[1024];
@@ -187,8 +192,7 @@ void rope_backward(const cpu::Rope& r, const void* qkv, const void* dout, void* 
         for (int64_t j = 0; j < d; ++j) put(to + head * d + j, vector[j]);
       }
     }
-    const int64_t values = (r.heads + r.kv_heads) * d;
-    std::memcpy(to + values, grad + values, sizeof(T) * r.kv_heads * d);
+    std::memcpy(to + values, grad + values, sizeof(T) * (width - values));
   });
   if (dq_norm) std::copy_n(norms.begin(), d, dq_norm);
   if (dk_norm) std::copy_n(norms.begin() + d, d, dk_norm);

@@ -3,14 +3,16 @@
 namespace grpo {
 namespace {
 
-// The three products of a linear layer, for `rows` rows; y [rows, out], x [rows, in], w [out, in].
+// The three products of a linear layer, for `rows` rows; y [rows, out], x [rows, in], w [out, in] with any strides of
+// which one is 1.
 struct Product {
   cpu::Type type;
   int64_t rows, in, out;
+  int64_t w_out, w_in;  // strides of w
 
-  void forward(const void* x, const void* w, void* y) const { run(rows, out, in, {x, in, 1}, {w, 1, in}, y); }
+  void forward(const void* x, const void* w, void* y) const { run(rows, out, in, {x, in, 1}, {w, w_in, w_out}, y); }
   void input_gradient(const void* dy, const void* w, void* dx) const {
-    run(rows, in, out, {dy, out, 1}, {w, in, 1}, dx);
+    run(rows, in, out, {dy, out, 1}, {w, w_out, w_in}, dx);
   }
   void weight_gradient(const void* dy, const void* x, void* dw) const {
     run(out, in, rows, {dy, 1, out}, {x, in, 1}, dw);
@@ -46,7 +48,7 @@ struct Linear : Function<Linear> {
 
  private:
   static Product product(const Tensor& x, const Tensor& weight) {
-    return {kernel_type(x, "linear"), x.size(0), x.size(1), weight.size(0)};
+    return {kernel_type(x, "linear"), x.size(0), x.size(1), weight.size(0), x.size(1), 1};
   }
 };
 
@@ -62,9 +64,9 @@ void each_expert(const Tensor& x, const Tensor& weight, const std::vector<int64_
       return static_cast<char*>(t.data_ptr()) + first * t.size(1) * t.element_size();
     };
     const auto at_expert = [e](const Tensor& t) {
-      return static_cast<char*>(t.data_ptr()) + e * t.size(1) * t.size(2) * t.element_size();
+      return static_cast<char*>(t.data_ptr()) + e * t.stride(0) * t.element_size();
     };
-    f(Product{type, rows, x.size(1), weight.size(1)}, at_row, at_expert);
+    f(Product{type, rows, x.size(1), weight.size(1), weight.stride(1), weight.stride(2)}, at_row, at_expert);
   });
 }
 
@@ -81,7 +83,8 @@ struct GroupedLinear : Function<GroupedLinear> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const Tensor &x = saved[0], &weight = saved[1], dy = grads[0].contiguous();
-    Tensor dx = at::empty_like(x), dweight = at::zeros_like(weight);  // an expert without rows has gradient 0
+    Tensor dx = at::empty_like(x);
+    Tensor dweight = at::zeros(weight.sizes(), weight.options());  // an expert without rows has gradient 0
     each_expert(x, weight, ctx->saved_data["offsets"].toIntVector(),
                 [&](const Product& product, auto at_row, auto at_expert) {
                   product.input_gradient(at_row(dy), at_expert(weight), at_row(dx));
@@ -117,7 +120,8 @@ Tensor grouped_linear(const Tensor& x, const Tensor& weight, const std::vector<i
           "grouped_linear", "expected ", weight.size(0) + 1, " ascending offsets from 0 to ", x.size(0));
   if (!x.is_cpu()) return reference::grouped_linear(x, weight, offsets);
   kernel_type(x, "grouped_linear");
-  return GroupedLinear::apply(x.contiguous(), weight.contiguous(),
+  const bool usable = weight.stride(1) == 1 || weight.stride(2) == 1;
+  return GroupedLinear::apply(x.contiguous(), usable ? weight : weight.contiguous(),
                               std::vector<int64_t>(offsets.begin(), offsets.end()));
 }
 

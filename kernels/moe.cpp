@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cmath>
+#include <functional>
 #include <numeric>
 
 #include "kernels/op.h"
@@ -28,10 +30,26 @@ Tensor tokens_of_rows(const Routing& routing) {
                          at::arange(routing.slots.numel(), tokens.options()).floor_divide(routing.slots.size(1)));
 }
 
+// Sets the choices of experts outside the best groups to −inf. A tie goes to the lower index.
+void keep_best_groups(float* choice, int64_t experts, int64_t groups, int64_t kept, int64_t group_best) {
+  const int64_t size = experts / groups;
+  std::vector<float> value(groups), sorted(size);
+  for (int64_t g = 0; g < groups; ++g) {
+    std::partial_sort_copy(choice + g * size, choice + (g + 1) * size, sorted.begin(), sorted.end(), std::greater<>());
+    value[g] = std::accumulate(sorted.begin(), sorted.begin() + std::min(group_best, size), 0.0f);
+  }
+  std::vector<int64_t> order(groups);
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return value[a] > value[b]; });
+  for (int64_t i = kept; i < groups; ++i) std::fill_n(choice + order[i] * size, size, -INFINITY);
+}
+
 struct Router : Function<Router> {
   static variable_list forward(AutogradContext* ctx, const Tensor& logits, const Tensor& bias, int64_t k, bool softmax,
-                               bool normalize, double scaling) {
+                               bool normalize, double scaling, int64_t groups, int64_t groups_per_token,
+                               int64_t group_best) {
     const int64_t tokens = logits.size(0), n = logits.size(1);
+    std::vector<float> choice(n);
     Tensor scores = logits.clone(), experts = at::empty({tokens, k}, at::kInt),
            weights = at::empty({tokens, k}, at::kFloat);
     for (int64_t t = 0; t < tokens; ++t) {
@@ -39,13 +57,12 @@ struct Router : Function<Router> {
       cpu::kernels().router_scores(score, n, softmax);
       int32_t* chosen = experts.data_ptr<int32_t>() + t * k;
       float* weight = weights.data_ptr<float>() + t * k;
-      const float* offset = bias.data_ptr<float>();
+      for (int64_t e = 0; e < n; ++e) choice[e] = score[e] + bias.data_ptr<float>()[e];
+      if (groups_per_token < groups) keep_best_groups(choice.data(), n, groups, groups_per_token, group_best);
       for (int64_t j = 0; j < k; ++j) {
         int32_t best = -1;
         for (int32_t e = 0; e < n; ++e)
-          if (std::find(chosen, chosen + j, e) == chosen + j &&
-              (best < 0 || score[e] + offset[e] > score[best] + offset[best]))
-            best = e;
+          if (std::find(chosen, chosen + j, e) == chosen + j && (best < 0 || choice[e] > choice[best])) best = e;
         chosen[j] = best;
       }
       float total = kTiny;
@@ -82,7 +99,7 @@ struct Router : Function<Router> {
         for (int64_t e = 0; e < n; ++e) inner += ds[e] * s[e];
       for (int64_t e = 0; e < n; ++e) ds[e] = softmax ? s[e] * (ds[e] - inner) : ds[e] * s[e] * (1.0f - s[e]);
     }
-    return {d, Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
+    return {d, Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
 
@@ -144,9 +161,15 @@ Routing route(const Tensor& logits, const Tensor& selection_bias, const RouterOp
           "route", "expected an fp32 selection bias [", n, "], got ", selection_bias.sizes());
   require(options.experts_per_token > 0 && options.experts_per_token <= n, "route", "expected 1 … ", n,
           " experts per token, got ", options.experts_per_token);
+  require(options.groups > 0 && n % options.groups == 0 && options.groups_per_token > 0 &&
+              options.groups_per_token <= options.groups && options.group_best > 0 &&
+              options.experts_per_token <= n / options.groups * options.groups_per_token,
+          "route", "expected groups that divide ", n, " experts, of which those of a token hold ",
+          options.experts_per_token, ", got ", options.groups, " and ", options.groups_per_token);
   if (!logits.is_cpu()) return reference::route(logits, selection_bias, options);
   const auto out = Router::apply(logits.contiguous(), selection_bias.contiguous(), options.experts_per_token,
-                                 options.softmax, options.normalize, options.scaling);
+                                 options.softmax, options.normalize, options.scaling, options.groups,
+                                 options.groups_per_token, options.group_best);
   Routing routing{out[2], out[0], out[1], {}, {}};
   assign_slots(routing, n);
   return routing;
@@ -173,7 +196,15 @@ namespace reference {
 
 Routing route(const Tensor& logits, const Tensor& selection_bias, const RouterOptions& options) {
   const Tensor scores = options.softmax ? at::softmax(logits, -1) : at::sigmoid(logits);
-  const Tensor experts = std::get<1>(at::topk((scores + selection_bias).detach(), options.experts_per_token, -1));
+  Tensor choice = (scores + selection_bias).detach();
+  if (options.groups_per_token < options.groups) {
+    const Tensor grouped = choice.view({choice.size(0), options.groups, -1});
+    const Tensor value = std::get<0>(at::topk(grouped, std::min(options.group_best, grouped.size(2)), -1)).sum(-1);
+    const Tensor kept = std::get<1>(at::topk(value, options.groups_per_token, -1));
+    const Tensor outside = at::ones_like(value, at::kBool).scatter_(1, kept, false);
+    choice = grouped.masked_fill(outside.unsqueeze(-1), -INFINITY).view_as(choice);
+  }
+  const Tensor experts = std::get<1>(at::topk(choice, options.experts_per_token, -1));
   Tensor weights = scores.gather(-1, experts);
   if (options.normalize) weights = weights / (weights.sum(-1, true) + kTiny);
   Routing routing{experts.to(at::kInt), weights * options.scaling, scores, {}, {}};

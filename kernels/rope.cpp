@@ -6,11 +6,14 @@ namespace grpo {
 namespace {
 
 cpu::Rope arguments(const Tensor& qkv, const Tensor& positions, const Tensor& table, const HeadLayout& layout,
-                    const Tensor& q_norm, const Tensor& k_norm, double epsilon) {
+                    const Tensor& q_norm, const Tensor& k_norm, double epsilon, bool interleaved) {
   return {qkv.size(0),
+          qkv.size(1),
+          layout.heads + layout.kv_heads,
           layout.heads,
-          layout.kv_heads,
           layout.head_dim,
+          table.size(1),
+          interleaved,
           positions.data_ptr<int32_t>(),
           table.data_ptr<float>(),
           q_norm.defined() ? q_norm.data_ptr() : nullptr,
@@ -21,16 +24,17 @@ cpu::Rope arguments(const Tensor& qkv, const Tensor& positions, const Tensor& ta
 struct RopeFunction : Function<RopeFunction> {
   static Tensor forward(AutogradContext* ctx, const Tensor& qkv, std::optional<Tensor> q_weight,
                         std::optional<Tensor> k_weight, Tensor positions, Tensor table, int64_t heads, int64_t kv_heads,
-                        int64_t head_dim, double epsilon) {
+                        int64_t head_dim, double epsilon, bool interleaved) {
     const Tensor q_norm = q_weight.value_or(Tensor()), k_norm = k_weight.value_or(Tensor());
     Tensor out = at::empty_like(qkv);
     cpu::kernels().rope[index(kernel_type(qkv, "rope"))](
-        arguments(qkv, positions, table, {heads, kv_heads, head_dim}, q_norm, k_norm, epsilon), qkv.data_ptr(),
-        out.data_ptr());
+        arguments(qkv, positions, table, {heads, kv_heads, head_dim}, q_norm, k_norm, epsilon, interleaved),
+        qkv.data_ptr(), out.data_ptr());
     const bool normed = q_norm.defined();
     ctx->save_for_backward({normed ? qkv : Tensor(), q_norm, k_norm, positions, table});
     ctx->saved_data["layout"] = std::vector<int64_t>{heads, kv_heads, head_dim};
     ctx->saved_data["epsilon"] = epsilon;
+    ctx->saved_data["interleaved"] = interleaved;
     return out;
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
@@ -42,11 +46,12 @@ struct RopeFunction : Function<RopeFunction> {
     Tensor dqkv = at::empty_like(dout), dq, dk;
     if (q_norm.defined()) dq = at::empty({layout.head_dim}, at::kFloat), dk = at::empty({layout.head_dim}, at::kFloat);
     cpu::kernels().rope_backward[index(kernel_type(dout, "rope"))](
-        arguments(dout, saved[3], saved[4], layout, q_norm, k_norm, ctx->saved_data["epsilon"].toDouble()),
+        arguments(dout, saved[3], saved[4], layout, q_norm, k_norm, ctx->saved_data["epsilon"].toDouble(),
+                  ctx->saved_data["interleaved"].toBool()),
         qkv.data_ptr(), dout.data_ptr(), dqkv.data_ptr(), dq.defined() ? dq.data_ptr<float>() : nullptr,
         dk.defined() ? dk.data_ptr<float>() : nullptr);
     if (dq.defined()) dq = dq.to(dout.scalar_type()), dk = dk.to(dout.scalar_type());
-    return {dqkv, dq, dk, Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
+    return {dqkv, dq, dk, Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
 
@@ -77,14 +82,17 @@ Tensor rope_table(int64_t max_positions, int64_t head_dim, double theta) {
 }
 
 Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, const HeadLayout& layout,
-            const std::optional<Tensor>& q_norm, const std::optional<Tensor>& k_norm, double epsilon) {
+            const std::optional<Tensor>& q_norm, const std::optional<Tensor>& k_norm, double epsilon,
+            bool interleaved) {
   require(qkv.dim() == 2 && qkv.size(1) == layout.width(), "rope", "expected qkv [tokens, ", layout.width(), "], got ",
           qkv.sizes());
   require(positions.dim() == 1 && positions.size(0) == qkv.size(0) && positions.scalar_type() == at::kInt, "rope",
           "expected int32 positions [", qkv.size(0), "], got ", positions.sizes());
-  require(table.dim() == 2 && table.size(1) == layout.head_dim && table.scalar_type() == at::kFloat, "rope",
-          "expected an fp32 table of [positions, ", layout.head_dim, "], got ", table.scalar_type(), " ",
-          table.sizes());
+  const int64_t rotary = layout.rotary_dim();
+  require(rotary <= layout.head_dim && rotary % 2 == 0, "rope", "expected an even rotary dimension up to ",
+          layout.head_dim, ", got ", rotary);
+  require(table.dim() == 2 && table.size(1) == rotary && table.scalar_type() == at::kFloat, "rope",
+          "expected an fp32 table of [positions, ", rotary, "], got ", table.scalar_type(), " ", table.sizes());
   require(q_norm.has_value() == k_norm.has_value(), "rope", "expected both of q_norm and k_norm or neither");
   for (const auto& norm : {q_norm, k_norm})
     if (norm) {
@@ -92,7 +100,7 @@ Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, con
               "], got ", norm->sizes());
       require_alike(*norm, qkv, "rope", "the norm weights");
     }
-  if (!qkv.is_cpu()) return reference::rope(qkv, positions, table, layout, q_norm, k_norm, epsilon);
+  if (!qkv.is_cpu()) return reference::rope(qkv, positions, table, layout, q_norm, k_norm, epsilon, interleaved);
   const Tensor where = positions.contiguous();
   for (int64_t i = 0; i < qkv.size(0); ++i)
     if (const int32_t p = where.data_ptr<int32_t>()[i]; p < 0 || p >= table.size(0))
@@ -102,21 +110,25 @@ Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, con
     return norm ? std::optional<Tensor>(norm->contiguous()) : std::nullopt;
   };
   return RopeFunction::apply(qkv.contiguous(), dense(q_norm), dense(k_norm), where, table.contiguous(), layout.heads,
-                             layout.kv_heads, layout.head_dim, epsilon);
+                             layout.kv_heads, layout.head_dim, epsilon, interleaved);
 }
 
 Tensor reference::rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, const HeadLayout& layout,
-                       const std::optional<Tensor>& q_norm, const std::optional<Tensor>& k_norm, double epsilon) {
-  const int64_t d = layout.head_dim, turned = layout.heads + layout.kv_heads;
-  const Tensor heads = qkv.view({qkv.size(0), turned + layout.kv_heads, d});
+                       const std::optional<Tensor>& q_norm, const std::optional<Tensor>& k_norm, double epsilon,
+                       bool interleaved) {
+  const int64_t d = layout.head_dim, turned = layout.heads + layout.kv_heads, rotary = layout.rotary_dim();
+  const Tensor heads = qkv.view({qkv.size(0), -1, d});
   Tensor q = heads.narrow(1, 0, layout.heads), k = heads.narrow(1, layout.heads, layout.kv_heads);
   if (q_norm) q = rms_norm(q, *q_norm, epsilon), k = rms_norm(k, *k_norm, epsilon);
   const Tensor angles = table.index_select(0, positions).unsqueeze(1);
-  const Tensor cos = angles.narrow(2, 0, d / 2), sin = angles.narrow(2, d / 2, d / 2);
-  const Tensor x = at::cat({q, k}, 1).to(at::kFloat);
-  const Tensor a = x.narrow(2, 0, d / 2), b = x.narrow(2, d / 2, d / 2);
-  const Tensor y = at::cat({a * cos - b * sin, b * cos + a * sin}, 2).to(qkv.scalar_type());
-  return at::cat({y, heads.narrow(1, turned, layout.kv_heads)}, 1).view_as(qkv);
+  const Tensor cos = angles.narrow(2, 0, rotary / 2), sin = angles.narrow(2, rotary / 2, rotary / 2);
+  const Tensor all = at::cat({q, k}, 1).to(at::kFloat), x = all.narrow(2, d - rotary, rotary);
+  const Tensor a = interleaved ? x.slice(2, 0, rotary, 2) : x.narrow(2, 0, rotary / 2);
+  const Tensor b = interleaved ? x.slice(2, 1, rotary, 2) : x.narrow(2, rotary / 2, rotary / 2);
+  const Tensor left = a * cos - b * sin, right = b * cos + a * sin;
+  const Tensor y = interleaved ? at::stack({left, right}, -1).flatten(2) : at::cat({left, right}, 2);
+  const Tensor out = at::cat({all.narrow(2, 0, d - rotary), y}, 2).to(qkv.scalar_type());
+  return at::cat({out, heads.narrow(1, turned, heads.size(1) - turned)}, 1).view_as(qkv);
 }
 
 }  // namespace grpo

@@ -27,6 +27,10 @@ LLAMA3 = dict(rope_type="llama3", rope_theta=500.0, factor=8.0, low_freq_factor=
               original_max_position_embeddings=32)
 YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=64)
 MOE = dict(num_experts_per_tok=2, router_aux_loss_coef=0.0)
+MLA = dict(num_key_value_heads=4, kv_lora_rank=10, qk_nope_head_dim=6, qk_rope_head_dim=4, v_head_dim=5,
+           moe_intermediate_size=8, num_experts_per_tok=2, num_hidden_layers=3, first_k_dense_replace=1)
+MLA_YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=8.0, original_max_position_embeddings=16, beta_fast=32,
+                beta_slow=1, mscale=1.0, mscale_all_dim=1.0)
 MODELS = {
     "llama2": ("Llama", dict(num_key_value_heads=4)),
     "llama3": ("Llama", dict(rope_parameters=LLAMA3)),
@@ -39,6 +43,16 @@ MODELS = {
     "qwen3_moe": ("Qwen3Moe", dict(head_dim=8, num_experts=5, moe_intermediate_size=8, norm_topk_prob=True, **MOE)),
     "qwen3_moe_plain": ("Qwen3Moe", dict(head_dim=8, num_experts=4, moe_intermediate_size=8, norm_topk_prob=False, **MOE)),
     "mixtral": ("Mixtral", dict(num_local_experts=4, intermediate_size=8, **MOE)),
+    "olmoe": ("Olmoe", dict(num_experts=5, intermediate_size=8, **MOE)),
+    "deepseek_v2_lite": ("DeepseekV2", dict(q_lora_rank=None, n_routed_experts=5, n_shared_experts=2, **{**MLA,
+                         "rope_parameters": {**MLA_YARN, "mscale": 0.707, "mscale_all_dim": 0.707}})),
+    "deepseek_v2": ("DeepseekV2", dict(q_lora_rank=12, n_routed_experts=8, n_shared_experts=1, n_group=4, topk_group=2,
+                                       topk_method="group_limited_greedy", routed_scaling_factor=4.0, **MLA)),
+    "deepseek_v3": ("DeepseekV3", dict(q_lora_rank=12, n_routed_experts=8, n_shared_experts=1, n_group=4, topk_group=2,
+                                       rope_parameters=MLA_YARN, **MLA)),
+    "deepseek_v3_plain": ("DeepseekV3", dict(q_lora_rank=None, n_routed_experts=4, n_shared_experts=1, n_group=1,
+                                             topk_group=1, norm_topk_prob=False, rope_interleave=False,
+                                             routed_scaling_factor=1.0, **MLA)),
 }
 
 
@@ -53,6 +67,9 @@ def main():
             for key, value in model.named_parameters():  # no norm weight of 1 and no bias of 0
                 if "norm" in key or key.endswith("bias"):
                     value.add_(0.3 * torch.randn_like(value))
+            for key, value in model.named_buffers():  # DeepSeek-V3's selection biases
+                if key.endswith("e_score_correction_bias"):
+                    value.add_(0.1 * torch.randn_like(value))
         folder = os.path.join(OUT, name)
         model.save_pretrained(folder)
         tokens = torch.randint(3, config.vocab_size, (2, 41))

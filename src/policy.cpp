@@ -72,14 +72,28 @@ void PolicyConfig::validate() const {
   if (rope_scaling.type == RopeType::llama3 && !(rope_scaling.high_freq_factor > rope_scaling.low_freq_factor))
     throw Error("config", "policy.rope_scaling.high_freq_factor: expected more than low_freq_factor = ",
                 rope_scaling.low_freq_factor, ", got ", rope_scaling.high_freq_factor);
-  if (attention == Attention::mla) throw Error("config", "policy.attention: mla is not supported yet; use gqa");
-  if (heads % kv_heads != 0)
-    throw Error("config", "policy.heads: expected a multiple of policy.kv_heads = ", kv_heads, ", got ", heads);
-  if (head_dim == 0 && hidden_size % heads != 0)
-    throw Error("config", "policy.hidden_size: expected a multiple of policy.heads = ", heads, ", got ", hidden_size,
-                "; or set policy.head_dim");
-  if (head_size() % 2 != 0 || head_size() > 1024)
-    throw Error("config", "policy.head_dim: expected an even number up to 1024, got ", head_size());
+  positive("rope_scaling.score_factor", rope_scaling.score_factor);
+  if (attention == Attention::mla) {
+    positive("mla.kv_lora_rank", mla.kv_lora_rank), positive("mla.qk_nope_head_dim", mla.qk_nope_head_dim);
+    positive("mla.qk_rope_head_dim", mla.qk_rope_head_dim), positive("mla.v_head_dim", mla.v_head_dim);
+    if (mla.q_lora_rank < 0)
+      throw Error("config", "policy.mla.q_lora_rank: expected 0 or more, got ", mla.q_lora_rank);
+    if (mla.qk_rope_head_dim % 2 != 0)
+      throw Error("config", "policy.mla.qk_rope_head_dim: expected an even number, got ", mla.qk_rope_head_dim);
+    if (mla.kv_lora_rank + mla.qk_rope_head_dim > 1024)
+      throw Error("config", "policy.mla: expected kv_lora_rank and qk_rope_head_dim up to 1024 together, got ",
+                  mla.kv_lora_rank + mla.qk_rope_head_dim);
+    if (qk_norm != QkNorm::none) throw Error("config", "policy.qk_norm: expected none with attention = mla");
+    if (attention_bias) throw Error("config", "policy.attention_bias: expected false with attention = mla");
+  } else {
+    if (heads % kv_heads != 0)
+      throw Error("config", "policy.heads: expected a multiple of policy.kv_heads = ", kv_heads, ", got ", heads);
+    if (head_dim == 0 && hidden_size % heads != 0)
+      throw Error("config", "policy.hidden_size: expected a multiple of policy.heads = ", heads, ", got ", hidden_size,
+                  "; or set policy.head_dim");
+    if (head_size() % 2 != 0 || head_size() > 1024)
+      throw Error("config", "policy.head_dim: expected an even number up to 1024, got ", head_size());
+  }
   if (vocab_size < 0) throw Error("config", "policy.vocab_size: expected 0 or more, got ", vocab_size);
   if (moe.experts < 0) throw Error("config", "policy.moe.experts: expected 0 or more, got ", moe.experts);
   if (moe.experts > 0) {
@@ -89,7 +103,27 @@ void PolicyConfig::validate() const {
                   moe.experts_per_token);
     if (moe.shared_experts < 0)
       throw Error("config", "policy.moe.shared_experts: expected 0 or more, got ", moe.shared_experts);
+    if (moe.groups < 1 || moe.experts % moe.groups != 0)
+      throw Error("config", "policy.moe.groups: expected a divisor of policy.moe.experts = ", moe.experts, ", got ",
+                  moe.groups);
+    positive("moe.group_best", moe.group_best);
+    if (moe.groups_per_token < 1 || moe.groups_per_token > moe.groups ||
+        moe.experts / moe.groups * moe.groups_per_token < moe.experts_per_token)
+      throw Error("config", "policy.moe.groups_per_token: expected up to ", moe.groups, " groups of ",
+                  moe.experts / moe.groups, " experts that hold the ", moe.experts_per_token, " of a token, got ",
+                  moe.groups_per_token);
   }
+}
+
+HeadLayout PolicyConfig::layout() const {
+  if (attention == Attention::gqa) {
+    const double scale =
+        rope_scaling.score_factor == 1 ? 0.0 : rope_scaling.score_factor / std::sqrt(static_cast<double>(head_size()));
+    return {heads, kv_heads, head_size(), 0, 0, scale};
+  }
+  const int64_t nope = mla.qk_nope_head_dim, rope = mla.qk_rope_head_dim;
+  return {heads, 1, mla.kv_lora_rank + rope, mla.kv_lora_rank, rope,
+          rope_scaling.score_factor / std::sqrt(static_cast<double>(nope + rope))};
 }
 
 std::vector<double> RopeScaling::frequencies(int64_t head_dim, double theta) const {
@@ -173,13 +207,33 @@ Policy::Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Dev
     const std::string name = "model.layers." + std::to_string(i);
     Layer layer;
     layer.attention_norm = ones(name + ".input_layernorm.weight", hidden);
-    layer.qkv = weight(name + ".self_attn.qkv_proj.weight", {layout.width(), hidden}, config_.init_std);
-    if (config_.attention_bias) layer.qkv_bias = add(name + ".self_attn.qkv_proj.bias", at::zeros({layout.width()}));
-    if (config_.qk_norm) {
-      layer.q_norm = ones(name + ".self_attn.q_norm.weight", d);
-      layer.k_norm = ones(name + ".self_attn.k_norm.weight", d);
+    const std::string attention = name + ".self_attn.";
+    if (config_.attention == Attention::mla) {
+      const MlaConfig& mla = config_.mla;
+      const int64_t heads = config_.heads, rank = mla.q_lora_rank, latent = mla.kv_lora_rank;
+      if (rank > 0) {
+        layer.latent.q_down = weight(attention + "q_a_proj.weight", {rank, hidden}, config_.init_std);
+        layer.latent.q_norm = ones(attention + "q_a_layernorm.weight", rank);
+      }
+      layer.latent.q_up =
+          weight(attention + (rank > 0 ? "q_b_proj.weight" : "q_proj.weight"),
+                 {heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim), rank > 0 ? rank : hidden}, config_.init_std);
+      layer.latent.kv_down = weight(attention + "kv_a_proj_with_mqa.weight", {latent + mla.qk_rope_head_dim, hidden},
+                                    config_.init_std);
+      layer.latent.kv_norm = ones(attention + "kv_a_layernorm.weight", latent);
+      layer.latent.kv_up = weight(attention + "kv_b_proj.weight",
+                                  {heads * (mla.qk_nope_head_dim + mla.v_head_dim), latent}, config_.init_std);
+    } else {
+      layer.qkv = weight(attention + "qkv_proj.weight", {layout.width(), hidden}, config_.init_std);
+      if (config_.attention_bias) layer.qkv_bias = add(attention + "qkv_proj.bias", at::zeros({layout.width()}));
     }
-    layer.output = weight(name + ".self_attn.o_proj.weight", {hidden, layout.heads * d}, residual_std);
+    if (config_.qk_norm != QkNorm::none) {
+      const bool whole = config_.qk_norm == QkNorm::projection;
+      layer.q_norm = ones(attention + "q_norm.weight", whole ? layout.heads * d : d);
+      layer.k_norm = ones(attention + "k_norm.weight", whole ? layout.kv_heads * d : d);
+    }
+    const int64_t seen = config_.heads * (config_.attention == Attention::mla ? config_.mla.v_head_dim : d);
+    layer.output = weight(attention + "o_proj.weight", {hidden, seen}, residual_std);
     layer.feed_forward_norm = ones(name + ".post_attention_layernorm.weight", hidden);
     if (config_.is_moe(i)) {
       const MoeConfig& moe = config_.moe;
@@ -201,7 +255,8 @@ Policy::Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Dev
   final_norm_ = ones("model.norm.weight", hidden);
   head_ =
       config_.tied_embeddings ? embedding_ : weight("lm_head.weight", {config_.vocab_size, hidden}, config_.init_std);
-  rope_table_ = rope_table(config_.max_positions, config_.rope_scaling.frequencies(d, config_.rope_theta),
+  rope_table_ = rope_table(config_.max_positions,
+                           config_.rope_scaling.frequencies(layout.rotary_dim(), config_.rope_theta),
                            config_.rope_scaling.attention_factor)
                     .to(device);
 }
@@ -218,6 +273,17 @@ void count_load(const Routing& routing, int64_t repeated, std::vector<int64_t>& 
   for (int64_t i = 0; i < again.numel(); ++i) --load[again.data_ptr<int32_t>()[i]];
 }
 
+// Each head's rows times a weight of its own: x [tokens, heads, in], weight [heads, out, in] → [tokens, heads, out].
+Tensor per_head(const Tensor& x, const Tensor& weight) {
+  const int64_t tokens = x.size(0), heads = x.size(1);
+  std::vector<int32_t> offsets;
+  for (int64_t h = 0; h <= heads; ++h) offsets.push_back(static_cast<int32_t>(h * tokens));
+  const Tensor y = grouped_linear(x.transpose(0, 1).reshape({heads * tokens, x.size(2)}), weight, offsets);
+  return y.view({heads, tokens, weight.size(1)}).transpose(0, 1);
+}
+
+constexpr double kLatentNormEpsilon = 1e-6;  // DeepSeek's own, whatever norm_epsilon
+
 }  // namespace
 
 Tensor Policy::feed_forward(const Layer& layer, const Tensor& x, RouterRecord* record,
@@ -227,7 +293,8 @@ Tensor Policy::feed_forward(const Layer& layer, const Tensor& x, RouterRecord* r
 
   const MoeConfig& moe = config_.moe;
   const Routing routing = route(grpo::linear(x.to(at::kFloat), layer.moe.router), layer.moe.selection_bias,
-                                {moe.experts_per_token, moe.scoring == Scoring::softmax, moe.normalize, moe.scaling});
+                                {moe.experts_per_token, moe.scoring == Scoring::softmax, moe.normalize, moe.scaling,
+                                 moe.groups, moe.groups_per_token, moe.group_best});
   if (load) count_load(routing, record->repeated, *load);
   if (record && moe.auxiliary_loss > 0) {
     // Switch Transformer (arXiv:2101.03961), eq. 4: experts · Σ share of tokens · mean score, scores summing to 1.
@@ -246,24 +313,65 @@ Tensor Policy::feed_forward(const Layer& layer, const Tensor& x, RouterRecord* r
   return combine(out, routing, moe.shared_experts > 0 ? dense(layer.moe.shared) : Tensor());
 }
 
+Tensor Policy::queries_keys_values(const Layer& layer, const Tensor& x, const Tensor& positions) const {
+  const auto maybe = [](const Tensor& t) { return t.defined() ? std::optional<Tensor>(t) : std::nullopt; };
+  const HeadLayout layout = config_.layout();
+  Tensor qkv = grpo::linear(x, layer.qkv, maybe(layer.qkv_bias));
+  const bool whole = config_.qk_norm == QkNorm::projection;
+  if (whole) {
+    const int64_t q = layout.heads * layout.head_dim, k = layout.kv_heads * layout.head_dim;
+    qkv = at::cat({rms_norm(qkv.narrow(1, 0, q), layer.q_norm, config_.norm_epsilon),
+                   rms_norm(qkv.narrow(1, q, k), layer.k_norm, config_.norm_epsilon), qkv.narrow(1, q + k, k)},
+                  1);
+  }
+  return rope(qkv, positions, rope_table_, layout, whole ? std::nullopt : maybe(layer.q_norm),
+              whole ? std::nullopt : maybe(layer.k_norm), config_.norm_epsilon, config_.rope_interleaved);
+}
+
+// A head's product q·k with k = W c, c a token's latent, is (Wᵀq)·c: with Wᵀ taken into the query, all heads attend to
+// the latents themselves.
+Tensor Policy::latent_queries_keys(const Layer& layer, const Tensor& x, const Tensor& positions) const {
+  const MlaConfig& mla = config_.mla;
+  const Latent& l = layer.latent;
+  const int64_t tokens = x.size(0), heads = config_.heads, nope = mla.qk_nope_head_dim, rope = mla.qk_rope_head_dim;
+  const Tensor q = grpo::linear(
+      l.q_down.defined() ? rms_norm(grpo::linear(x, l.q_down), l.q_norm, kLatentNormEpsilon) : x, l.q_up);
+  const Tensor by_head = q.view({tokens, heads, nope + rope});
+  const Tensor key_up = l.kv_up.view({heads, nope + mla.v_head_dim, mla.kv_lora_rank}).narrow(1, 0, nope);
+  const Tensor absorbed = per_head(by_head.narrow(2, 0, nope), key_up.transpose(1, 2));
+  const Tensor queries = at::cat({absorbed, by_head.narrow(2, nope, rope)}, 2).flatten(1);
+  const Tensor kv = grpo::linear(x, l.kv_down);
+  const Tensor latents = rms_norm(kv.narrow(1, 0, mla.kv_lora_rank), l.kv_norm, kLatentNormEpsilon);
+  return grpo::rope(at::cat({queries, latents, kv.narrow(1, mla.kv_lora_rank, rope)}, 1), positions, rope_table_,
+                    config_.layout(), std::nullopt, std::nullopt, config_.norm_epsilon, config_.rope_interleaved);
+}
+
+// The mean latent that each head saw, as its value.
+Tensor Policy::values_seen(const Layer& layer, const Tensor& seen) const {
+  const MlaConfig& mla = config_.mla;
+  const Tensor value_up = layer.latent.kv_up.view({config_.heads, mla.qk_nope_head_dim + mla.v_head_dim, mla.kv_lora_rank})
+                              .narrow(1, mla.qk_nope_head_dim, mla.v_head_dim);
+  return per_head(seen.view({seen.size(0), config_.heads, mla.kv_lora_rank}), value_up).flatten(1);
+}
+
 Tensor Policy::hidden(const Segments& segments, KvView* kv, RouterRecord* record) const {
   const HeadLayout layout = config_.layout();
+  const bool latent = config_.attention == Attention::mla;
   if (record) {
     record->load.resize(biases_.size());
     record->auxiliary_loss = Tensor();
   }
   tokens_seen_ += segments.tokens.size(0);
-  const auto maybe = [](const Tensor& t) { return t.defined() ? std::optional<Tensor>(t) : std::nullopt; };
   Tensor x = at::embedding(embedding_, segments.tokens);
   size_t moe_layer = 0;
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
-    const Tensor qkv =
-        rope(grpo::linear(rms_norm(x, layer.attention_norm, config_.norm_epsilon), layer.qkv, maybe(layer.qkv_bias)),
-             segments.positions, rope_table_, layout, maybe(layer.q_norm), maybe(layer.k_norm), config_.norm_epsilon);
+    const Tensor normed = rms_norm(x, layer.attention_norm, config_.norm_epsilon);
+    const Tensor qkv = latent ? latent_queries_keys(layer, normed, segments.positions)
+                              : queries_keys_values(layer, normed, segments.positions);
     const Tensor seen = kv ? paged_attention(qkv, (*kv->pages)[i], kv->runs, layout)
                            : attention(qkv, segments.starts, segments.parents, layout);
-    x = x + grpo::linear(seen, layer.output);
+    x = x + grpo::linear(latent ? values_seen(layer, seen) : seen, layer.output);
     std::vector<int64_t>* load = record && layer.moe.router.defined() ? &record->load[moe_layer++] : nullptr;
     x = x + feed_forward(layer, rms_norm(x, layer.feed_forward_norm, config_.norm_epsilon), record, load);
   }
@@ -284,16 +392,17 @@ KvPages Policy::make_pages(int64_t pages, int64_t page_size) const {
   if (page_size <= 0 || page_size % 16 != 0)
     throw Error("policy", "expected a page_size that is a multiple of 16, got ", page_size);
   const auto options = embedding_.options().requires_grad(false);
-  const int64_t d = config_.head_size();
+  const auto [heads, kv_heads, d, latent, rotary, scale] = config_.layout();
   KvPages layers;
   for (int i = 0; i < config_.layers; ++i)
-    layers.push_back({at::zeros({pages, config_.kv_heads, page_size / 16, d, 16}, options),
-                      at::zeros({pages, config_.kv_heads, page_size, d}, options)});
+    layers.push_back({latent > 0 ? Tensor() : at::zeros({pages, kv_heads, page_size / 16, d, 16}, options),
+                      at::zeros({pages, kv_heads, page_size, d}, options)});
   return layers;
 }
 
 double Policy::page_bytes(int64_t page_size) const {
-  return 2.0 * config_.layers * config_.kv_heads * static_cast<double>(config_.head_size() * page_size) *
+  const HeadLayout layout = config_.layout();
+  return static_cast<double>((layout.width() - layout.heads * layout.head_dim) * config_.layers * page_size) *
          static_cast<double>(embedding_.element_size());
 }
 

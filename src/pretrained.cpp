@@ -135,6 +135,8 @@ void read_rope_scaling(Fields rope, PolicyConfig& config) {
       return scaling.factor <= 1 ? 1.0 : 0.1 * weight * std::log(scaling.factor) + 1.0;
     };
     const double mscale = rope.get<double>("mscale", 0.0), all_dim = rope.get<double>("mscale_all_dim", 0.0);
+    if (config.attention == Attention::mla && all_dim != 0)  // in queries and in keys
+      scaling.score_factor = magnitude(all_dim) * magnitude(all_dim);
     scaling.attention_factor = rope.get<double>(
         "attention_factor", mscale != 0 && all_dim != 0 ? magnitude(mscale) / magnitude(all_dim) : magnitude(1.0));
   } else if (type != "default") {
@@ -209,7 +211,7 @@ void read_qwen2(Fields& fields, PolicyConfig& config) {
 
 void read_qwen3(Fields& fields, PolicyConfig& config) {
   config.tied_embeddings = fields.get<bool>("tie_word_embeddings", false);
-  config.qk_norm = true;
+  config.qk_norm = QkNorm::head;
   config.head_dim = fields.get<int>("head_dim", 128);
   fields.expect("attention_bias", false);
   read_full_attention(fields);
@@ -238,11 +240,68 @@ void read_mixtral(Fields& fields, PolicyConfig& config) {
   fields.expect("sliding_window", nullptr), fields.expect("router_jitter_noise", 0.0);
 }
 
+void read_olmoe(Fields& fields, PolicyConfig& config) {
+  config.tied_embeddings = fields.get<bool>("tie_word_embeddings", false);
+  config.norm_epsilon = fields.get<double>("rms_norm_eps", 1e-5);
+  config.qk_norm = QkNorm::projection;
+  read_router(fields, config, fields.get<int>("num_experts"));
+  config.moe.intermediate_size = config.intermediate_size;
+  config.moe.normalize = fields.get<bool>("norm_topk_prob", false);
+  fields.expect("attention_bias", false), fields.expect("clip_qkv", nullptr);
+}
+
+// What DeepSeek-V2 and V3 share.
+void read_deepseek(Fields& fields, PolicyConfig& config) {
+  config.tied_embeddings = fields.get<bool>("tie_word_embeddings", false);
+  config.mla.q_lora_rank = fields.get<int>("q_lora_rank", 0);
+  config.mla.kv_lora_rank = fields.get<int>("kv_lora_rank");
+  config.mla.qk_nope_head_dim = fields.get<int>("qk_nope_head_dim");
+  config.mla.qk_rope_head_dim = fields.get<int>("qk_rope_head_dim");
+  config.mla.v_head_dim = fields.get<int>("v_head_dim");
+  config.head_dim = 0;
+  fields.ignore({"head_dim", "qk_head_dim"});  // the rotary part's width, and the sum
+  read_router(fields, config, fields.get<int>("n_routed_experts"));
+  config.moe.shared_experts = fields.get<int>("n_shared_experts", 0);
+  config.moe.intermediate_size = fields.get<int>("moe_intermediate_size");
+  config.moe.dense_layers = fields.get<int>("first_k_dense_replace", 0);
+  config.moe.scaling = fields.get<double>("routed_scaling_factor", 1.0);
+  config.moe.groups = fields.get<int>("n_group", 1);
+  config.moe.groups_per_token = fields.get<int>("topk_group", 1);
+  fields.expect("attention_bias", false), fields.expect("mlp_bias", false), fields.expect("moe_layer_freq", 1);
+  fields.get<int>("num_nextn_predict_layers", 0);  // these layers' tensors are passed over
+  fields.ignore({"aux_loss_alpha", "seq_aux", "ep_size", "pretraining_tp", "auto_map"});
+}
+
+void read_deepseek_v2(Fields& fields, PolicyConfig& config) {
+  read_deepseek(fields, config);
+  config.rope_interleaved = true;
+  config.moe.group_best = 1;
+  config.moe.normalize = false;
+  fields.expect("norm_topk_prob", false), fields.expect("scoring_func", "softmax");
+  const auto method = fields.get<std::string>("topk_method", "greedy");
+  if (method == "greedy") {
+    config.moe.groups = config.moe.groups_per_token = 1;
+  } else if (method != "group_limited_greedy") {
+    throw Error("pretrained", fields.where(), ": \"topk_method\": expected greedy or group_limited_greedy, got \"",
+                method, '"');
+  }
+}
+
+void read_deepseek_v3(Fields& fields, PolicyConfig& config) {
+  read_deepseek(fields, config);
+  config.rope_interleaved = fields.get<bool>("rope_interleave", true);
+  config.moe.scoring = Scoring::sigmoid;
+  config.moe.normalize = fields.get<bool>("norm_topk_prob", true);
+  fields.expect("scoring_func", "sigmoid"), fields.expect("topk_method", "noaux_tc");
+}
+
 /// How a family is described in config.json, and where its experts lie under a layer. A new one is a line here.
 struct Family {
   const char *architecture, *model_type;
   void (*read)(Fields&, PolicyConfig&);
   const char *experts, *gate, *up, *down;
+  Attention attention = Attention::gqa;
+  bool selection_bias = false;
 };
 constexpr Family kFamilies[] = {
     {"LlamaForCausalLM", "llama", read_llama, "mlp", "gate_proj", "up_proj", "down_proj"},
@@ -250,6 +309,11 @@ constexpr Family kFamilies[] = {
     {"Qwen3ForCausalLM", "qwen3", read_qwen3, "mlp", "gate_proj", "up_proj", "down_proj"},
     {"Qwen3MoeForCausalLM", "qwen3_moe", read_qwen3_moe, "mlp", "gate_proj", "up_proj", "down_proj"},
     {"MixtralForCausalLM", "mixtral", read_mixtral, "block_sparse_moe", "w1", "w3", "w2"},
+    {"OlmoeForCausalLM", "olmoe", read_olmoe, "mlp", "gate_proj", "up_proj", "down_proj"},
+    {"DeepseekV2ForCausalLM", "deepseek_v2", read_deepseek_v2, "mlp", "gate_proj", "up_proj", "down_proj",
+     Attention::mla},
+    {"DeepseekV3ForCausalLM", "deepseek_v3", read_deepseek_v3, "mlp", "gate_proj", "up_proj", "down_proj",
+     Attention::mla, true},
 };
 
 const Family& family_of(const Json& json, const std::string& where) {
@@ -312,8 +376,8 @@ std::vector<Slot> slots_of(const Policy& policy, const Family& family, const std
       slots.push_back({renamed(name, "mlp.gate.weight", std::string(family.experts) + ".gate.weight"), tensor});
     } else if (ends_with(name, ".gate_up_proj.weight")) {
       feed_forward(renamed(name, "gate_up_proj.weight", ""), tensor, "gate_proj", "up_proj");
-    } else if (ends_with(name, ".e_score_correction_bias")) {
-      // These families have none: they choose by the scores alone.
+    } else if (ends_with(name, ".e_score_correction_bias") && !family.selection_bias) {
+      // Most families have none: they choose by the scores alone.
       if (tensor.abs().max().item<float>() != 0)
         throw Error("pretrained", where, ": expected selection biases of 0, which is all that ", family.architecture,
                     " can say; train with trainer.bias_update_rate = 0");
@@ -351,7 +415,17 @@ std::vector<fs::path> weight_files(const fs::path& folder) {
   return files;
 }
 
-void fill(const std::vector<Slot>& slots, const std::vector<fs::path>& paths, bool tied, const std::string& where) {
+// Layers behind the decoder that predict more than one token ahead: not loaded.
+bool predicts_further(const std::string& name, const Json& json) {
+  constexpr std::string_view kLayers = "model.layers.";
+  if (!name.starts_with(kLayers) || json.value("num_nextn_predict_layers", Json()).empty()) return false;
+  const int64_t layers = json.at("num_hidden_layers"), more = json.at("num_nextn_predict_layers");
+  const int64_t layer = std::atoll(name.c_str() + kLayers.size());
+  return layer >= layers && layer < layers + more;
+}
+
+void fill(const std::vector<Slot>& slots, const std::vector<fs::path>& paths, const Json& json,
+          const PolicyConfig& config, const std::string& where) {
   std::map<std::string, const Slot*> open;
   for (const Slot& slot : slots) open.emplace(slot.name, &slot);
   std::vector<SafetensorsFile> files;
@@ -367,7 +441,9 @@ void fill(const std::vector<Slot>& slots, const std::vector<fs::path>& paths, bo
         wrong.push_back(entry.name + ": in two files");
       } else if (slot == open.end()) {
         // Computed from the config, or a copy of the embedding.
-        if (entry.name.ends_with(".rotary_emb.inv_freq") || (tied && entry.name == "lm_head.weight")) continue;
+        if (entry.name.ends_with(".rotary_emb.inv_freq") || predicts_further(entry.name, json) ||
+            (config.tied_embeddings && entry.name == "lm_head.weight"))
+          continue;
         wrong.push_back(entry.name + ": not known");
       } else if (slot->second->part.sizes() != at::IntArrayRef(entry.shape)) {
         std::ostringstream text;
@@ -400,6 +476,7 @@ PolicyConfig pretrained_config(const fs::path& folder) {
   const Family& family = family_of(json, file.string());
   PolicyConfig config;
   Fields fields(json, file.string());
+  config.attention = family.attention;
   read_decoder(fields, config);
   family.read(fields, config);
   fields.refuse_others();
@@ -419,9 +496,10 @@ Policy load_pretrained(const fs::path& folder, const PolicyConfig& config, at::D
     throw Error("pretrained", folder.string(), ": expected the policy that its config.json describes, up to dtype, ",
                 "max_positions and moe.auxiliary_loss, got ", dump_config(config).dump());
   const std::vector<fs::path> files = weight_files(folder);
-  const Family& family = family_of(read_json(folder / kConfig), (folder / kConfig).string());
+  const Json json = read_json(folder / kConfig);
+  const Family& family = family_of(json, (folder / kConfig).string());
   Policy policy = Policy::uninitialized(config, device);
-  fill(slots_of(policy, family, folder.string()), files, config.tied_embeddings, folder.string());
+  fill(slots_of(policy, family, folder.string()), files, json, config, folder.string());
   return policy;
 }
 
@@ -437,6 +515,7 @@ void save_pretrained(const Policy& policy, const fs::path& folder, const fs::pat
                 dump_config(config).dump());
   Json json = read_json(like / kConfig);
   const std::vector<Slot> slots = slots_of(policy, family_of(json, (like / kConfig).string()), folder.string());
+  if (json.contains("num_nextn_predict_layers")) json["num_nextn_predict_layers"] = 0;
   for (const char* key : {"dtype", "torch_dtype"})
     if (json.contains(key) || key == std::string("torch_dtype")) json[key] = enum_name(config.dtype);
 
@@ -447,9 +526,11 @@ void save_pretrained(const Policy& policy, const fs::path& folder, const fs::pat
   std::vector<NamedTensors> shards(1);
   int64_t total = 0, filled = 0;
   for (const Slot& slot : slots) {
-    const int64_t bytes = slot.part.numel() * static_cast<int64_t>(at::elementSize(dtype));
+    // Selection biases move by steps that are too small for bf16.
+    const at::ScalarType type = slot.name.ends_with(".e_score_correction_bias") ? at::kFloat : dtype;
+    const int64_t bytes = slot.part.numel() * static_cast<int64_t>(at::elementSize(type));
     if (filled > 0 && filled + bytes > shard_bytes) shards.emplace_back(), filled = 0;
-    shards.back().emplace_back(slot.name, slot.part.to(dtype));
+    shards.back().emplace_back(slot.name, slot.part.to(type));
     filled += bytes, total += bytes;
   }
   Json map = Json::object();

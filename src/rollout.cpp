@@ -186,8 +186,8 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
     throw Error("rollout", "expected a KV cache that holds a prompt and one completion, which need ", largest,
                 " pages of ", config_.page_size, " tokens, got ", pages, " pages; raise rollout.",
                 config_.pages > 0 ? "pages" : "cache_gigabytes", " or lower rollout.max_new_tokens");
-  if (pages_.empty() || pages_[0].keys.size(0) < pages ||
-      pages_[0].keys.scalar_type() != policy_.make_pages(0, config_.page_size)[0].keys.scalar_type())
+  if (pages_.empty() || pages_[0].values.size(0) < pages ||
+      pages_[0].values.scalar_type() != policy_.make_pages(0, config_.page_size)[0].values.scalar_type())
     pages_ = policy_.make_pages(pages, config_.page_size);
   Scheduler scheduler(
       {config_.page_size, static_cast<int>(pages), config_.max_running_sequences, config_.max_batch_tokens});

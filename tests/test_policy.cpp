@@ -28,7 +28,7 @@ PolicyConfig dense_config() {
 PolicyConfig dressed_config() {  // everything that a dense model can have besides
   PolicyConfig config = dense_config();
   config.head_dim = 10;
-  config.qk_norm = config.attention_bias = true;
+  config.qk_norm = QkNorm::head, config.attention_bias = true;
   config.tied_embeddings = false;
   return config;
 }

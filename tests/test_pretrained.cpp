@@ -50,7 +50,8 @@ class Pretrained : public testing::TestWithParam<const char*> {
 };
 INSTANTIATE_TEST_SUITE_P(Families, Pretrained,
                          testing::Values("llama2", "llama3", "llama_linear", "smollm2", "qwen2", "qwen2_yarn", "qwen3",
-                                         "qwen3_moe", "qwen3_moe_plain", "mixtral"),
+                                         "qwen3_moe", "qwen3_moe_plain", "mixtral", "olmoe", "deepseek_v2_lite",
+                                         "deepseek_v2", "deepseek_v3", "deepseek_v3_plain"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST_P(Pretrained, has_the_logits_and_the_gradients_of_transformers) {

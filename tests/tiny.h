@@ -49,7 +49,8 @@ inline PolicyConfig policy_config(DType dtype = DType::float32, bool moe = false
   config.max_positions = 640;
   config.dtype = dtype;
   config.init_std = 0.1;
-  config.qk_norm = config.attention_bias = qk_norm_and_bias;
+  config.qk_norm = qk_norm_and_bias ? QkNorm::head : QkNorm::none;
+  config.attention_bias = qk_norm_and_bias;
   config.tied_embeddings = !qk_norm_and_bias;
   if (moe) {
     config.moe.experts = 5;

@@ -16,8 +16,8 @@ using at::Tensor;
 /// x·weightᵀ + bias.  x [tokens, in], weight [out, in], bias [out]; fp32 or bf16, all alike. Returns [tokens, out].
 Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias = std::nullopt);
 
-/// Rows offsets[e] … offsets[e + 1] of x times expert e's weight.  x [rows, in], weight [experts, out, in],
-/// offsets [experts + 1] on the host. Returns [rows, out].
+/// Rows offsets[e] … offsets[e + 1] of x times expert e's weight.  x [rows, in], weight [experts, out, in] (slices and
+/// transposes of larger ones are not copied), offsets [experts + 1] on the host. Returns [rows, out].
 Tensor grouped_linear(const Tensor& x, const Tensor& weight, const std::vector<int32_t>& offsets);
 
 /// x / rms(x) · weight with rms(x) = sqrt(mean(x²) + epsilon) (Zhang & Sennrich, arXiv:1910.07467).
@@ -27,10 +27,18 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon);
 /// silu(gate)·up (Shazeer, arXiv:2002.05202).  gate_up [tokens, 2n]: gate, then up. Returns [tokens, n].
 Tensor swiglu(const Tensor& gate_up);
 
-/// How the columns of a fused projection [tokens, (heads + 2·kv_heads)·head_dim] divide: queries, keys, values.
+/// How the columns of a fused projection divide: queries, keys, values, heads side by side, head_dim columns each.
 struct HeadLayout {
   int64_t heads, kv_heads, head_dim;
-  int64_t width() const { return (heads + 2 * kv_heads) * head_dim; }
+  /// Not 0: there are no columns for values; a key's first `latent` columns are its value (multi-head latent attention
+  /// in its absorbed form: DeepSeek-V2, arXiv:2405.04434, section 2.1).
+  int64_t latent = 0;
+  int64_t rotary = 0;  ///< trailing columns of a query or key that rope turns; 0: all
+  double scale = 0.0;  ///< factor on scores; 0: head_dim^−½
+
+  int64_t width() const { return (heads + (latent > 0 ? 1 : 2) * kv_heads) * head_dim; }
+  int64_t value_dim() const { return latent > 0 ? latent : head_dim; }
+  int64_t rotary_dim() const { return rotary > 0 ? rotary : head_dim; }
 };
 
 /// Cosines and sines for rope: [max_positions, 2·frequencies] fp32, of `frequencies` in radians per position, times
@@ -40,16 +48,18 @@ Tensor rope_table(int64_t max_positions, const std::vector<double>& frequencies,
 /// The usual ones: theta^(-2i / head_dim).
 Tensor rope_table(int64_t max_positions, int64_t head_dim, double theta);
 
-/// Rotary position embedding (Su et al., arXiv:2104.09864; halves paired) of queries and keys, each head first
-/// normalised by rms_norm with q_norm / k_norm [head_dim] where these are given. Values pass through. qkv [tokens,
-/// layout.width()], positions [tokens] int32.
+/// Rotary position embedding (Su et al., arXiv:2104.09864) of queries and keys, each head first normalised by rms_norm
+/// with q_norm / k_norm [head_dim] where these are given. Values pass through. Column i turns with column i + half, or,
+/// where `interleaved`, neighbours turn together. qkv [tokens, layout.width()], positions [tokens] int32, table
+/// [max_positions, layout.rotary_dim()].
 Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, const HeadLayout& layout,
-            const std::optional<Tensor>& q_norm, const std::optional<Tensor>& k_norm, double epsilon);
+            const std::optional<Tensor>& q_norm, const std::optional<Tensor>& k_norm, double epsilon,
+            bool interleaved = false);
 
 /// Causal attention over segments laid end to end. Segment s holds rows starts[s] … starts[s + 1]; its tokens attend
 /// first to all tokens of segment parents[s] (−1: none; a parent has no parent itself and comes before its children),
-/// then to their own predecessors and themselves, scaled by head_dim^−½.  qkv [tokens, layout.width()]; returns
-/// [tokens, heads·head_dim].
+/// then to their own predecessors and themselves.  qkv [tokens, layout.width()]; returns [tokens,
+/// heads·layout.value_dim()].
 Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const std::vector<int32_t>& parents,
                  const HeadLayout& layout);
 
@@ -62,7 +72,8 @@ struct PageRuns {
 };
 
 /// One layer's pages. keys [pages, kv_heads, page_size / 16, head_dim, 16] (16 keys transposed), values [pages,
-/// kv_heads, page_size, head_dim].
+/// kv_heads, page_size, head_dim]. Of a latent layout there is one row a token: values [pages, kv_heads, page_size,
+/// head_dim] hold the keys, whose first columns are the values, and keys are undefined.
 struct LayerPages {
   Tensor keys, values;
 };
@@ -85,10 +96,13 @@ struct RouterOptions {
   bool softmax = false;   ///< scores: softmax instead of sigmoid
   bool normalize = true;  ///< divide the chosen scores by their sum
   double scaling = 1.0;   ///< times this
+  int64_t groups = 1, groups_per_token = 1;  ///< choose only among the experts of the best groups
+  int64_t group_best = 1;                    ///< a group is as good as the sum of its so many best experts
 };
 
 /// Chooses the experts with the highest score + selection_bias; weights come from the scores alone (auxiliary-loss-free
-/// balancing: DeepSeek-V3, arXiv:2412.19437, eq. 16).  logits [tokens, experts] fp32, selection_bias [experts] fp32.
+/// balancing and node-limited routing: DeepSeek-V3, arXiv:2412.19437, section 2.1.2).  logits [tokens, experts] fp32,
+/// selection_bias [experts] fp32.
 /// Differentiable: weights and scores with respect to logits.
 Routing route(const Tensor& logits, const Tensor& selection_bias, const RouterOptions& options);
 
@@ -128,7 +142,8 @@ Tensor grouped_linear(const Tensor& x, const Tensor& weight, const std::vector<i
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon);
 Tensor swiglu(const Tensor& gate_up);
 Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, const HeadLayout& layout,
-            const std::optional<Tensor>& q_norm, const std::optional<Tensor>& k_norm, double epsilon);
+            const std::optional<Tensor>& q_norm, const std::optional<Tensor>& k_norm, double epsilon,
+            bool interleaved = false);
 Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const std::vector<int32_t>& parents,
                  const HeadLayout& layout);
 Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const PageRuns& runs, const HeadLayout& layout);

@@ -18,6 +18,7 @@
 namespace grpo {
 
 enum class Attention { gqa, mla };
+enum class QkNorm { none, head, projection };
 enum class Scoring { sigmoid, softmax };
 enum class DType { float32, bfloat16 };
 enum class RopeType { plain, linear, llama3, yarn };
@@ -26,6 +27,11 @@ template <>
 struct EnumNames<Attention> {
   static constexpr std::array<std::pair<Attention, std::string_view>, 2> values{
       {{Attention::gqa, "gqa"}, {Attention::mla, "mla"}}};
+};
+template <>
+struct EnumNames<QkNorm> {
+  static constexpr std::array<std::pair<QkNorm, std::string_view>, 3> values{
+      {{QkNorm::none, "none"}, {QkNorm::head, "head"}, {QkNorm::projection, "projection"}}};
 };
 template <>
 struct EnumNames<Scoring> {
@@ -59,6 +65,7 @@ struct RopeScaling {
   double beta_fast = 32.0, beta_slow = 1.0;
   bool truncate = true;
   double attention_factor = 1.0;
+  double score_factor = 1.0;
 
   template <class V>
   void visit(V& v) {
@@ -71,6 +78,7 @@ struct RopeScaling {
     v("beta_slow", beta_slow, "yarn: fewer turns than this are divided");
     v("truncate", truncate, "yarn: the bounds between them are whole dimensions");
     v("attention_factor", attention_factor, "yarn: factor on cosines and sines");
+    v("score_factor", score_factor, "yarn: factor on attention scores (DeepSeek)");
   }
   /// The head_dim / 2 frequencies, in radians per position.
   std::vector<double> frequencies(int64_t head_dim, double theta) const;
@@ -84,6 +92,7 @@ struct MoeConfig {
   int experts_per_token = 2;
   int intermediate_size = 64;
   int dense_layers = 0;
+  int groups = 1, groups_per_token = 1, group_best = 2;
   Scoring scoring = Scoring::sigmoid;
   bool normalize = true;
   double scaling = 1.0;
@@ -96,11 +105,33 @@ struct MoeConfig {
     v("experts_per_token", experts_per_token, "routed experts that a token goes through");
     v("intermediate_size", intermediate_size, "width of one expert");
     v("dense_layers", dense_layers, "the first so many layers stay dense");
+    v("groups", groups, "equal parts of the routed experts, of which a token chooses some first");
+    v("groups_per_token", groups_per_token, "how many of them");
+    v("group_best", group_best, "a group is as good as the sum of its so many best experts: 2 in DeepSeek-V3, 1 in V2");
     v("scoring", scoring, "a router's scores");
     v("normalize", normalize, "divide the chosen scores by their sum");
     v("scaling", scaling, "factor on the routed experts' weights");
     v("auxiliary_loss", auxiliary_loss,
       "coefficient of the classic load-balancing loss (Switch Transformer), taken micro-batch by micro-batch; 0: off");
+  }
+};
+
+/// Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434, section 2.1): keys and values of all heads are made from
+/// one small latent vector a token, beside which one rotary key serves all heads. Computed in the absorbed form, in
+/// sampling and in training: queries are taken into the latent space and attend there, so that pages hold latents only
+/// and both sides round alike.
+struct MlaConfig {
+  int q_lora_rank = 0;
+  int kv_lora_rank = 32;
+  int qk_nope_head_dim = 32, qk_rope_head_dim = 16, v_head_dim = 32;
+
+  template <class V>
+  void visit(V& v) {
+    v("q_lora_rank", q_lora_rank, "width of the vector that queries are made from; 0: they are made directly");
+    v("kv_lora_rank", kv_lora_rank, "width of the latent that keys and values are made from");
+    v("qk_nope_head_dim", qk_nope_head_dim, "width of a query and key head without position");
+    v("qk_rope_head_dim", qk_rope_head_dim, "width of the rotary part beside it");
+    v("v_head_dim", v_head_dim, "width of a value head");
   }
 };
 
@@ -114,10 +145,12 @@ struct PolicyConfig {
   int head_dim = 0;
   int intermediate_size = 352;
   Attention attention = Attention::gqa;
+  MlaConfig mla;
   double rope_theta = 10000.0;
   RopeScaling rope_scaling;
+  bool rope_interleaved = false;
   double norm_epsilon = 1e-6;
-  bool qk_norm = false;
+  QkNorm qk_norm = QkNorm::none;
   bool attention_bias = false;
   bool tied_embeddings = true;
   int max_positions = 4096;
@@ -134,11 +167,14 @@ struct PolicyConfig {
     v("kv_heads", kv_heads, "key and value heads, shared by heads / kv_heads query heads each");
     v("head_dim", head_dim, "width of a head; 0: hidden_size / heads");
     v("intermediate_size", intermediate_size, "width of a dense feed-forward network");
-    v("attention", attention, "gqa: grouped-query attention; mla: multi-head latent attention, not built yet");
+    v("attention", attention, "gqa: grouped-query attention; mla: multi-head latent attention");
+    v("mla", mla, "its widths, with attention = mla (in place of kv_heads and head_dim)");
     v("rope_theta", rope_theta, "base of the rotary frequencies");
     v("rope_scaling", rope_scaling, "the same for longer contexts");
+    v("rope_interleaved", rope_interleaved, "neighbouring columns turn together, not the two halves");
     v("norm_epsilon", norm_epsilon, "added to the mean square in RMSNorm");
-    v("qk_norm", qk_norm, "RMSNorm on each query and key head before the rotation (Qwen3)");
+    v("qk_norm", qk_norm,
+      "RMSNorm on queries and keys before the rotation: of each head (Qwen3), or of the whole projection (OLMoE)");
     v("attention_bias", attention_bias, "biases on the query, key and value projections (Qwen2)");
     v("tied_embeddings", tied_embeddings, "the output projection is the embedding");
     v("max_positions", max_positions, "longest sequence, prompt included");
@@ -150,7 +186,8 @@ struct PolicyConfig {
   /// Throws Error that names the key.
   void validate() const;
   int64_t head_size() const { return head_dim > 0 ? head_dim : hidden_size / heads; }
-  HeadLayout layout() const { return {heads, kv_heads, head_size()}; }
+  /// What attention works on: heads of latent width, of which there is one for keys, with attention = mla.
+  HeadLayout layout() const;
   bool is_moe(int layer) const { return moe.experts > 0 && layer >= moe.dense_layers; }
 };
 
@@ -237,13 +274,21 @@ class Policy {
     Tensor gate_up, down;           // [experts, 2·width, hidden], [experts, hidden, width]
     FeedForward shared;
   };
+  struct Latent {                       // multi-head latent attention
+    Tensor q_down, q_norm, q_up;        // q_up [heads·(nope + rope), q_lora_rank, or hidden without the first two]
+    Tensor kv_down, kv_norm, kv_up;     // [kv_lora_rank + rope, hidden], [heads·(nope + value), kv_lora_rank]
+  };
   struct Layer {
     Tensor attention_norm, qkv, qkv_bias, q_norm, k_norm, output, feed_forward_norm;
+    Latent latent;
     FeedForward dense;
     Moe moe;
   };
 
   Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Device device);
+  Tensor queries_keys_values(const Layer& layer, const Tensor& x, const Tensor& positions) const;
+  Tensor latent_queries_keys(const Layer& layer, const Tensor& x, const Tensor& positions) const;
+  Tensor values_seen(const Layer& layer, const Tensor& seen) const;
   Tensor feed_forward(const Layer& layer, const Tensor& x, RouterRecord* record, std::vector<int64_t>* load) const;
 
   PolicyConfig config_;

@@ -9,7 +9,8 @@
 namespace grpo {
 
 /// What `folder`/config.json describes, in fp32. Families: Llama 2 and 3 (and SmolLM2), Qwen2, Qwen3, Qwen3-MoE,
-/// Mixtral. Throws Error that names an architecture or a field that is not supported: nothing is guessed.
+/// Mixtral, OLMoE, DeepSeek-V2 and V3 (without the layers that predict further tokens). Throws Error that names an
+/// architecture or a field that is not supported: nothing is guessed.
 PolicyConfig pretrained_config(const std::filesystem::path& folder);
 
 /// The policy in `folder`: model.safetensors, or the shards that model.safetensors.index.json names. `config` is
