@@ -181,7 +181,7 @@ Tensor values_of(const Tensor& heads, const HeadLayout& layout) {
 
 Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const std::vector<int32_t>& parents,
                  const HeadLayout& layout) {
-  const Tensor heads = qkv.view({qkv.size(0), -1, layout.head_dim});
+  const Tensor heads = qkv.view({qkv.size(0), qkv.size(1) / layout.head_dim, layout.head_dim});
   std::vector<std::vector<int64_t>> visible(parents.size());
   for (size_t s = 0; s < parents.size(); ++s) {
     if (parents[s] >= 0)
@@ -193,7 +193,7 @@ Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const st
 }
 
 Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const PageRuns& runs, const HeadLayout& layout) {
-  const Tensor heads = qkv.view({qkv.size(0), -1, layout.head_dim});
+  const Tensor heads = qkv.view({qkv.size(0), qkv.size(1) / layout.head_dim, layout.head_dim});
   const int64_t size = runs.page_size;
   std::vector<std::vector<int64_t>> visible(runs.first.size());
   std::vector<int64_t> read, written;  // places of keys: page · page_size + slot

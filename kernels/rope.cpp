@@ -117,7 +117,7 @@ Tensor reference::rope(const Tensor& qkv, const Tensor& positions, const Tensor&
                        const std::optional<Tensor>& q_norm, const std::optional<Tensor>& k_norm, double epsilon,
                        bool interleaved) {
   const int64_t d = layout.head_dim, turned = layout.heads + layout.kv_heads, rotary = layout.rotary_dim();
-  const Tensor heads = qkv.view({qkv.size(0), -1, d});
+  const Tensor heads = qkv.view({qkv.size(0), qkv.size(1) / d, d});
   Tensor q = heads.narrow(1, 0, layout.heads), k = heads.narrow(1, layout.heads, layout.kv_heads);
   if (q_norm) q = rms_norm(q, *q_norm, epsilon), k = rms_norm(k, *k_norm, epsilon);
   const Tensor angles = table.index_select(0, positions).unsqueeze(1);

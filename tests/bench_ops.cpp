@@ -134,6 +134,38 @@ void run(const Bench& bench, int type) {
   bench.line("paged_attention 128 x 1 token", type, true, 4.0 * 128 * 96 * 256,
              [&] { grpo::paged_attention(step, pages, runs, layout); });
 
+  // Multi-head latent attention, from projected queries and latents to values, with DeepSeek-V2-Lite's widths: absorbed,
+  // as the policy computes it, and plain, the keys and values of all heads made first (values are padded to the keys'
+  // width, which costs the plain form 64 columns of 320).
+  const int64_t heads = 16, latent = 512, turn = 64, nope = 128, value = 128, rows = 4 * 32 + 4 * 8 * 64;
+  const std::vector<int32_t> few_starts(starts.begin(), starts.begin() + 37), few_parents(parents.begin(), parents.begin() + 36);
+  const grpo::HeadLayout absorbed{heads, 1, latent + turn, latent, turn, 0.07}, plain{heads, heads, nope + turn};
+  const auto per_head = [&](const Tensor& x, const Tensor& weight) {  // [tokens, heads, in] by [heads, out, in]
+    std::vector<int32_t> offsets;
+    for (int64_t h = 0; h <= heads; ++h) offsets.push_back(static_cast<int32_t>(h * rows));
+    return grpo::grouped_linear(x.transpose(0, 1).reshape({heads * rows, -1}), weight, offsets)
+        .view({heads, rows, -1})
+        .transpose(0, 1);
+  };
+  const double part = pairs / 4 * heads, up = 2.0 * rows * heads * latent;
+  const std::vector<Tensor> inputs{randn({rows, heads, nope + turn}), randn({rows, latent + turn}),
+                                   randn({heads, nope + value, latent})};
+  both("latent attention, absorbed", true, 2 * part * (2 * latent + turn) + up * (nope + value),
+       4 * part * (2 * latent + turn) + 2 * up * (nope + value), inputs, [&](const auto& t) {
+         const Tensor q = per_head(t[0].narrow(2, 0, nope), t[2].narrow(1, 0, nope).transpose(1, 2));
+         const Tensor qkv = at::cat({at::cat({q, t[0].narrow(2, nope, turn)}, 2).flatten(1), t[1]}, 1);
+         const Tensor seen = grpo::attention(qkv, few_starts, few_parents, absorbed);
+         return per_head(seen.view({rows, heads, latent}), t[2].narrow(1, nope, value)).flatten(1);
+       });
+  both("latent attention, plain", true, 2 * part * (nope + turn + value) + up * (nope + value),
+       4 * part * (nope + turn + value) + 2 * up * (nope + value), inputs, [&](const auto& t) {
+         const Tensor kv = grpo::linear(t[1].narrow(1, 0, latent), t[2].flatten(0, 1)).view({rows, heads, -1});
+         const Tensor turned = t[1].narrow(1, latent, turn).unsqueeze(1).expand({rows, heads, turn});
+         const Tensor values = at::constant_pad_nd(kv.narrow(2, nope, value), {0, nope + turn - value});
+         const Tensor qkv = at::cat({t[0], at::cat({kv.narrow(2, 0, nope), turned}, 2), values}, 1).flatten(1);
+         return grpo::attention(qkv, few_starts, few_parents, plain);
+       });
+
   const Tensor scores = at::randn({tokens, 8});
   const grpo::Routing routing = grpo::route(scores, at::zeros({8}), {});
   if (type == 0)

@@ -27,7 +27,9 @@ const Shape kShapes[] = {
     Shape({{16, -1}, {15, 0}, {16, 0}, {17, 0}}),
     Shape({{15, -1}, {33, -1}, {17, 0}, {31, 1}, {2, 0}, {16, -1}, {0, 5}, {32, 1}}),
 };
-const HeadLayout kLayouts[] = {{1, 1, 8}, {2, 1, 16}, {4, 1, 24}, {4, 2, 32}, {2, 2, 64}, {2, 1, 80}, {3, 3, 6}};
+// The last ones have latent values; 19 query heads are more than one task takes.
+const HeadLayout kLayouts[] = {{1, 1, 8},  {2, 1, 16}, {4, 1, 24}, {4, 2, 32},          {2, 2, 64},
+                               {2, 1, 80}, {3, 3, 6},  {3, 1, 26, 18}, {19, 1, 40, 34, 6, 0.3}, {4, 2, 8, 8}};
 
 class AttentionTest : public OpTest {};
 INSTANTIATE_FOR_TYPES(AttentionTest);
@@ -73,7 +75,7 @@ TEST(Attention, survives_scores_beyond_what_exp_can_hold) {
 }
 
 TEST_P(AttentionTest, a_family_has_the_same_bits_alone_and_in_any_batch) {
-  for (const HeadLayout& layout : {HeadLayout{4, 2, 24}, HeadLayout{3, 3, 8}}) {
+  for (const HeadLayout& layout : {HeadLayout{4, 2, 24}, HeadLayout{3, 3, 8}, HeadLayout{18, 1, 20, 12}}) {
     const Shape& shape = kShapes[4];
     const Tensor qkv = randn({shape.starts.back(), layout.width()});
     set_num_threads(1);
@@ -102,14 +104,15 @@ TEST_P(AttentionTest, a_family_has_the_same_bits_alone_and_in_any_batch) {
 }
 
 TEST_P(AttentionTest, threads_change_no_gradient) {
-  const HeadLayout layout{4, 2, 24};
-  expect_threads_change_nothing(run_attention(kShapes[4], layout), {randn({kShapes[4].starts.back(), layout.width()})});
+  for (const HeadLayout& layout : {HeadLayout{4, 2, 24}, HeadLayout{18, 1, 20, 12}})
+    expect_threads_change_nothing(run_attention(kShapes[4], layout),
+                                  {randn({kShapes[4].starts.back(), layout.width()})});
 }
 
 TEST(AttentionGradient, agrees_with_finite_differences) {
-  const HeadLayout layout{2, 1, 4};
   const Shape shape({{3, -1}, {2, 0}, {0, 0}, {18, 0}, {2, -1}});
-  check_finite_differences(run_attention(shape, layout), {at::randn({25, layout.width()})});
+  for (const HeadLayout& layout : {HeadLayout{2, 1, 4}, HeadLayout{3, 1, 6, 4, 2, 0.4}})
+    check_finite_differences(run_attention(shape, layout), {at::randn({25, layout.width()})});
 }
 
 TEST(AttentionRefuses, what_does_not_fit) {
@@ -119,6 +122,8 @@ TEST(AttentionRefuses, what_does_not_fit) {
                "[attention] expected qkv [tokens, 16], got [6, 15]");
   EXPECT_ERROR(attention(at::randn({6, 28}), {0, 6}, {-1}, {3, 2, 4}),
                "[attention] expected heads to be a multiple of kv_heads, got 3 and 2");
+  EXPECT_ERROR(attention(at::randn({6, 12}), {0, 6}, {-1}, {2, 1, 4, 5}),
+               "[attention] expected a latent of at most head_dim = 4, got 5");
   EXPECT_ERROR(attention(qkv.to(at::kDouble), {0, 6}, {-1}, layout),
                "[attention] expected float32 or bfloat16, got Double");
   for (const std::vector<int32_t>& starts :
@@ -133,7 +138,8 @@ TEST(AttentionRefuses, what_does_not_fit) {
 
 LayerPages empty_pages(int64_t pages, int64_t page_size, const HeadLayout& layout, at::ScalarType type) {
   // NaN: a read of a slot that nobody wrote cannot go unseen.
-  return {at::full({pages, layout.kv_heads, page_size / 16, layout.head_dim, 16}, NAN).to(type),
+  const Tensor keys = at::full({pages, layout.kv_heads, page_size / 16, layout.head_dim, 16}, NAN).to(type);
+  return {layout.latent > 0 ? Tensor() : keys,
           at::full({pages, layout.kv_heads, page_size, layout.head_dim}, NAN).to(type)};
 }
 
@@ -157,7 +163,7 @@ class PagedFeeder {
       for (int32_t page = 0; page < pages_of(shape.length(s)); ++page)
         tables_[s].push_back(free.back()), free.pop_back();
     pages_ = empty_pages(pages, page_size, layout, qkv.scalar_type());
-    out = at::zeros({qkv.size(0), layout.heads * layout.head_dim}, qkv.options());
+    out = at::zeros({qkv.size(0), layout.heads * layout.value_dim()}, qkv.options());
   }
 
   /// One call with the next tokens, at most `most` each, of some of the segments that can go on. False: all are done.
@@ -190,13 +196,14 @@ class PagedFeeder {
       done_[s] += count;
     }
     const Tensor index = at::tensor(rows, at::kLong), input = qkv_.index_select(0, index);
-    LayerPages copy{pages_.keys.clone(), pages_.values.clone()};
+    const bool latent = layout_.latent > 0;
+    LayerPages copy{latent ? Tensor() : pages_.keys.clone(), pages_.values.clone()};
     const Tensor result = paged_attention(input, pages_, runs, layout_);
     out.index_copy_(0, index, result);
     if (check_reference) {
       const double tolerance = qkv_.scalar_type() == at::kFloat ? 1e-5 : 0x1p-7;
       EXPECT_TRUE(at::allclose(result, reference::paged_attention(input, copy, runs, layout_), tolerance, tolerance));
-      EXPECT_TRUE(same_bits(copy.keys, pages_.keys) && same_bits(copy.values, pages_.values));
+      EXPECT_TRUE((latent || same_bits(copy.keys, pages_.keys)) && same_bits(copy.values, pages_.values));
     }
     return true;
   }
@@ -239,7 +246,7 @@ TEST_P(PagedAttentionTest, has_the_bits_of_the_training_form_however_the_tokens_
 }
 
 TEST_P(PagedAttentionTest, matches_its_reference_in_output_and_pages) {
-  for (const HeadLayout& layout : {HeadLayout{4, 2, 24}, HeadLayout{2, 1, 16}})
+  for (const HeadLayout& layout : {HeadLayout{4, 2, 24}, HeadLayout{2, 1, 16}, HeadLayout{5, 1, 24, 20}})
     for (const int64_t page_size : {16, 32}) {
       PagedFeeder feeder(randn({kShapes[4].starts.back(), layout.width()}), kShapes[4], layout, page_size, 5);
       feeder.check_reference = true;

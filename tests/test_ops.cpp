@@ -1,6 +1,7 @@
 // linear, grouped_linear, rms_norm, swiglu, rope, and the mixture-of-experts ops. Attention and token_logprobs have
 // files of their own.
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "op_test.h"
@@ -101,6 +102,19 @@ TEST_P(GroupedLinearTest, matches_its_reference_with_empty_experts_and_single_ro
     check_op(grouped(offsets),
              [&](const Tensors& t) { return Tensors{reference::grouped_linear(t[0], t[1], offsets)}; },
              {randn({offsets.back(), 19}), randn({experts, 23, 19})});
+  }
+}
+
+TEST_P(GroupedLinearTest, takes_slices_and_transposes_of_larger_weights) {
+  const Tensor x = randn({13, 7}), whole = randn({3, 18, 7}), across = randn({3, 7, 18});
+  const std::vector<int32_t> offsets{0, 6, 6, 13};
+  for (const bool transposed : {false, true}) {
+    const auto part = [=](const Tensor& w) { return transposed ? w.narrow(2, 5, 11).transpose(1, 2) : w.narrow(1, 5, 11); };
+    check_op([=](const Tensors& t) { return Tensors{grouped_linear(t[0], part(t[1]), offsets)}; },
+             [=](const Tensors& t) { return Tensors{reference::grouped_linear(t[0], part(t[1]), offsets)}; },
+             {x, transposed ? across : whole});
+    const Tensor w = part(transposed ? across : whole);
+    EXPECT_TRUE(same_bits(grouped_linear(x, w, offsets), grouped_linear(x, w.contiguous(), offsets)));
   }
 }
 
@@ -234,26 +248,41 @@ class RopeTest : public OpTest {
 INSTANTIATE_FOR_TYPES(RopeTest);
 
 using RopeForm = Tensor (*)(const Tensor&, const Tensor&, const Tensor&, const HeadLayout&,
-                            const std::optional<Tensor>&, const std::optional<Tensor>&, double);
-Op run_rope(RopeForm form, const Tensor& positions, const Tensor& table, const HeadLayout& layout) {
+                            const std::optional<Tensor>&, const std::optional<Tensor>&, double, bool);
+Op run_rope(RopeForm form, const Tensor& positions, const Tensor& table, const HeadLayout& layout,
+            bool interleaved = false) {
   return [=](const Tensors& t) {
-    if (t.size() == 1) return Tensors{form(t[0], positions, table, layout, std::nullopt, std::nullopt, 1e-5)};
-    return Tensors{form(t[0], positions, table, layout, t[1], t[2], 1e-5)};
+    const bool normed = t.size() > 1;
+    return Tensors{form(t[0], positions, table, layout, normed ? std::optional(t[1]) : std::nullopt,
+                        normed ? std::optional(t[2]) : std::nullopt, 1e-5, interleaved)};
   };
 }
 
 TEST_P(RopeTest, matches_its_reference_with_and_without_norms) {
   const std::pair<int64_t, HeadLayout> cases[] = {{1, {1, 1, 2}},  {0, {2, 1, 8}},   {5, {2, 1, 6}},
                                                   {7, {3, 3, 8}},  {17, {4, 2, 24}}, {131, {4, 1, 16}},
-                                                  {3, {2, 2, 64}}, {2, {1, 1, 80}}};
+                                                  {3, {2, 2, 64}}, {2, {1, 1, 80}},  {5, {3, 1, 22, 14, 8}},
+                                                  {9, {2, 2, 10, 0, 4}}};
   for (const auto& [rows, layout] : cases)
     for (const bool normed : {false, true}) {
       SCOPED_TRACE(::testing::Message() << rows << " rows, head_dim " << layout.head_dim << ", normed " << normed);
-      const Tensor table = rope_table(97, layout.head_dim, 10000), positions = at::randint(97, {rows}, at::kInt);
+      const Tensor table = rope_table(97, layout.rotary_dim(), 10000), positions = at::randint(97, {rows}, at::kInt);
       // Where one of the two norm weights gathers little, the other's size sets the scale of neither: 4e-3 in bf16.
       check_op(run_rope(rope, positions, table, layout), run_rope(reference::rope, positions, table, layout),
                inputs(rows, layout, normed), {narrow() ? 1e-3 : 1e-5, narrow() ? 4e-3 : 2e-5});
+      check_op(run_rope(rope, positions, table, layout, true), run_rope(reference::rope, positions, table, layout, true),
+               inputs(rows, layout, normed), {narrow() ? 1e-3 : 1e-5, narrow() ? 4e-3 : 2e-5});
     }
+}
+
+TEST(Rope, interleaved_is_the_other_order_of_the_same_columns) {
+  const HeadLayout layout{2, 1, 12, 8, 8};  // four columns stay, eight turn
+  const Tensor qkv = at::randn({5, layout.width()}), table = rope_table(40, 8, 100);
+  const Tensor positions = at::tensor({0, 3, 9, 39, 1}, at::kInt);
+  const Tensor order = at::tensor({0, 1, 2, 3, 4, 6, 8, 10, 5, 7, 9, 11}, at::kLong);  // even ones first
+  const auto reorder = [&](const Tensor& t) { return t.view({5, 3, 12}).index_select(2, order).reshape({5, 36}); };
+  EXPECT_TRUE(same_bits(rope(reorder(qkv), positions, table, layout, {}, {}, 1e-6),
+                        reorder(rope(qkv, positions, table, layout, {}, {}, 1e-6, true))));
 }
 
 TEST_P(RopeTest, position_zero_turns_nothing_and_values_pass_through) {
@@ -420,6 +449,36 @@ TEST(Route, slots_sort_the_tokens_by_expert_and_keep_their_order) {
   EXPECT_THAT(ints(r.slots), ElementsAre(1, 3, 0, 4, 5, 2));
 }
 
+TEST(Route, chooses_only_among_the_experts_of_the_best_groups) {
+  // Groups of three. By their best expert: the first two; by the sum of their two best: the last two.
+  const Tensor scores = at::tensor({0.9f, 0.1f, 0.1f, 0.8f, 0.3f, 0.2f, 0.7f, 0.6f, 0.5f}).view({1, 9});
+  RouterOptions options{4};
+  options.groups = 3, options.groups_per_token = 2;
+  for (const int64_t best : {1, 2}) {
+    options.group_best = best;
+    const Routing r = route(scores.logit(), no_bias(9), options);
+    EXPECT_THAT(ints(r.experts), best == 1 ? ElementsAre(0, 3, 4, 5) : ElementsAre(3, 6, 7, 8));
+  }
+  // A group whose choices are all tiny stays chosen before any expert of another.
+  options = {2, true};
+  options.groups = 3, options.groups_per_token = 1, options.group_best = 1;
+  const Tensor logits = at::tensor({0.f, 0.f, 0.f, 50.f, -60.f, -70.f, 49.f, 49.f, 49.f}).view({1, 9});
+  EXPECT_THAT(ints(route(logits, no_bias(9), options).experts), ElementsAre(3, 4));
+}
+
+TEST(Route, by_groups_matches_its_reference) {
+  for (const bool softmax : {false, true})
+    for (const auto& [groups, kept, best] :
+         std::vector<std::array<int64_t, 3>>{{1, 1, 1}, {2, 1, 2}, {4, 3, 2}, {8, 4, 1}, {24, 5, 2}}) {
+      RouterOptions options{3, softmax};
+      options.groups = groups, options.groups_per_token = kept, options.group_best = best;
+      const Tensor logits = at::randn({31, 24}), bias = at::randn({24}) * 0.1;
+      const Routing got = route(logits, bias, options), expected = reference::route(logits, bias, options);
+      EXPECT_TRUE(same_bits(got.experts, expected.experts)) << groups << " groups, softmax " << softmax;
+      EXPECT_TRUE(at::allclose(got.weights, expected.weights, 1e-5, 1e-6));
+    }
+}
+
 TEST(RouteRefuses, what_does_not_fit) {
   const Tensor logits = at::randn({3, 4});
   EXPECT_ERROR(route(logits.to(at::kBFloat16), no_bias(4), {}), "[route] expected fp32 logits");
@@ -428,6 +487,11 @@ TEST(RouteRefuses, what_does_not_fit) {
   EXPECT_ERROR(route(logits, no_bias(4).to(at::kDouble), {}), "[route] expected an fp32 selection bias [4]");
   for (const int k : {0, 5})
     EXPECT_ERROR(route(logits, no_bias(4), {k}), "[route] expected 1 … 4 experts per token, got ");
+  for (const auto& [groups, kept] : std::vector<std::pair<int64_t, int64_t>>{{3, 2}, {4, 1}, {2, 3}, {0, 1}, {2, 0}}) {
+    RouterOptions options{2};
+    options.groups = groups, options.groups_per_token = kept;
+    EXPECT_ERROR(route(logits, no_bias(4), options), "[route] expected groups that divide 4 experts");
+  }
 }
 
 class CombineTest : public OpTest {

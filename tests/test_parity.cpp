@@ -150,6 +150,34 @@ TEST(Parity, holds_where_the_shapes_of_heads_and_experts_are_odd) {
   }
 }
 
+TEST(Parity, holds_for_latent_attention_and_groups_of_experts) {
+  for (const DType dtype : {DType::float32, DType::bfloat16})
+    for (const int q_lora_rank : {0, 12}) {
+      PolicyConfig config = tiny::policy_config(dtype, true);
+      config.attention = Attention::mla;
+      config.mla = {q_lora_rank, 18, 10, 6, 7};
+      config.heads = 17;  // more than one task takes
+      config.rope_interleaved = true;
+      config.moe.experts = 8;
+      config.moe.groups = 4;
+      config.moe.groups_per_token = 2;
+      Policy policy = tiny::policy(config);
+      Trainer trainer(policy, {}, optimizer(), 1.0, {90, bias_update_rate});
+      RolloutConfig settings = tiny::rollout_config(3, 40);
+      settings.ignore_eos = true;
+      settings.max_batch_tokens = 40;
+      Rollout rollout = tiny::rollout(policy, settings);
+      for (uint64_t step = 0; step < 2; ++step) {
+        auto groups =
+            rollout.generate({tiny::task(std::string(50, 'b')), tiny::task("c")}, {7, Purpose::rollout, step, 0});
+        tiny::reward(groups);
+        const UpdateReport report = trainer.update(groups, static_cast<int64_t>(step));
+        EXPECT_EQ(report.ratio_deviation, 0.0);
+        EXPECT_GT(report.grad_norm, 0.0);
+      }
+    }
+}
+
 TEST(Parity, holds_for_completions_of_a_single_token) {
   Policy policy = tiny::policy();
   Trainer trainer(policy, {}, optimizer());

@@ -50,13 +50,48 @@ PolicyConfig late_moe_config() {  // dense first, softmax, nothing shared, weigh
   return config;
 }
 
+PolicyConfig projection_norm_config() {
+  PolicyConfig config = dense_config();
+  config.qk_norm = QkNorm::projection;
+  return config;
+}
+PolicyConfig latent_config() {  // DeepSeek-V2-Lite's form
+  PolicyConfig config = dense_config();
+  config.attention = Attention::mla;
+  config.mla = {0, 14, 10, 6, 9};
+  config.rope_interleaved = true;
+  return config;
+}
+PolicyConfig latent_moe_config() {  // DeepSeek-V3's
+  PolicyConfig config = latent_config();
+  config.layers = 3;
+  config.mla.q_lora_rank = 11;
+  config.rope_scaling.type = RopeType::yarn;
+  config.rope_scaling.factor = 4;
+  config.rope_scaling.original_max_positions = 32;
+  config.rope_scaling.score_factor = 1.3;
+  config.moe.dense_layers = 1;
+  config.moe.experts = 6;
+  config.moe.intermediate_size = 12;
+  config.moe.groups = 3;
+  config.moe.groups_per_token = 2;
+  config.tied_embeddings = false;
+  return config;
+}
+
 struct Kind {
   const char* name;
   PolicyConfig config;
 };
 void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.name; }
 const Kind kKinds[] = {
-    {"dense", dense_config()}, {"dressed", dressed_config()}, {"moe", moe_config()}, {"late_moe", late_moe_config()}};
+    {"dense", dense_config()},
+    {"dressed", dressed_config()},
+    {"projection_norm", projection_norm_config()},
+    {"moe", moe_config()},
+    {"late_moe", late_moe_config()},
+    {"latent", latent_config()},
+    {"latent_moe", latent_moe_config()}};
 
 /// A policy whose norms, biases and selection biases are not the ones and zeros that they start as.
 Policy lively(PolicyConfig config, DType dtype, uint64_t seed = 3) {
@@ -108,17 +143,66 @@ Tensor reference_hidden(const Policy& policy, const Segments& segments, Tensor* 
     return reference::linear(reference::swiglu(reference::linear(x, w[name + ".gate_up_proj.weight"])),
                              w[name + ".down_proj.weight"]);
   };
-  const Tensor table = rope_table(config.max_positions, config.head_size(), config.rope_theta);
+  const bool latent = config.attention == Attention::mla;
+  const Tensor table = rope_table(
+      config.max_positions,
+      config.rope_scaling.frequencies(latent ? config.mla.qk_rope_head_dim : config.head_size(), config.rope_theta));
+  // Multi-head latent attention in its plain form: each head's keys and values made from the latents, and attended to.
+  const auto plain_latent_attention = [&](const Tensor& normed, const std::string& attn) {
+    const MlaConfig& mla = config.mla;
+    const int64_t n = normed.size(0), heads = config.heads, nope = mla.qk_nope_head_dim, turn = mla.qk_rope_head_dim;
+    const auto norm = [](const Tensor& t, const Tensor& weight) { return reference::rms_norm(t, weight, 1e-6); };
+    const Tensor q_in = mla.q_lora_rank == 0 ? normed
+                                             : norm(reference::linear(normed, w[attn + "q_a_proj.weight"]),
+                                                    w[attn + "q_a_layernorm.weight"]);
+    const Tensor q =
+        reference::linear(q_in, w[attn + (mla.q_lora_rank == 0 ? "q_proj.weight" : "q_b_proj.weight")]).view({n, heads, -1});
+    const Tensor kv = reference::linear(normed, w[attn + "kv_a_proj_with_mqa.weight"]);
+    const Tensor up = reference::linear(norm(kv.narrow(1, 0, mla.kv_lora_rank), w[attn + "kv_a_layernorm.weight"]),
+                                        w[attn + "kv_b_proj.weight"])
+                          .view({n, heads, -1});
+    const auto turned = [&](const Tensor& t) {  // [n, heads, turn]
+      const HeadLayout layout{t.size(1), 0, turn};
+      return reference::rope(t.reshape({n, -1}), segments.positions, table, layout, {}, {}, 1e-6,
+                             config.rope_interleaved)
+          .view_as(t);
+    };
+    const Tensor key_turned = turned(kv.narrow(1, mla.kv_lora_rank, turn).unsqueeze(1)).expand({n, heads, turn});
+    const Tensor queries = at::cat({q.narrow(2, 0, nope), turned(q.narrow(2, nope, turn))}, 2);
+    const Tensor keys = at::cat({up.narrow(2, 0, nope), key_turned}, 2);
+    // Values as wide as keys, so that one layout holds both; what is added stays 0.
+    const Tensor values = at::constant_pad_nd(up.narrow(2, nope, mla.v_head_dim), {0, nope + turn - mla.v_head_dim});
+    const HeadLayout layout{heads, heads, nope + turn, 0, 0,
+                            config.rope_scaling.score_factor / std::sqrt(static_cast<double>(nope + turn))};
+    return reference::attention(at::cat({queries, keys, values}, 1).reshape({n, -1}), segments.starts, segments.parents,
+                                layout)
+        .view({n, heads, -1})
+        .narrow(2, 0, mla.v_head_dim)
+        .reshape({n, -1});
+  };
+  const auto attend = [&](const Tensor& normed, const std::string& attn) {
+    if (latent) return plain_latent_attention(normed, attn);
+    const HeadLayout layout = config.layout();
+    Tensor qkv = reference::linear(normed, w[attn + "qkv_proj.weight"], maybe(attn + "qkv_proj.bias"));
+    const bool whole = config.qk_norm == QkNorm::projection;
+    if (whole) {
+      Tensors parts = qkv.split_with_sizes({layout.heads * layout.head_dim, layout.kv_heads * layout.head_dim,
+                                            layout.kv_heads * layout.head_dim},
+                                           1);
+      for (int i = 0; i < 2; ++i)
+        parts[i] = reference::rms_norm(parts[i], w[attn + (i == 0 ? "q" : "k") + "_norm.weight"], config.norm_epsilon);
+      qkv = at::cat(parts, 1);
+    }
+    const Tensor turned = reference::rope(qkv, segments.positions, table, layout,
+                                          whole ? std::nullopt : maybe(attn + "q_norm.weight"),
+                                          whole ? std::nullopt : maybe(attn + "k_norm.weight"), config.norm_epsilon);
+    return reference::attention(turned, segments.starts, segments.parents, layout);
+  };
   Tensor x = w["model.embed_tokens.weight"].index_select(0, segments.tokens);
   for (int i = 0; i < config.layers; ++i) {
     const std::string layer = "model.layers." + std::to_string(i), attn = layer + ".self_attn.", mlp = layer + ".mlp";
     const Tensor normed = reference::rms_norm(x, w[layer + ".input_layernorm.weight"], config.norm_epsilon);
-    const Tensor qkv = reference::linear(normed, w[attn + "qkv_proj.weight"], maybe(attn + "qkv_proj.bias"));
-    const Tensor turned =
-        reference::rope(qkv, segments.positions, table, config.layout(), maybe(attn + "q_norm.weight"),
-                        maybe(attn + "k_norm.weight"), config.norm_epsilon);
-    x = x + reference::linear(reference::attention(turned, segments.starts, segments.parents, config.layout()),
-                              w[attn + "o_proj.weight"]);
+    x = x + reference::linear(attend(normed, attn), w[attn + "o_proj.weight"]);
     const Tensor y = reference::rms_norm(x, w[layer + ".post_attention_layernorm.weight"], config.norm_epsilon);
     if (!config.is_moe(i)) {
       x = x + gated(y, mlp);
@@ -127,8 +211,12 @@ Tensor reference_hidden(const Policy& policy, const Segments& segments, Tensor* 
     const MoeConfig& moe = config.moe;
     const Tensor logits = at::matmul(y, w[mlp + ".gate.weight"].t());
     const Tensor scores = moe.scoring == Scoring::softmax ? at::softmax(logits, -1) : at::sigmoid(logits);
-    const Tensor chosen =
-        std::get<1>(at::topk(scores + w[mlp + ".gate.e_score_correction_bias"], moe.experts_per_token));
+    const Tensor grouped = (scores + w[mlp + ".gate.e_score_correction_bias"]).view({y.size(0), moe.groups, -1});
+    const Tensor value = std::get<0>(grouped.topk(std::min<int64_t>(moe.group_best, grouped.size(2)))).sum(-1);
+    const Tensor last = std::get<0>(value.topk(moe.groups_per_token)).select(1, -1);  // of the groups that are kept
+    const Tensor chosen = std::get<1>(grouped.masked_fill((value < last.unsqueeze(1)).unsqueeze(2), -INFINITY)
+                                          .flatten(1)
+                                          .topk(moe.experts_per_token));
     Tensor weights = at::zeros_like(scores).scatter_(1, chosen, scores.gather(1, chosen));
     const Tensor fraction = weights.gt(0).to(at::kFloat).mean(0) / moe.experts_per_token;
     if (auxiliary) {
@@ -282,7 +370,8 @@ TEST_P(PolicyForward, gradients_agree_with_finite_differences) {
   Policy policy = lively(config, DType::float32);
   NamedTensors decided = policy.state();  // no parameter is to change the choice of experts, which is a step
   for (auto& [name, tensor] : decided)
-    if (name.find("correction_bias") != std::string::npos) tensor = at::tensor({3.f, 0.f, 7.f, 0.f, 5.f});
+    if (name.find("correction_bias") != std::string::npos)
+      tensor = at::tensor({3.f, 0.f, 7.f, 0.f, 5.f, 0.f}).slice(0, 0, config.moe.experts);
   policy.load_state(decided);
   const Segments batch = segments_of(random_tokens({6, 3, 4}), {-1, 0, 0});
   const Tensor targets = at::randint(37, {13}, at::kInt), dy = at::randn({13}), dentropy = at::randn({13});
@@ -366,6 +455,13 @@ TEST(Policy, pages_have_the_size_that_page_bytes_says) {
   for (const LayerPages& layer : policy.make_pages(7, 32))
     bytes += static_cast<double>(layer.keys.numel() + layer.values.numel()) * 2;
   EXPECT_EQ(bytes, 7 * policy.page_bytes(32));
+  // A latent and a rotary key for each token, and nothing else.
+  const Policy latent = lively(latent_config(), DType::float32);
+  for (const LayerPages& layer : latent.make_pages(7, 32)) {
+    EXPECT_FALSE(layer.keys.defined());
+    EXPECT_EQ(layer.values.numel(), 7 * 32 * (14 + 6));
+  }
+  EXPECT_EQ(latent.page_bytes(32), 2 * 32 * (14 + 6) * 4);
   EXPECT_ERROR(policy.make_pages(7, 24), "[policy] expected a page_size that is a multiple of 16, got 24");
 }
 
@@ -376,8 +472,13 @@ TEST(PolicyConfigRefuses, what_makes_no_model) {
     return [config] { Policy(config, 1); };
   };
   const auto says = [](const char* text) { return ::testing::ThrowsMessage<Error>(HasSubstr(text)); };
-  EXPECT_THAT(broken([](auto& c) { c.attention = Attention::mla; }),
-              says("policy.attention: mla is not supported yet; use gqa"));
+  EXPECT_THAT(broken([](auto& c) { c.attention = Attention::mla, c.mla.qk_rope_head_dim = 5; }),
+              says("policy.mla.qk_rope_head_dim: expected an even number, got 5"));
+  EXPECT_THAT(broken([](auto& c) { c.attention = Attention::mla, c.attention_bias = true; }),
+              says("policy.attention_bias: expected false with attention = mla"));
+  EXPECT_THAT(broken([](auto& c) { c.moe.groups = 2; }), says("policy.moe.groups: expected a divisor of"));
+  EXPECT_THAT(broken([](auto& c) { c.moe.groups = 5; }),
+              says("policy.moe.groups_per_token: expected up to 5 groups of 1 experts that hold the 2 of a token, got 1"));
   EXPECT_THAT(broken([](auto& c) { c.kv_heads = 3; }),
               says("policy.heads: expected a multiple of policy.kv_heads = 3, got 4"));
   EXPECT_THAT(broken([](auto& c) { c.hidden_size = 26; }),

@@ -81,6 +81,39 @@ TEST_P(Pretrained, has_the_logits_and_the_gradients_of_transformers) {
   }
 }
 
+TEST_P(Pretrained, has_the_same_logits_in_chunked_prefill_and_through_paged_decoding) {
+  at::NoGradGuard guard;
+  const Policy policy = load_pretrained(model());
+  const auto expected = read(model() / "expected.safetensors");
+  const Tensor &texts = expected.at("tokens"), &logits = expected.at("logits");
+  const auto length = static_cast<int32_t>(texts.size(1));
+  const Tensor whole = policy.hidden(segments_of(texts));
+  for (const int32_t chunk : {1, 7, 17}) {  // 1: decoding from the first token on
+    KvPages pages = policy.make_pages(8, 16);
+    for (int32_t done = 0; done < length; done += chunk) {
+      const int32_t count = std::min(chunk, length - done);
+      KvView view{&pages, {}};
+      view.runs.page_size = 16;
+      Segments step;
+      step.tokens = texts.narrow(1, done, count).reshape({-1}).contiguous();
+      step.positions = (at::arange(count, at::kInt) + done).to(at::kInt).repeat({texts.size(0)});
+      for (int32_t i = 0; i < texts.size(0); ++i) {
+        view.runs.tokens.push_back((i + 1) * count);
+        view.runs.first.push_back(done);
+        view.runs.prompt_length.push_back(0);
+        view.runs.prompt_page_starts.push_back(0);
+        for (int32_t page = 0; page < 3; ++page) view.runs.own_pages.push_back(7 - 2 * page - i);
+        view.runs.own_page_starts.push_back(3 * (i + 1));
+      }
+      const Tensor hidden = policy.hidden(step, &view);
+      const Tensor theirs = logits.narrow(1, done, count).reshape({-1, logits.size(2)});
+      EXPECT_LT(largest(policy.logits(hidden) - theirs), 2e-4) << "chunks of " << chunk << ", token " << done;
+      const Tensor same = whole.view({texts.size(0), length, -1}).narrow(1, done, count).reshape({-1, whole.size(1)});
+      EXPECT_TRUE(at::equal(hidden, same)) << "chunks of " << chunk << ", token " << done;
+    }
+  }
+}
+
 TEST_P(Pretrained, samples_with_the_log_probabilities_of_its_trainer_bit_for_bit) {
   for (const DType dtype : {DType::float32, DType::bfloat16}) {
     PolicyConfig config = pretrained_config(model());
