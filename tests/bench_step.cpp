@@ -1,5 +1,5 @@
 // Seconds per GRPO step by phase, beside the arithmetic's limit at the matmul rate measured in the same run.
-//   bench_step [--dtype bfloat16] [--steps 8] [--set policy.moe.experts=8] …
+//   bench_step [--dtype bfloat16] [--steps 8] [--set policy.moe.experts=8] [--model FOLDER] …
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
@@ -12,6 +12,7 @@
 #include "grpo/config.h"
 #include "grpo/ops.h"
 #include "grpo/policy.h"
+#include "grpo/pretrained.h"
 #include "grpo/rollout.h"
 #include "grpo/run.h"
 #include "grpo/tokenizer.h"
@@ -21,7 +22,7 @@ namespace {
 
 struct BenchConfig {
   grpo::DType dtype = grpo::DType::float32;
-  std::string device = "cpu";
+  std::string device = "cpu", model;
   int steps = 6;
   int prompts = 16;
   int prompt_tokens = 32;
@@ -45,6 +46,7 @@ struct BenchConfig {
   void visit(V& v) {
     v("dtype", dtype, "weights and activations");
     v("device", device, "cpu or cuda");
+    v("model", model, "a model folder in place of fresh weights; it says all of `policy`");
     v("steps", steps, "measured steps, after one to warm up; the median counts");
     v("prompts", prompts, "prompts of a step");
     v("prompt_tokens", prompt_tokens, "tokens of each");
@@ -112,12 +114,16 @@ double first_tokens(const grpo::Policy& policy, const grpo::Tokenizer& tokenizer
 
 int main(int argc, char** argv) try {
   auto config = grpo::load_config<BenchConfig>(argc, argv);
+  if (!config.model.empty()) config.policy = grpo::pretrained_config(config.model);
   config.policy.dtype = config.dtype;
+  config.policy.max_positions = std::min(config.policy.max_positions, 4096);
   const at::Device device = grpo::open_device(config.device);
-  const auto tokenizer = make_tokenizer(config.policy.vocab_size);
-  if (tokenizer.vocab_size() != config.policy.vocab_size)
+  const auto tokenizer =
+      config.model.empty() ? make_tokenizer(config.policy.vocab_size) : grpo::Tokenizer::load(config.model);
+  if (config.model.empty() && tokenizer.vocab_size() != config.policy.vocab_size)
     throw grpo::Error("bench_step", "the vocabulary has ", tokenizer.vocab_size(), " pieces");
-  grpo::Policy policy(config.policy, 1, device);
+  grpo::Policy policy = config.model.empty() ? grpo::Policy(config.policy, 1, device)
+                                             : grpo::load_pretrained(config.model, config.policy, device);
   grpo::Rollout rollout(policy, tokenizer, {}, config.rollout);
   grpo::OptimizerConfig optimizer;
   optimizer.learning_rate = 1e-5;
