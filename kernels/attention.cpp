@@ -35,9 +35,8 @@ struct AttentionFunction : Function<AttentionFunction> {
     const HeadLayout layout{heads, kv_heads, head_dim, latent, 0, scale};
     Tensor out = at::empty({qkv.size(0), heads * layout.value_dim()}, qkv.options());
     Tensor log_sum_exp = at::empty({qkv.size(0), heads}, qkv.options().dtype(at::kFloat));
-    cpu::kernels().attention[index(kernel_type(qkv, "attention"))](describe(layout, starts, members, families),
-                                                                   qkv.data_ptr(), out.data_ptr(),
-                                                                   log_sum_exp.data_ptr<float>());
+    cpu::kernels().attention[index(kernel_type(qkv, "attention"))](
+        describe(layout, starts, members, families), qkv.data_ptr(), out.data_ptr(), log_sum_exp.data_ptr<float>());
     ctx->save_for_backward({qkv, out, log_sum_exp, starts, members, families});
     ctx->saved_data["layout"] = std::vector<int64_t>{heads, kv_heads, head_dim, latent};
     ctx->saved_data["scale"] = scale;

@@ -50,7 +50,8 @@ struct Pages {
   const int32_t* first;          // [runs] position of the run's first token in its own segment
   const int32_t* prompt_length;  // [runs] tokens of the parent, 0 for none
   const int32_t *prompt_pages, *prompt_page_starts, *own_pages, *own_page_starts;
-  // [pages, kv_heads, page_size / kKeyBlock, head_dim, kKeyBlock] (latent: null), [pages, kv_heads, page_size, head_dim]
+  // [pages, kv_heads, page_size / kKeyBlock, head_dim, kKeyBlock] (latent: null), [pages, kv_heads, page_size,
+  // head_dim]
   const void *k, *v;
 };
 

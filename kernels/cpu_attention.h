@@ -97,8 +97,8 @@ inline int visible(int64_t block, int count, int64_t limit) {
 
 // out[r] = softmax(scale · q_r Kᵀ) V and lse[r] = log Σ exp(scale · q_r · k), for kRows rows (repeat a row to fill up).
 template <class T>
-void attend(const KeyBlocks<T>& keys, const QueryRow* rows, int64_t head_dim, int64_t value_dim, float scale, float* out,
-            float* lse) {
+void attend(const KeyBlocks<T>& keys, const QueryRow* rows, int64_t head_dim, int64_t value_dim, float scale,
+            float* out, float* lse) {
   int64_t blocks = 0;
   for (int r = 0; r < kRows; ++r) blocks = std::max(blocks, (rows[r].limit + kKeys - 1) / kKeys);
   const int64_t stride = blocks * kKeys;

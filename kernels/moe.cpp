@@ -167,9 +167,9 @@ Routing route(const Tensor& logits, const Tensor& selection_bias, const RouterOp
           "route", "expected groups that divide ", n, " experts, of which those of a token hold ",
           options.experts_per_token, ", got ", options.groups, " and ", options.groups_per_token);
   if (!logits.is_cpu()) return reference::route(logits, selection_bias, options);
-  const auto out = Router::apply(logits.contiguous(), selection_bias.contiguous(), options.experts_per_token,
-                                 options.softmax, options.normalize, options.scaling, options.groups,
-                                 options.groups_per_token, options.group_best);
+  const auto out =
+      Router::apply(logits.contiguous(), selection_bias.contiguous(), options.experts_per_token, options.softmax,
+                    options.normalize, options.scaling, options.groups, options.groups_per_token, options.group_best);
   Routing routing{out[2], out[0], out[1], {}, {}};
   assign_slots(routing, n);
   return routing;

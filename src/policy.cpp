@@ -76,8 +76,7 @@ void PolicyConfig::validate() const {
   if (attention == Attention::mla) {
     positive("mla.kv_lora_rank", mla.kv_lora_rank), positive("mla.qk_nope_head_dim", mla.qk_nope_head_dim);
     positive("mla.qk_rope_head_dim", mla.qk_rope_head_dim), positive("mla.v_head_dim", mla.v_head_dim);
-    if (mla.q_lora_rank < 0)
-      throw Error("config", "policy.mla.q_lora_rank: expected 0 or more, got ", mla.q_lora_rank);
+    if (mla.q_lora_rank < 0) throw Error("config", "policy.mla.q_lora_rank: expected 0 or more, got ", mla.q_lora_rank);
     if (mla.qk_rope_head_dim % 2 != 0)
       throw Error("config", "policy.mla.qk_rope_head_dim: expected an even number, got ", mla.qk_rope_head_dim);
     if (mla.kv_lora_rank + mla.qk_rope_head_dim > 1024)
@@ -122,7 +121,11 @@ HeadLayout PolicyConfig::layout() const {
     return {heads, kv_heads, head_size(), 0, 0, scale};
   }
   const int64_t nope = mla.qk_nope_head_dim, rope = mla.qk_rope_head_dim;
-  return {heads, 1, mla.kv_lora_rank + rope, mla.kv_lora_rank, rope,
+  return {heads,
+          1,
+          mla.kv_lora_rank + rope,
+          mla.kv_lora_rank,
+          rope,
           rope_scaling.score_factor / std::sqrt(static_cast<double>(nope + rope))};
 }
 
@@ -218,8 +221,8 @@ Policy::Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Dev
       layer.latent.q_up =
           weight(attention + (rank > 0 ? "q_b_proj.weight" : "q_proj.weight"),
                  {heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim), rank > 0 ? rank : hidden}, config_.init_std);
-      layer.latent.kv_down = weight(attention + "kv_a_proj_with_mqa.weight", {latent + mla.qk_rope_head_dim, hidden},
-                                    config_.init_std);
+      layer.latent.kv_down =
+          weight(attention + "kv_a_proj_with_mqa.weight", {latent + mla.qk_rope_head_dim, hidden}, config_.init_std);
       layer.latent.kv_norm = ones(attention + "kv_a_layernorm.weight", latent);
       layer.latent.kv_up = weight(attention + "kv_b_proj.weight",
                                   {heads * (mla.qk_nope_head_dim + mla.v_head_dim), latent}, config_.init_std);
@@ -255,10 +258,10 @@ Policy::Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Dev
   final_norm_ = ones("model.norm.weight", hidden);
   head_ =
       config_.tied_embeddings ? embedding_ : weight("lm_head.weight", {config_.vocab_size, hidden}, config_.init_std);
-  rope_table_ = rope_table(config_.max_positions,
-                           config_.rope_scaling.frequencies(layout.rotary_dim(), config_.rope_theta),
-                           config_.rope_scaling.attention_factor)
-                    .to(device);
+  rope_table_ =
+      rope_table(config_.max_positions, config_.rope_scaling.frequencies(layout.rotary_dim(), config_.rope_theta),
+                 config_.rope_scaling.attention_factor)
+          .to(device);
 }
 
 namespace {
@@ -334,8 +337,8 @@ Tensor Policy::latent_queries_keys(const Layer& layer, const Tensor& x, const Te
   const MlaConfig& mla = config_.mla;
   const Latent& l = layer.latent;
   const int64_t tokens = x.size(0), heads = config_.heads, nope = mla.qk_nope_head_dim, rope = mla.qk_rope_head_dim;
-  const Tensor q = grpo::linear(
-      l.q_down.defined() ? rms_norm(grpo::linear(x, l.q_down), l.q_norm, kLatentNormEpsilon) : x, l.q_up);
+  const Tensor q =
+      grpo::linear(l.q_down.defined() ? rms_norm(grpo::linear(x, l.q_down), l.q_norm, kLatentNormEpsilon) : x, l.q_up);
   const Tensor by_head = q.view({tokens, heads, nope + rope});
   const Tensor key_up = l.kv_up.view({heads, nope + mla.v_head_dim, mla.kv_lora_rank}).narrow(1, 0, nope);
   const Tensor absorbed = per_head(by_head.narrow(2, 0, nope), key_up.transpose(1, 2));
@@ -349,8 +352,9 @@ Tensor Policy::latent_queries_keys(const Layer& layer, const Tensor& x, const Te
 // The mean latent that each head saw, as its value.
 Tensor Policy::values_seen(const Layer& layer, const Tensor& seen) const {
   const MlaConfig& mla = config_.mla;
-  const Tensor value_up = layer.latent.kv_up.view({config_.heads, mla.qk_nope_head_dim + mla.v_head_dim, mla.kv_lora_rank})
-                              .narrow(1, mla.qk_nope_head_dim, mla.v_head_dim);
+  const Tensor value_up =
+      layer.latent.kv_up.view({config_.heads, mla.qk_nope_head_dim + mla.v_head_dim, mla.kv_lora_rank})
+          .narrow(1, mla.qk_nope_head_dim, mla.v_head_dim);
   return per_head(seen.view({seen.size(0), config_.heads, mla.kv_lora_rank}), value_up).flatten(1);
 }
 

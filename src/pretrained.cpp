@@ -505,7 +505,16 @@ Policy load_pretrained(const fs::path& folder, const PolicyConfig& config, at::D
 
 Policy load_pretrained(const fs::path& folder) { return load_pretrained(folder, pretrained_config(folder)); }
 
-void save_pretrained(const Policy& policy, const fs::path& folder, const fs::path& like, int64_t shard_bytes) {
+void save_pretrained(const Policy& policy, const fs::path& folder, const fs::path& like,
+                     std::optional<at::ScalarType> wanted, int64_t shard_bytes) {
+  const at::ScalarType dtype = wanted.value_or(policy.config().dtype == DType::bfloat16 ? at::kBFloat16 : at::kFloat);
+  const char* dtype_name = dtype == at::kFloat      ? "float32"
+                           : dtype == at::kHalf     ? "float16"
+                           : dtype == at::kBFloat16 ? "bfloat16"
+                                                    : nullptr;
+  if (!dtype_name)
+    throw Error("pretrained", folder.string(), ": expected to write float32, float16 or bfloat16, got ",
+                toString(dtype));
   PolicyConfig expected = pretrained_config(like);
   const PolicyConfig& config = policy.config();
   expected.dtype = config.dtype, expected.max_positions = config.max_positions;
@@ -517,28 +526,31 @@ void save_pretrained(const Policy& policy, const fs::path& folder, const fs::pat
   const std::vector<Slot> slots = slots_of(policy, family_of(json, (like / kConfig).string()), folder.string());
   if (json.contains("num_nextn_predict_layers")) json["num_nextn_predict_layers"] = 0;
   for (const char* key : {"dtype", "torch_dtype"})
-    if (json.contains(key) || key == std::string("torch_dtype")) json[key] = enum_name(config.dtype);
+    if (json.contains(key) || key == std::string("torch_dtype")) json[key] = dtype_name;
 
   std::error_code failure;
   fs::create_directories(folder, failure);
   if (failure) throw Error("pretrained", folder.string(), ": expected a folder that can be made, ", failure.message());
-  const at::ScalarType dtype = config.dtype == DType::bfloat16 ? at::kBFloat16 : at::kFloat;
-  std::vector<NamedTensors> shards(1);
+  // Selection biases move by steps that are too small for two bytes.
+  const auto type_of = [&](const Slot& slot) {
+    return slot.name.ends_with(".e_score_correction_bias") ? at::kFloat : dtype;
+  };
+  std::vector<std::vector<const Slot*>> shards(1);
   int64_t total = 0, filled = 0;
   for (const Slot& slot : slots) {
-    // Selection biases move by steps that are too small for bf16.
-    const at::ScalarType type = slot.name.ends_with(".e_score_correction_bias") ? at::kFloat : dtype;
-    const int64_t bytes = slot.part.numel() * static_cast<int64_t>(at::elementSize(type));
+    const int64_t bytes = slot.part.numel() * static_cast<int64_t>(at::elementSize(type_of(slot)));
     if (filled > 0 && filled + bytes > shard_bytes) shards.emplace_back(), filled = 0;
-    shards.back().emplace_back(slot.name, slot.part.to(type));
+    shards.back().push_back(&slot);
     filled += bytes, total += bytes;
   }
   Json map = Json::object();
   for (size_t i = 0; i < shards.size(); ++i) {
     char name[64] = "model.safetensors";
     if (shards.size() > 1) std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", i + 1, shards.size());
-    save_safetensors(folder / name, shards[i], {{"format", "pt"}});
-    for (const auto& [tensor, value] : shards[i]) map[tensor] = name;
+    NamedTensors tensors;  // what is converted is held for one shard at a time
+    for (const Slot* slot : shards[i]) tensors.emplace_back(slot->name, slot->part.to(type_of(*slot)));
+    save_safetensors(folder / name, tensors, {{"format", "pt"}});
+    for (const Slot* slot : shards[i]) map[slot->name] = name;
   }
   const auto write = [&](const char* name, const Json& value) {
     std::ofstream out(folder / name);

@@ -134,11 +134,12 @@ void run(const Bench& bench, int type) {
   bench.line("paged_attention 128 x 1 token", type, true, 4.0 * 128 * 96 * 256,
              [&] { grpo::paged_attention(step, pages, runs, layout); });
 
-  // Multi-head latent attention, from projected queries and latents to values, with DeepSeek-V2-Lite's widths: absorbed,
-  // as the policy computes it, and plain, the keys and values of all heads made first (values are padded to the keys'
-  // width, which costs the plain form 64 columns of 320).
+  // Multi-head latent attention, from projected queries and latents to values, with DeepSeek-V2-Lite's widths:
+  // absorbed, as the policy computes it, and plain, the keys and values of all heads made first (values are padded to
+  // the keys' width, which costs the plain form 64 columns of 320).
   const int64_t heads = 16, latent = 512, turn = 64, nope = 128, value = 128, rows = 4 * 32 + 4 * 8 * 64;
-  const std::vector<int32_t> few_starts(starts.begin(), starts.begin() + 37), few_parents(parents.begin(), parents.begin() + 36);
+  const std::vector<int32_t> few_starts(starts.begin(), starts.begin() + 37),
+      few_parents(parents.begin(), parents.begin() + 36);
   const grpo::HeadLayout absorbed{heads, 1, latent + turn, latent, turn, 0.07}, plain{heads, heads, nope + turn};
   const auto per_head = [&](const Tensor& x, const Tensor& weight) {  // [tokens, heads, in] by [heads, out, in]
     std::vector<int32_t> offsets;

@@ -28,8 +28,10 @@ const Shape kShapes[] = {
     Shape({{15, -1}, {33, -1}, {17, 0}, {31, 1}, {2, 0}, {16, -1}, {0, 5}, {32, 1}}),
 };
 // The last ones have latent values; 19 query heads are more than one task takes.
-const HeadLayout kLayouts[] = {{1, 1, 8},  {2, 1, 16}, {4, 1, 24}, {4, 2, 32},          {2, 2, 64},
-                               {2, 1, 80}, {3, 3, 6},  {3, 1, 26, 18}, {19, 1, 40, 34, 6, 0.3}, {4, 2, 8, 8}};
+const HeadLayout kLayouts[] = {{1, 1, 8},   {2, 1, 16},     {4, 1, 24},
+                               {4, 2, 32},  {2, 2, 64},     {2, 1, 80},
+                               {3, 3, 6},   {3, 1, 26, 18}, {19, 1, 40, 34, 6, 0.3},
+                               {4, 2, 8, 8}};
 
 class AttentionTest : public OpTest {};
 INSTANTIATE_FOR_TYPES(AttentionTest);

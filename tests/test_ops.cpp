@@ -109,7 +109,9 @@ TEST_P(GroupedLinearTest, takes_slices_and_transposes_of_larger_weights) {
   const Tensor x = randn({13, 7}), whole = randn({3, 18, 7}), across = randn({3, 7, 18});
   const std::vector<int32_t> offsets{0, 6, 6, 13};
   for (const bool transposed : {false, true}) {
-    const auto part = [=](const Tensor& w) { return transposed ? w.narrow(2, 5, 11).transpose(1, 2) : w.narrow(1, 5, 11); };
+    const auto part = [=](const Tensor& w) {
+      return transposed ? w.narrow(2, 5, 11).transpose(1, 2) : w.narrow(1, 5, 11);
+    };
     check_op([=](const Tensors& t) { return Tensors{grouped_linear(t[0], part(t[1]), offsets)}; },
              [=](const Tensors& t) { return Tensors{reference::grouped_linear(t[0], part(t[1]), offsets)}; },
              {x, transposed ? across : whole});
@@ -259,10 +261,9 @@ Op run_rope(RopeForm form, const Tensor& positions, const Tensor& table, const H
 }
 
 TEST_P(RopeTest, matches_its_reference_with_and_without_norms) {
-  const std::pair<int64_t, HeadLayout> cases[] = {{1, {1, 1, 2}},  {0, {2, 1, 8}},   {5, {2, 1, 6}},
-                                                  {7, {3, 3, 8}},  {17, {4, 2, 24}}, {131, {4, 1, 16}},
-                                                  {3, {2, 2, 64}}, {2, {1, 1, 80}},  {5, {3, 1, 22, 14, 8}},
-                                                  {9, {2, 2, 10, 0, 4}}};
+  const std::pair<int64_t, HeadLayout> cases[] = {
+      {1, {1, 1, 2}},    {0, {2, 1, 8}},  {5, {2, 1, 6}},  {7, {3, 3, 8}},         {17, {4, 2, 24}},
+      {131, {4, 1, 16}}, {3, {2, 2, 64}}, {2, {1, 1, 80}}, {5, {3, 1, 22, 14, 8}}, {9, {2, 2, 10, 0, 4}}};
   for (const auto& [rows, layout] : cases)
     for (const bool normed : {false, true}) {
       SCOPED_TRACE(::testing::Message() << rows << " rows, head_dim " << layout.head_dim << ", normed " << normed);
@@ -270,8 +271,9 @@ TEST_P(RopeTest, matches_its_reference_with_and_without_norms) {
       // Where one of the two norm weights gathers little, the other's size sets the scale of neither: 4e-3 in bf16.
       check_op(run_rope(rope, positions, table, layout), run_rope(reference::rope, positions, table, layout),
                inputs(rows, layout, normed), {narrow() ? 1e-3 : 1e-5, narrow() ? 4e-3 : 2e-5});
-      check_op(run_rope(rope, positions, table, layout, true), run_rope(reference::rope, positions, table, layout, true),
-               inputs(rows, layout, normed), {narrow() ? 1e-3 : 1e-5, narrow() ? 4e-3 : 2e-5});
+      check_op(run_rope(rope, positions, table, layout, true),
+               run_rope(reference::rope, positions, table, layout, true), inputs(rows, layout, normed),
+               {narrow() ? 1e-3 : 1e-5, narrow() ? 4e-3 : 2e-5});
     }
 }
 

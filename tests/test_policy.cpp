@@ -84,14 +84,13 @@ struct Kind {
   PolicyConfig config;
 };
 void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.name; }
-const Kind kKinds[] = {
-    {"dense", dense_config()},
-    {"dressed", dressed_config()},
-    {"projection_norm", projection_norm_config()},
-    {"moe", moe_config()},
-    {"late_moe", late_moe_config()},
-    {"latent", latent_config()},
-    {"latent_moe", latent_moe_config()}};
+const Kind kKinds[] = {{"dense", dense_config()},
+                       {"dressed", dressed_config()},
+                       {"projection_norm", projection_norm_config()},
+                       {"moe", moe_config()},
+                       {"late_moe", late_moe_config()},
+                       {"latent", latent_config()},
+                       {"latent_moe", latent_moe_config()}};
 
 /// A policy whose norms, biases and selection biases are not the ones and zeros that they start as.
 Policy lively(PolicyConfig config, DType dtype, uint64_t seed = 3) {
@@ -155,8 +154,8 @@ Tensor reference_hidden(const Policy& policy, const Segments& segments, Tensor* 
     const Tensor q_in = mla.q_lora_rank == 0 ? normed
                                              : norm(reference::linear(normed, w[attn + "q_a_proj.weight"]),
                                                     w[attn + "q_a_layernorm.weight"]);
-    const Tensor q =
-        reference::linear(q_in, w[attn + (mla.q_lora_rank == 0 ? "q_proj.weight" : "q_b_proj.weight")]).view({n, heads, -1});
+    const Tensor q = reference::linear(q_in, w[attn + (mla.q_lora_rank == 0 ? "q_proj.weight" : "q_b_proj.weight")])
+                         .view({n, heads, -1});
     const Tensor kv = reference::linear(normed, w[attn + "kv_a_proj_with_mqa.weight"]);
     const Tensor up = reference::linear(norm(kv.narrow(1, 0, mla.kv_lora_rank), w[attn + "kv_a_layernorm.weight"]),
                                         w[attn + "kv_b_proj.weight"])
@@ -172,8 +171,9 @@ Tensor reference_hidden(const Policy& policy, const Segments& segments, Tensor* 
     const Tensor keys = at::cat({up.narrow(2, 0, nope), key_turned}, 2);
     // Values as wide as keys, so that one layout holds both; what is added stays 0.
     const Tensor values = at::constant_pad_nd(up.narrow(2, nope, mla.v_head_dim), {0, nope + turn - mla.v_head_dim});
-    const HeadLayout layout{heads, heads, nope + turn, 0, 0,
-                            config.rope_scaling.score_factor / std::sqrt(static_cast<double>(nope + turn))};
+    const HeadLayout layout{
+        heads, heads, nope + turn,
+        0,     0,     config.rope_scaling.score_factor / std::sqrt(static_cast<double>(nope + turn))};
     return reference::attention(at::cat({queries, keys, values}, 1).reshape({n, -1}), segments.starts, segments.parents,
                                 layout)
         .view({n, heads, -1})
@@ -186,16 +186,15 @@ Tensor reference_hidden(const Policy& policy, const Segments& segments, Tensor* 
     Tensor qkv = reference::linear(normed, w[attn + "qkv_proj.weight"], maybe(attn + "qkv_proj.bias"));
     const bool whole = config.qk_norm == QkNorm::projection;
     if (whole) {
-      Tensors parts = qkv.split_with_sizes({layout.heads * layout.head_dim, layout.kv_heads * layout.head_dim,
-                                            layout.kv_heads * layout.head_dim},
-                                           1);
+      Tensors parts = qkv.split_with_sizes(
+          {layout.heads * layout.head_dim, layout.kv_heads * layout.head_dim, layout.kv_heads * layout.head_dim}, 1);
       for (int i = 0; i < 2; ++i)
         parts[i] = reference::rms_norm(parts[i], w[attn + (i == 0 ? "q" : "k") + "_norm.weight"], config.norm_epsilon);
       qkv = at::cat(parts, 1);
     }
-    const Tensor turned = reference::rope(qkv, segments.positions, table, layout,
-                                          whole ? std::nullopt : maybe(attn + "q_norm.weight"),
-                                          whole ? std::nullopt : maybe(attn + "k_norm.weight"), config.norm_epsilon);
+    const Tensor turned =
+        reference::rope(qkv, segments.positions, table, layout, whole ? std::nullopt : maybe(attn + "q_norm.weight"),
+                        whole ? std::nullopt : maybe(attn + "k_norm.weight"), config.norm_epsilon);
     return reference::attention(turned, segments.starts, segments.parents, layout);
   };
   Tensor x = w["model.embed_tokens.weight"].index_select(0, segments.tokens);
@@ -477,8 +476,9 @@ TEST(PolicyConfigRefuses, what_makes_no_model) {
   EXPECT_THAT(broken([](auto& c) { c.attention = Attention::mla, c.attention_bias = true; }),
               says("policy.attention_bias: expected false with attention = mla"));
   EXPECT_THAT(broken([](auto& c) { c.moe.groups = 2; }), says("policy.moe.groups: expected a divisor of"));
-  EXPECT_THAT(broken([](auto& c) { c.moe.groups = 5; }),
-              says("policy.moe.groups_per_token: expected up to 5 groups of 1 experts that hold the 2 of a token, got 1"));
+  EXPECT_THAT(
+      broken([](auto& c) { c.moe.groups = 5; }),
+      says("policy.moe.groups_per_token: expected up to 5 groups of 1 experts that hold the 2 of a token, got 1"));
   EXPECT_THAT(broken([](auto& c) { c.kv_heads = 3; }),
               says("policy.heads: expected a multiple of policy.kv_heads = 3, got 4"));
   EXPECT_THAT(broken([](auto& c) { c.hidden_size = 26; }),

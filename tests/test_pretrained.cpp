@@ -135,7 +135,7 @@ TEST_P(Pretrained, saves_what_it_loaded) {
   // Whole, and in shards.
   for (const int64_t shard_bytes : {int64_t{5'000'000'000}, int64_t{4000}}) {
     const fs::path out = folder / std::to_string(shard_bytes);
-    save_pretrained(policy, out, model(), shard_bytes);
+    save_pretrained(policy, out, model(), std::nullopt, shard_bytes);
     std::map<std::string, Tensor> after;
     std::set<std::string> files;
     for (const auto& entry : fs::directory_iterator(out))
@@ -175,6 +175,14 @@ TEST(PretrainedFolder, is_read_in_any_floating_dtype_and_written_in_the_policys)
   for (const auto& [name, tensor] : load_safetensors(folder / "saved/model.safetensors"))
     EXPECT_EQ(tensor.scalar_type(), at::kBFloat16) << name;
   EXPECT_EQ(Json::parse(read_file(folder / "saved/config.json"))["dtype"], "bfloat16");
+
+  const Policy deepseek = load_pretrained(kModels / "deepseek_v3");
+  save_pretrained(deepseek, folder / "half", kModels / "deepseek_v3", at::kHalf);
+  EXPECT_EQ(Json::parse(read_file(folder / "half/config.json"))["dtype"], "float16");
+  for (const auto& [name, tensor] : load_safetensors(folder / "half/model.safetensors"))
+    EXPECT_EQ(tensor.scalar_type(), name.ends_with("e_score_correction_bias") ? at::kFloat : at::kHalf) << name;
+  EXPECT_THAT(error_of([&] { save_pretrained(deepseek, folder / "int", kModels / "deepseek_v3", at::kInt); }),
+              HasSubstr("expected to write float32, float16 or bfloat16, got Int"));
 }
 
 class BrokenFolder : public testing::Test {

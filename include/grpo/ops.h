@@ -93,9 +93,9 @@ struct Routing {
 
 struct RouterOptions {
   int64_t experts_per_token = 2;
-  bool softmax = false;   ///< scores: softmax instead of sigmoid
-  bool normalize = true;  ///< divide the chosen scores by their sum
-  double scaling = 1.0;   ///< times this
+  bool softmax = false;                      ///< scores: softmax instead of sigmoid
+  bool normalize = true;                     ///< divide the chosen scores by their sum
+  double scaling = 1.0;                      ///< times this
   int64_t groups = 1, groups_per_token = 1;  ///< choose only among the experts of the best groups
   int64_t group_best = 1;                    ///< a group is as good as the sum of its so many best experts
 };

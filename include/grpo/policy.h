@@ -274,9 +274,9 @@ class Policy {
     Tensor gate_up, down;           // [experts, 2·width, hidden], [experts, hidden, width]
     FeedForward shared;
   };
-  struct Latent {                       // multi-head latent attention
-    Tensor q_down, q_norm, q_up;        // q_up [heads·(nope + rope), q_lora_rank, or hidden without the first two]
-    Tensor kv_down, kv_norm, kv_up;     // [kv_lora_rank + rope, hidden], [heads·(nope + value), kv_lora_rank]
+  struct Latent {                    // multi-head latent attention
+    Tensor q_down, q_norm, q_up;     // q_up [heads·(nope + rope), q_lora_rank, or hidden without the first two]
+    Tensor kv_down, kv_norm, kv_up;  // [kv_lora_rank + rope, hidden], [heads·(nope + value), kv_lora_rank]
   };
   struct Layer {
     Tensor attention_norm, qkv, qkv_bias, q_norm, k_norm, output, feed_forward_norm;

@@ -2,7 +2,10 @@
 // computes from them equals transformers' (tests/test_pretrained.cpp).
 #pragma once
 
+#include <c10/core/ScalarType.h>
+
 #include <filesystem>
+#include <optional>
 
 #include "grpo/policy.h"
 
@@ -21,9 +24,9 @@ Policy load_pretrained(const std::filesystem::path& folder, const PolicyConfig& 
 Policy load_pretrained(const std::filesystem::path& folder);
 
 /// Writes `policy` into `folder`, which is made, in the form of `like`, the folder that it came from: config.json with
-/// the dtype of `policy`, weights in shards of at most `shard_bytes`, and copies of the tokenizer's files, the chat
-/// template and generation_config.json. Throws Error where the policy is not of that form.
+/// `dtype` (fp32, fp16 or bf16; nothing: the policy's), weights in shards of at most `shard_bytes`, and copies of the
+/// tokenizer's files, the chat template and generation_config.json. Throws Error where the policy is not of that form.
 void save_pretrained(const Policy& policy, const std::filesystem::path& folder, const std::filesystem::path& like,
-                     int64_t shard_bytes = 5'000'000'000);
+                     std::optional<at::ScalarType> dtype = {}, int64_t shard_bytes = 5'000'000'000);
 
 }  // namespace grpo
