@@ -4,7 +4,8 @@
     scripts/setup_peer.sh && .peer-venv/bin/python scripts/make_chat_template_fixtures.py
 
 The templates are our own. families.json has whole ones that use what those of the model families use, with renderings:
-which conversation, which variables, and the text, or null where transformers raises an error. language.json has small
+which conversation, which variables, and the text, or null where transformers raises an error. tokenized.json has conversations with
+their token ids by tests/fixtures/tokenizers/qwen. language.json has small
 ones, each for one part of the language that src/jinja.h says we have.
 """
 import json
@@ -354,11 +355,29 @@ def write(name, content):
     (FOLDER / f"{name}.json").write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
+def tokenized():
+    """A model's folder but for its tokenizer.json, conversations for it, and what transformers makes of them."""
+    template = FAMILIES["one_line"].replace("'|system", "'<|im_start|>system").replace("Help where you can.|", "Help where you can.<|im_end|>")
+    template = template.replace("'|' + turn['role']", "'<|im_start|>' + turn['role']").replace("+ '|' + '", "+ '<|im_end|>' + '")
+    template = template.replace("'|assistant", "'<|im_start|>assistant").replace("{% for turn", "{{ note }}{% for turn", 1)
+    template = template.replace("{% if add", "{% if tools %}{{ tools | tojson }}{% endif %}{% if add", 1)
+    model = transformers.PreTrainedTokenizerFast(tokenizer_file=str(FOLDER.parent / "tokenizers" / "qwen" / "tokenizer.json"), chat_template=template)
+    lines, expected = [], []
+    for name in ("one", "system", "turns", "twice"):
+        for more in ({}, {"add_generation_prompt": False}, {"tools": [ADD], "variables": {"note": "é<think>"}}):
+            lines.append({"messages": CONVERSATIONS[name], **more})
+            given = dict(add_generation_prompt=more.get("add_generation_prompt", True), tools=more.get("tools"), **more.get("variables", {}))
+            expected.append({"text": model.apply_chat_template(CONVERSATIONS[name], tokenize=False, **given),
+                             "ids": model.apply_chat_template(CONVERSATIONS[name], tokenize=True, return_dict=False, **given)})
+    return {"template": template, "lines": lines, "expected": expected}
+
+
 def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
     write("families", {"made_with": f"transformers {transformers.__version__}, Jinja2 {jinja2.__version__}", "tokens": TOKENS,
                        "conversations": CONVERSATIONS,
                        "families": {name: family(name, template) for name, template in FAMILIES.items()}})
+    write("tokenized", {"made_with": f"transformers {transformers.__version__}", **tokenized()})
     write("language", {"made_with": f"transformers {transformers.__version__}, Jinja2 {jinja2.__version__}", "variables": DATA,
                        "groups": {name: [{"template": each, "text": outcome(lambda: _compile_jinja_template(each).render(**json.loads(json.dumps(DATA))))}
                                          for each in templates] for name, templates in SMALL.items()}})
