@@ -4,8 +4,9 @@
     scripts/setup_peer.sh && .peer-venv/bin/python scripts/make_chat_template_fixtures.py
 
 The templates are our own. families.json has whole ones that use what those of the model families use, with renderings:
-which conversation, which variables, and the text, or null where transformers raises an error. language.json has small
-ones, each for one part of the language.
+which conversation, which variables, and the text, or null where transformers raises an error. tokenized.json has conversations with
+their token ids by tests/fixtures/tokenizers/qwen. language.json has small
+ones, each for one part of the language that src/jinja.h says we have.
 """
 import json
 import pathlib
@@ -258,83 +259,76 @@ DATA = {
 SMALL = {
     "printing": ["{{ %s }}" % x for x in (
         "a", "f", "big", "small", "1.0", "1e16", "123456789012345.0", "0.1 + 0.2", "-0.0", "n", "yes", "l", "d", "(1,)",
-        "(1, 2)", "()", "[]", "{}", "q", "[q]", "[t]", "[u]", "undef", "[undef]", "d.items()", "d.keys()", "range(3)",
-        "range(5, 1, -2)", "namespace(x=1)", "'a' 'b'", "'\\x41\\u00e9\\t\\'\\\\ \\d'", "1_000", "0x1F", "0b11", "0o17")],
+        "(1, 2)", "()", "[]", "{}", "q", "[q]", "[t]", "[u]", "undef", "[undef]", "d.items()|list", "d.keys()|list", "range(3)|list",
+        "range(5, 1, -2)|list", "'a' 'b'", "'\\x41\\u00e9\\t\\'\\\\ \\d'")],
     "operators": ["{{ %s }}" % x for x in (
-        "1 + 2 * 3 - 4 / 2", "7 // 2, -7 // 2, 7 % -3, -7 % 3", "2 ** 3 ** 2", "-2 ** 2", "7.5 // 2, -7.5 % 2", "1 / 3",
+        "1 + 2 * 3 - 4", "7 % -3, -7 % 3, 6 % 3", "-7.5 % 2, 7.5 % -2.5", "1.5 + 2 - 0.5 * 3",
         "'a' ~ 1 ~ none ~ true ~ undef", "'ab' * 3", "[1] * 2 + [3]", "'%s is %d and %.2f%%' % ('x', 3, 2.555)",
-        "1 < 2 < 3, 1 < 3 < 2", "'a' < 'b', [1, 2] < [1, 3]", "1 == 1.0 == true", "'1' == 1", "undef == undef2",
+        "'a' < 'b', 2 < 10, 1 <= 1.0, 2 > 3, 3 >= 3", "1 == 1.0, 1 == true", "'1' == 1", "undef == undef2",
         "2 in l, 'z' in l, 'x' not in l, 'k' in d, 'lo' in s", "not a, not n", "a and b, n or 'x', '' and 1",
         "'y' if a else 'n'", "'y' if n", "1 if 0 else 2 if 0 else 3", "(1, 2) == [1, 2]", "{'a': 1} == {'a': 1.0}",
-        "undef + 1", "1 + 'a'", "1 / 0", "l < 1", "undef.x", "undef[0]", "d.x.q.z")],
+        "undef + 1", "1 + 'a'", "1 % 0", "l < 1", "undef.x", "undef[0]", "d.x.q.z")],
     "access": ["{{ %s }}" % x for x in (
         "d.k, d['k'], d.x.y[1].z", "d.items is defined, d['items']", "d.zz is defined, d['zz']", "l[0], l[-1], l[99]",
-        "l.0", "l[1:3], l[::-1], l[-2:], l[:-1], l[3:0:-2]", "s[0], s[-1], s[6:9], s[::-1], u[0:2]", "range(9)[1:8:3]",
+        "l.0", "l[1:3], l[::-1], l[-2:], l[:-1], l[3:0:-2]", "s[0], s[-1], s[6:9], s[::-1], u[0:2]",
         "l[true]", "l['x'] is defined", "d[1] is defined", "s.upper.x is defined if false else 1", "l.append(1)",
         "d.update({})", "''.__class__", "a.x is defined", "l[::0]", "(1, 2, 3)[1:]", "d.get('k'), d.get('zz'), d.get('zz', 5)",
-        "d.values()|list", "d.items()|list|length", "d.copy() == d")],
+        "d.values()|list", "d.items()|list|length")],
     "filters": ["{{ %s }}" % x for x in (
         "t|trim, t|trim('x ')", "s|upper, s|lower, u|upper, u|lower", "s|title, 'a-b (c) d_e'|title, u|title",
         "s|capitalize, u|capitalize", "l|length, s|count, d|length, undef|length", "l|first, w|last, s|first, []|first",
         "w|join, w|join(', '), o|join('-', attribute='n'), 'abc'|join('.')", "undef|default('x'), n|default('x'), n|d('x', true)",
-        "l|list, s|list, d|list, undef|list", "'3.7'|int, ' 12 '|int, 'x'|int, 'x'|int(5), 'ff'|int(base=16), 3.9|int",
-        "'1e3'|float, 'x'|float, a|float", "a|string + 'x', n|string, l|string", "s|replace('l', 'L'), s|replace('l', '', 1)",
+        "l|list, s|list, d|list, undef|list", "' 12 '|int, '-3'|int, 'x'|int, 'x'|int(5), 3.9|int, -3.9|int, yes|int",
+        "a|string + 'x', n|string, l|string", "s|replace('l', 'L'), s|replace('l', '', 1)",
         "d|items|list", "w|map('upper')|list", "o|map(attribute='n')|join", "o|map(attribute='o', default='-')|list",
         "l|select|list, l|select('string')|list, i|select('gt', 1)|list", "l|reject('none')|list",
         "o|selectattr('v')|list", "o|selectattr('v', 'greaterthan', 0)|map(attribute='n')|list", "o|rejectattr('o', 'defined')|list|length",
-        "{'b': 1, 'A': 2}|dictsort, {'b': 1, 'A': 2}|dictsort(true), {'b': 1, 'A': 2}|dictsort(by='value', reverse=true)",
+        "{'b': 1, 'A': 2}|dictsort",
         "'a\nb\n\nc'|indent, 'a\nb'|indent(2, true), 'a\n\nb'|indent('> ', blank=true)", "w|reverse|list, s|reverse",
-        "w|sort, w|sort(case_sensitive=true), i|sort(reverse=true), o|sort(attribute='n')|map(attribute='n')|list",
-        "i|unique|list, w|unique|list", "s|safe", "-3|abs, f|abs", "2.5|round, 3.5|round, 2.675|round(2), 42|round, 1.1|round(0, 'ceil')",
-        "i|sum, o|sum(attribute='v')", "i|max, w|min, o|max(attribute='v')", "l|batch(2)|list, l|batch(2, 0)|list", "s|center(15)",
+        "w|sort, i|sort(reverse=true), o|sort(attribute='n')|map(attribute='n')|list",
+        "i|unique|list, w|unique|list", "s|safe", "-3|abs, f|abs", "2.5|round, 3.5|round, 2.675|round(2), 42|round",
         "w|length * 2", "(l|length - 1)", "-1|abs", "w|tojson|length")],
     "tojson": ["{{ %s }}" % x for x in (
-        "d|tojson", "d|tojson(indent=2)", "d|tojson(indent='\t')", "d|tojson(separators=(',', ':'))", "u|tojson, u|tojson(ensure_ascii=true)",
+        "d|tojson", "d|tojson(indent=2)", "d|tojson(indent='\t')", "d|tojson(separators=(',', ':'))", "u|tojson, u|tojson(ensure_ascii=false)",
         "q|tojson", "{'b': 1, 'a': [1.0, 1e22, true, none]}|tojson(sort_keys=true)", "[]|tojson(indent=2), {}|tojson(indent=2)",
         "{1: 1, none: 2, true: 3, 1.5: 4}|tojson", "(1, 'a')|tojson", "'<a>&\\'/\\x01\\x7f\u2028'|tojson", "undef|tojson", "[undef]|tojson",
-        "d.keys()|tojson", "o|tojson(indent=0)", "d|tojson(true, 1, (' , ', ' : '), true)")],
+        "d.keys()|tojson", "o|tojson(indent=0)", "d|tojson(false, 1, (' , ', ' : '), true)")],
     "tests": ["{{ %s }}" % x for x in [
         ", ".join("%s is %s" % (v, t) for v in ("a", "f", "n", "yes", "s", "l", "d", "undef"))
         for t in ("defined", "undefined", "none", "string", "mapping", "iterable", "sequence", "number", "integer", "float",
-                  "boolean", "true", "false", "not none", "callable")] + [
-        "a is odd, a is even, b is odd, 4 is divisibleby 2", "a is eq 3, a is equalto(3), a is ne 3, a is gt 2, a is le 2",
-        "a is in [1, 3], 'ell' is in s", "n is sameas none, yes is sameas true, 1 is sameas true", "'ab' is lower, 'AB' is upper, '1' is lower",
-        "'trim' is filter, 'nosuch' is filter, 'odd' is test", "not a is defined", "a is defined and b is defined", "d.k is defined and d.k == 1"]],
+                  "boolean", "true", "false", "not none")] + [
+        "a is odd, a is even, b is odd", "a is eq 3, a is equalto(3), a is ne 3, a is gt 2, a is le 2",
+        "a is in [1, 3], 'ell' is in s", "not a is defined", "a is defined and b is defined", "d.k is defined and d.k == 1"]],
     "methods": ["{{ %s }}" % x for x in (
-        "t.strip(), s.strip('Hd'), t.lstrip(), t.rstrip()", "s.split(), s.split('l'), s.split('l', 1), s.rsplit('l', 1), t.split(' ')",
-        "s.startswith('He'), s.startswith(('x', 'He')), s.endswith('d'), s.startswith('l', 2)", "s.upper(), s.lower(), s.title(), s.capitalize()",
-        "s.replace('l', '1'), s.replace('l', '1', 2)", "', '.join(w)", "s.find('o'), s.find('z'), s.find('l', 4), s.rfind('o'), s.count('l')",
-        "'a\nb\r\nc'.splitlines(), 'a\n'.splitlines(true)", "'12'.isdigit(), ''.isdigit(), 'ab'.isalpha(), ' '.isspace(), 'AB'.isupper()",
-        "s.partition(' '), s.rpartition('l'), s.partition('z')", "s.removeprefix('He'), s.removesuffix('ld')", "'7'.zfill(3), 'a'.ljust(3) ~ '|', 'a'.rjust(3, '*'), 'a'.center(4, '-')",
-        "'{} {1} {x}'.format(1, 2, x=3) if false else '{0} {1} {x} {{}}'.format(1, 2, x=3)", "'{}-{}'.format(a, l)", "l.index(2), l.count(2), (1, 2).index(2)",
-        "s.index('zz')", "', '.join([1])", "u.title(), u.upper()")],
+        "t.strip(), s.strip('Hd'), t.lstrip(), t.rstrip()", "s.split(), s.split('l'), s.split('l', 1), t.split(' '), t.split(none, 1)",
+        "s.startswith('He'), s.startswith(('x', 'He')), s.endswith('d')", "s.upper(), s.lower(), s.title(), s.capitalize()",
+        "s.replace('l', '1'), s.replace('l', '1', 2)", "', '.join(w)", "', '.join([1])", "u.title(), u.upper()")],
     "statements": [
         "{% for x in l %}{{ loop.index }}/{{ loop.length }}{{ x }}{{ ', ' if not loop.last }}{% endfor %}",
-        "{% for x in l %}{{ loop.first }}{{ loop.revindex }}{{ loop.revindex0 }}{{ loop.previtem }}{{ loop.nextitem }}{{ loop.cycle('p', 'q') }};{% endfor %}",
+        "{% for x in l %}{{ loop.first }}{{ loop.revindex }}{{ loop.revindex0 }}{{ loop.previtem }}{{ loop.nextitem }};{% endfor %}",
         "{% for x in i if x > 0 %}{{ loop.index0 }}{{ x }}{{ loop.length }}{% else %}none{% endfor %}{% for x in [] %}{% else %}none{% endfor %}",
-        "{% for k, v in d.items() %}{{ k }}={{ v }};{% endfor %}{% for (p, q), r in [((1, 2), 3)] %}{{ p }}{{ q }}{{ r }}{% endfor %}",
+        "{% for k, v in d.items() %}{{ k }}={{ v }};{% endfor %}{% for p, q in [[1, 2]] %}{{ p }}{{ q }}{% endfor %}",
         "{% for x in range(9) %}{% if x == 2 %}{% continue %}{% elif x == 5 %}{% break %}{% endif %}{{ x }}{% endfor %}",
         "{% for x in w %}{% for y in i %}{{ loop.index }}{{ x }}{% if y == 2 %}{% break %}{% endif %}{% endfor %}{{ loop.index }}{% endfor %}",
-        "{% for x in i %}{{ loop.changed(x) }}{% endfor %}{% for c in 'ab' %}{{ c }}{% endfor %}{% for k in d %}{{ k }}{% endfor %}",
+        "{% for x in i %}{{ x }}{% endfor %}{% for c in 'ab' %}{{ c }}{% endfor %}{% for k in d %}{{ k }}{% endfor %}",
         "{% set x = 1 %}{% for y in l %}{% set x = x + 1 %}{{ x }}{% endfor %}{{ x }}",
         "{% set ns = namespace(n=0) %}{% for y in i %}{% set ns.n = ns.n + y %}{% endfor %}{{ ns.n }}{{ ns.zz }}",
-        "{% set x %}a{{ a }}{% endset %}[{{ x }}]{% set x | upper | trim %} b {% endset %}[{{ x }}]{% set p, q = 1, 2 %}{{ p }}{{ q }}",
+        "{% set x %}a{{ a }}{% endset %}[{{ x }}]{% set p, q = 1, 2 %}{{ p }}{{ q }}",
         "{% macro m(p, q='Q', r=p) %}{{ p }}{{ q }}{{ r }};{% endmacro %}{{ m(1) }}{{ m(1, 2, 3) }}{{ m(q=1, p=2) }}{{ m() }}",
-        "{% macro m() %}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1, x=2) }}{% macro c() %}<{{ caller(5) }}>{% endmacro %}{% call(z) c() %}{{ z }}!{% endcall %}",
+        "{% macro c(x) %}<{{ caller() }}{{ x }}>{% endmacro %}{% for y in w %}{% call c(1) %}{{ y }}!{% endcall %}{% endfor %}",
         "{% macro f(n) %}{{ n }}{% if n > 0 %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(9) }}{{ f(1, 2) }}", "{% macro f(n) %}{% endmacro %}{{ f(z=1) }}",
         "{% macro f() %}{{ late }}{% endmacro %}{% set late = 1 %}{{ f() }}{% set late = 2 %}{{ f() }}",
         "{% if n %}1{% elif a == 3 %}2{% else %}3{% endif %}{% if a == 1 or (b and not n) %}yes{% endif %}",
-        "{% with x = 1, y = 2 %}{{ x }}{{ y }}{% endwith %}{{ x }}", "{% filter upper %}a{{ s }}{% endfilter %}{% print a, b %}",
-        "{% raw %}{{ no }}{% if %}{% endraw %}{# note {{ x }} #}!", "{% generation %}{% set x = 5 %}{{ x }}{% endgeneration %}{{ x }}",
+        "{# note {{ x }} #}!", "{% generation %}{% set x = 5 %}{{ x }}{% endgeneration %}{{ x }}",
         "{% set x = y %}{{ x is defined }}", "{% set d.k = 1 %}", "{% set ns = namespace() %}{% set ns._x = 1 %}", "{% for x in 5 %}{% endfor %}",
-        "{% for p, q in [(1,)] %}{% endfor %}", "{{ raise_exception('no: ' ~ a) }}", "{{ nosuch(1) }}", "{{ range(200000) }}", "{{ dict(a=1, b=2) }}{{ dict([('k', 1)]) }}",
-        "{% set args = [1, 2] %}{% macro g(x, y, z=0) %}{{ x }}{{ y }}{{ z }}{% endmacro %}{{ g(*args) }}{{ g(*args, **{'z': 3}) }}",
+        "{% for p, q in [(1,)] %}{% endfor %}", "{{ raise_exception('no: ' ~ a) }}", "{{ nosuch(1) }}", "{{ range(200000) }}", "{{ dict(a=1, b=2) }}",
+        "{% set args = [1, 2] %}{% macro g(x, y, z=0) %}{{ x }}{{ y }}{{ z }}{% endmacro %}{{ g(*args) }}{{ g(0, *args) }}",
         "{% if strftime_now is defined %}{{ strftime_now('%Y')|length }}{% endif %}",
         "{% if x is defined %}{{ x }}{% endif %}{% set x = [1] + [2] %}{{ x }}{% set x = x + [3] %}{{ x|length }}"],
     "space": [
         "a\n{% if yes %}\nb\n{% endif %}\nc\n", "a\n  {% if yes %}  \n  b\n  {% endif %}  \nc\n\n", "a  {%- if yes -%}  \n b \n {%- endif -%}  \n c",
-        "  {%+ if yes %}x{%+ endif %}\n", "x {% if yes %} y {% endif +%}\nz", "  {{ a }}  \n  {{- a -}}  \n  b", "{{ a }}\n\n", "\n\n{# c #}\nx{#- c -#} y",
-        "  {# c #}  \nx\n  {#+ c +#}\ny", "x\r\ny\rz{% if yes %}\r\nw{% endif %}", " {%- raw -%} {{ x }} {%- endraw -%} y", "  {% raw %}\n x {% endraw %}\ny",
+        "  {{ a }}  \n  {{- a -}}  \n  b", "{{ a }}\n\n", "\n\n{# c #}\nx{#- c -#} y",
+        "  {# c #}  \nx\n  {#- c #}\ny", "x\r\ny\rz{% if yes %}\r\nw{% endif %}",
         "{% set x %}\n  a\n{% endset %}[{{ x }}]", "{{ '{{' }}{{ '}}' }}{{ {'a': {'b': 1}}['a'] }}", "{ {a} %} #} {{ '%}' }}", "\t{% for x in w %}\n\t\t- {{ x }}\n\t{% endfor %}\nend",
         "{{-1}} {{- 1 }}", "a {%- set x = 1 %} b {% set y = 2 -%} c", "\n {% if yes %}{% if yes %}\nx{% endif %}{% endif %}\n"]}
 
@@ -361,11 +355,29 @@ def write(name, content):
     (FOLDER / f"{name}.json").write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
+def tokenized():
+    """A model's folder but for its tokenizer.json, conversations for it, and what transformers makes of them."""
+    template = FAMILIES["one_line"].replace("'|system", "'<|im_start|>system").replace("Help where you can.|", "Help where you can.<|im_end|>")
+    template = template.replace("'|' + turn['role']", "'<|im_start|>' + turn['role']").replace("+ '|' + '", "+ '<|im_end|>' + '")
+    template = template.replace("'|assistant", "'<|im_start|>assistant").replace("{% for turn", "{{ note }}{% for turn", 1)
+    template = template.replace("{% if add", "{% if tools %}{{ tools | tojson }}{% endif %}{% if add", 1)
+    model = transformers.PreTrainedTokenizerFast(tokenizer_file=str(FOLDER.parent / "tokenizers" / "qwen" / "tokenizer.json"), chat_template=template)
+    lines, expected = [], []
+    for name in ("one", "system", "turns", "twice"):
+        for more in ({}, {"add_generation_prompt": False}, {"tools": [ADD], "variables": {"note": "é<think>"}}):
+            lines.append({"messages": CONVERSATIONS[name], **more})
+            given = dict(add_generation_prompt=more.get("add_generation_prompt", True), tools=more.get("tools"), **more.get("variables", {}))
+            expected.append({"text": model.apply_chat_template(CONVERSATIONS[name], tokenize=False, **given),
+                             "ids": model.apply_chat_template(CONVERSATIONS[name], tokenize=True, return_dict=False, **given)})
+    return {"template": template, "lines": lines, "expected": expected}
+
+
 def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
     write("families", {"made_with": f"transformers {transformers.__version__}, Jinja2 {jinja2.__version__}", "tokens": TOKENS,
                        "conversations": CONVERSATIONS,
                        "families": {name: family(name, template) for name, template in FAMILIES.items()}})
+    write("tokenized", {"made_with": f"transformers {transformers.__version__}", **tokenized()})
     write("language", {"made_with": f"transformers {transformers.__version__}, Jinja2 {jinja2.__version__}", "variables": DATA,
                        "groups": {name: [{"template": each, "text": outcome(lambda: _compile_jinja_template(each).render(**json.loads(json.dumps(DATA))))}
                                          for each in templates] for name, templates in SMALL.items()}})

@@ -2,23 +2,25 @@
 // changed but namespaces; a block takes the white space before it on its line and the line feed behind it along;
 // break and continue; `generation` blocks, raise_exception, strftime_now, and tojson without escapes for HTML.
 //
-// What Jinja2 or Python has beyond that (inheritance, includes, recursive loops, escaping, integers past 64 bits) is
-// refused by name and line, as far as possible when the template is parsed. Rendering is bounded in time, memory and
-// stack whatever the template. Texts are UTF-8; bytes that are not are carried along one by one.
+// What Jinja2 or Python has beyond what chat templates use (inheritance, includes, raw, with, filter and call blocks,
+// varargs, most methods, integers past 64 bits) is refused by name and line, as far as possible when the template is
+// parsed. Rendering is bounded in time, memory and stack whatever the template. Texts are UTF-8; bytes that are not are
+// carried along one by one.
 //
-// Two things differ on purpose: map, select and their kind do all their work at once, so that an error in an item shows
-// even when nobody reads it; and safe gives an ordinary str, as nothing is escaped here.
+// Where Python has generators (map, select and their kind) all is done at once, so that an error in an item shows even
+// when nobody reads it, and going through one twice is refused: Python would find nothing the second time.
 #pragma once
 
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace grpo {
 
 namespace jinja {
-struct Template;
+struct Statement;
 }
 
 /// A parsed template. Copies share it, and it may be rendered from several threads.
@@ -31,7 +33,7 @@ class Jinja {
   std::string render(const nlohmann::ordered_json& variables) const;
 
  private:
-  std::shared_ptr<const jinja::Template> template_;
+  std::shared_ptr<const std::vector<jinja::Statement>> source_;
   std::string where_;
 };
 

@@ -1,8 +1,9 @@
-// What a chat template can call: the filters, tests, methods and functions of Jinja, Python and transformers.
+// What a chat template can call: those filters, tests, methods and functions of Jinja, Python and transformers that
+// chat templates use.
 #pragma once
 
 #include <cstddef>
-#include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -26,6 +27,9 @@ class Bound {
   Bound(Runtime& runtime, std::string_view callee, std::string_view parameters, const Arguments& arguments);
 
   bool has(std::size_t parameter) const { return parameter < values_.size() && values_[parameter]; }
+  /// Given and not none.
+  bool says(std::size_t parameter) const { return has(parameter) && !values_[parameter]->is(Kind::none); }
+  bool flag(std::size_t parameter) const { return has(parameter) && truthy(*values_[parameter]); }
   const Value& operator[](std::size_t parameter) const { return *values_[parameter]; }
   const Arguments& raw() const { return arguments_; }
 
@@ -34,42 +38,44 @@ class Bound {
   const Arguments& arguments_;
 };
 
-struct Filter {
+/// A filter or test of a value, a method of one, or a function, which has none.
+struct Builtin {
   std::string_view name, parameters;
   Value (*apply)(Runtime&, const Value&, const Bound&);
+
+  Value operator()(Runtime& runtime, const Value& value, const Arguments& arguments) const {
+    runtime.read(value);
+    return apply(runtime, value, Bound(runtime, name, parameters, arguments));
+  }
 };
 
-struct Test {
-  std::string_view name, parameters;
-  bool (*apply)(Runtime&, const Value&, const Bound&);
-};
+enum class Role { filter, test, method, function };
 
-/// A method of a type, or a global function.
-struct Method {
-  std::string_view name, parameters;
-  Value (*apply)(Runtime&, const Value&, const Bound&);
-};
+/// None when there is no such thing. Of methods the first of any type.
+const Builtin* find_builtin(Role role, std::string_view name);
+/// What an error says of a name that is none.
+std::string unknown_builtin(Role role, std::string_view name);
 
-const Filter* find_filter(std::string_view name);
-const Test* find_test(std::string_view name);
-std::vector<std::string> filter_names();
-std::vector<std::string> test_names();
-
-/// The function `name` of every template: range, dict, namespace, raise_exception, strftime_now. None when unknown.
-const Method* find_global(std::string_view name);
-/// True for what Jinja has and we have not.
-bool is_missing_global(std::string_view name);
-/// True for a method that Python has and that we know on no type.
-bool is_missing_method(std::string_view name);
-
-/// `object.name`: a method first, then an item; undefined when there is neither. Throws Error for what Python has and
-/// we have not.
+/// `object.name`: a method first, then an item; undefined when there is neither.
 Value attribute_of(Runtime& runtime, const Value& object, std::string_view name);
 /// `object[key]`: an item first, then a method.
 Value item_of(Runtime& runtime, const Value& object, const Value& key);
 Value slice_of(Runtime& runtime, const Value& object, const Value& start, const Value& stop, const Value& step);
 
-/// `format % values` of a str.
-Value percent_format(Runtime& runtime, std::string_view format, const Value& values);
+// ---- Of the files that hold the tables ----
+
+std::span<const Builtin> filters();
+std::span<const Builtin> tests();
+std::span<const Builtin> functions();
+std::span<const Builtin> methods(Kind kind);
+
+const std::string& text_argument(Runtime& runtime, const Value& value, std::string_view what);
+std::int64_t integer_argument(Runtime& runtime, const Value& value, std::string_view what);
+
+// What str has both as a filter and as a method.
+Value replaced(Runtime& runtime, std::string_view text, const Bound& arguments);
+Value stripped(Runtime& runtime, std::string_view text, const Bound& arguments, bool left, bool right);
+/// All of `items` as texts with `separator` between them.
+Value joined(Runtime& runtime, std::string_view separator, const std::vector<Value>& items);
 
 }  // namespace grpo::jinja

@@ -8,15 +8,50 @@
 #include <utility>
 #include <vector>
 
+#include "grpo/error.h"
 #include "jinja_value.h"
 
 namespace grpo::jinja {
 
-struct Filter;  // jinja_builtins.h
-struct Test;
-
 // How deep a template may nest; parsing, rendering and taking down the tree all recurse this far at most.
 inline constexpr int kMaxNesting = 200;
+inline constexpr std::size_t kMaxSource = std::size_t{1} << 20;  // bytes of a template; long ones have 20,000
+
+/// How reading a template fails.
+struct Reporter {
+  std::string where;
+  template <class... Parts>
+  [[noreturn]] void fail(int line, const Parts&... parts) const {
+    throw Error("chat template", where, ":", line, ": ", parts...);
+  }
+};
+
+/// Counts one level of recursion for as long as it lives.
+class Level {
+ public:
+  explicit Level(int& depth) : depth_(++depth) {}
+  ~Level() { --depth_; }
+  Level(const Level&) = delete;
+  Level& operator=(const Level&) = delete;
+
+ private:
+  int& depth_;
+};
+
+// ---- Tokens (jinja_lexer.cpp) ----
+
+enum class TokenKind { text, block_begin, block_end, print_begin, print_end, name, string, integer, real, sign, end };
+
+struct Token {
+  TokenKind kind = TokenKind::end;
+  std::string text;
+  int line = 1;
+};
+
+/// Also drops the comments, and the white space that tags take along.
+std::vector<Token> tokens_of(std::string_view source, const Reporter& reporter);
+
+// ---- The tree (jinja_parser.cpp) ----
 
 enum class Op {
   constant,
@@ -26,29 +61,22 @@ enum class Op {
   dict,  // parts: key, value, key, value, …
   attribute,
   item,
-  slice,   // parts: start, stop, step; each may be missing. Only as the second part of an item
-  call,    // parts: what is called, then the arguments
-  filter,  // parts: the value, then the arguments; the value is missing at the head of a filter block
-  test,
+  slice,        // parts: what it is of, start, stop, step; each of the last three may be missing
+  call,         // parts: what is called, then the arguments
+  filter,       // parts: the value, then the arguments; also of a test
   conditional,  // parts: condition, value, other value (may be missing)
-  logical_or,   // of two or more
+  logical_or,
   logical_and,
   logical_not,
-  compare,  // parts: the first operand and one more for each of `comparisons`
+  compare,
   concat,
   add,
   subtract,
   multiply,
-  divide,
-  floor_divide,
   modulo,
-  power,
   negative,
-  positive,
-  space_attribute,  // ns.x as the target of a set
+  space_attribute,  // ns.x as the target of a set; parts: ns
 };
-
-enum class Comparison { equal, not_equal, less, less_equal, greater, greater_equal, in, not_in };
 
 struct Expression;
 using ExpressionPtr = std::unique_ptr<Expression>;
@@ -59,29 +87,24 @@ struct Expression {
   Op op;
   int line;
   int depth = 1;     // of the tree from here down
-  std::string text;  // a name; that of an attribute, a filter or a test
-  std::size_t name = 0;
+  std::string text;  // a name; that of an attribute
   Value value;
   std::vector<ExpressionPtr> parts;
   std::vector<std::pair<std::string, ExpressionPtr>> keywords;
-  ExpressionPtr star, double_star;  // *rest and **rest of a call
-  std::vector<Comparison> comparisons;
-  const Filter* filter = nullptr;
-  const Test* test = nullptr;
+  ExpressionPtr star;  // *rest of a call
+  Comparison comparison = Comparison::equal;
+  const Builtin* builtin = nullptr;
 };
 
-enum class Tag { text, print, set, set_block, if_, for_, macro, call, filter, with, break_, continue_, generation };
+enum class Tag { text, print, set, set_block, if_, for_, macro, call, break_, continue_, generation };
 
 struct Statement;
 using Block = std::vector<Statement>;
 
 struct Macro {
   std::string name;
-  std::vector<std::size_t> parameters;
-  std::vector<std::string> parameter_names;
+  std::vector<std::string> parameters;
   std::vector<ExpressionPtr> defaults;  // of the last parameters
-  bool uses_caller = false, uses_varargs = false, uses_kwargs = false;
-  std::vector<Statement> body;
 };
 
 struct Statement {
@@ -91,25 +114,14 @@ struct Statement {
   int line;
   std::string text;
   ExpressionPtr target;                    // set, for
-  std::vector<ExpressionPtr> expressions;  // what is printed, set, tested, iterated, called
-  std::vector<ExpressionPtr> targets;      // with
+  std::vector<ExpressionPtr> expressions;  // what is printed, set, tested, iterated
   ExpressionPtr condition;                 // for … if
   std::vector<Block> blocks;     // the body; of an if, one for each condition, and the else; of a for, its else
   std::unique_ptr<Macro> macro;  // macro, call
-  std::size_t name = 0;          // macro
-  bool has_else = false;
 };
-
-struct Template {
-  Block body;
-  std::vector<std::string> names;  // every name in it; Expression::name is an index into these
-};
-
-/// The places in Template::names of the names that the language itself gives a meaning.
-inline constexpr std::size_t kLoopName = 0, kCallerName = 1, kVarargsName = 2, kKwargsName = 3;
 
 /// Throws Error that names `where`, the line, and what was not understood: a tag, a filter, a test, a method or the
 /// syntax.
-Template parse(std::string_view source, const std::string& where);
+Block parse(std::string_view source, const std::string& where);
 
 }  // namespace grpo::jinja

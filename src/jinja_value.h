@@ -8,10 +8,8 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -21,11 +19,11 @@ namespace grpo::jinja {
 
 // What one rendering may take. A template comes with a model, from anywhere; it must not be able to hang or to fill the
 // machine.
-inline constexpr std::size_t kMaxText = std::size_t{64} << 20;     // bytes of one string, the output included
-inline constexpr std::size_t kMaxMemory = std::size_t{256} << 20;  // bytes of all that is alive at once
-inline constexpr std::size_t kMaxSteps = 10'000'000;               // expressions, list items, 64 bytes of text
-inline constexpr std::size_t kMaxDepth = 100;                      // lists in lists
-inline constexpr std::size_t kMaxRange = 100'000;                  // items of a range; the number is Jinja's
+inline constexpr std::size_t kMaxText = std::size_t{16} << 20;    // bytes of one string, the output included
+inline constexpr std::size_t kMaxMemory = std::size_t{64} << 20;  // bytes of all that is alive at once
+inline constexpr std::size_t kMaxSteps = 3'000'000;               // expressions, list items, 64 bytes of text
+inline constexpr std::size_t kMaxDepth = 100;                     // lists in lists
+inline constexpr std::uint64_t kMaxRange = 100'000;               // items of a range; the number is Jinja's
 
 enum class Kind {
   undefined,
@@ -36,11 +34,10 @@ enum class Kind {
   text,
   list,
   tuple,
-  range,
-  view,  // what dict.keys(), dict.values() and dict.items() return
+  view,      // of range(…) and a dict's keys(), values() and items(): to go through, any number of times
+  iterator,  // of map, select and their kind: to go through once
   dict,
-  space,     // namespace(…), the one thing that a template may change
-  iterator,  // what map, select and their kind return: it can be read once
+  space,  // namespace(…), the one thing that a template may change
   loop,
   callable,
 };
@@ -61,34 +58,27 @@ struct Object {
 
 class Value {
  public:
-  Value() = default;  // undefined, without a name
+  Value() = default;  // undefined
+  Value(Kind kind, std::shared_ptr<Object> object) : kind_(kind), object_(std::move(object)) {}
   static Value none() { return Value(Kind::none); }
-  static Value boolean(bool flag) {
-    Value value(Kind::boolean);
-    value.integer_ = flag;
-    return value;
-  }
-  static Value integer(std::int64_t number) {
-    Value value(Kind::integer);
-    value.integer_ = number;
-    return value;
-  }
+  static Value boolean(bool flag) { return Value(Kind::boolean, std::int64_t{flag}); }
+  static Value integer(std::int64_t number) { return Value(Kind::integer, number); }
   static Value real(double number) {
     Value value(Kind::real);
     value.real_ = number;
     return value;
   }
-  Value(Kind kind, std::shared_ptr<Object> object) : kind_(kind), object_(std::move(object)) {}
 
   Kind kind() const { return kind_; }
   bool is(Kind kind) const { return kind_ == kind; }
   bool is_undefined() const { return kind_ == Kind::undefined; }
   bool is_integral() const { return kind_ == Kind::integer || kind_ == Kind::boolean; }
   bool is_number() const { return is_integral() || kind_ == Kind::real; }
-  bool is_sequence() const { return kind_ >= Kind::list && kind_ <= Kind::view; }
+  bool is_sequence() const { return kind_ >= Kind::list && kind_ <= Kind::iterator; }
   std::int64_t as_integer() const { return integer_; }
   double as_real() const { return kind_ == Kind::real ? real_ : static_cast<double>(integer_); }
   const std::string& text() const;
+  const std::vector<Value>& items() const;  // of what is a sequence
   /// The object, which the caller knows to be a T.
   template <class T>
   T& as() const {
@@ -98,7 +88,7 @@ class Value {
   std::size_t depth() const { return object_ ? object_->depth : 0; }
 
  private:
-  explicit Value(Kind kind) : kind_(kind) {}
+  explicit Value(Kind kind, std::int64_t integer = 0) : kind_(kind), integer_(integer) {}
 
   Kind kind_ = Kind::undefined;
   union {
@@ -108,88 +98,59 @@ class Value {
   std::shared_ptr<Object> object_;
 };
 
+/// A text; of an undefined value, the message of the error that its use will be.
 struct Text : Object {
   explicit Text(std::string content) : content(std::move(content)) {}
   std::string content;
 };
 
-inline const std::string& Value::text() const { return as<Text>().content; }
-
-/// Why a value is undefined; the message of the error that its use will be.
-struct Absence : Object {
-  explicit Absence(std::string message) : message(std::move(message)) {}
-  std::string message;
-};
-
-/// list, tuple, range and view.
 struct Sequence : Object {
   explicit Sequence(std::vector<Value> items) : items(std::move(items)) {}
   std::vector<Value> items;
-  std::string name;                            // of a view: dict_keys, …
-  std::int64_t start = 0, stop = 0, step = 1;  // of a range
+  bool spent = false;  // an iterator that somebody has gone through
 };
 
-struct Dict : Object {
-  using Entries = std::vector<std::pair<Value, Value>>;
-  Entries entries;  // keys differ; the order is that of insertion
+inline const std::string& Value::text() const { return as<Text>().content; }
+inline const std::vector<Value>& Value::items() const { return as<Sequence>().items; }
 
-  const Value* find(Runtime& runtime, const Value& key) const;
+struct Dict : Object {
+  Value* find(Runtime& runtime, const Value& key);
   void set(Runtime& runtime, Value key, Value value);
 
- private:
-  std::size_t locate(Runtime& runtime, const Value& key) const;  // entries.size() when it is not there
-
-  std::unordered_multimap<std::size_t, std::size_t> places_;  // hash → place, kept once there are more than a few
+  std::vector<std::pair<Value, Value>> entries;  // keys differ; the order is that of insertion
 };
 
 struct Space : Object {
   std::vector<std::pair<std::string, Value>> attributes;
 };
 
-struct Iterator : Object {
-  explicit Iterator(std::vector<Value> own) : own(std::move(own)), items(&this->own) {}
-  explicit Iterator(std::shared_ptr<Object> of, const std::vector<Value>& items) : keep(std::move(of)), items(&items) {}
-  std::optional<Value> next();
-
-  std::vector<Value> own;
-  std::shared_ptr<Object> keep;
-  const std::vector<Value>* items;
-  std::size_t at = 0;
-};
-
 /// The variable `loop`.
 struct Loop : Object {
-  /// The next item, without taking it.
-  const std::optional<Value>& peek();
-  bool advance();
-  std::int64_t length();
+  /// Whether there is an item at `place` among those that meet the condition, which is asked as late as Jinja asks it.
+  bool has(std::size_t place);
 
-  std::shared_ptr<Iterator> source;
-  std::function<bool(const Value&)> wanted;  // the condition of `for … if`, asked as late as Python would
-  std::optional<Value> after, current, before;
-  std::optional<Value> last_changed;
-  std::int64_t index0 = -1;
-  std::int64_t known_length = -1;
-  std::int64_t depth0 = 0;
-  bool ended = false;
+  std::vector<Value> items;  // the first `kept` meet the condition; those from `unasked` on have not been asked
+  std::size_t kept = 0, unasked = 0;
+  std::function<bool(const Value&)> wanted;
+  std::size_t index0 = 0;
 };
 
-struct Macro;   // jinja_syntax.h
-struct Scope;   // jinja.cpp
-struct Method;  // jinja_builtins.h
+struct Statement;  // jinja_syntax.h
+struct Scope;      // jinja.cpp
+struct Builtin;    // jinja_builtins.h
 
 /// A macro, or a built-in function or method.
 struct Callable : Object {
-  const Macro* macro = nullptr;
-  Scope* scope = nullptr;          // of the macro's definition; the renderer keeps it
-  const Method* method = nullptr;  // a global when `self` is undefined
-  Value self;
+  const Statement* macro = nullptr;
+  std::weak_ptr<Scope> scope;  // of the macro's definition
+  const Builtin* builtin = nullptr;
+  Value self;  // whose method it is
 };
 
 /// One rendering's books: what it may still take, where it is, and how it fails.
 class Runtime {
  public:
-  Runtime(std::string where) : where_(std::move(where)) {}
+  explicit Runtime(std::string where) : where_(std::move(where)) {}
   ~Runtime();
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
@@ -199,6 +160,8 @@ class Runtime {
   [[noreturn]] void fail(const Parts&... parts) const {
     throw Error("chat template", where_, ":", line, ": ", parts...);
   }
+  /// Throws Error when `value` is undefined, with the reason.
+  void need(const Value& value) const;
 
   void step(std::size_t count = 1) {
     if (count > kMaxSteps - steps_) too_long();
@@ -214,19 +177,18 @@ class Runtime {
     live_ += count;
   }
   void give_back(std::size_t count) { live_ -= count; }
+  void check_room(std::size_t count) {
+    take(count);
+    give_back(count);
+  }
 
-  Value text(std::string content);
+  Value text(std::string_view content);
   Value undefined(std::string message);
-  Value sequence(Kind kind, std::vector<Value> items, std::string name = {});
-  Value list(std::vector<Value> items) { return sequence(Kind::list, std::move(items)); }
-  Value tuple(std::vector<Value> items) { return sequence(Kind::tuple, std::move(items)); }
+  Value sequence(Kind kind, std::vector<Value> items);
   Value range(std::int64_t start, std::int64_t stop, std::int64_t step);
-  Value iterator(std::vector<Value> items);
   Value dict(std::shared_ptr<Dict> made);
   Value space();
-  Value from_json(const nlohmann::ordered_json& json);
-  /// The member `name` of `object`; throws Error when that is none.
-  std::optional<Value> from_json(const nlohmann::ordered_json& object, const std::string& name);
+  Value from_json(const nlohmann::ordered_json& json, std::size_t depth = 0);
   /// Counts the object's bytes from here on and checks its depth.
   template <class T>
   std::shared_ptr<T> own(std::shared_ptr<T> object, std::size_t bytes, std::size_t depth_inside = 0) {
@@ -237,7 +199,6 @@ class Runtime {
   int line = 1;
 
  private:
-  friend struct Object;
   void adopt(Object& object, std::size_t bytes, std::size_t depth_inside);
   [[noreturn]] void too_long() const;
   [[noreturn]] void too_large() const;
@@ -245,7 +206,6 @@ class Runtime {
   std::string where_;
   std::size_t steps_ = 0;
   std::size_t live_ = 0;
-  std::size_t json_depth_ = 0;
   // Namespaces can hold each other in circles, so they stay until the end.
   std::vector<std::unique_ptr<Space>> spaces_;
 };
@@ -254,7 +214,7 @@ class Runtime {
 class Builder {
  public:
   explicit Builder(Runtime& runtime) : runtime_(runtime) {}
-  ~Builder() { runtime_.give_back(counted_); }
+  ~Builder() { runtime_.give_back(text_.size()); }
   Builder(const Builder&) = delete;
   Builder& operator=(const Builder&) = delete;
 
@@ -262,52 +222,43 @@ class Builder {
   Builder& operator+=(char c) { return *this += std::string_view(&c, 1); }
   void repeat(std::string_view piece, std::int64_t times);
   const std::string& str() const { return text_; }
-  std::string take();
+  Value value() const { return runtime_.text(text_); }
 
  private:
   Runtime& runtime_;
   std::string text_;
-  std::size_t counted_ = 0;
 };
 
 // ---- Python's behaviour ----
 
 /// What Python calls the type of `value`, for errors.
-std::string type_name(const Value& value);
+std::string_view type_name(const Value& value);
 
 bool truthy(const Value& value);
-bool equal(Runtime& runtime, const Value& a, const Value& b);
-/// -1, 0, 1; throws Error where Python has no order; nothing for a NaN.
-std::optional<int> compare(Runtime& runtime, const Value& a, const Value& b);
-/// Throws Error for what cannot be a key.
-std::size_t hash(Runtime& runtime, const Value& value);
-bool contains(Runtime& runtime, const Value& container, const Value& item);
 
+bool equal(Runtime& runtime, const Value& a, const Value& b);
+
+enum class Comparison { equal, not_equal, less, less_equal, greater, greater_equal, in, not_in };
+/// Throws Error where Python has no order.
+bool holds(Runtime& runtime, Comparison comparison, const Value& a, const Value& b);
+
+/// The items that a loop over `value` would see; an iterator is used up. Throws Error for what is not iterable.
+std::vector<Value> items_of(Runtime& runtime, const Value& value);
+
+// ---- jinja_print.cpp ----
+
+/// As Python's str and repr. Throws Error for what has no text that means anything, such as a function.
 std::string str(Runtime& runtime, const Value& value);
 std::string repr(Runtime& runtime, const Value& value);
-std::string number_text(double number);
 
 struct JsonStyle {
   std::string item = ", ", key = ": ";
   std::optional<std::string> indent;  // of one level
-  bool ascii = false, sorted = false;
+  bool sorted = false;
 };
-std::string json_text(Runtime& runtime, const Value& value, const JsonStyle& style);
+Value json_text(Runtime& runtime, const Value& value, const JsonStyle& style);
 
-/// The items that a loop over `value` would see; an iterator is used up. Throws Error for what is not iterable.
-std::vector<Value> items_of(Runtime& runtime, const Value& value);
-std::shared_ptr<Iterator> iterate(Runtime& runtime, const Value& value);
-/// Nothing for what has no length.
-std::optional<std::int64_t> length_of(const Value& value);
-
-/// The characters of `text`, as Python counts them; a byte that is no UTF-8 is one, too.
-std::vector<std::string_view> characters(std::string_view text);
-std::size_t character_count(std::string_view text);
-/// Where `needle` begins in `text` at or after `from`, or npos; in linear time.
-std::size_t find_text(std::string_view text, std::string_view needle, std::size_t from = 0);
-std::size_t find_last_text(std::string_view text, std::string_view needle);
-bool is_python_space(char32_t c);
-std::string_view strip_left(std::string_view text);
-std::string_view strip_right(std::string_view text);
+/// `format % values`.
+Value percent_format(Runtime& runtime, std::string_view format, const Value& values);
 
 }  // namespace grpo::jinja

@@ -94,18 +94,30 @@ struct Unknown {
 
 TEST(Jinja, names_what_it_does_not_know_when_it_is_parsed) {
   for (const auto& [source, error] : std::vector<Unknown>{
-           {"\n{% include 'x' %}", "t:2: expected a tag that this library knows, got \"include\""},
+           {"\n{% include 'x' %}",
+            "t:2: expected a tag that this library knows and that belongs here, got \"include\""},
            {"{% block x %}{% endblock %}", "got \"block\""},
+           {"{% filter upper %}a{% endfilter %}", "got \"filter\""},
+           {"{% with x = 1 %}{% endwith %}", "got \"with\""},
+           {"{% raw %}a{% endraw %}", "got \"raw\""},
            {"{% fro x in y %}", "got \"fro\"; the nearest known is \"for\""},
+           {"{% for x in y recursive %}{% endfor %}", "got \"recursive\""},
+           {"{%+ if x %}{% endif %}", "got \"+\""},
+           {"{#+ x #}", "with a +"},
+           {"{% set x | upper %}{% endset %}", "got \"|\""},
+           {"{% macro m() %}{{ kwargs }}{% endmacro %}", "got one that reads \"kwargs\""},
            {"a\n\n{{ x|tirm }}",
             "t:3: expected a filter that this library knows, got \"tirm\"; the nearest known is \"trim\""},
            {"{% if false %}{{ x|escape }}{% endif %}", "got \"escape\""},
-           {"{{ l|map('uper')|list }}", "got \"uper\"; the nearest known is \"upper\""},
-           {"{{ l|selectattr('a', 'equlto', 1) }}", "got \"equlto\""},
            {"{{ x is strnig }}",
             "expected a test that this library knows, got \"strnig\"; the nearest known is \"string\""},
            {"{{ s.encode('utf8') }}", "expected a method that this library knows, got \"encode\""},
-           {"{% for x in y recursive %}{% endfor %}", "got \"recursive\""},
+           {"{{ l.append(1) }}", "got \"append\""},
+           {"{{ f(**x) }}", "got \"**\""},
+           {"{{ 2 ** 3 }}", "got \"**\""},
+           {"{{ 3 // 2 }}", "got \"//\""},
+           {"{{ 1 < x < 3 }}", "expected one comparison, got a second"},
+           {"{{ 0x1F }}", "expected a number that this library knows, got 0x"},
            {"{{ '\\N{DASH}' }}", "got \\N"},
            {"{{ 99999999999999999999 }}", "expected whole numbers below 2^63"},
        })
@@ -114,19 +126,28 @@ TEST(Jinja, names_what_it_does_not_know_when_it_is_parsed) {
 }
 
 TEST(Jinja, names_what_it_does_not_know_when_it_is_rendered) {
-  const Json variables = {{"s", "x"}, {"l", {1}}, {"d", Json::object()}};
+  const Json variables = {{"s", "x"}, {"l", {1}}, {"d", {{"k", 1}}}};
   for (const auto& [source, error] : std::vector<Unknown>{
-           {"\n{{ joiner() }}", "t:2: expected a function that this library knows, got \"joiner\""},
-           {"{{ nosuch() }}", "\"nosuch\" was not given or set"},
-           {"{{ s.encode }}", "got \"encode\" of a str"},
-           {"{{ l.append(1) }}", "\"append\" of a list, which the sandbox refuses"},
+           {"\n{{ nosuch() }}", "t:2: expected a value, got an undefined one: \"nosuch\" was not given or set"},
+           {"{{ l|map('uper')|list }}", "got \"uper\"; the nearest known is \"upper\""},
+           {"{{ l|selectattr('a', 'equlto', 1)|list }}", "got \"equlto\""},
            {"{{ l|map(s) }}", "got \"x\""},
            {"{{ '%x' % 3 }}", "got %x"},
-           {"{{ d.a.b }}", "a dict has no attribute \"a\""},
+           {"{{ d.a.b }}", "a dict has no attribute a"},
            {"{{ s|length(3) }}", "length: expected at most 0 arguments"},
-           {"{{ s|trim(x=1) }}", "trim: expected the arguments chars, got one named \"x\""},
+           {"{{ s|trim(x=1) }}", "trim: expected an argument that this library knows, got one named \"x\""},
            {"{{ s|replace('a') }}", "replace: expected the argument \"new\", got none"},
-           {"{{ l|map('upper') }}", "expected a value that can be printed, got iterator"},
+           {"{{ l|tojson(ensure_ascii=true) }}", "tojson: expected ensure_ascii to be false"},
+           {"{{ '3.7'|int }}", "int: expected a whole number"},
+           {"{{ l|map('upper') }}", "expected a value that can be printed, got a iterator"},
+           {"{{ d.items() }}", "pass it through list"},
+           {"{{ d.keys()[0] }}", "pass it through list"},
+           {"{% set x = l|map('string') %}{{ x|list }}{{ x|list }}", "got one that is used up"},
+           {"{% for x in l %}{{ loop.depth }}{% endfor %}", "got \"depth\""},
+           {"{% set n = namespace() %}{% for x in l %}{% macro m() %}{% endmacro %}{% set n.m = m %}{% endfor %}{{ "
+            "n['m'] "
+            "() }}",
+            "within the block that defines it"},
            {"{{ raise_exception('So ' ~ 'not.') }}", "the template refuses these messages: So not."},
        })
     EXPECT_THAT(error_in(source, variables), AllOf(StartsWith("[chat template] t:"), HasSubstr(error))) << source;
@@ -149,9 +170,8 @@ INSTANTIATE_TEST_SUITE_P(
                       "{% set 1 = 2 %}", "{% set none = 2 %}", "{% set x.y.z = 1 %}", "{% set x %}",
                       "{% macro %}{% endmacro %}", "{% macro m %}{% endmacro %}", "{% macro m(a=1, b) %}{% endmacro %}",
                       "{% break %}", "{% for x in y %}{% macro m() %}{% break %}{% endmacro %}{% endfor %}",
-                      "{% call x %}{% endcall %}", "{{ ! }}", "{{ x ? y }}", "{{ \xff }}",
-                      "{% filter %}{% endfilter %}", "{% 1 %}", "{% if x y %}{% endif %}", "{{ x is defined is none }}",
-                      "{{ 1 2 }}", "{{ x[1:2, 3] }}"));
+                      "{% call x %}{% endcall %}", "{{ ! }}", "{{ x ? y }}", "{{ \xff }}", "{% 1 %}",
+                      "{% if x y %}{% endif %}", "{{ x is defined is none }}", "{{ 1 2 }}", "{{ x[1:2, 3] }}"));
 
 // ---- What means harm ----
 
@@ -164,7 +184,7 @@ double seconds_of(const std::function<void()>& action) {
 class DeepNesting : public ::testing::TestWithParam<std::pair<std::string, std::string>> {};
 TEST_P(DeepNesting, is_an_error) {
   const auto& [open, close] = GetParam();
-  for (const std::size_t depth : {1'000u, 100'000u}) {
+  for (const std::size_t depth : {300u, 5'000u}) {
     const std::string source = repeat(open, depth) + "1" + repeat(close, depth);
     const std::string tag = open.starts_with("{%") ? source : "{{ " + source + " }}";
     EXPECT_THAT(error_in(tag), AllOf(StartsWith("[chat template] t:"), HasSubstr("nested at most"))) << open;
@@ -176,33 +196,39 @@ INSTANTIATE_TEST_SUITE_P(Jinja, DeepNesting,
                                            std::pair{"a[", "]"}, std::pair{"f(", ")"}, std::pair{"1 + (", ")"},
                                            std::pair{"{% if 1 %}", "{% endif %}"}, std::pair{"", "|abs"},
                                            std::pair{"", ".x"}, std::pair{"", "()"}, std::pair{"", "[0]"},
-                                           std::pair{"", "+1-1"}, std::pair{"{% for x in y %}", "{% endfor %}"},
+                                           std::pair{"", "+1-1"}, std::pair{"", " ~ 1"}, std::pair{"", " or 0"},
+                                           std::pair{"{% for x in y %}", "{% endfor %}"},
                                            std::pair{"{% macro m() %}", "{% endmacro %}"}));
 
 TEST(Jinja, takes_long_chains) {
-  EXPECT_EQ(render("{{ 0" + repeat(" + 1", 10'000) + " }}"), "10000");
-  EXPECT_EQ(render("{{ ''" + repeat(" + 'a'", 10'000) + " }}"), repeat("a", 10'000));
-  EXPECT_EQ(render("{{ ''" + repeat(" ~ 1", 10'000) + " }}"), repeat("1", 10'000));
-  EXPECT_EQ(render("{{ false" + repeat(" or 0", 10'000) + " }}"), "0");
+  EXPECT_EQ(render("{{ 0" + repeat(" + 1", 150) + " }}"), "150");
   EXPECT_EQ(render("{% if 0 %}" + repeat("{% elif 0 %}", 10'000) + "{% else %}x{% endif %}"), "x");
+}
+
+TEST(Jinja, refuses_a_million_brackets) {
+  for (const std::string piece : {"{", "{{ x", "{#", "{% if x %}"}) {
+    const std::string source = repeat(piece, (1u << 20) / piece.size());
+    EXPECT_THAT(error_in(source), StartsWith("[chat template] t:")) << piece;
+  }
+  EXPECT_THAT(error_in(repeat("a", (1u << 20) + 1)), HasSubstr("expected a template of at most"));
 }
 
 class Hostile : public ::testing::TestWithParam<std::string> {};
 TEST_P(Hostile, is_an_error_in_time) {
   std::string error;
-  EXPECT_LT(seconds_of([&] { error = error_in(GetParam()); }), 60) << GetParam();  // a few in an ordinary build
+  EXPECT_LT(seconds_of([&] { error = error_in(GetParam()); }), 20) << GetParam();  // a tenth in an ordinary build
   EXPECT_THAT(error, StartsWith("[chat template] t:")) << GetParam();
 }
 INSTANTIATE_TEST_SUITE_P(
     Jinja, Hostile,
     ::testing::Values(
-        "{{ range(1000000) }}", "{{ range(0, 9223372036854775807, 1) }}",
+        "{{ range(1000000000) }}", "{{ range(0, 9223372036854775807, 1) }}",
         "{{ range(-9223372036854775807, 9223372036854775807) }}", "{{ 'a' * 1000000000000 }}",
-        "{{ [1] * 1000000000000 }}", "{{ 'a'|center(1000000000000) }}", "{{ 2 ** 64 }}",
-        "{{ 'a'|indent(1000000000000, true) }}", "{{ [1]|tojson(indent=1000000000000) }}",
-        "{{ 'a'.zfill(1000000000000) }}", "{{ 9223372036854775807 + 1 }}", "{{ -9223372036854775807 - 2 }}",
-        "{{ 1 % 0 }}", "{{ 1.5 // 0 }}", "{{ 0 ** -1 }}", "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "{{ [1] * 1000000000000 }}", "{{ 'a'|indent(1000000000000, true) }}", "{{ [1]|tojson(indent=1000000000000) }}",
+        "{{ 9223372036854775807 + 1 }}", "{{ -9223372036854775807 - 2 }}", "{{ 4611686018427387904 * 2 }}",
+        "{{ 1 % 0 }}", "{{ 1.5 % 0 }}", "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
         "{% macro m(n) %}{% if n %}{{ m(n + 1) }}{% endif %}{% endmacro %}{{ m(1) }}",
+        "{% macro m() %}{% call m() %}{{ m() }}{% endcall %}{% endmacro %}{{ m() }}",
         "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
         "{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}",
         "{% set n = namespace(s='aaaaaaaa') %}{% for a in range(100) %}{% set n.s = n.s + n.s %}{% endfor %}",
@@ -214,22 +240,25 @@ INSTANTIATE_TEST_SUITE_P(
         "{% set n = namespace(l=[1]) %}{% for a in range(1000) %}{% set n.l = n.l|map('list') %}{% set n.l = [n.l] "
         "%}{% endfor %}",
         "{% set n = namespace() %}{% set n.n = n %}{{ n }}",
+        "{% set n = namespace() %}{% set n.n = n %}{{ [n]|tojson }}",
         "{% set n = namespace(l=[]) %}{% for a in range(100000) %}{% set n.l = n.l + [range(100000)] %}{% endfor %}",
-        "{% set x = 'ab' * 10000000 %}{% for a in range(100000) %}{{ (x ~ 'c') in x }}{% endfor %}",
-        "{% set x = 'a' * 30000000 %}{% for a in range(100000) %}{% if x|upper %}{% endif %}{% endfor %}",
+        "{% set x = 'ab' * 7000000 %}{% for a in range(100000) %}{{ (x ~ 'c') in x }}{% endfor %}",
+        "{% set x = 'a' * 4000000 %}{% for a in range(100000) %}{% if x|upper %}{% endif %}{% endfor %}",
         "{% for a in range(100000) %}{{ namespace(x=range(10000)) is none }}{% endfor %}",
         "{% for a in range(100000) %}{% for b in range(1000) %}{% macro m() %}{% endmacro %}{% endfor %}{% endfor %}",
-        "{{ strftime_now('%c' * 100000) }}", "{{ '%s%s' % ('a',) }}", "{{ ('x' * 1000000).split('x' * 0) }}"));
+        "{{ strftime_now('%c' * 100000) }}", "{{ '%s%s' % ('a',) }}", "{{ ('x' * 1000000).split('x' * 0) }}",
+        "{% set x = 'a' * 8000000 %}{% for a in range(100000) %}{{ x.strip('bcdefgh') is none }}{% endfor %}",
+        "{% set x = 'a' * 15000000 %}{{ x.split('a') }}", "{% set x = 'a' * 15000000 %}{{ x[::-1] }}",
+        "{% set x = 'a' * 15000000 %}{{ x|list }}", "{% set x = range(100000)|list %}{{ x|unique|list }}"));
 
 TEST(Jinja, leaves_nothing_behind) {  // a sanitizer's word: values that refer to each other in circles
   EXPECT_EQ(render("{% set n = namespace() %}{% set m = namespace(n=n) %}{% set n.m = m %}{% set n.l = [n, m] %}x"),
             "x");
   EXPECT_EQ(render("{% macro a() %}{{ b }}{% endmacro %}{% macro b() %}{{ a }}{% endmacro %}{% set l = [a, b] %}x"),
             "x");
-  EXPECT_EQ(render("{% for x in [1, 2] %}{% set l = loop %}{% if loop.changed(loop) %}{% endif %}{% endfor %}x"), "x");
-  EXPECT_EQ(render("{% set n = namespace() %}{% for x in [1] %}{% macro m() %}{{ x }}{% endmacro %}{% set n.m = m %}"
-                   "{% set n.l = loop %}{% endfor %}{{ n.m() }}{{ n.l.index }}"),
-            "11");
+  EXPECT_EQ(render("{% set n = namespace() %}{% for x in [1, 2] if x %}{% set n.l = loop %}{% endfor %}{{ n.l.index }}"
+                   "{{ n.l.length }}"),
+            "22");
 }
 
 TEST(Jinja, survives_random_templates) {
@@ -253,22 +282,19 @@ TEST(Jinja, survives_random_templates) {
                                            "none",      "true",   "generation", "endgeneration",
                                            "break",     "\xff"};
   const Json variables = {{"x", {1, "a", nullptr}}, {"y", {{"a", 1}}}};
-  const auto start = std::chrono::steady_clock::now();
   std::size_t rendered = 0, refused = 0;
-  while (std::chrono::steady_clock::now() - start < std::chrono::seconds(1)) {
-    for (int i = 0; i < 100; ++i) {
-      std::string source;
-      const bool bytes = random() % 4 == 0;
-      const std::size_t size = random() % 30;
-      for (std::size_t k = 0; k < size; ++k) {
-        if (bytes)
-          source += static_cast<char>(random() % 256);
-        else
-          source += pieces[random() % pieces.size()] + (random() % 2 ? " " : "");
-      }
-      if (random() % 2) source = "{{ " + source + " }}";
-      error_in(source, variables) == "(no error)" ? ++rendered : ++refused;
+  for (int i = 0; i < 10'000; ++i) {
+    std::string source;
+    const bool bytes = random() % 4 == 0;
+    const std::size_t size = random() % 30;
+    for (std::size_t k = 0; k < size; ++k) {
+      if (bytes)
+        source += static_cast<char>(random() % 256);
+      else
+        source += pieces[random() % pieces.size()] + (random() % 2 ? " " : "");
     }
+    if (random() % 2) source = "{{ " + source + " }}";
+    error_in(source, variables) == "(no error)" ? ++rendered : ++refused;
   }
   EXPECT_GT(rendered, 0u);
   EXPECT_GT(refused, 0u);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "child.h"
 #include "error_of.h"
 #include "files.h"
 #include "grpo/messages.h"
@@ -157,6 +158,47 @@ TEST_F(ModelFolder, names_the_file_and_the_line_of_what_it_does_not_know) {
   EXPECT_THAT(load_error(),
               StartsWith("[chat template] " + (folder_ / "chat_template.jinja").string() + ":2: expected a tag"));
 }
+
+// ---- The program ----
+
+#ifdef GRPO_TOKENIZE
+class Program : public ModelFolder {
+ protected:
+  void SetUp() override {
+    write("tokenizer.json", read_file(std::string(GRPO_FIXTURES) + "/tokenizers/qwen/tokenizer.json"));
+    write("chat_template.jinja", tokenized_["template"].get<std::string>());
+  }
+  // Its exit status; what it writes goes to out.jsonl, what it says to said.
+  int run(const std::filesystem::path& model) {
+    Child child;
+    child.start({GRPO_TOKENIZE, "--messages", "--model", model.string(), "--in", (folder_ / "in.jsonl").string(),
+                 "--out", (folder_ / "out.jsonl").string()},
+                folder_ / "said");
+    return child.wait();
+  }
+  const Json tokenized_ = Json::parse(read_file(std::string(GRPO_FIXTURES) + "/chat_templates/tokenized.json"));
+};
+
+TEST_F(Program, gives_the_text_and_the_ids_that_transformers_gives) {
+  std::string lines;
+  for (const Json& line : tokenized_["lines"]) lines += line.dump() + '\n';
+  write("in.jsonl", lines);
+  ASSERT_EQ(run(folder_), 0) << read_file(folder_ / "said");
+  EXPECT_EQ(Json(lines_of(folder_ / "out.jsonl")), tokenized_["expected"]);
+}
+
+TEST_F(Program, names_the_line_that_it_cannot_render) {
+  write("in.jsonl", "{\"messages\": []}\n{\"messages\": [3]}\n");
+  EXPECT_EQ(run(folder_), 1);
+  EXPECT_THAT(read_file(folder_ / "said"),
+              AllOf(HasSubstr("in.jsonl:2"), HasSubstr("expected messages that are objects, got number")));
+}
+
+TEST_F(Program, wants_a_folder) {
+  EXPECT_EQ(run(folder_ / "tokenizer.json"), 1);
+  EXPECT_THAT(read_file(folder_ / "said"), HasSubstr("expected --model to be a folder with a tokenizer.json"));
+}
+#endif
 
 }  // namespace
 }  // namespace grpo

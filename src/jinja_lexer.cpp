@@ -1,0 +1,217 @@
+#include <algorithm>
+#include <charconv>
+#include <cstdint>
+
+#include "jinja_syntax.h"
+#include "jinja_text.h"
+#include "utf8.h"
+
+namespace grpo::jinja {
+namespace {
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_word(char c) { return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
+
+class Lexer {
+ public:
+  Lexer(std::string_view source, const Reporter& reporter) : reporter_(reporter) {
+    // Lines end with a line feed from here on, the last one without.
+    for (std::size_t i = 0; i < source.size(); ++i) {
+      source_ += source[i] == '\r' ? '\n' : source[i];
+      if (source[i] == '\r' && source.substr(i + 1).starts_with('\n')) ++i;
+    }
+    if (source_.ends_with('\n')) source_.pop_back();
+  }
+
+  std::vector<Token> run() {
+    while (at_ < source_.size()) text();
+    add(TokenKind::end, "");
+    return std::move(tokens_);
+  }
+
+ private:
+  std::string_view rest() const { return std::string_view(source_).substr(at_); }
+  bool sees(std::string_view what) const { return rest().starts_with(what); }
+  void add(TokenKind kind, std::string_view text) { tokens_.push_back({kind, std::string(text), line_}); }
+
+  void move_to(std::size_t to) {
+    line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(at_),
+                                         source_.begin() + static_cast<std::ptrdiff_t>(to), '\n'));
+    at_ = to;
+  }
+  void skip_space() { move_to(source_.size() - strip(rest(), Side::left).size()); }
+
+  // Text up to the next tag, and the tag.
+  void text() {
+    std::size_t open = source_.find('{', at_);
+    while (open != std::string::npos &&
+           (open + 1 == source_.size() || std::string_view("{%#").find(source_[open + 1]) == std::string_view::npos))
+      open = source_.find('{', open + 1);
+    if (open == std::string::npos) {
+      add(TokenKind::text, rest());
+      return move_to(source_.size());
+    }
+    const char kind = source_[open + 1];
+    const bool strips = source_.compare(open + 2, 1, "-") == 0;
+    const std::string_view text = before_tag(rest().substr(0, open - at_), strips, kind == '{');
+    if (!text.empty()) add(TokenKind::text, text);
+    move_to(open + (strips ? 3 : 2));
+    if (kind == '#') return comment();
+    add(kind == '{' ? TokenKind::print_begin : TokenKind::block_begin, "");
+    inside(kind == '{');
+  }
+
+  // The text before a tag loses the white space that the tag's sign says, or that leads to a block on its line.
+  std::string_view before_tag(std::string_view text, bool strips, bool print) const {
+    if (strips) return strip(text, Side::right);
+    if (print) return text;
+    const std::size_t line = text.rfind('\n') + 1;  // 0 when there is none
+    if (line == 0 && !line_starts_) return text;
+    return strip(text.substr(line)).empty() ? text.substr(0, line) : text;
+  }
+
+  // Consumes the end of a tag, `close`, if it is here, with the white space that it takes along.
+  bool close_tag(std::string_view close, bool trims_line) {
+    const bool strips = sees("-");
+    if (!rest().substr(strips ? 1 : 0).starts_with(close)) return false;
+    move_to(at_ + close.size() + (strips ? 1 : 0));
+    if (strips)
+      skip_space();
+    else if (trims_line && sees("\n"))
+      move_to(at_ + 1);
+    line_starts_ = source_[at_ - 1] == '\n';
+    return true;
+  }
+
+  void comment() {
+    const int line = line_;
+    for (const std::size_t begin = at_; at_ < source_.size(); move_to(at_ + 1)) {
+      if (close_tag("#}", true)) return;
+      if (sees("+") && (at_ == begin || sees("+#}")))
+        reporter_.fail(line_, "expected a comment whose signs this library knows, got one with a + at its end");
+    }
+    reporter_.fail(line, "expected a comment that ends with #}, got none; close it");
+  }
+
+  void inside(bool print) {
+    std::string brackets;  // those that are open: within them %} and }} end nothing
+    const int line = line_;
+    while (true) {
+      skip_space();
+      if (at_ >= source_.size())
+        reporter_.fail(line, "expected a tag that ends with ", print ? "}}" : "%}", ", got the end of the template");
+      if (brackets.empty() && close_tag(print ? "}}" : "%}", !print)) break;
+      token(brackets);
+    }
+    add(print ? TokenKind::print_end : TokenKind::block_end, "");
+  }
+
+  void token(std::string& brackets) {
+    const char c = source_[at_];
+    if (is_digit(c)) return number();
+    if (c == '"' || c == '\'') return string(c);
+    if (is_word(c)) {
+      const auto end = std::find_if_not(source_.begin() + static_cast<std::ptrdiff_t>(at_), source_.end(), is_word);
+      add(TokenKind::name, rest().substr(0, static_cast<std::size_t>(end - source_.begin()) - at_));
+      at_ += tokens_.back().text.size();
+      return;
+    }
+    for (const std::string_view sign : {"//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[",
+                                        "]",  "(",  ")",  "{",  "}",  ">",  "<", "=", ".", ":", "|", ","}) {
+      if (!sees(sign)) continue;
+      if (const std::size_t open = std::string_view("([{").find(c); open != std::string_view::npos) {
+        brackets += ")]}"[open];
+      } else if (c == ')' || c == ']' || c == '}') {
+        if (!brackets.ends_with(c))
+          reporter_.fail(line_, "expected ",
+                         brackets.empty() ? "no closing bracket" : brackets.substr(brackets.size() - 1), ", got ",
+                         sign);
+        brackets.pop_back();
+      }
+      add(TokenKind::sign, sign);
+      at_ += sign.size();
+      return;
+    }
+    reporter_.fail(line_, "expected an expression, got the character ",
+                   rest().substr(0, decode_utf8(source_, at_).size));
+  }
+
+  void number() {
+    const auto digits = [&](std::size_t at) {
+      while (at < source_.size() && is_digit(source_[at])) ++at;
+      return at;
+    };
+    std::size_t end = digits(at_);
+    bool real = false;
+    if (source_.compare(end, 1, ".") == 0 && digits(end + 1) > end + 1) {
+      end = digits(end + 1);
+      real = true;
+    }
+    if (source_.compare(end, 1, "e") == 0 || source_.compare(end, 1, "E") == 0) {
+      const std::size_t power =
+          end + (source_.compare(end + 1, 1, "+") == 0 || source_.compare(end + 1, 1, "-") == 0 ? 2 : 1);
+      if (digits(power) > power) {
+        end = digits(power);
+        real = true;
+      }
+    }
+    if (end < source_.size() && is_word(source_[end]))
+      reporter_.fail(line_, "expected a number that this library knows, got ", rest().substr(0, end - at_ + 1));
+    add(real ? TokenKind::real : TokenKind::integer, rest().substr(0, end - at_));
+    at_ = end;
+  }
+
+  void string(char quote) {
+    const int line = line_;
+    std::string text;
+    std::size_t i = at_ + 1;
+    while (true) {
+      if (i >= source_.size()) reporter_.fail(line, "expected a string that ends with ", quote, ", got none; close it");
+      const char c = source_[i++];
+      if (c == quote) break;
+      if (c != '\\' || i >= source_.size()) {
+        text += c;
+        continue;
+      }
+      const char escape = source_[i++];
+      static constexpr std::string_view kNames = "abfnrtv\\'\"", kMeanings = "\a\b\f\n\r\t\v\\'\"";
+      if (const std::size_t place = kNames.find(escape); place != kNames.npos)
+        text += kMeanings[place];
+      else if (escape == 'x' || escape == 'u')
+        append_utf8(text, hexadecimal(i, escape == 'x' ? 2 : 4));
+      else if (escape == 'N' || escape == 'U' || escape == '\n' || is_digit(escape))
+        reporter_.fail(line, "expected an escape that this library knows, got \\", escape,
+                       "; write the character itself");
+      else
+        (text += '\\') += escape;
+    }
+    add(TokenKind::string, text);
+    move_to(i);
+  }
+
+  char32_t hexadecimal(std::size_t& at, std::size_t count) {
+    const std::string digits = source_.substr(at, count);
+    std::uint32_t code = 0;
+    const auto [stop, error] = std::from_chars(digits.data(), digits.data() + digits.size(), code, 16);
+    if (digits.size() < count || error != std::errc() || stop != digits.data() + count ||
+        (code >= 0xD800 && code < 0xE000))
+      reporter_.fail(line_, "expected the ", count, " hexadecimal digits of a character in a string, got ", digits);
+    at += count;
+    return code;
+  }
+
+  const Reporter& reporter_;
+  std::string source_;
+  std::size_t at_ = 0;
+  int line_ = 1;
+  bool line_starts_ = true;  // what stands before `at_` ends with a line feed that a tag has taken
+  std::vector<Token> tokens_;
+};
+
+}  // namespace
+
+std::vector<Token> tokens_of(std::string_view source, const Reporter& reporter) {
+  return Lexer(source, reporter).run();
+}
+
+}  // namespace grpo::jinja

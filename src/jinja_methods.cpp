@@ -1,0 +1,194 @@
+// The methods of Python's str and dict, and the functions that every template has.
+#include <ctime>
+
+#include "jinja_builtins.h"
+#include "jinja_text.h"
+#include "letter_case.h"
+
+namespace grpo::jinja {
+
+// ---- str ----
+
+Value replaced(Runtime& runtime, std::string_view text, const Bound& arguments) {
+  const std::string& old = text_argument(runtime, arguments[0], "what to replace");
+  const std::string& with = text_argument(runtime, arguments[1], "what to put in its place");
+  std::int64_t count = arguments.says(2) ? integer_argument(runtime, arguments[2], "the count of replace") : -1;
+  if (old.empty()) runtime.fail("replace: expected a text to replace that is not empty, got \"\"");
+  Builder out(runtime);
+  std::size_t at = 0;
+  while (count-- != 0) {
+    const std::size_t found = find_text(text, old, at);
+    if (found == std::string_view::npos) break;
+    out += text.substr(at, found - at);
+    out += with;
+    at = found + old.size();
+    runtime.step(1 + old.size() / 64);
+  }
+  out += text.substr(at);
+  return out.value();
+}
+
+Value stripped(Runtime& runtime, std::string_view text, const Bound& arguments, bool left, bool right) {
+  const auto side = static_cast<Side>((left ? 1 : 0) + (right ? 2 : 0));
+  if (!arguments.says(0)) return runtime.text(strip(text, side));
+  const std::string& set = text_argument(runtime, arguments[0], "the characters to strip");
+  constexpr std::size_t kMost = 1000;
+  if (set.size() > kMost) runtime.fail("strip: expected at most ", kMost, " bytes to strip, got ", set.size());
+  runtime.step(text.size() / 64 * (1 + set.size() / 8));
+  return runtime.text(strip(text, side, set));
+}
+
+Value joined(Runtime& runtime, std::string_view separator, const std::vector<Value>& items) {
+  Builder out(runtime);
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (i) out += separator;
+    out += str(runtime, items[i]);
+  }
+  return out.value();
+}
+
+namespace {
+
+Value texts(Runtime& runtime, const std::vector<std::string_view>& parts) {
+  std::vector<Value> items;
+  for (const std::string_view part : parts) items.push_back(runtime.text(part));
+  return runtime.sequence(Kind::list, std::move(items));
+}
+
+Value split_method(Runtime& runtime, const Value& self, const Bound& arguments) {
+  const std::int64_t most = arguments.has(1) ? integer_argument(runtime, arguments[1], "the maxsplit of split") : -1;
+  runtime.check_room(self.text().size() * sizeof(std::string_view));
+  if (!arguments.says(0)) return texts(runtime, split_words(self.text(), most));
+  const std::string& separator = text_argument(runtime, arguments[0], "a separator");
+  if (separator.empty()) runtime.fail("split: expected a separator that is not empty, got \"\"");
+  return texts(runtime, split(self.text(), separator, most));
+}
+
+template <bool prefix>
+Value has_affix(Runtime& runtime, const Value& self, const Bound& arguments) {
+  const auto fits = [&](const Value& affix) {
+    const std::string& wanted = text_argument(runtime, affix, "the beginning or end of a str");
+    return prefix ? self.text().starts_with(wanted) : self.text().ends_with(wanted);
+  };
+  if (!arguments[0].is(Kind::tuple)) return Value::boolean(fits(arguments[0]));
+  bool some = false;
+  for (const Value& affix : arguments[0].items()) some = some || fits(affix);
+  return Value::boolean(some);
+}
+
+template <bool left, bool right>
+Value strip_method(Runtime& runtime, const Value& self, const Bound& arguments) {
+  return stripped(runtime, self.text(), arguments, left, right);
+}
+
+template <std::string (*change)(std::string_view)>
+Value changed(Runtime& runtime, const Value& self, const Bound&) {
+  return runtime.text(change(self.text()));
+}
+
+Value join_method(Runtime& runtime, const Value& self, const Bound& arguments) {
+  const std::vector<Value> items = items_of(runtime, arguments[0]);
+  for (const Value& item : items) text_argument(runtime, item, "an item of join");
+  return joined(runtime, self.text(), items);
+}
+
+constexpr Builtin kTextMethods[] = {
+    {"capitalize", "", changed<to_capitalized>},
+    {"endswith", "suffix", has_affix<false>},
+    {"join", "iterable", join_method},
+    {"lower", "", changed<to_lower>},
+    {"lstrip", "| chars", strip_method<true, false>},
+    {"replace", "old new | count",
+     [](Runtime& runtime, const Value& self, const Bound& a) { return replaced(runtime, self.text(), a); }},
+    {"rstrip", "| chars", strip_method<false, true>},
+    {"split", "| sep maxsplit", split_method},
+    {"startswith", "prefix", has_affix<true>},
+    {"strip", "| chars", strip_method<true, true>},
+    {"title", "", changed<title>},
+    {"upper", "", changed<to_upper>},
+};
+
+// ---- dict ----
+
+enum class Part { keys, values, items };
+
+template <Part part>
+Value view_of(Runtime& runtime, const Value& self, const Bound&) {
+  std::vector<Value> items;
+  for (const auto& [key, value] : self.as<Dict>().entries)
+    items.push_back(part == Part::keys     ? key
+                    : part == Part::values ? value
+                                           : runtime.sequence(Kind::tuple, {key, value}));
+  return runtime.sequence(Kind::view, std::move(items));
+}
+
+constexpr Builtin kDictMethods[] = {
+    {"get", "key | default",
+     [](Runtime& runtime, const Value& self, const Bound& arguments) {
+       const Value* found = self.as<Dict>().find(runtime, arguments[0]);
+       return found ? *found : arguments.has(1) ? arguments[1] : Value::none();
+     }},
+    {"items", "", view_of<Part::items>},
+    {"keys", "", view_of<Part::keys>},
+    {"values", "", view_of<Part::values>},
+};
+
+// ---- Functions ----
+
+Value namespace_function(Runtime& runtime, const Value&, const Bound& arguments) {
+  if (!arguments.raw().positional.empty()) runtime.fail("namespace: expected arguments with names, got one without");
+  const Value made = runtime.space();
+  for (const auto& [name, value] : arguments.raw().named) made.as<Space>().attributes.emplace_back(name, value);
+  return made;
+}
+
+Value dict_function(Runtime& runtime, const Value&, const Bound& arguments) {
+  if (!arguments.raw().positional.empty()) runtime.fail("dict: expected arguments with names, got one without");
+  auto made = std::make_shared<Dict>();
+  for (const auto& [name, value] : arguments.raw().named) made->set(runtime, runtime.text(name), value);
+  return runtime.dict(std::move(made));
+}
+
+Value raise_function(Runtime& runtime, const Value&, const Bound& arguments) {
+  runtime.fail("the template refuses these messages: ", str(runtime, arguments[0]));
+}
+
+Value range_function(Runtime& runtime, const Value&, const Bound& arguments) {
+  const auto number = [&](std::size_t i) { return integer_argument(runtime, arguments[i], "a number of range"); };
+  if (!arguments.has(1)) return runtime.range(0, number(0), 1);
+  return runtime.range(number(0), number(1), arguments.has(2) ? number(2) : 1);
+}
+
+Value strftime_function(Runtime& runtime, const Value&, const Bound& arguments) {
+  const std::string& format = text_argument(runtime, arguments[0], "the format of strftime_now");
+  constexpr std::size_t kLongest = 1024;
+  if (format.size() > kLongest) runtime.fail("strftime_now: expected a format of at most ", kLongest, " bytes");
+  const std::time_t now = std::time(nullptr);
+  std::tm local{};
+  localtime_r(&now, &local);
+  // With a character behind it, so that an empty result differs from one that has no room.
+  std::string out(64 * (format.size() + 2), '\0');
+  const std::size_t size = std::strftime(out.data(), out.size(), (format + "|").c_str(), &local);
+  if (size == 0) runtime.fail("strftime_now: expected a shorter date, got one without room");
+  return runtime.text(std::string_view(out).substr(0, size - 1));
+}
+
+constexpr Builtin kFunctions[] = {
+    {"dict", "*", dict_function},
+    {"namespace", "*", namespace_function},
+    {"raise_exception", "message", raise_function},
+    {"range", "first | second step", range_function},
+    {"strftime_now", "format", strftime_function},
+};
+
+}  // namespace
+
+std::span<const Builtin> functions() { return kFunctions; }
+
+std::span<const Builtin> methods(Kind kind) {
+  if (kind == Kind::text) return kTextMethods;
+  if (kind == Kind::dict) return kDictMethods;
+  return {};
+}
+
+}  // namespace grpo::jinja
