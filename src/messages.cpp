@@ -1,13 +1,12 @@
 #include "grpo/messages.h"
 
 #include <array>
-#include <fstream>
-#include <iterator>
 #include <optional>
 #include <utility>
 
 #include "grpo/error.h"
 #include "jinja.h"
+#include "model_file.h"
 
 namespace grpo {
 namespace {
@@ -16,24 +15,12 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::string_view kRoom = "chat template";
 
-std::optional<std::string> read(const std::filesystem::path& path) {
-  if (!std::filesystem::exists(path)) return std::nullopt;
-  std::ifstream file(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), {}};
-  if (!file.good()) throw Error(kRoom, path.string(), ": expected a file that can be read, got an error");
-  return text;
-}
-
 Json read_json(const std::filesystem::path& path) {
-  const auto text = read(path);
+  const auto text = read_model_file(kRoom, path);
   if (!text) return Json::object();
-  try {
-    Json json = Json::parse(*text);
-    if (!json.is_object()) throw Error(kRoom, path.string(), ": expected an object, got ", json.type_name());
-    return json;
-  } catch (const Json::exception& error) {
-    throw Error(kRoom, path.string(), ": expected JSON, got something else: ", error.what());
-  }
+  const nlohmann::json json = parse_model_json(*text, path.string());
+  if (!json.is_object()) throw Error(kRoom, path.string(), ": expected an object, got ", json.type_name());
+  return json;
 }
 
 // The tokens of a file that are not known yet; each is a text or an object that has it as its content.
@@ -86,7 +73,8 @@ MessageTemplate MessageTemplate::load(const std::filesystem::path& model_folder)
   add_tokens(config, tokens);
   add_tokens(read_json(model_folder / "special_tokens_map.json"), tokens);
 
-  if (const auto source = read(file)) return MessageTemplate(*source, std::move(tokens), file.string());
+  if (const auto source = read_model_file(kRoom, file))
+    return MessageTemplate(*source, std::move(tokens), file.string());
 
   const auto found = config.find("chat_template");
   if (found == config.end() || found->is_null())

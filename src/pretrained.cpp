@@ -10,28 +10,37 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
+#include <system_error>
 #include <tuple>
 
 #include "grpo/error.h"
 #include "grpo/safetensors.h"
+#include "model_file.h"
 
 namespace grpo {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
+using OrderedJson = nlohmann::ordered_json;
 
 constexpr const char* kConfig = "config.json";
 constexpr const char* kWeights = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
 
+std::string text_of(const fs::path& file) {
+  if (auto text = read_model_file("pretrained", file)) return *std::move(text);
+  throw Error("pretrained", file.string(), ": expected a file, got none");
+}
+
 Json read_json(const fs::path& file) {
-  std::ifstream stream(file);
-  if (!stream) throw Error("pretrained", file.string(), ": expected a file that can be read, got none");
-  const std::string text{std::istreambuf_iterator<char>(stream), {}};
-  Json json = Json::parse(text, nullptr, false);
-  if (!json.is_object()) throw Error("pretrained", file.string(), ": expected a JSON object, got something else");
+  Json json = parse_model_json(text_of(file), file.string());
+  if (!json.is_object()) throw Error("pretrained", file.string(), ": expected a JSON object, got ", json.type_name());
   return json;
+}
+
+std::string shown(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 200);
 }
 
 // ---- config.json ----------------------------------------------------------------------------------------------------
@@ -65,8 +74,8 @@ class Fields {
   void expect(const std::string& key, const Json& value) {
     known_.insert(key);
     if (has(key) && json_.at(key) != value)
-      throw Error("pretrained", where_, ": \"", key, "\": only ", value.dump(), " is supported, got ",
-                  json_.at(key).dump());
+      throw Error("pretrained", where_, ": \"", key, "\": only ", shown(value), " is supported, got ",
+                  shown(json_.at(key)));
   }
   /// What changes nothing that a policy computes.
   void ignore(std::initializer_list<const char*> keys) { known_.insert(keys.begin(), keys.end()); }
@@ -75,14 +84,14 @@ class Fields {
     static const Json kNothing = Json::object();
     const Json& value = has(key) ? json_.at(key) : kNothing;
     if (!value.is_object())
-      throw Error("pretrained", where_, ": \"", key, "\": expected an object, got ", value.dump());
+      throw Error("pretrained", where_, ": \"", key, "\": expected an object, got ", shown(value));
     return {value, where_ + ": " + key};
   }
   /// Keys that begin with _ are private to the program that wrote them.
   void refuse_others() const {
     for (const auto& [key, value] : json_.items())
       if (!known_.contains(key) && !value.is_null() && !key.starts_with('_'))
-        throw Error("pretrained", where_, ": field \"", key, "\" = ", value.dump(), " is not supported");
+        throw Error("pretrained", where_, ": field \"", key.substr(0, 200), "\" = ", shown(value), " is not supported");
   }
   const std::string& where() const { return where_; }
 
@@ -94,11 +103,11 @@ class Fields {
                       : std::is_same_v<T, std::string> ? value.is_string()
                       : std::is_integral_v<T>          ? value.is_number_integer()
                                                        : value.is_number();
-    if (!fits) throw Error("pretrained", where_, ": \"", key, "\": got ", value.dump(), ", which is not of its type");
+    if (!fits) throw Error("pretrained", where_, ": \"", key, "\": got ", shown(value), ", which is not of its type");
     if constexpr (std::is_same_v<T, int>) {
       const auto whole = value.get<int64_t>();
       if (whole < 0 || whole > (1 << 30))
-        throw Error("pretrained", where_, ": \"", key, "\": expected 0 … 2^30, got ", value.dump());
+        throw Error("pretrained", where_, ": \"", key, "\": expected 0 … 2^30, got ", shown(value));
     }
     return value.get<T>();
   }
@@ -194,7 +203,7 @@ void read_full_attention(Fields& fields) {
   for (const Json& type : fields.raw("layer_types"))
     if (type != "full_attention")
       throw Error("pretrained", fields.where(), ": \"layer_types\": only \"full_attention\" is supported, got ",
-                  type.dump());
+                  shown(type));
 }
 
 void read_llama(Fields& fields, PolicyConfig& config) {
@@ -320,13 +329,13 @@ const Family& family_of(const Json& json, const std::string& where) {
   std::string names;
   for (const Family& family : kFamilies) names += std::string(names.empty() ? "" : ", ") + family.architecture;
   const Json architectures = json.value("architectures", Json::array());
-  const std::string type = json.contains("model_type") ? json.at("model_type").dump() : "none";
+  const std::string type = json.contains("model_type") ? shown(json.at("model_type")) : "none";
   for (const Family& family : kFamilies)
     if (architectures.is_array() && !architectures.empty() ? architectures[0] == family.architecture
                                                            : json.value("model_type", Json()) == family.model_type)
       return family;
   throw Error("pretrained", where, ": architecture ",
-              architectures.is_array() && !architectures.empty() ? architectures[0].dump() : type,
+              architectures.is_array() && !architectures.empty() ? shown(architectures[0]) : type,
               " is not supported; supported are ", names);
 }
 
@@ -388,29 +397,88 @@ std::vector<Slot> slots_of(const Policy& policy, const Family& family, const std
   return slots;
 }
 
-// The safetensors files of a folder.
-std::vector<fs::path> weight_files(const fs::path& folder) {
-  if (!fs::exists(folder / kIndex)) {
-    if (!fs::exists(folder / kWeights))
-      throw Error("pretrained", folder.string(), ": expected ", kWeights, " or ", kIndex, ", found neither");
-    return {folder / kWeights};
+/// What files hold, or should, in numbers that cannot overflow.
+struct Extent {
+  double tensors = 0, values = 0;
+};
+
+// The matrices; vectors weigh too little to count.
+Extent extent_of(const PolicyConfig& config) {
+  const double hidden = config.hidden_size, heads = config.heads, experts = config.moe.experts;
+  Extent attention{4, 0};
+  if (config.attention == Attention::mla) {
+    const MlaConfig& mla = config.mla;
+    const double rank = mla.q_lora_rank, latent = mla.kv_lora_rank, nope = mla.qk_nope_head_dim,
+                 rope = mla.qk_rope_head_dim, value = mla.v_head_dim;
+    attention.values = (rank > 0 ? rank * (hidden + heads * (nope + rope)) : hidden * heads * (nope + rope)) +
+                       hidden * (latent + rope) + latent * heads * (nope + value) + hidden * heads * value;
+  } else {
+    attention.values = hidden * 2 * (heads + config.kv_heads) * static_cast<double>(config.head_size());
   }
+  const double dense = experts > 0 ? std::min(config.moe.dense_layers, config.layers) : config.layers;
+  const double sparse = config.layers - dense;
+  const double ends = config.tied_embeddings ? 1 : 2;  // embedding and output
+  return {ends + config.layers * attention.tensors + 3 * dense + sparse * (1 + 3 * experts),
+          ends * hidden * config.vocab_size + config.layers * attention.values +
+              dense * 3 * hidden * config.intermediate_size +
+              sparse * hidden * experts * (1 + 3.0 * config.moe.intermediate_size)};
+}
+
+/// Refuses a config.json of which the files can be but a small part, before a policy of its size is made. Smaller
+/// differences are left to be told by name.
+void expect_extent(const PolicyConfig& config, const std::vector<SafetensorsFile>& files, const std::string& where) {
+  Extent held;
+  for (const SafetensorsFile& file : files)
+    for (const auto& entry : file.entries()) {
+      double values = 1;
+      for (const int64_t length : entry.shape) values *= static_cast<double>(length);
+      held.tensors += 1, held.values += values;
+    }
+  const Extent described = extent_of(config);
+  const auto whole = [](double number) {
+    char text[64];
+    std::snprintf(text, sizeof text, "%.0f", number);
+    return std::string(text);
+  };
+  if (described.tensors > 2 * held.tensors + 1000 || described.values > 2 * held.values + (1 << 20))
+    throw Error("pretrained", where, ": expected the ", whole(described.values), " numbers in ",
+                whole(described.tensors), " tensors that its config.json describes, got files with ",
+                whole(held.values), " in ", whole(held.tensors));
+  const double table =
+      static_cast<double>(config.max_positions) * static_cast<double>(config.layout().rotary_dim()) * 4;
+  if (table > (1 << 30))
+    throw Error("pretrained", where, ": expected max_positions whose cosines and sines fit 1 GiB, got ",
+                config.max_positions, ", which takes ", whole(table), " bytes; lower it");
+}
+
+// The safetensors files of a folder.
+std::vector<SafetensorsFile> weight_files(const fs::path& folder) {
+  std::error_code ignored;
+  const auto is_there = [&](const fs::path& name) {
+    return fs::symlink_status(folder / name, ignored).type() != fs::file_type::not_found;
+  };
+  if (!is_there(kIndex)) {
+    if (!is_there(kWeights))
+      throw Error("pretrained", folder.string(), ": expected ", kWeights, " or ", kIndex, ", found neither");
+    return {SafetensorsFile(folder / kWeights)};
+  }
+  const std::string where = (folder / kIndex).string();
   const Json index = read_json(folder / kIndex);
   if (!index.contains("weight_map") || !index.at("weight_map").is_object())
-    throw Error("pretrained", (folder / kIndex).string(), ": expected an object \"weight_map\", got none");
+    throw Error("pretrained", where, ": expected an object \"weight_map\", got none");
   std::set<std::string> names;
   for (const auto& [tensor, file] : index.at("weight_map").items()) {
     const std::string name = file.is_string() ? file.get<std::string>() : "";
-    if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos)
-      throw Error("pretrained", (folder / kIndex).string(), ": ", tensor,
-                  ": expected the name of a file in the folder, got ", file.dump());
+    if (name.empty() || name == "." || name == ".." || name.size() > 255 ||
+        name.find_first_of(std::string("/\0", 2)) != std::string::npos)
+      throw Error("pretrained", where, ": ", tensor.substr(0, 200), ": expected the name of a file in the folder, got ",
+                  shown(file));
     names.insert(name);
   }
-  std::vector<fs::path> files;
+  std::vector<SafetensorsFile> files;
   for (const std::string& name : names) {
-    if (!fs::exists(folder / name))
-      throw Error("pretrained", (folder / kIndex).string(), ": expected the file \"", name, "\", it is not there");
-    files.push_back(folder / name);
+    if (!is_there(name)) throw Error("pretrained", where, ": expected the file \"", name, "\", it is not there");
+    files.emplace_back(folder / name);
   }
   return files;
 }
@@ -424,17 +492,14 @@ bool predicts_further(const std::string& name, const Json& json) {
   return layer >= layers && layer < layers + more;
 }
 
-void fill(const std::vector<Slot>& slots, const std::vector<fs::path>& paths, const Json& json,
+void fill(const std::vector<Slot>& slots, const std::vector<SafetensorsFile>& files, const Json& json,
           const PolicyConfig& config, const std::string& where) {
   std::map<std::string, const Slot*> open;
   for (const Slot& slot : slots) open.emplace(slot.name, &slot);
-  std::vector<SafetensorsFile> files;
   std::vector<std::tuple<const SafetensorsFile*, const SafetensorsFile::Entry*, const Slot*>> found;
   std::vector<std::string> wrong;
   std::set<std::string> seen;
-  files.reserve(paths.size());
-  for (const fs::path& path : paths) {
-    const SafetensorsFile& file = files.emplace_back(path);
+  for (const SafetensorsFile& file : files) {
     for (const auto& entry : file.entries()) {
       const auto slot = open.find(entry.name);
       if (!seen.insert(entry.name).second) {
@@ -460,12 +525,37 @@ void fill(const std::vector<Slot>& slots, const std::vector<fs::path>& paths, co
   for (const Slot& slot : slots)
     if (!seen.contains(slot.name)) wrong.push_back(slot.name + ": missing");
   if (!wrong.empty()) {
+    constexpr size_t kShown = 100;
     std::string list;
-    for (const std::string& each : wrong) list += "\n  " + each;
+    for (size_t i = 0; i < std::min(wrong.size(), kShown); ++i) list += "\n  " + wrong[i].substr(0, 1000);
+    if (wrong.size() > kShown) list += "\n  and " + std::to_string(wrong.size() - kShown) + " more";
     throw Error("pretrained", where, ": expected the tensors that its config.json describes, but ", wrong.size(),
                 wrong.size() == 1 ? " differs:" : " differ:", list);
   }
   for (const auto& [file, entry, slot] : found) file->read(*entry, slot->part);
+}
+
+// What is copied may be published, so a link to another's file must not be followed: only one within the folder, or
+// that of a cache of Hugging Face's, from snapshots/REVISION to blobs.
+std::vector<fs::path> files_to_copy(const fs::path& from, const fs::path& to) {
+  std::vector<fs::path> files;
+  std::error_code failure;
+  if (fs::equivalent(from, to, failure)) return files;
+  const fs::path home = fs::canonical(from, failure);
+  const bool in_cache = home.parent_path().filename() == "snapshots";
+  const fs::path blobs = home.parent_path().parent_path() / "blobs";
+  for (const char* name :
+       {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+        "vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json"}) {
+    const fs::path file = from / name;
+    if (fs::symlink_status(file, failure).type() == fs::file_type::not_found) continue;
+    const fs::path place = fs::canonical(file, failure).parent_path();
+    if (!fs::is_regular_file(file, failure) || (place != home && !(in_cache && place == blobs)))
+      throw Error("pretrained", file.string(), ": expected a file, or a link within the folder or to the blobs of its ",
+                  "cache, got neither; it would be copied: put the file itself there");
+    files.push_back(file);
+  }
+  return files;
 }
 
 }  // namespace
@@ -495,7 +585,8 @@ Policy load_pretrained(const fs::path& folder, const PolicyConfig& config, at::D
   if (dump_config(expected) != dump_config(config))
     throw Error("pretrained", folder.string(), ": expected the policy that its config.json describes, up to dtype, ",
                 "max_positions and moe.auxiliary_loss, got ", dump_config(config).dump());
-  const std::vector<fs::path> files = weight_files(folder);
+  const std::vector<SafetensorsFile> files = weight_files(folder);
+  expect_extent(config, files, folder.string());
   const Json json = read_json(folder / kConfig);
   const Family& family = family_of(json, (folder / kConfig).string());
   Policy policy = Policy::uninitialized(config, device);
@@ -522,8 +613,10 @@ void save_pretrained(const Policy& policy, const fs::path& folder, const fs::pat
   if (dump_config(expected) != dump_config(config))
     throw Error("pretrained", folder.string(), ": expected a policy of the form of ", like.string(), ", got ",
                 dump_config(config).dump());
-  Json json = read_json(like / kConfig);
-  const std::vector<Slot> slots = slots_of(policy, family_of(json, (like / kConfig).string()), folder.string());
+  OrderedJson json = OrderedJson::parse(text_of(like / kConfig));
+  const std::vector<fs::path> copies = files_to_copy(like, folder);
+  const std::vector<Slot> slots =
+      slots_of(policy, family_of(read_json(like / kConfig), (like / kConfig).string()), folder.string());
   if (json.contains("num_nextn_predict_layers")) json["num_nextn_predict_layers"] = 0;
   for (const char* key : {"dtype", "torch_dtype"})
     if (json.contains(key) || key == std::string("torch_dtype")) json[key] = dtype_name;
@@ -543,7 +636,7 @@ void save_pretrained(const Policy& policy, const fs::path& folder, const fs::pat
     shards.back().push_back(&slot);
     filled += bytes, total += bytes;
   }
-  Json map = Json::object();
+  OrderedJson map = OrderedJson::object();
   for (size_t i = 0; i < shards.size(); ++i) {
     char name[64] = "model.safetensors";
     if (shards.size() > 1) std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", i + 1, shards.size());
@@ -552,18 +645,17 @@ void save_pretrained(const Policy& policy, const fs::path& folder, const fs::pat
     save_safetensors(folder / name, tensors, {{"format", "pt"}});
     for (const Slot* slot : shards[i]) map[slot->name] = name;
   }
-  const auto write = [&](const char* name, const Json& value) {
+  const auto write = [&](const char* name, const OrderedJson& value) {
     std::ofstream out(folder / name);
     out << value.dump(2) << '\n';
     if (!out.flush()) throw Error("pretrained", (folder / name).string(), ": expected a file that can be written");
   };
   if (shards.size() > 1) write(kIndex, {{"metadata", {{"total_size", total}}}, {"weight_map", map}});
   write(kConfig, json);
-  for (const char* name :
-       {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-        "vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json"})
-    if (fs::exists(like / name) && !fs::equivalent(like, folder))
-      fs::copy_file(like / name, folder / name, fs::copy_options::overwrite_existing);
+  for (const fs::path& file : copies) {
+    fs::copy_file(file, folder / file.filename(), fs::copy_options::overwrite_existing, failure);
+    if (failure) throw Error("pretrained", file.string(), ": expected a file that can be copied, ", failure.message());
+  }
 }
 
 }  // namespace grpo

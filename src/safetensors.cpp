@@ -10,15 +10,14 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
-#include <set>
 #include <string_view>
 
 #include "durable_file.h"
 #include "grpo/error.h"
 #include "safetensors_digest.h"
+#include "safetensors_header.h"
 
 namespace grpo {
 namespace {
@@ -27,127 +26,25 @@ using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
 constexpr std::string_view kRoom = "safetensors";
-constexpr uint64_t kMaxHeader = 100'000'000;  // bytes, the limit of the format
 
-constexpr std::array<std::pair<std::string_view, at::ScalarType>, 10> kDtypes{{{"F64", at::kDouble},
-                                                                               {"F32", at::kFloat},
-                                                                               {"F16", at::kHalf},
-                                                                               {"BF16", at::kBFloat16},
-                                                                               {"I64", at::kLong},
-                                                                               {"I32", at::kInt},
-                                                                               {"I16", at::kShort},
-                                                                               {"I8", at::kChar},
-                                                                               {"U8", at::kByte},
-                                                                               {"BOOL", at::kBool}}};
+// In the order of kSafetensorsDtypes.
+constexpr std::array kTypes{at::kDouble, at::kFloat, at::kHalf, at::kBFloat16, at::kLong,
+                            at::kInt,    at::kShort, at::kChar, at::kByte,     at::kBool};
+static_assert(kTypes.size() == std::size(kSafetensorsDtypes));
 
 std::string_view dtype_name(const fs::path& path, const std::string& tensor, at::ScalarType type) {
-  for (const auto& [name, each] : kDtypes)
-    if (each == type) return name;
+  for (std::size_t i = 0; i < kTypes.size(); ++i)
+    if (kTypes[i] == type) return kSafetensorsDtypes[i].name;
   throw Error(kRoom, path.string(), ": ", tensor, ": expected a dtype that safetensors has, got ", toString(type));
 }
 
+at::ScalarType type_of(std::string_view dtype) {
+  std::size_t i = 0;
+  while (kSafetensorsDtypes[i].name != dtype) ++i;
+  return kTypes[i];
+}
+
 using Entry = SafetensorsFile::Entry;
-
-class HeaderReader {
- public:
-  HeaderReader(const fs::path& path, uint64_t data_size) : path_(path), data_size_(data_size) {}
-
-  std::vector<Entry> read(const std::string& text, SafetensorsMetadata* metadata) const {
-    const Json header = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (!header.is_object()) refuse("header", "expected a JSON object, got something else");
-    std::vector<Entry> entries;
-    for (const auto& [name, value] : header.items()) {
-      if (name == "__metadata__") {
-        read_metadata(value, metadata);
-      } else {
-        entries.push_back(read_entry(name, value));
-      }
-    }
-    check_cover(entries);
-    return entries;
-  }
-
- private:
-  template <class... Parts>
-  [[noreturn]] void refuse(const std::string& what, const Parts&... parts) const {
-    throw Error(kRoom, path_.string(), ": ", what, ": ", parts..., "; the file is damaged or not safetensors");
-  }
-
-  void read_metadata(const Json& value, SafetensorsMetadata* metadata) const {
-    if (!value.is_object()) refuse("__metadata__", "expected an object of strings, got ", value.type_name());
-    for (const auto& [key, text] : value.items()) {
-      if (!text.is_string()) refuse("__metadata__", "expected strings, got ", text.type_name(), " for ", key);
-      if (metadata != nullptr) (*metadata)[key] = text.get<std::string>();
-    }
-  }
-
-  Entry read_entry(const std::string& name, const Json& value) const {
-    if (!value.is_object() || !value.contains("dtype") || !value.contains("shape") || !value.contains("data_offsets")) {
-      refuse(name, "expected an object with dtype, shape and data_offsets");
-    }
-    Entry entry{name, at::kByte, {}, 0, 0};
-    const Json &dtype = value["dtype"], &shape = value["shape"], &offsets = value["data_offsets"];
-    const auto known = std::find_if(kDtypes.begin(), kDtypes.end(), [&](const auto& each) {
-      return dtype.is_string() && dtype.get_ref<const std::string&>() == each.first;
-    });
-    if (known == kDtypes.end()) {
-      throw Error(kRoom, path_.string(), ": ", name,
-                  ": expected dtype F64, F32, F16, BF16, I64, I32, I16, I8, U8 or BOOL, got ", dtype.dump());
-    }
-    entry.dtype = known->second;
-
-    const auto is_count = [](const Json& number) { return number.is_number_unsigned(); };
-    if (!shape.is_array() || !std::all_of(shape.begin(), shape.end(), is_count)) {
-      refuse(name, "expected a shape of numbers >= 0, got ", shape.dump());
-    }
-    if (!offsets.is_array() || offsets.size() != 2 || !is_count(offsets[0]) || !is_count(offsets[1])) {
-      refuse(name, "expected two data_offsets >= 0, got ", offsets.dump());
-    }
-    entry.begin = offsets[0], entry.end = offsets[1];
-    if (entry.begin > entry.end || entry.end > data_size_) {
-      refuse(name, "expected data_offsets that rise within ", data_size_, " bytes of data, got ", offsets.dump());
-    }
-    constexpr auto kMost = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
-    uint64_t bytes = at::elementSize(entry.dtype),
-             extent = bytes;  // `extent` counts a length of 0 as 1: strides must fit
-    for (const Json& each : shape) {
-      const auto length = each.get<uint64_t>();
-      if (length > kMost / extent) refuse(name, "expected a shape that fits 63 bits, got ", shape.dump());
-      bytes *= length;
-      extent *= std::max<uint64_t>(length, 1);
-      entry.shape.push_back(static_cast<int64_t>(length));
-    }
-    if (bytes != entry.end - entry.begin) {
-      refuse(name, "expected ", bytes, " bytes for ", dtype.get<std::string>(), " ", shape.dump(),
-             ", got data_offsets ", offsets.dump());
-    }
-    return entry;
-  }
-
-  // The format asks that every byte of the data belongs to exactly one tensor.
-  void check_cover(const std::vector<Entry>& entries) const {
-    std::vector<const Entry*> by_place;
-    std::set<std::string_view> names;
-    for (const Entry& entry : entries) {
-      by_place.push_back(&entry);
-      if (!names.insert(entry.name).second) refuse(entry.name, "expected each tensor once, got it twice");
-    }
-    std::sort(by_place.begin(), by_place.end(),
-              [](const Entry* a, const Entry* b) { return std::pair(a->begin, a->end) < std::pair(b->begin, b->end); });
-    uint64_t reached = 0;
-    for (const Entry* entry : by_place) {
-      if (entry->begin != reached) {
-        refuse(entry->name, entry->begin < reached ? "overlaps another tensor" : "leaves a hole",
-               "; expected to begin at byte ", reached, ", got ", entry->begin);
-      }
-      reached = entry->end;
-    }
-    if (reached != data_size_) refuse("data", "expected ", reached, " bytes, got ", data_size_);
-  }
-
-  const fs::path& path_;
-  uint64_t data_size_;
-};
 
 }  // namespace
 
@@ -197,7 +94,7 @@ void save_safetensors(const fs::path& path, const NamedTensors& tensors, const S
 // The whole file in the address space; pages come in as they are read.
 struct SafetensorsFile::Mapping {
   explicit Mapping(const fs::path& file) : path(file) {
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // (a pipe may have no writer)
     struct stat status {};
     const bool is_file = descriptor >= 0 && ::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode);
     if (is_file) size = static_cast<uint64_t>(status.st_size);
@@ -208,7 +105,7 @@ struct SafetensorsFile::Mapping {
     }
     if (descriptor >= 0) ::close(descriptor);
     if (!is_file || (size > 0 && bytes == nullptr))
-      throw Error(kRoom, path.string(), ": expected a safetensors file, got none that can be read");
+      throw Error(kRoom, path.string(), ": expected a regular file that can be read, got none");
   }
   ~Mapping() {
     if (bytes != nullptr) ::munmap(bytes, size);
@@ -225,18 +122,12 @@ struct SafetensorsFile::Mapping {
 
 SafetensorsFile::SafetensorsFile(const fs::path& path) {
   auto mapping = std::make_shared<Mapping>(path);
-  uint64_t length = 0;
-  if (mapping->size < sizeof length)
-    throw Error(kRoom, path.string(), ": expected 8 bytes of header length, got ", mapping->size,
-                "; the file was cut short");
-  std::memcpy(&length, mapping->bytes, sizeof length);
-  const uint64_t most = std::min(mapping->size - sizeof length, kMaxHeader);
-  if (length > most)
-    throw Error(kRoom, path.string(), ": expected a header of at most ", most, " bytes, got ", length,
-                "; the file was cut short or is not safetensors");
-  mapping->data_begin = sizeof length + length;
-  mapping->entries = HeaderReader(path, mapping->size - mapping->data_begin)
-                         .read(std::string(mapping->bytes + sizeof length, length), &mapping->metadata);
+  SafetensorsHeader header = read_safetensors_header({mapping->bytes, mapping->size}, path.string());
+  mapping->data_begin = header.data_begin;
+  mapping->metadata = std::move(header.metadata);
+  for (auto& entry : header.entries)
+    mapping->entries.push_back(
+        {std::move(entry.name), type_of(entry.dtype.name), std::move(entry.shape), entry.begin, entry.end});
   mapping_ = std::move(mapping);
 }
 

@@ -2,6 +2,7 @@
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
+#include <time.h>
 
 #include <algorithm>
 #include <iterator>
@@ -16,8 +17,11 @@
 namespace grpo {
 namespace {
 
-constexpr std::size_t kMostSets = 64;              // bits of a mask
-constexpr std::uint32_t kMostSteps = 200'000'000;  // a second or two; no pattern in use comes near
+constexpr std::size_t kMostSets = 64;             // bits of a mask
+constexpr std::size_t kLongestPattern = 10'000;   // bytes; those in use have some hundred
+constexpr std::uint32_t kEasySteps = 1000;        // of a match that need not be counted
+constexpr std::uint64_t kMostSteps = 50'000'000;  // of all others in a text: half a second
+constexpr std::uint32_t kMostHeap = 64 << 10;     // KiB that the interpreter may take for what it must come back to
 
 CodePointSet category(std::string_view name) {  // "L", "Lu"; empty when there is none of that name
   std::uint32_t wanted = 0;
@@ -52,6 +56,7 @@ class PatternReader {
   };
 
   PatternReader(std::string_view pattern, const std::string& where) : where_(where), source_(pattern) {
+    if (pattern.size() > kLongestPattern) refuse("more than " + std::to_string(kLongestPattern) + " bytes");
     std::string storage;
     if (valid_utf8(pattern, storage) != pattern) refuse("bytes that are not UTF-8");
     for (std::size_t i = 0; i < pattern.size();) {
@@ -325,24 +330,50 @@ std::string pcre2_message(int code) {
   return reinterpret_cast<const char*>(text);
 }
 
-/// What a search writes into; no pattern has captures, so one serves all of a thread's.
-pcre2_match_data* match_data() {
-  struct Free {
-    void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
-  };
-  thread_local const std::unique_ptr<pcre2_match_data, Free> data(pcre2_match_data_create(1, nullptr));
-  return data.get();
+double thread_seconds() {  // of the processor
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
+
+/// What a search writes into and is bounded by. No pattern has captures, so one serves all of a thread's.
+class Search {
+ public:
+  Search() : data_(pcre2_match_data_create(1, nullptr)), limits_(pcre2_match_context_create(nullptr)) {
+    pcre2_set_heap_limit(limits_, kMostHeap);
+  }
+  ~Search() {
+    pcre2_match_context_free(limits_);
+    pcre2_match_data_free(data_);
+  }
+  Search(const Search&) = delete;
+  Search& operator=(const Search&) = delete;
+
+  /// The next match from `at` on, or PCRE2's error. A search that proves hard is tried again with more steps, which
+  /// are taken from `budget`: so those of a whole text are bounded, without counting those that are easy.
+  int match(const pcre2_code* code, std::string_view text, std::size_t at, std::uint64_t& budget) {
+    const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
+    for (std::uint32_t steps = kEasySteps;; steps *= 16) {
+      pcre2_set_match_limit(limits_, steps);
+      int status = pcre2_match(code, subject, text.size(), at, 0, data_, limits_);
+      if (status == PCRE2_ERROR_JIT_STACKLIMIT)  // the interpreter keeps its stack on the heap
+        status = pcre2_match(code, subject, text.size(), at, PCRE2_NO_JIT, data_, limits_);
+      if (status != PCRE2_ERROR_MATCHLIMIT || steps * std::uint64_t{16} > budget) return status;
+      budget -= steps * std::uint64_t{16};
+    }
+  }
+  const PCRE2_SIZE* ends() const { return pcre2_get_ovector_pointer(data_); }
+
+ private:
+  pcre2_match_data* data_;
+  pcre2_match_context* limits_;
+};
 
 }  // namespace
 
 struct SplitPattern::Code {
-  ~Code() {
-    pcre2_code_free(code);
-    pcre2_match_context_free(limits);
-  }
+  ~Code() { pcre2_code_free(code); }
   pcre2_code* code = nullptr;
-  pcre2_match_context* limits = nullptr;
 };
 
 SplitPattern SplitPattern::literal(std::string_view text, const std::string& where) {
@@ -409,9 +440,6 @@ SplitPattern SplitPattern::regex(std::string_view pattern, const std::string& wh
     throw Error("tokenizer", where, ": expected a pattern that matches at least one character, got \"",
                 pattern.substr(0, 200), '"');
   pcre2_jit_compile(code->code, PCRE2_JIT_COMPLETE);  // where it cannot, the interpreter gives the same matches
-  code->limits = pcre2_match_context_create(nullptr);
-  pcre2_set_match_limit(code->limits, kMostSteps);
-  pcre2_set_depth_limit(code->limits, kMostSteps);
   result.code_ = std::move(code);
   return result;
 }
@@ -451,18 +479,24 @@ void SplitPattern::find(std::string_view text, std::vector<Span>& spans) const {
     }
     return byte;
   };
-  pcre2_match_data* data = match_data();
-  const auto* subject = reinterpret_cast<PCRE2_SPTR>(classes.data());
-  for (std::size_t at = 0; at < classes.size();) {
-    int status = pcre2_match(code_->code, subject, classes.size(), at, 0, data, code_->limits);
-    if (status == PCRE2_ERROR_JIT_STACKLIMIT)  // the interpreter keeps its stack on the heap
-      status = pcre2_match(code_->code, subject, classes.size(), at, PCRE2_NO_JIT, data, code_->limits);
+  thread_local Search search;
+  std::uint64_t budget = kMostSteps + 16 * text.size();
+  // PCRE2 does not count the characters that one step runs over, which can be all that are left, for each of them. So
+  // the time is looked at as well; patterns in use take a thousandth of it.
+  double latest = 0;
+  for (std::size_t at = 0, matches = 1; at < classes.size(); ++matches) {
+    int status = search.match(code_->code, classes, at, budget);
+    if (matches % 256 == 0) {
+      const double now = thread_seconds();
+      if (latest == 0) latest = now + 1 + 1e-5 * static_cast<double>(text.size());
+      if (now > latest) status = PCRE2_ERROR_MATCHLIMIT;
+    }
     if (status == PCRE2_ERROR_NOMATCH) break;
     if (status < 0)
       throw Error("tokenizer", "expected the pattern to part ", text.size(),
                   " bytes in a bounded number of steps, got: ", pcre2_message(status),
                   "; give shorter texts, or a tokenizer with a simpler pattern");
-    const PCRE2_SIZE* match = pcre2_get_ovector_pointer(data);
+    const PCRE2_SIZE* match = search.ends();
     const std::size_t first = byte_at(match[0]);
     spans.emplace_back(first, byte_at(match[1]));
     at = match[1];

@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <fstream>
-#include <iterator>
+#include <optional>
+#include <span>
 #include <system_error>
 #include <unordered_map>
 
 #include "fill.h"
+#include "model_file.h"
 #include "token_model.h"
 #include "tokenizer_json.h"
 #include "utf8.h"
@@ -91,13 +93,49 @@ void write_file(const std::filesystem::path& path, const std::string& bytes) {
 
 // ---- The sentencepiece model ----
 
+/// Whether the field at the end of `path` holds bytes anywhere in a protobuf message. What is malformed is left to its
+/// parser to refuse.
+bool holds_bytes(std::string_view message, std::span<const std::uint32_t> path) {
+  const auto number = [&] {
+    std::uint64_t value = 0;
+    for (int shift = 0; shift < 64 && !message.empty(); shift += 7) {
+      const auto byte = static_cast<unsigned char>(message.front());
+      message.remove_prefix(1);
+      value |= static_cast<std::uint64_t>(byte & 127) << shift;
+      if (byte < 128) break;
+    }
+    return value;
+  };
+  while (!message.empty()) {
+    const auto tag = static_cast<std::uint32_t>(number());
+    const std::uint32_t kind = tag & 7;  // 0: a number, 1 and 5: of fixed width, 2: bytes, 3 and 4: brackets
+    if (kind == 0) (void)number();
+    const std::uint64_t size = kind == 1 ? 8 : kind == 5 ? 4 : kind == 2 ? number() : 0;
+    if (size > message.size()) break;
+    if (kind == 2 && size > 0 && tag >> 3 == path.front() &&
+        (path.size() == 1 || holds_bytes(message.substr(0, size), path.subspan(1))))
+      return true;
+    message.remove_prefix(size);
+  }
+  return false;
+}
+
 class SentencePieceModel : public internal::TokenModel {
  public:
   SentencePieceModel(std::string_view bytes, const std::string& where) {
     serialized = bytes;
-    const auto status = bytes.empty()
-                            ? sentencepiece::util::Status(sentencepiece::util::StatusCode::kInternal, "no bytes")
-                            : processor_.LoadFromSerializedProto(serialized);
+    // sentencepiece follows the tables of (de)normalizer_spec.precompiled_charsmap wherever they lead, out of memory
+    // too. A model that keeps any text has none.
+    for (const std::uint32_t spec : {3, 5})
+      if (const std::uint32_t path[] = {spec, 2}; holds_bytes(bytes, path))
+        throw Error("tokenizer", where, ": expected a model that changes no text, got one with a table of ",
+                    "normalizations; train it with identity normalisation");
+    sentencepiece::util::Status status(sentencepiece::util::StatusCode::kInternal, "no bytes");
+    try {
+      if (!bytes.empty()) status = processor_.LoadFromSerializedProto(serialized);
+    } catch (const std::exception& error) {  // of its tables
+      status = sentencepiece::util::Status(sentencepiece::util::StatusCode::kInternal, error.what());
+    }
     if (!status.ok())
       throw Error("tokenizer", where, ": expected a sentencepiece model, got a corrupt one (", status.ToString(), ")");
     if (processor_.eos_id() < 0)
@@ -228,16 +266,16 @@ void Tokenizer::train(const std::vector<std::string>& documents, const Tokenizer
 
 Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   std::filesystem::path file = path;
+  std::error_code ignored;
   for (const char* name : {"tokenizer.model", "tokenizer.json"})  // the latter counts when both are there
-    if (std::filesystem::is_regular_file(path / name)) file = path / name;
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream || std::filesystem::is_directory(file))
+    if (std::filesystem::is_regular_file(path / name, ignored)) file = path / name;
+  const auto bytes = std::filesystem::is_directory(file, ignored) ? std::nullopt : read_model_file("tokenizer", file);
+  if (!bytes)
     throw Error("tokenizer", path.string(),
                 ": expected a sentencepiece model, a tokenizer.json, or a folder with one, got no such file; train one "
                 "first, or give the folder of a pretrained model");
-  const std::string bytes(std::istreambuf_iterator<char>(stream), {});
-  const bool json = file.extension() == ".json" || internal::is_tokenizer_json(bytes);
-  return from_serialized(json ? internal::read_tokenizer_json(file) : bytes, file.string());
+  const bool json = file.extension() == ".json" || internal::is_tokenizer_json(*bytes);
+  return from_serialized(json ? internal::read_tokenizer_json(file) : *bytes, file.string());
 }
 
 Tokenizer Tokenizer::from_serialized(std::string_view bytes, const std::string& where) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -14,6 +13,7 @@
 #include "bpe.h"
 #include "code_point_set.h"
 #include "json_reader.h"
+#include "model_file.h"
 #include "split_pattern.h"
 #include "unicode_classes.h"
 #include "unicode_form.h"
@@ -34,7 +34,9 @@ Overloaded(Ts...) -> Overloaded<Ts...>;
 
 constexpr std::string_view kReplacement = "\uFFFD";
 constexpr std::string_view kSpecialTokensKey = "grpo_special_tokens";
-constexpr int kDeepest = 16;  // sequences within sequences
+constexpr int kDeepest = 16;                   // sequences within sequences
+constexpr std::size_t kMostParts = 64;         // of a pipeline, which is walked by recursion
+constexpr std::size_t kMostDecoded = 1 << 20;  // bytes of one token
 constexpr const char* kGpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 [[noreturn]] void refuse_component(const std::string& where, const char* kind, const std::string& type) {
@@ -42,10 +44,9 @@ constexpr const char* kGpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\
               "\"; nothing is approximated: use a tokenizer without it, or add it to src/tokenizer_json.cpp");
 }
 
-/// Calls `visit(component, where)` for a component, or for each of a Sequence's, however deep; null has none.
 template <class Visit>
-void for_each_component(const Json& component, const std::string& where, const char* members, const Visit& visit,
-                        int depth = 0) {
+void walk_components(const Json& component, const std::string& where, const char* members, const Visit& visit,
+                     int depth) {
   if (component.is_null()) return;
   const JsonReader reader(component, where);
   if (reader.string("type") != "Sequence") return visit(reader);
@@ -54,7 +55,18 @@ void for_each_component(const Json& component, const std::string& where, const c
   if (!list.is_array()) reader.refuse(members, "an array");
   if (depth == kDeepest) reader.refuse("type", "fewer sequences within sequences");
   for (std::size_t i = 0; i < list.size(); ++i)
-    for_each_component(list[i], where + '.' + members + '[' + std::to_string(i) + ']', members, visit, depth + 1);
+    walk_components(list[i], where + '.' + members + '[' + std::to_string(i) + ']', members, visit, depth + 1);
+}
+
+/// Calls `visit(component)` for a component, or for each of a Sequence's, however deep; null has none.
+template <class Visit>
+void for_each_component(const Json& component, const std::string& where, const char* members, const Visit& visit) {
+  std::size_t count = 0;
+  const auto counted = [&](const JsonReader& reader) {
+    if (++count > kMostParts) reader.refuse("type", "at most " + std::to_string(kMostParts) + " components");
+    visit(reader);
+  };
+  walk_components(component, where, members, counted, 0);
 }
 
 SplitPattern read_pattern(const JsonReader& owner) {
@@ -72,13 +84,24 @@ std::string read_character(const JsonReader& owner, const char* key) {
   return text;
 }
 
-std::string replaced(std::string_view text, const SplitPattern& pattern, std::string_view content) {
+/// The most bytes that text of `size` may become on its way: a few components that double it would fill any memory.
+std::size_t most_bytes(std::size_t size) { return 64 * size + (1 << 20); }
+
+void expect_at_most(std::size_t size, std::size_t most) {
+  if (size > most)
+    throw Error("tokenizer",
+                "expected normalizers, pre-tokenizers and decoders that lengthen a text at most 64 times, ",
+                "got more than ", most, " bytes; use another tokenizer");
+}
+
+std::string replaced(std::string_view text, const SplitPattern& pattern, std::string_view content, std::size_t most) {
   std::vector<Span> spans;
   pattern.find(text, spans);
   std::string result;
   std::size_t at = 0;
   for (const auto& [first, end] : spans) {
     (result += text.substr(at, first - at)) += content;
+    expect_at_most(result.size(), most);
     at = end;
   }
   return result += text.substr(at);
@@ -185,7 +208,9 @@ struct Stretch {
 
 /// The normalised text; `storage` holds it where it is not the given one. An empty text stays empty.
 Stretch normalized(const std::vector<Normalizer>& normalizers, Stretch stretch, std::string& storage) {
-  for (const Normalizer& normalizer : normalizers)
+  const std::size_t most = most_bytes(stretch.text.size());
+  for (const Normalizer& normalizer : normalizers) {
+    expect_at_most(stretch.text.size(), most);
     std::visit(Overloaded{
                    [&](UnicodeForm form) { storage = normalize(form, stretch.text), stretch.text = storage; },
                    [&](const Prepend& prepend) {
@@ -194,7 +219,7 @@ Stretch normalized(const std::vector<Normalizer>& normalizers, Stretch stretch, 
                      stretch.text = storage;
                    },
                    [&](const Replace& replace) {
-                     storage = replaced(stretch.text, replace.pattern, replace.content);
+                     storage = replaced(stretch.text, replace.pattern, replace.content, most);
                      stretch.text = storage;
                    },
                    [&](const StripSpace& strip) {
@@ -207,6 +232,7 @@ Stretch normalized(const std::vector<Normalizer>& normalizers, Stretch stretch, 
                    },
                },
                normalizer);
+  }
   return stretch;
 }
 
@@ -478,7 +504,8 @@ class AddedTokenFinder {
 
   /// Parts `text`; white space that an added token takes along is lost.
   void split(std::string_view text, std::vector<Part>& parts) const {
-    std::size_t begin = 0;  // of what is not yet in a part
+    std::size_t begin = 0;   // of what is not yet in a part
+    std::size_t spaces = 0;  // where the white space ends that was last found behind a token
     for (std::size_t at = 0; at < text.size();) {
       const auto [token, size] = longest(text, at);
       if (token == nullptr) {
@@ -487,8 +514,13 @@ class AddedTokenFinder {
       }
       std::size_t first = at, end = at += size;
       if (token->single_word && (!word_ends_before(text, first) || !word_begins_behind(text, end))) continue;
-      if (token->left_strip) first = std::max(first - trailing_space(text.substr(0, first)), begin);
-      if (token->right_strip) end += leading_space(text.substr(end));
+      // No stretch of white space is walked twice: it may hold as many tokens as it has characters.
+      if (token->left_strip && first < begin) first = begin;
+      if (token->left_strip) first -= trailing_space(text.substr(begin, first - begin));
+      if (token->right_strip) {
+        if (end >= spaces) spaces = end + leading_space(text.substr(end));
+        end = spaces;
+      }
       if (begin < first) parts.push_back({text.substr(begin, first - begin), -1});
       parts.push_back({text.substr(first, end > first ? end - first : 0), token->id});
       begin = end;
@@ -562,6 +594,7 @@ class JsonTokenizer : public TokenModel {
     std::string valid, storage;
     const std::string_view text = valid_utf8(raw, valid);
     Work work;
+    work.most = most_bytes(text.size());
     work.spans.resize(splitters_.size() + 1);
     std::vector<AddedTokenFinder::Part> parts, normalized_parts;
     raw_finder_.split(text, parts);
@@ -605,6 +638,7 @@ class JsonTokenizer : public TokenModel {
  private:
   struct Work {
     std::vector<std::int32_t> ids;
+    std::size_t most;                      // bytes that a piece may have
     std::vector<std::vector<Span>> spans;  // of each splitter
     std::string spelled;
     Bpe::Workspace bpe;
@@ -673,6 +707,7 @@ class JsonTokenizer : public TokenModel {
 
   void split(Stretch piece, std::size_t step, Work& work) const {
     if (piece.text.empty()) return;
+    expect_at_most(piece.text.size(), work.most);
     if (step == splitters_.size()) return bpe_.encode(piece.text, work.bpe, work.ids);
     const auto split_at = [&](std::string_view text, bool at_start, const std::vector<Span>& spans) {
       for (const auto& [first, end] : spans)
@@ -753,7 +788,7 @@ class JsonTokenizer : public TokenModel {
     DecodeState::Stage& own = state.stages[stage];
     const auto pass = [&](std::string_view text) { feed(text, stage + 1, state, out); };
     std::visit(Overloaded{
-                   [&](const Replace& by) { pass(replaced(token, by.pattern, by.content)); },
+                   [&](const Replace& by) { pass(replaced(token, by.pattern, by.content, kMostDecoded)); },
                    [&](const Fuse&) { pass(token); },
                    [&](const JoinBySpaces&) {
                      if (own.seen++ > 0) pass(" ");
@@ -867,43 +902,20 @@ class JsonTokenizer : public TokenModel {
   std::vector<bool> present_;                                           // [vocab_size] false for an id that nobody has
 };
 
-/// parse_json of a text that does not nest deep: values are copied, printed and destroyed by recursion.
-Json parse_flat_json(std::string_view text, const std::string& where) {
-  constexpr int kDeepestJson = 100;
-  int depth = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-      continue;
-    }
-    if (c == '"') in_string = true;
-    if (c == '/') throw Error("tokenizer", where, ": expected JSON without comments, got a / at byte ", i);
-    if (c == '[' || c == '{') ++depth;
-    if (c == ']' || c == '}') --depth;
-    if (depth > kDeepestJson) throw Error("tokenizer", where, ": expected JSON at most 100 levels deep, got more");
-  }
-  return parse_json(text, where);
-}
-
-std::string bytes_of(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 }  // namespace
 
 std::string read_tokenizer_json(const std::filesystem::path& file) {
-  std::string serialized = bytes_of(file);
+  auto found = read_model_file("tokenizer", file);
+  if (!found) throw Error("tokenizer", file.string(), ": expected a file, got none");
+  std::string serialized = *std::move(found);
   if (serialized.rfind('\n' + std::string("{\"") + std::string(kSpecialTokensKey)) != std::string::npos)
     return serialized;
   Json special = Json::object();
   for (const char* name : {"tokenizer_config.json", "special_tokens_map.json", "generation_config.json"}) {
     const auto path = file.parent_path() / name;
-    if (!std::filesystem::is_regular_file(path)) continue;
-    const Json json = parse_flat_json(bytes_of(path), path.string());
+    const auto bytes = read_model_file("tokenizer", path);
+    if (!bytes) continue;
+    const Json json = parse_model_json(*bytes, path.string());
     const JsonReader reader(json, path.string() + ": ");
     for (const std::string role : {"eos", "bos", "pad"}) {
       if (special.contains(role)) continue;
@@ -928,12 +940,13 @@ bool is_tokenizer_json(std::string_view serialized) {
 
 std::shared_ptr<const TokenModel> parse_tokenizer_json(std::string_view serialized, const std::string& where) {
   const std::size_t line = serialized.rfind('\n' + std::string("{\"") + std::string(kSpecialTokensKey));
-  auto model = std::make_shared<JsonTokenizer>(parse_flat_json(serialized.substr(0, line), where), where);
+  auto model = std::make_shared<JsonTokenizer>(parse_model_json(serialized.substr(0, line), where), where);
   model->serialized = serialized;
   if (line == std::string_view::npos) return model;
 
-  const Json trailer = parse_flat_json(serialized.substr(line), where);
-  const JsonReader special(trailer.at(kSpecialTokensKey), where + ": " + std::string(kSpecialTokensKey));
+  const Json trailer = parse_model_json(serialized.substr(line), where);
+  const JsonReader special(JsonReader(trailer, where + ": ").required(kSpecialTokensKey),
+                           where + ": " + std::string(kSpecialTokensKey));
   special.expect_keys({"eos", "bos", "pad"});
   const auto find = [&](const char* role) -> std::int32_t {
     const Json& value = special.optional(role);

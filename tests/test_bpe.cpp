@@ -1,8 +1,10 @@
 // A tokenizer.json gives the ids that the `tokenizers` package gives, and a bad one says what is wrong with it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -22,6 +24,7 @@
 namespace grpo {
 namespace {
 
+using ::testing::AnyOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using Ids = std::vector<std::int32_t>;
@@ -284,7 +287,8 @@ TEST(TokenizerJson, names_what_is_wrong_with_a_file) {
   // vocabulary
   EXPECT_THAT(set("/model/vocab", 7), HasSubstr("vocab: expected an object"));
   EXPECT_THAT(set("/model/vocab/c", 1), AllOf(HasSubstr("got 1 for both"), HasSubstr("\"b\"")));
-  for (const Json& id : {Json(-1), Json(4'000'000'000), Json(1e300), Json("2"), Json(2.5), Json(nullptr), Json(80'000)})
+  for (const Json& id : {Json(-1), Json(4'000'000'000), Json(1 << 30), Json(std::uint64_t{1} << 63), Json(1e300),
+                         Json("2"), Json(2.5), Json(nullptr), Json(80'000)})
     EXPECT_THAT(set("/model/vocab/c", id), HasSubstr(".\"c\": expected an id")) << id;
   EXPECT_THAT(refusal_of([](Json& json) { json["model"].erase("vocab"); }), HasSubstr("vocab"));
   EXPECT_THAT(refusal_of([](Json& json) { json.erase("model"); }), HasSubstr("model"));
@@ -331,6 +335,51 @@ TEST(TokenizerJson, names_what_is_wrong_with_a_file) {
               HasSubstr("prepend_scheme"));
 }
 
+TEST(TokenizerJson, refuses_pipelines_that_would_fill_the_memory) {
+  const Json twice = Json::parse(R"({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"})");
+  const auto many = [](const char* members, const Json& part, int count) {
+    return Json{{"type", "Sequence"}, {members, std::vector<Json>(count, part)}};
+  };
+  const std::string text(1000, 'a');
+  const auto refusal = [&](const char* kind, const Json& sequence) {
+    return error_of([&] {
+      const Tokenizer tokenizer = tokenizer_with([&](Json& json) { json[kind] = sequence; });
+      (void)tokenizer.decode(tokenizer.encode(text));
+    });
+  };
+  EXPECT_THAT(refusal("normalizer", many("normalizers", twice, 60)), HasSubstr("lengthen a text at most 64 times"));
+  EXPECT_THAT(refusal("decoder", many("decoders", twice, 60)), HasSubstr("lengthen a text at most 64 times"));
+  const Json bytes = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
+  EXPECT_EQ(refusal("pre_tokenizer", many("pretokenizers", bytes, 60)), "(no error)") << "letters stay one byte";
+  EXPECT_THAT(error_of([&] {
+                const Tokenizer tokenizer =
+                    tokenizer_with([&](Json& json) { json["pre_tokenizer"] = many("pretokenizers", bytes, 60); });
+                (void)tokenizer.encode("\u00e9");
+              }),
+              HasSubstr("lengthen a text at most 64 times"));
+  for (const auto& [kind, members] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"normalizer", "normalizers"}, {"pre_tokenizer", "pretokenizers"}, {"decoder", "decoders"}}) {
+    const Json part = kind[0] == 'p' ? bytes : twice;
+    EXPECT_THAT(refusal(kind, many(members, part, 65)), AllOf(HasSubstr(kind), HasSubstr("at most 64 components")));
+    EXPECT_THAT(refusal(kind, many(members, many(members, part, 33), 2)), HasSubstr("at most 64 components"));
+  }
+  // A token that is spelled with a normalizer is run through it when the file is read.
+  EXPECT_THAT(refusal_of([&](Json& json) {
+                json["added_tokens"][0]["content"] = "a" + text;
+                json["added_tokens"][0]["normalized"] = true;
+                json["normalizer"] = many("normalizers", twice, 60);
+              }),
+              HasSubstr("lengthen a text at most 64 times"));
+}
+
+TEST(TokenizerJson, takes_white_space_full_of_tokens_that_strip_it) {
+  const Tokenizer tokenizer = tokenizer_with([](Json& json) {
+    json["added_tokens"][0]["content"] = "\n";
+    json["added_tokens"][0]["lstrip"] = json["added_tokens"][0]["rstrip"] = true;
+  });
+  EXPECT_EQ(tokenizer.encode("a" + std::string(300'000, '\n') + "b \n c\n").size(), 300'005u);
+}
+
 TEST(TokenizerJson, refuses_text_that_is_not_json) {
   const std::string good = file_with([](Json&) {});
   for (std::size_t size = 1; size < good.size(); ++size)
@@ -347,6 +396,33 @@ TEST(TokenizerJson, refuses_text_that_is_not_json) {
               HasSubstr("FILE"));
   const std::string nested = std::string(100'000, '[') + std::string(100'000, ']');
   EXPECT_THAT(error_of([&] { Tokenizer::from_serialized("{\"a\":" + nested + '}', "FILE"); }), HasSubstr("100 levels"));
+  EXPECT_THAT(error_of([&] { Tokenizer::from_serialized(good + '\0' + good, "FILE"); }),
+              HasSubstr("got a zero at byte"));
+  for (const char* line : {"{\"grpo_special_tokens2\": {}}", "{\"grpo_special_tokens\": 3}"})
+    EXPECT_THAT(error_of([&] { Tokenizer::from_serialized(good + '\n' + line, "FILE"); }),
+                AllOf(HasSubstr("FILE"), HasSubstr("grpo_special_tokens")));
+}
+
+TEST(TokenizerJson, reads_files_only) {
+  const Folder folder;
+  write(folder / "tokenizer.json", file_with([](Json&) {}));
+  const auto refusal = [&](const char* name, const std::filesystem::path& target) {
+    std::filesystem::remove(folder / name);
+    std::filesystem::create_symlink(target, folder / name);
+    const std::string text = error_of([&] { Tokenizer::load(folder.path()); });
+    std::filesystem::remove(folder / name);
+    return text;
+  };
+  EXPECT_THAT(refusal("tokenizer_config.json", "/dev/zero"), HasSubstr("expected a file, got a device"));
+  EXPECT_THAT(refusal("tokenizer_config.json", folder.path()), HasSubstr("expected a file, got a folder"));
+  EXPECT_THAT(refusal("tokenizer_config.json", "nowhere"), HasSubstr("got a link that leads to none"));
+  EXPECT_THAT(refusal("tokenizer_config.json", "tokenizer_config.json"), HasSubstr("tokenizer_config.json: expected"));
+  ASSERT_EQ(::mkfifo((folder / "special_tokens_map.json").c_str(), 0600), 0);
+  EXPECT_THAT(error_of([&] { Tokenizer::load(folder.path()); }), HasSubstr("special_tokens_map.json: expected a file"));
+  std::filesystem::remove(folder / "special_tokens_map.json");
+  write(folder / "generation_config.json", "{}");
+  std::filesystem::resize_file(folder / "generation_config.json", std::uintmax_t{1} << 33);  // a hole
+  EXPECT_THAT(error_of([&] { Tokenizer::load(folder.path()); }), HasSubstr("a file of at most 268435456 bytes"));
 }
 
 TEST(TokenizerJson, a_damaged_file_is_an_error_or_another_tokenizer) {
@@ -445,11 +521,21 @@ TEST(SplitPattern, refuses_what_it_cannot_vouch_for) {
                                                                   {"a{3,2}", "compile"}})
     EXPECT_THAT(error_of([&] { SplitPattern::regex(pattern, "FILE"); }), AllOf(HasSubstr("FILE"), HasSubstr(name)))
         << pattern;
-  EXPECT_THAT(error_of([&] { SplitPattern::regex(std::string(100'000, '('), "FILE"); }), HasSubstr("FILE"));
+  EXPECT_THAT(error_of([&] { SplitPattern::regex(std::string(10'000, '('), "FILE"); }), HasSubstr("FILE"));
+  EXPECT_THAT(error_of([&] { SplitPattern::regex(std::string(10'001, 'a'), "FILE"); }), HasSubstr("10000 bytes"));
 }
 
 TEST(SplitPattern, gives_up_on_a_search_without_end) {
   std::vector<SplitPattern::Span> spans;
+  // Each takes it all, or gives up: by its steps, by those of all its matches, by memory, or by the time.
+  const std::string text = std::string(1'000'000, 'a') + "cb";
+  const auto start = std::clock();
+  for (const char* pattern : {"(?:a+)+b", "(?:a|a|aa)+b", "(?:(?:a|a|aa){1,12}b|.)", "(?:a|b)+c(?=a)|(?:a|[ab])+?b",
+                              "(?:(?:(?:a{1,20}){1,20}){1,20}b|a)", "(?:a(?=(?:a|a|aa){1,12}b)|.)", "a+b|."})
+    EXPECT_THAT(error_of([&] { SplitPattern::regex(pattern, "FILE").find(text, spans); }),
+                AnyOf("(no error)", HasSubstr("bounded number of steps")))
+        << pattern;
+  EXPECT_LT((std::clock() - start) / CLOCKS_PER_SEC, 60);
   const SplitPattern hopeless = SplitPattern::regex("(?:a|a|aa)+(?:a|aa)+(?:b|c)", "FILE");
   EXPECT_THAT(error_of([&] { hopeless.find(std::string(200, 'a'), spans); }), HasSubstr("bounded number of steps"));
 }

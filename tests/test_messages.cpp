@@ -148,7 +148,9 @@ TEST_F(ModelFolder, without_a_template_is_an_error) {
   write("tokenizer_config.json", R"({"chat_template": [{"name": "default"}]})");
   EXPECT_THAT(load_error(), HasSubstr("got an item without \"template\""));
   write("tokenizer_config.json", "{");
-  EXPECT_THAT(load_error(), HasSubstr("tokenizer_config.json: expected JSON"));
+  EXPECT_THAT(load_error(), HasSubstr("tokenizer_config.json:1:2: expected JSON"));
+  write("tokenizer_config.json", "{\"a\":" + std::string(100'000, '[') + std::string(100'000, ']') + '}');
+  EXPECT_THAT(load_error(), HasSubstr("tokenizer_config.json: expected JSON at most 100 levels deep"));
   write("tokenizer_config.json", "[]");
   EXPECT_THAT(load_error(), HasSubstr("tokenizer_config.json: expected an object, got array"));
 }

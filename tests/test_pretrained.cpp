@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -185,6 +186,30 @@ TEST(PretrainedFolder, is_read_in_any_floating_dtype_and_written_in_the_policys)
               HasSubstr("expected to write float32, float16 or bfloat16, got Int"));
 }
 
+TEST_P(Pretrained, has_as_many_numbers_as_its_config_describes) {
+  // What is refused as absurd is reckoned from the config alone: here from two that are, by a line through both.
+  Folder folder;
+  fs::copy_file(model() / "model.safetensors", folder / "model.safetensors");
+  Json config = Json::parse(read_file(model() / "config.json"));
+  const int64_t layers = config["num_hidden_layers"], many = 1'000'000;
+  const auto described = [&](int64_t count) {
+    config["num_hidden_layers"] = count;
+    std::ofstream(folder / "config.json") << config.dump();
+    std::pair<long, long> result;
+    const std::string text = error_of([&] { load_pretrained(folder.path()); });
+    std::sscanf(text.c_str() + text.find("expected the "), "expected the %ld numbers in %ld", &result.first,
+                &result.second);
+    return result;
+  };
+  const auto [values, tensors] = described(many);
+  const auto [more_values, more_tensors] = described(2 * many);
+  long held_values = 0, held_tensors = 0;
+  for (const auto& [name, tensor] : load_safetensors(model() / "model.safetensors"))
+    held_values += tensor.numel(), ++held_tensors;
+  EXPECT_EQ(values - (more_values - values) / many * (many - layers), held_values);
+  EXPECT_EQ(tensors - (more_tensors - tensors) / many * (many - layers), held_tensors);
+}
+
 class BrokenFolder : public testing::Test {
  protected:
   BrokenFolder() {
@@ -226,7 +251,9 @@ TEST_F(BrokenFolder, is_refused_by_the_name_of_what_is_not_supported) {
   config_.erase("num_hidden_layers");
   EXPECT_THAT(refusal(), HasSubstr("expected \"num_hidden_layers\""));
   std::ofstream(folder_ / "config.json") << "{";
-  EXPECT_THAT(error_of([&] { load_pretrained(folder_.path()); }), HasSubstr("expected a JSON object"));
+  EXPECT_THAT(error_of([&] { load_pretrained(folder_.path()); }), HasSubstr("config.json:1:2: expected JSON"));
+  std::ofstream(folder_ / "config.json") << "{\"a\":" << std::string(100'000, '[') << std::string(100'000, ']') << "}";
+  EXPECT_THAT(error_of([&] { load_pretrained(folder_.path()); }), HasSubstr("at most 100 levels deep"));
   EXPECT_THAT(error_of([&] { load_pretrained(folder_ / "nowhere"); }), HasSubstr("nowhere"));
 }
 
@@ -251,6 +278,54 @@ TEST_F(BrokenFolder, is_refused_with_a_list_of_all_tensors_that_differ) {
                     HasSubstr("model.norm.weight: expected shape [16], got [3]"), Not(HasSubstr("inv_freq"))));
 }
 
+TEST_F(BrokenFolder, is_refused_before_anything_of_an_absurd_size_is_allocated) {
+  const int most = 1 << 30;
+  const auto absurd = AllOf(HasSubstr("numbers in"), HasSubstr("that its config.json describes, got files with"));
+  for (const char* key : {"num_hidden_layers", "vocab_size", "intermediate_size"})
+    EXPECT_THAT(refusal(key, most), absurd) << key;
+  EXPECT_THAT(refusal("num_hidden_layers", 100'000), absurd);
+  EXPECT_THAT(refusal("max_position_embeddings", most), HasSubstr("expected max_positions whose cosines"));
+  EXPECT_THAT(refusal("num_hidden_layers", uint64_t{1} << 63), HasSubstr("0 … 2^30"));
+  EXPECT_THAT(refusal("num_hidden_layers", int64_t{1} << 32), HasSubstr("0 … 2^30"));
+  config_["vocab_size"] = config_["hidden_size"] = config_["num_hidden_layers"] = most;
+  config_["num_attention_heads"] = config_["num_key_value_heads"] = most, config_["head_dim"] = 1024;
+  EXPECT_THAT(refusal(), absurd);
+}
+
+TEST_F(BrokenFolder, is_refused_when_a_shard_is_cut_short) {
+  save_pretrained(load_pretrained(folder_.path()), folder_ / "shards", folder_.path(), std::nullopt, 4000);
+  const fs::path shard = folder_ / "shards/model-00002-of-";
+  for (const auto& entry : fs::directory_iterator(folder_ / "shards"))
+    if (entry.path().string().starts_with(shard.string())) fs::resize_file(entry.path(), fs::file_size(entry) - 1);
+  EXPECT_THAT(error_of([&] { load_pretrained(folder_ / "shards"); }),
+              AllOf(HasSubstr("model-00002-of-"), HasSubstr("expected data_offsets that rise within")));
+}
+
+TEST_F(BrokenFolder, has_links_that_are_followed_to_files_but_not_copied_from_elsewhere) {
+  // As a cache of Hugging Face's has it.
+  const fs::path cache = folder_ / "models--a--b", snapshot = cache / "snapshots/1234";
+  fs::create_directories(snapshot), fs::create_directory(cache / "blobs");
+  for (const char* name : {"config.json", "model.safetensors", "generation_config.json"}) {
+    fs::rename(folder_ / name, cache / "blobs" / name);
+    fs::create_symlink(fs::path("../../blobs") / name, snapshot / name);
+  }
+  const Policy policy = load_pretrained(snapshot);
+  save_pretrained(policy, folder_ / "saved", snapshot);
+  EXPECT_TRUE(fs::is_regular_file(fs::symlink_status(folder_ / "saved/generation_config.json")));
+
+  std::ofstream(folder_ / "secret") << "whose?";
+  fs::create_symlink(folder_ / "secret", snapshot / "merges.txt");
+  EXPECT_THAT(error_of([&] { save_pretrained(policy, folder_ / "leak", snapshot); }),
+              AllOf(HasSubstr("merges.txt"), HasSubstr("a link within the folder")));
+  EXPECT_FALSE(fs::exists(folder_ / "leak/merges.txt"));
+  fs::remove(snapshot / "model.safetensors");
+  for (const char* target : {"/dev/zero", "nowhere", "model.safetensors", "."}) {
+    fs::create_symlink(target, snapshot / "model.safetensors");
+    EXPECT_THAT(error_of([&] { load_pretrained(snapshot); }), HasSubstr("expected a regular file")) << target;
+    fs::remove(snapshot / "model.safetensors");
+  }
+}
+
 TEST_F(BrokenFolder, is_refused_when_its_index_leads_nowhere_or_out_of_it) {
   const auto with = [&](const Json& index) {
     std::ofstream(folder_ / "model.safetensors.index.json") << index.dump();
@@ -260,6 +335,10 @@ TEST_F(BrokenFolder, is_refused_when_its_index_leads_nowhere_or_out_of_it) {
               HasSubstr("expected the name of a file in the folder"));
   EXPECT_THAT(with({{"weight_map", {{"a", "/etc/passwd"}}}}), HasSubstr("expected the name of a file in the folder"));
   EXPECT_THAT(with({{"weight_map", {{"a", ".."}}}}), HasSubstr("expected the name of a file in the folder"));
+  for (const char* name : {"", ".", "parts/model.safetensors", "/dev/zero"})
+    EXPECT_THAT(with({{"weight_map", {{"a", name}}}}), HasSubstr("expected the name of a file in the folder")) << name;
+  EXPECT_THAT(with({{"weight_map", {{"a", std::string(300, 'a')}}}}), HasSubstr("expected the name of a file"));
+  EXPECT_THAT(with({{"weight_map", {{"a", std::string("model.safetensors\0", 18)}}}}), HasSubstr("expected the name"));
   EXPECT_THAT(with({{"weight_map", {{"a", 3}}}}), HasSubstr("expected the name of a file in the folder"));
   EXPECT_THAT(with({{"weight_map", {{"a", "model-2.safetensors"}}}}), HasSubstr("model-2.safetensors"));
   EXPECT_THAT(with({{"weight_map", 1}}), HasSubstr("weight_map"));

@@ -16,6 +16,7 @@
 namespace grpo {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::HasSubstr;
 using namespace std::string_literals;
@@ -219,6 +220,31 @@ TEST(Tokenizer, bad_model_files_are_named) {
     std::filesystem::create_directories(path.parent_path());
     std::ofstream(path, std::ios::binary) << bad;
     EXPECT_THAT(error_of([&] { Tokenizer::load(path); }), HasSubstr(path.string())) << bad.size() << " bytes";
+  }
+}
+
+TEST(Tokenizer, refuses_a_model_with_a_table_of_normalizations) {
+  // What sentencepiece would look up in it, it would look up out of bounds: a number of bytes, then that many.
+  const std::string table = "\x20\0\0\0"s + std::string(32, '\xfe') + "abc"s;
+  const auto field = [](int number, const std::string& content) {
+    return static_cast<char>(number << 3 | 2) + (static_cast<char>(content.size()) + content);
+  };
+  const std::string good = tokenizer().serialized();
+  for (const int spec : {3, 5})
+    for (const std::string& bad : {good + field(spec, field(2, table)), field(spec, field(2, table)) + good,
+                                   good + "\x93\x01\x94\x01"s + field(spec, field(1, "nmt") + field(2, table))})
+      EXPECT_THAT(error_of([&] { Tokenizer::from_serialized(bad, "FILE"); }),
+                  AllOf(HasSubstr("FILE"), HasSubstr("table of normalizations")));
+}
+
+TEST(Tokenizer, a_damaged_model_is_an_error_or_another_tokenizer) {
+  const std::string good = tokenizer(TokenizerAlgorithm::unigram).serialized();
+  for (std::size_t size = 0; size < good.size(); size += 7) {
+    try {
+      (void)Tokenizer::from_serialized(good.substr(0, size), "FILE");
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr("FILE"));
+    }
   }
 }
 

@@ -18,14 +18,18 @@ PolicyConfig pretrained_config(const std::filesystem::path& folder);
 
 /// The policy in `folder`: model.safetensors, or the shards that model.safetensors.index.json names. `config` is
 /// pretrained_config's, where dtype, max_positions and moe.auxiliary_loss may have been changed. Files hold any dtype;
-/// they are read tensor by tensor, so that memory holds the weights once. Throws Error that lists all tensors that are
-/// missing, not known, or of another shape.
+/// they are read tensor by tensor, so that memory holds the weights once. The files may be hostile: all is checked
+/// against their headers before anything of the policy's size is allocated. A name in the index never leaves the
+/// folder; links, of which Hugging Face's cache consists, are followed, but only to regular files. Throws Error that
+/// lists the tensors that are missing, not known, or of another shape.
 Policy load_pretrained(const std::filesystem::path& folder, const PolicyConfig& config, at::Device device = at::kCPU);
 Policy load_pretrained(const std::filesystem::path& folder);
 
 /// Writes `policy` into `folder`, which is made, in the form of `like`, the folder that it came from: config.json with
 /// `dtype` (fp32, fp16 or bf16; nothing: the policy's), weights in shards of at most `shard_bytes`, and copies of the
-/// tokenizer's files, the chat template and generation_config.json. Throws Error where the policy is not of that form.
+/// tokenizer's files, the chat template and generation_config.json. Throws Error where the policy is not of that form, or
+/// where such a file is a link that leads out of `like` (to elsewhere than the blobs of the same cache): what it leads to
+/// would be copied.
 void save_pretrained(const Policy& policy, const std::filesystem::path& folder, const std::filesystem::path& like,
                      std::optional<at::ScalarType> dtype = {}, int64_t shard_bytes = 5'000'000'000);
 
