@@ -194,7 +194,7 @@ Policy::Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Dev
     if (!seed) return add(name, at::empty(shape, fp32 ? options.dtype(at::kFloat) : options), fp32);
     return add(name, normal(shape, deviation, *seed, index++), fp32);
   };
-  const auto ones = [&](const std::string& name, int64_t n) { return add(name, at::ones({n})); };
+  const auto ones = [&](const std::string& name, int64_t n) { return add(name, at::ones({n}, options)); };
 
   const int64_t hidden = config_.hidden_size, d = config_.head_size();
   const HeadLayout layout = config_.layout();
@@ -228,7 +228,7 @@ Policy::Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Dev
                                   {heads * (mla.qk_nope_head_dim + mla.v_head_dim), latent}, config_.init_std);
     } else {
       layer.qkv = weight(attention + "qkv_proj.weight", {layout.width(), hidden}, config_.init_std);
-      if (config_.attention_bias) layer.qkv_bias = add(attention + "qkv_proj.bias", at::zeros({layout.width()}));
+      if (config_.attention_bias) layer.qkv_bias = add(attention + "qkv_proj.bias", at::zeros({layout.width()}, options));
     }
     if (config_.qk_norm != QkNorm::none) {
       const bool whole = config_.qk_norm == QkNorm::projection;

@@ -387,7 +387,7 @@ std::vector<Slot> slots_of(const Policy& policy, const Family& family, const std
       feed_forward(renamed(name, "gate_up_proj.weight", ""), tensor, "gate_proj", "up_proj");
     } else if (ends_with(name, ".e_score_correction_bias") && !family.selection_bias) {
       // Most families have none: they choose by the scores alone.
-      if (tensor.abs().max().item<float>() != 0)
+      if (!tensor.is_meta() && tensor.abs().max().item<float>() != 0)
         throw Error("pretrained", where, ": expected selection biases of 0, which is all that ", family.architecture,
                     " can say; train with trainer.bias_update_rate = 0");
     } else {
@@ -397,58 +397,20 @@ std::vector<Slot> slots_of(const Policy& policy, const Family& family, const std
   return slots;
 }
 
-/// What files hold, or should, in numbers that cannot overflow.
-struct Extent {
-  double tensors = 0, values = 0;
-};
-
-// The matrices; vectors weigh too little to count.
-Extent extent_of(const PolicyConfig& config) {
-  const double hidden = config.hidden_size, heads = config.heads, experts = config.moe.experts;
-  Extent attention{4, 0};
-  if (config.attention == Attention::mla) {
-    const MlaConfig& mla = config.mla;
-    const double rank = mla.q_lora_rank, latent = mla.kv_lora_rank, nope = mla.qk_nope_head_dim,
-                 rope = mla.qk_rope_head_dim, value = mla.v_head_dim;
-    attention.values = (rank > 0 ? rank * (hidden + heads * (nope + rope)) : hidden * heads * (nope + rope)) +
-                       hidden * (latent + rope) + latent * heads * (nope + value) + hidden * heads * value;
-  } else {
-    attention.values = hidden * 2 * (heads + config.kv_heads) * static_cast<double>(config.head_size());
-  }
-  const double dense = experts > 0 ? std::min(config.moe.dense_layers, config.layers) : config.layers;
-  const double sparse = config.layers - dense;
-  const double ends = config.tied_embeddings ? 1 : 2;  // embedding and output
-  return {ends + config.layers * attention.tensors + 3 * dense + sparse * (1 + 3 * experts),
-          ends * hidden * config.vocab_size + config.layers * attention.values +
-              dense * 3 * hidden * config.intermediate_size +
-              sparse * hidden * experts * (1 + 3.0 * config.moe.intermediate_size)};
-}
-
-/// Refuses a config.json of which the files can be but a small part, before a policy of its size is made. Smaller
-/// differences are left to be told by name.
-void expect_extent(const PolicyConfig& config, const std::vector<SafetensorsFile>& files, const std::string& where) {
-  Extent held;
-  for (const SafetensorsFile& file : files)
-    for (const auto& entry : file.entries()) {
-      double values = 1;
-      for (const int64_t length : entry.shape) values *= static_cast<double>(length);
-      held.tensors += 1, held.values += values;
-    }
-  const Extent described = extent_of(config);
-  const auto whole = [](double number) {
-    char text[64];
-    std::snprintf(text, sizeof text, "%.0f", number);
-    return std::string(text);
-  };
-  if (described.tensors > 2 * held.tensors + 1000 || described.values > 2 * held.values + (1 << 20))
-    throw Error("pretrained", where, ": expected the ", whole(described.values), " numbers in ",
-                whole(described.tensors), " tensors that its config.json describes, got files with ",
-                whole(held.values), " in ", whole(held.tensors));
-  const double table =
-      static_cast<double>(config.max_positions) * static_cast<double>(config.layout().rotary_dim()) * 4;
+/// Refuses a config.json with more layers or experts than the files have tensors, before they are counted out one by
+/// one, and tables of positions that no model needs.
+void expect_possible(const PolicyConfig& config, const std::vector<SafetensorsFile>& files, const std::string& where) {
+  double tensors = 0;
+  for (const SafetensorsFile& file : files) tensors += static_cast<double>(file.entries().size());
+  const double experts = std::max(0, config.layers - config.moe.dense_layers) * static_cast<double>(config.moe.experts);
+  if (config.layers > tensors || config.moe.experts > tensors || experts > tensors)
+    throw Error("pretrained", where, ": expected the tensors of the ", config.layers, " layers",
+                config.moe.experts > 0 ? " of " + std::to_string(config.moe.experts) + " experts" : "",
+                " that its config.json describes, got files with ", tensors, " tensors");
+  const double table = 4.0 * config.max_positions * static_cast<double>(config.layout().rotary_dim());
   if (table > (1 << 30))
     throw Error("pretrained", where, ": expected max_positions whose cosines and sines fit 1 GiB, got ",
-                config.max_positions, ", which takes ", whole(table), " bytes; lower it");
+                config.max_positions, "; lower it");
 }
 
 // The safetensors files of a folder.
@@ -492,11 +454,18 @@ bool predicts_further(const std::string& name, const Json& json) {
   return layer >= layers && layer < layers + more;
 }
 
-void fill(const std::vector<Slot>& slots, const std::vector<SafetensorsFile>& files, const Json& json,
-          const PolicyConfig& config, const std::string& where) {
-  std::map<std::string, const Slot*> open;
-  for (const Slot& slot : slots) open.emplace(slot.name, &slot);
-  std::vector<std::tuple<const SafetensorsFile*, const SafetensorsFile::Entry*, const Slot*>> found;
+/// Where a slot's tensor lies.
+struct Source {
+  const SafetensorsFile* file = nullptr;
+  const SafetensorsFile::Entry* entry = nullptr;
+};
+
+// A source for each slot. Throws Error that lists all tensors which are missing, surplus or of another shape.
+std::vector<Source> sources_of(const std::vector<Slot>& slots, const std::vector<SafetensorsFile>& files,
+                               const Json& json, bool tied, const std::string& where) {
+  std::map<std::string, size_t> open;
+  for (size_t i = 0; i < slots.size(); ++i) open.emplace(slots[i].name, i);
+  std::vector<Source> found(slots.size());
   std::vector<std::string> wrong;
   std::set<std::string> seen;
   for (const SafetensorsFile& file : files) {
@@ -507,18 +476,17 @@ void fill(const std::vector<Slot>& slots, const std::vector<SafetensorsFile>& fi
       } else if (slot == open.end()) {
         // Computed from the config, or a copy of the embedding.
         if (entry.name.ends_with(".rotary_emb.inv_freq") || predicts_further(entry.name, json) ||
-            (config.tied_embeddings && entry.name == "lm_head.weight"))
+            (tied && entry.name == "lm_head.weight"))
           continue;
         wrong.push_back(entry.name + ": not known");
-      } else if (slot->second->part.sizes() != at::IntArrayRef(entry.shape)) {
+      } else if (const auto expected = slots[slot->second].part.sizes(); expected != at::IntArrayRef(entry.shape)) {
         std::ostringstream text;
-        text << entry.name << ": expected shape " << slot->second->part.sizes() << ", got "
-             << at::IntArrayRef(entry.shape);
+        text << entry.name << ": expected shape " << expected << ", got " << at::IntArrayRef(entry.shape);
         wrong.push_back(text.str());
       } else if (!at::isFloatingType(entry.dtype)) {
         wrong.push_back(entry.name + ": expected floating point numbers, got " + toString(entry.dtype));
       } else {
-        found.emplace_back(&file, &entry, slot->second);
+        found[slot->second] = {&file, &entry};
       }
     }
   }
@@ -532,7 +500,7 @@ void fill(const std::vector<Slot>& slots, const std::vector<SafetensorsFile>& fi
     throw Error("pretrained", where, ": expected the tensors that its config.json describes, but ", wrong.size(),
                 wrong.size() == 1 ? " differs:" : " differ:", list);
   }
-  for (const auto& [file, entry, slot] : found) file->read(*entry, slot->part);
+  return found;
 }
 
 // What is copied may be published, so a link to another's file must not be followed: only one within the folder, or
@@ -586,11 +554,24 @@ Policy load_pretrained(const fs::path& folder, const PolicyConfig& config, at::D
     throw Error("pretrained", folder.string(), ": expected the policy that its config.json describes, up to dtype, ",
                 "max_positions and moe.auxiliary_loss, got ", dump_config(config).dump());
   const std::vector<SafetensorsFile> files = weight_files(folder);
-  expect_extent(config, files, folder.string());
+  const std::string where = folder.string();
   const Json json = read_json(folder / kConfig);
   const Family& family = family_of(json, (folder / kConfig).string());
+  // Against shapes without memory first: nothing is allocated for a model that is not in the files.
+  expect_possible(config, files, where);
+  PolicyConfig shapes = config;
+  shapes.max_positions = 1;
+  std::vector<Source> sources;
+  try {
+    const Policy outline = Policy::uninitialized(shapes, at::kMeta);
+    sources = sources_of(slots_of(outline, family, where), files, json, config.tied_embeddings, where);
+  } catch (const c10::Error&) {
+    throw Error("pretrained", where, ": expected sizes in config.json that can be addressed, got ",
+                dump_config(config).dump());
+  }
   Policy policy = Policy::uninitialized(config, device);
-  fill(slots_of(policy, family, folder.string()), files, json, config, folder.string());
+  const std::vector<Slot> slots = slots_of(policy, family, where);
+  for (size_t i = 0; i < slots.size(); ++i) sources[i].file->read(*sources[i].entry, slots[i].part);
   return policy;
 }
 
