@@ -466,11 +466,15 @@ void save_pretrained(const Policy& policy, const fs::path& folder, const fs::pat
   };
   if (shards.size() > 1) write(kIndex, {{"metadata", {{"total_size", total}}}, {"weight_map", map}});
   write(kConfig, json);
+  copy_tokenizer_files(like, folder);
+}
+
+void copy_tokenizer_files(const fs::path& from, const fs::path& to) {
   for (const char* name :
        {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
         "vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json"})
-    if (fs::exists(like / name) && !fs::equivalent(like, folder))
-      fs::copy_file(like / name, folder / name, fs::copy_options::overwrite_existing);
+    if (fs::exists(from / name) && !fs::equivalent(from, to))
+      fs::copy_file(from / name, to / name, fs::copy_options::overwrite_existing);
 }
 
 }  // namespace grpo
