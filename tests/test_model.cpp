@@ -285,6 +285,48 @@ TEST_F(FromPretrained, r1_zero_trains_it_resumes_without_it_and_writes_it_back) 
   EXPECT_EQ(figures(folder_ / "whole", {}), figures(written, {"--template", "User: {prompt}\nAssistant: "}));
 }
 
+TEST_F(FromPretrained, a_stage_of_a_recipe_begins_with_it_and_the_others_share_its_tokenizer) {
+  const Json rollout{{"samples", 4}, {"max_new_tokens", 16}};
+  const Json rewards{
+      {"weights", {{"format", 0}, {"overlong", 1}}}, {"overlong_max_length", 16}, {"overlong_buffer", 12}};
+  Json config{
+      {"chat", {{"text", ""}}},
+      {"stages",
+       {{{"name", "rl"},
+         {"type", "grpo"},
+         {"policy", {{"from", model_.string()}, {"dtype", "bfloat16"}}},
+         {"grpo", {{"steps", 2}, {"prompts_per_step", 2}, {"rollout", rollout}, {"rewards", rewards}}}},
+        {{"name", "tuned"},
+         {"type", "sft"},
+         {"from", "rl"},
+         {"data", {{{"topic", "problem"}, {"count", 4}}}},
+         {"sft", {{"documents_per_step", 2}}}}}},
+      {"evaluation", {{"problems", 4}, {"samples", 2}, {"general_problems", 0}, {"pairs", 2}, {"max_new_tokens", 16}}}};
+  write(folder_ / "r1.json", config.dump());
+  const auto recipe = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> all{"--config", folder_ / "r1.json", "--out", folder_ / "r1"};
+    all.insert(all.end(), more.begin(), more.end());
+    return tool(GRPO_R1, all);
+  };
+  ASSERT_EQ(recipe({}), 0) << output();
+  fs::rename(model_, folder_ / "away");
+  EXPECT_EQ(recipe({"--resume"}), 0) << output();
+  EXPECT_EQ(recipe({"--resume", "--force-from", "tuned"}), 0) << output();
+  write_lines(folder_ / "tasks.jsonl", {{{"prompt", "1+1"}, {"answer", "2"}}});
+  for (const char* stage : {"rl", "tuned"}) {
+    EXPECT_EQ(tool(GRPO_EVALUATE, {"--model", folder_ / "r1" / stage, "--tasks", folder_ / "tasks.jsonl"}), 0)
+        << output();
+    const auto written = load_safetensors(folder_ / "r1" / stage / "model/model.safetensors");
+    ASSERT_FALSE(written.empty());
+    EXPECT_EQ(written[0].second.scalar_type(), at::kBFloat16);
+  }
+  config["stages"][1].erase("from");
+  config["stages"][1]["policy"]["from"] = "elsewhere";
+  write(folder_ / "r1.json", config.dump());
+  EXPECT_EQ(recipe({}), 1);
+  EXPECT_THAT(output(), HasSubstr("stage \"tuned\", policy.from: expected " + model_.string()));
+}
+
 TEST_F(FromPretrained, an_empty_chat_text_is_the_template_of_the_folder) {
   ASSERT_EQ(run("chat", {"--set", "chat.text=", "--steps", "1"}), 0) << output();
   const Model model = [&] {
