@@ -1,5 +1,5 @@
-// R1-Zero: a base model is made from scratch on an imperfect corpus, and then learns to reason by GRPO from rewards
-// alone.
+// R1-Zero: a base model learns to reason by GRPO from rewards alone. It is made from scratch on an imperfect corpus, or
+// it is anyone's: --set policy.from=FOLDER.
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -7,6 +7,7 @@
 #include "grpo/config.h"
 #include "grpo/corpus.h"
 #include "grpo/evaluate.h"
+#include "grpo/model.h"
 #include "grpo/policy.h"
 #include "grpo/reward.h"
 #include "grpo/rollout.h"
@@ -70,7 +71,9 @@ struct R1ZeroConfig : grpo::RunConfig {
     v("tokenizer", tokenizer, "how the vocabulary is learned");
     v("tasks", tasks, "the questions");
     v("policy", policy, "the model");
-    v("pretrain", pretrain, "the stage that makes the base model; with steps = 0 RL starts from fresh weights");
+    v("pretrain", pretrain,
+      "the stage that makes the base model; with steps = 0 RL starts from fresh weights, with policy.from it is left "
+      "out");
     v("rollout", rollout, "sampling");
     v("rewards", rewards, "what is rewarded");
     v("objective", objective, "advantages and loss");
@@ -94,28 +97,36 @@ int main(int argc, char** argv) try {
   auto config = grpo::load_config<R1ZeroConfig>(argc, argv);
   config.tasks.seed = config.seed;
   config.rewards.think_open = config.chat.opens_think();
+  const bool from_scratch = config.policy.from.empty();
+  if (!from_scratch) config.pretrain.steps = 0;
   const at::Device device = grpo::open_device(config.device);
 
   grpo::Run run(config, grpo::dump_config(config), "r1_zero");
   const auto checkpoint = run.resume();
   auto& progress = run.progress();
 
-  // Text: a vocabulary learned from the corpus, tasks, rewards.
-  const grpo::Corpus corpus(config.pretrain.corpus, config.tasks, config.chat);
-  const auto vocabulary = run.folder() / "tokenizer.model";
-  if (!checkpoint) {
+  // Text: a vocabulary, learned from the corpus or the pretrained model's; tasks, rewards.
+  const grpo::RunFiles files(run.folder());
+  std::optional<grpo::Corpus> corpus;
+  if (from_scratch) corpus.emplace(config.pretrain.corpus, config.tasks, config.chat);
+  if (!checkpoint && from_scratch) {
     std::vector<std::string> documents;
-    for (uint64_t i = 0; i < 4000; ++i) documents.push_back(corpus.document(i).prompt + corpus.document(i).completion);
-    grpo::Tokenizer::train(documents, config.tokenizer, vocabulary);
+    for (uint64_t i = 0; i < 4000; ++i)
+      documents.push_back(corpus->document(i).prompt + corpus->document(i).completion);
+    files.learn_tokenizer(documents, config.tokenizer);
+  } else if (!checkpoint) {
+    files.take_from(config.policy.from);
   }
-  const auto tokenizer = grpo::Tokenizer::load(vocabulary);
-  if (config.policy.vocab_size == 0) config.policy.vocab_size = tokenizer.vocab_size();
+  const auto tokenizer = files.tokenizer();
+  config.chat = files.chat(config.chat);
+  config.rewards.think_open = config.chat.opens_think();
   grpo::TaskStream tasks(config.tasks, Split::train);
   const auto heldout = grpo::heldout_tasks(config.tasks, config.evaluate.problems);
   grpo::Scorer scorer(config.rewards);
 
   // One policy for all stages.
-  grpo::Policy policy(config.policy, config.seed, device);
+  auto policy = checkpoint ? grpo::Policy::uninitialized(files.policy_config(config.policy), device)
+                           : files.first_policy(config.policy, config.seed, device);
   progress.note("grpo.cpp r1_zero · policy " + policy.describe() + " · seed " + std::to_string(config.seed) + " · " +
                 run.folder().string());
 
@@ -147,7 +158,7 @@ int main(int argc, char** argv) try {
   };
 
   // Stage 1: the base model, from documents of which many are wrong or out of form.
-  if (state["stage"] == "base") {
+  if (state["stage"] == "base" && from_scratch) {
     auto settings = config.pretrain.optimizer;
     if (settings.total_steps == 0) settings.total_steps = config.pretrain.steps;
     grpo::Trainer trainer(policy, settings, config.pretrain.trainer);
@@ -157,8 +168,8 @@ int main(int argc, char** argv) try {
       grpo::Stopwatch watch;
       std::vector<grpo::Example> documents;
       for (int i = 0; i < config.pretrain.documents_per_step; ++i)
-        documents.push_back(
-            tokenize(tokenizer, corpus.document(static_cast<uint64_t>(step * config.pretrain.documents_per_step + i))));
+        documents.push_back(tokenize(
+            tokenizer, corpus->document(static_cast<uint64_t>(step * config.pretrain.documents_per_step + i))));
       const auto report = trainer.update(documents, step);
       for (const auto& why : report.skipped) progress.note("update skipped: " + why);
       state["step"] = ++step;
@@ -167,6 +178,8 @@ int main(int argc, char** argv) try {
       if (run.stopping()) return run.stopped();
     }
     progress.end();
+  }
+  if (state["stage"] == "base") {
     state["stage"] = "rl", state["step"] = 0;
     state["before"] = heldout.empty() ? Json() : heldout_figures("before", 0);
   }
@@ -215,6 +228,7 @@ int main(int argc, char** argv) try {
       table.rows.push_back({key, {value(before[key]), value(after[key])}, ""});
     progress.note(grpo::format_table(table));
   }
+  files.save_model(policy);
   progress.note("saved " + run.folder().string() + " · curves: scripts/plot_metrics.py " + run.folder().string());
   return 0;
 } catch (const std::exception& error) {

@@ -24,8 +24,11 @@ constexpr std::size_t kTasksAtOnce = 64;
 }  // namespace
 
 nlohmann::ordered_json Evaluation::json() const {
+  auto by_k = nlohmann::ordered_json::object();
+  for (const auto& [k, value] : pass_at) by_k[std::to_string(k)] = number(value);
   return {{"pass@1", number(pass_at_1)},
           {"pass@1_ci95", number(pass_at_1_error)},
+          {"pass@k", by_k},
           {"cons@k", number(cons_at_k)},
           {"format", number(format)},
           {"language_consistency", number(language_consistency)},
@@ -39,12 +42,22 @@ nlohmann::ordered_json Evaluation::json() const {
           {"samples", samples}};
 }
 
+double pass_at_k(int64_t samples, int64_t right, int64_t k) {
+  // 1 − C(samples − right, k) / C(samples, k), as a product of factors that stay within [0, 1].
+  double none = 1;
+  for (int64_t i = samples - right + 1; i <= samples; ++i)
+    none *= std::max(0.0, 1.0 - static_cast<double>(k) / static_cast<double>(i));
+  return 1 - none;
+}
+
 Evaluation summarize(const std::vector<Group>& groups) {
   Mean accuracy, format, language, strict_language, worded, consensus, mixed, length, reflection, truncated, spread,
       spread_squares;
   Evaluation out;
+  std::vector<std::pair<int64_t, int64_t>> counts;  // samples with a verdict and right ones, of each task with any
   for (const Group& group : groups) {
     Mean right;
+    int64_t whole = 0;
     std::vector<std::size_t> votes(
         group.completions.size());  // for the answer of sample i, if it is the first to say so
     for (std::size_t i = 0; i < group.completions.size(); ++i) {
@@ -64,9 +77,13 @@ Evaluation summarize(const std::vector<Group>& groups) {
         const LanguageCount words = count_language(trace, group.task.language);
         worded.add(words.target + words.other >= 5 ? 1 : 0);
       }
+      if (const auto found = group.scores[i].find("accuracy"); found != group.scores[i].end())
+        whole += found->second.defined() && found->second.value() > 0.5;
       const auto same =
           std::find_if(group.completions.begin(), group.completions.begin() + static_cast<std::ptrdiff_t>(i),
-                       [&](const Completion& earlier) { return earlier.answer == completion.answer; });
+                       [&](const Completion& earlier) {
+                         return earlier.answer == completion.answer || answers_match(completion.answer, earlier.answer);
+                       });
       if (!completion.answer.empty()) ++votes[static_cast<std::size_t>(same - group.completions.begin())];
       mixed.add(mixes_languages(trace) ? 1 : 0);
       length.add(static_cast<double>(completion.tokens.size()));
@@ -81,12 +98,20 @@ Evaluation summarize(const std::vector<Group>& groups) {
       consensus.add(
           votes[most] > 0 && found != group.scores[most].end() && found->second.defined() ? found->second.value() : 0);
     }
+    if (right.count) counts.emplace_back(right.count, whole);
     if (right.count) spread.add(right.value()), spread_squares.add(right.value() * right.value());
   }
   out.pass_at_1 = accuracy.value();
   const double variance = std::max(0.0, spread_squares.value() - spread.value() * spread.value());
   out.pass_at_1_error =
       spread.count > 1 ? 1.96 * std::sqrt(variance / static_cast<double>(spread.count - 1)) : std::nan("");
+  for (int64_t k = 1; k <= out.samples && !counts.empty();
+       k = k == out.samples ? k + 1 : std::min(2 * k, out.samples)) {
+    Mean mean;
+    for (const auto& [samples, good] : counts)
+      if (samples >= k) mean.add(pass_at_k(samples, good, k));
+    out.pass_at[k] = mean.value();
+  }
   out.cons_at_k = consensus.value();
   out.strict_language_consistency = strict_language.value();
   out.worded_traces = worded.value();

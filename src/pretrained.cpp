@@ -595,7 +595,7 @@ void save_pretrained(const Policy& policy, const fs::path& folder, const fs::pat
     throw Error("pretrained", folder.string(), ": expected a policy of the form of ", like.string(), ", got ",
                 dump_config(config).dump());
   OrderedJson json = OrderedJson::parse(text_of(like / kConfig));
-  const std::vector<fs::path> copies = files_to_copy(like, folder);
+  files_to_copy(like, folder);  // refused before anything is written
   const std::vector<Slot> slots =
       slots_of(policy, family_of(read_json(like / kConfig), (like / kConfig).string()), folder.string());
   if (json.contains("num_nextn_predict_layers")) json["num_nextn_predict_layers"] = 0;
@@ -633,8 +633,13 @@ void save_pretrained(const Policy& policy, const fs::path& folder, const fs::pat
   };
   if (shards.size() > 1) write(kIndex, {{"metadata", {{"total_size", total}}}, {"weight_map", map}});
   write(kConfig, json);
-  for (const fs::path& file : copies) {
-    fs::copy_file(file, folder / file.filename(), fs::copy_options::overwrite_existing, failure);
+  copy_tokenizer_files(like, folder);
+}
+
+void copy_tokenizer_files(const fs::path& from, const fs::path& to) {
+  for (const fs::path& file : files_to_copy(from, to)) {
+    std::error_code failure;
+    fs::copy_file(file, to / file.filename(), fs::copy_options::overwrite_existing, failure);
     if (failure) throw Error("pretrained", file.string(), ": expected a file that can be copied, ", failure.message());
   }
 }

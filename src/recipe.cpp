@@ -10,6 +10,7 @@
 #include "generators.h"
 #include "grpo/checkpoint.h"
 #include "grpo/error.h"
+#include "grpo/model.h"
 #include "held_out.h"
 #include "nearest.h"
 
@@ -30,27 +31,6 @@ Json read(const fs::path& file) {
     throw Error("recipe", file.string(),
                 ": expected JSON, it was altered or cut short; remove its folder to do that stage again");
   return json;
-}
-
-fs::path checkpoint_in(const fs::path& folder, const std::string& what) {
-  const auto checkpoint = newest_checkpoint(folder);
-  if (!checkpoint) throw Error("recipe", what, ": expected a checkpoint in ", folder.string(), ", found none");
-  return *checkpoint;
-}
-
-// The policy that another run's folder holds; its tokenizer must be `ours`.
-PolicyConfig policy_of_run(const fs::path& folder, const Tokenizer& ours, const std::string& what) {
-  PolicyConfig config;
-  const auto saved = nlohmann::json::parse(read(folder / "config.json").dump());
-  if (!saved.contains("policy"))
-    throw Error("recipe", what, ": expected ", (folder / "config.json").string(), " of a run, with a policy");
-  load_json(config, saved.at("policy"), (folder / "config.json").string() + ": policy");
-  const Tokenizer theirs = Tokenizer::load(folder / "tokenizer.model");
-  if (theirs.serialized() != ours.serialized())
-    throw Error("recipe", what, ": expected the tokenizer of this run, ", (folder / "tokenizer.model").string(),
-                " differs from it; let the teacher write a JSONL file of demonstrations, and name that");
-  if (config.vocab_size == 0) config.vocab_size = theirs.vocab_size();
-  return config;
 }
 
 bool gives_policy(StageType type) { return type != StageType::rejection_sample; }
@@ -105,6 +85,9 @@ void RecipeConfig::validate() const {
       if (stage.teacher.find('/') == std::string::npos && !stage.teacher.ends_with(".jsonl"))
         require("teacher", stage.teacher, trains, "trains a policy");
     }
+    if (stage.from.empty() && !stage.policy.from.empty() && stage.policy.from != pretrained_folder())
+      throw Error("recipe", "stage \"", stage.name, "\", policy.from: expected ", pretrained_folder(),
+                  " as in an earlier stage, whose tokenizer all share, got ", stage.policy.from);
     earlier.push_back(stage.name);
     types[stage.name] = stage.type;
   }
@@ -127,9 +110,16 @@ void RecipeConfig::validate() const {
   }
 }
 
+std::string RecipeConfig::pretrained_folder() const {
+  for (const StageConfig& stage : stages)
+    if (stage.from.empty() && !stage.policy.from.empty()) return stage.policy.from;
+  return "";
+}
+
 // ---- What all stages share ------------------------------------------------------------------------------------------
 
 struct Recipe::Shared {
+  RunFiles files;
   at::Device device;
   Corpus corpus;
   std::optional<Tokenizer> tokenizer;
@@ -138,6 +128,8 @@ struct Recipe::Shared {
 
 Recipe::Recipe(const RecipeConfig& config, Run& run) : config_(config), run_(run) {
   config_.tasks.seed = config_.seed;
+  const RunFiles files(run_.folder());
+  if (files.has_tokenizer()) config_.chat = files.chat(config_.chat);
   for (const StageConfig& stage : config_.stages) {  // before anything is computed
     try {
       for (const DataConfig& data : stage.data)
@@ -168,7 +160,7 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) : config_(config), run_(run
       run_.progress().note("doing " + stage.name + " again; what was there is now in " + aside.string());
     }
     // With every stage done again the vocabulary is learned anew, too; those that were moved aside have theirs.
-    if (forced && &stage == config_.stages.data()) fs::remove(run_.folder() / "tokenizer.model");
+    if (forced && &stage == config_.stages.data()) files.remove();
     if (!done(stage)) continue;
     const Json before = read(folder / "config.json").flatten(), after = resolved(stage).flatten();
     for (const auto& [key, value] : after.items())
@@ -184,26 +176,27 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) : config_(config), run_(run
           stage.name);
   }
 
+  if (!files.has_tokenizer() && !config_.pretrained_folder().empty()) {
+    files.take_from(config_.pretrained_folder());
+    config_.chat = files.chat(config_.chat);
+  }
   shared_ = std::make_unique<Shared>(
-      Shared{open_device(config_.device), Corpus(config_.corpus, config_.tasks, config_.chat, config_.judging),
+      Shared{files, open_device(config_.device), Corpus(config_.corpus, config_.tasks, config_.chat, config_.judging),
              std::nullopt, HeldOut(config_.evaluation, config_.tasks, config_.chat, config_.seed)});
-  const fs::path vocabulary = run_.folder() / "tokenizer.model";
-  if (!fs::exists(vocabulary)) {
+  if (!files.has_tokenizer()) {
     std::vector<std::string> documents;
     for (uint64_t i = 0; i < 6000; ++i)
       documents.push_back(shared_->corpus.document(i).prompt + shared_->corpus.document(i).completion);
-    Tokenizer::train(documents, config_.tokenizer, vocabulary);
+    files.learn_tokenizer(documents, config_.tokenizer);
   }
-  shared_->tokenizer = Tokenizer::load(vocabulary);
+  shared_->tokenizer = files.tokenizer();
 
   // A teacher from another run is looked at before the stages in front of it cost their hours.
   for (const StageConfig& stage : config_.stages) {
     if (stage.type != StageType::distill || stage.teacher.find('/') == std::string::npos ||
         stage.teacher.ends_with(".jsonl") || done(stage))
       continue;
-    const std::string what = "stage \"" + stage.name + "\": teacher";
-    checkpoint_in(stage.teacher, what);
-    policy_of_run(stage.teacher, *shared_->tokenizer, what);
+    load(stage.teacher, "stage \"" + stage.name + "\": teacher");
   }
 }
 
@@ -217,10 +210,7 @@ const StageConfig& Recipe::find(const std::string& name) const {
 bool Recipe::done(const StageConfig& stage) const { return fs::exists(run_.folder() / stage.name / "done.json"); }
 
 PolicyConfig Recipe::policy_config(const StageConfig& stage) const {
-  if (!stage.from.empty()) return policy_config(find(stage.from));
-  PolicyConfig policy = stage.policy;
-  if (policy.vocab_size == 0 && shared_ && shared_->tokenizer) policy.vocab_size = shared_->tokenizer->vocab_size();
-  return policy;
+  return stage.from.empty() ? stage.policy : policy_config(find(stage.from));
 }
 
 // What config.json of a stage holds: all that it depends on, and what `evaluate` reads.
@@ -247,21 +237,22 @@ Json Recipe::resolved(const StageConfig& stage) const {
   return all;
 }
 
-// The policy of a finished stage, or of another run's folder whose tokenizer is the same.
+// The policy of a finished stage, or of another folder whose tokenizer is the same.
 std::unique_ptr<Policy> Recipe::load(const std::string& name, const std::string& what) const {
   const bool is_stage = std::any_of(config_.stages.begin(), config_.stages.end(),
                                     [&](const StageConfig& stage) { return stage.name == name; });
-  const fs::path folder = is_stage ? run_.folder() / name : fs::path(name);
-  const fs::path checkpoint = checkpoint_in(folder, what);
-  PolicyConfig config;
-  if (is_stage) {
-    config = policy_config(find(name));
-  } else {
-    config = policy_of_run(folder, *shared_->tokenizer, what);
+  try {
+    ModelConfig opened;
+    opened.model = is_stage ? (run_.folder() / name).string() : name;
+    opened.device = config_.device;
+    Model model = open_model(opened);
+    if (model.tokenizer.serialized() != shared_->tokenizer->serialized())
+      throw Error("model", "expected the tokenizer of this run, that of ", name,
+                  " differs from it; let the teacher write a JSONL file of demonstrations, and name that");
+    return std::make_unique<Policy>(std::move(model.policy));
+  } catch (const Error& error) {
+    throw Error("recipe", what, ": ", error.what());
   }
-  auto policy = std::make_unique<Policy>(config, 0, shared_->device);
-  policy->load_state(read_checkpoint(checkpoint).policy);
-  return policy;
 }
 
 std::unique_ptr<Judge> Recipe::judge(const std::string& stage) const {
@@ -324,8 +315,7 @@ bool Recipe::perform(const StageConfig& stage) {
     }
     write_overview(stage.name);
     Run run = run_.stage(stage.name, config);
-    fs::copy_file(run_.folder() / "tokenizer.model", run.folder() / "tokenizer.model",
-                  fs::copy_options::overwrite_existing);
+    shared_->files.copy_to(run.folder());
     const auto place = &stage - config_.stages.data();
     run_.progress().note("stage " + std::to_string(place + 1) + "/" + std::to_string(config_.stages.size()) + " · " +
                          stage.name + " · " + std::string(enum_name(stage.type)) +
@@ -344,9 +334,14 @@ bool Recipe::train(const StageConfig& stage, Run& run) {
     run.write("seconds.json", {{"seconds", before + watch.lap()}});
     return false;
   };
-  std::unique_ptr<Policy> policy = stage.from.empty()
-                                       ? std::make_unique<Policy>(policy_config(stage), config_.seed, shared_->device)
-                                       : load(stage.from, "from");
+  std::unique_ptr<Policy> policy;
+  if (!stage.from.empty())
+    policy = load(stage.from, "from");
+  else if (list_checkpoints(run.folder()).empty())
+    policy = std::make_unique<Policy>(shared_->files.first_policy(stage.policy, config_.seed, shared_->device));
+  else  // it goes on from there
+    policy =
+        std::make_unique<Policy>(Policy::uninitialized(shared_->files.policy_config(stage.policy), shared_->device));
   if (stage.from.empty()) run_.progress().note(stage.name + " · policy " + policy->describe());
   Stage context{*policy, *shared_->tokenizer, config_.chat, run, seed_of(config_.seed, stage.name)};
   const std::unique_ptr<Judge> judge = this->judge(stage.judge);
@@ -420,6 +415,7 @@ bool Recipe::train(const StageConfig& stage, Run& run) {
     run_.progress().note(stage.name + ": kept " + std::to_string(facts["kept"].get<int64_t>()) + " of " +
                          std::to_string(facts["sampled"].get<int64_t>()) + ", dropped " + facts["dropped"].dump());
   }
+  if (gives_policy(stage.type) && !policy_config(stage).from.empty()) RunFiles(run.folder()).save_model(*policy);
   run.write("done.json",
             {{"steps", result.steps}, {"gradient_tokens", result.gradient_tokens}, {"seconds", before + watch.lap()}});
   write_overview("");

@@ -24,17 +24,6 @@ constexpr std::string_view kAlwaysEvaluated[] = {"accuracy", "format", "language
 
 // ---- Built-in rewards -----------------------------------------------------------------------------------------------
 
-/// Where an answer may be when the form is broken: the last `<answer>…</answer>`, else the last `\boxed{…}`.
-std::string_view loose_answer(std::string_view text) {
-  constexpr std::string_view kOpen = "<answer>", kClose = "</answer>", kBoxed = "\\boxed{";
-  if (const std::size_t close = text.rfind(kClose); close != text.npos) {
-    const std::size_t open = text.substr(0, close).rfind(kOpen);
-    if (open != text.npos) return text.substr(open + kOpen.size(), close - open - kOpen.size());
-  }
-  const std::size_t box = text.rfind(kBoxed);
-  return box == text.npos ? std::string_view() : boxed_body(text, box).value_or(std::string_view());
-}
-
 Reward make_accuracy(const RewardsConfig& config) {
   return [needs_format = config.accuracy_needs_format](const Task& task, const Completion& completion) -> Score {
     if (task.answer.empty()) return Score::undefined();
@@ -99,6 +88,16 @@ Reward make_reward(const std::string& name, const RewardsConfig& config) {
 }
 
 }  // namespace
+
+std::string_view loose_answer(std::string_view text) {
+  constexpr std::string_view kOpen = "<answer>", kClose = "</answer>", kBoxed = "\\boxed{";
+  if (const std::size_t close = text.rfind(kClose); close != text.npos) {
+    const std::size_t open = text.substr(0, close).rfind(kOpen);
+    if (open != text.npos) return text.substr(open + kOpen.size(), close - open - kOpen.size());
+  }
+  const std::size_t box = text.rfind(kBoxed);
+  return box == text.npos ? std::string_view() : boxed_body(text, box).value_or(std::string_view());
+}
 
 void register_reward(std::string name, Reward reward) {
   if (name.empty()) throw Error("reward", "expected a name for the reward, got \"\"");

@@ -151,7 +151,7 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const DrawS
 }
 
 std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::vector<std::vector<int32_t>>& prompts,
-                                     const DrawStream& stream, const OnEnd& on_end) {
+                                     const DrawStream& stream, const OnEnd& on_end, const OnToken& on_token) {
   at::NoGradGuard no_grad;
   stats_ = {};
   std::vector<Group>& groups = groups_;
@@ -168,6 +168,10 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
     groups[g].prompt = prompts[g];
     groups[g].completions.resize(config_.samples);
     if (prompts[g].empty()) throw Error("rollout", "task ", tasks[g].id, ": expected a prompt of at least one token");
+    for (const int32_t token : prompts[g])
+      if (token < 0 || token >= policy_.config().vocab_size)
+        throw Error("rollout", "task ", tasks[g].id, ": expected prompt tokens from 0 to ",
+                    policy_.config().vocab_size - 1, ", got ", token);
     if (prompts[g].size() + config_.max_new_tokens > static_cast<size_t>(policy_.config().max_positions))
       throw Error("rollout", "task ", tasks[g].id, ": a prompt of ", prompts[g].size(), " tokens and ",
                   config_.max_new_tokens, " new ones exceed policy.max_positions = ", policy_.config().max_positions,
@@ -203,11 +207,18 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
     completion.tokens.push_back(draw.token);
     completion.logprobs.push_back(draw.logprob);
     if (config_.sampling.truncates()) completion.kept.push_back(std::move(draw.kept));
-    if (draw.token == tokenizer_.eos() && !config_.ignore_eos) {
-      completion.text = text ? text->text() : tokenizer_.decode(completion.tokens);
+    const auto decoded = [&](size_t count) {
+      if (text) return text->text();
+      std::vector<int32_t> known;
+      for (size_t i = 0; i < count; ++i)
+        if (completion.tokens[i] < tokenizer_.vocab_size()) known.push_back(completion.tokens[i]);
+      return tokenizer_.decode(known);
+    };
+    if (!config_.ignore_eos && tokenizer_.ends(draw.token)) {
+      completion.text = decoded(completion.tokens.size() - 1);
       return true;
     }
-    if (text) {
+    if (text && draw.token < tokenizer_.vocab_size()) {
       const size_t searched = text->text().size();
       text->push(draw.token);
       size_t first = std::string::npos;
@@ -221,7 +232,7 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
     }
     if (static_cast<int>(completion.tokens.size()) < config_.max_new_tokens) return false;
     completion.finish = Finish::length;
-    completion.text = text ? text->text() : tokenizer_.decode(completion.tokens);
+    completion.text = decoded(completion.tokens.size());
     return true;
   };
 
@@ -245,7 +256,9 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
       TextStream* text = texts.empty() ? nullptr : &texts[due.group * config_.samples + due.sample];
       scheduler.drew(due.group, due.sample);
       ++stats_.completion_tokens;
-      if (!accept(group, due.sample, std::move(drawn[i]), text)) continue;
+      const bool ended = accept(group, due.sample, std::move(drawn[i]), text);
+      if (on_token) on_token(group, due.sample);
+      if (!ended) continue;
       scheduler.finish(due.group, due.sample);
       if (on_end) on_end(group, due.sample);
     }

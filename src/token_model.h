@@ -21,6 +21,7 @@ struct TokenModel {
   std::string serialized;
   std::vector<std::string> pieces;  // [vocab_size]
   std::int32_t eos = -1, bos = -1, pad = -1;
+  std::vector<std::int32_t> ends;  // besides eos
 };
 
 }  // namespace grpo::internal

@@ -11,6 +11,7 @@
 #include <unordered_map>
 
 #include "fill.h"
+#include "grpo/messages.h"
 #include "model_file.h"
 #include "token_model.h"
 #include "tokenizer_json.h"
@@ -215,18 +216,23 @@ void TokenizerConfig::validate() const {
 }
 
 void ChatTemplate::validate() const {
-  if (text.find("{prompt}") == std::string::npos)
+  if (!text.empty() && text.find("{prompt}") == std::string::npos)
     throw Error("tokenizer", "expected a chat template with {prompt}, got \"", text, "\"; say where the prompt goes");
 }
 
 std::string ChatTemplate::render(const Task& task) const {
   validate();
-  return fill(text, {{"{prompt}", task.prompt}, {"{language}", task.language}});
+  if (!text.empty()) return fill(text, {{"{prompt}", task.prompt}, {"{language}", task.language}});
+  if (!messages)
+    throw Error("tokenizer", "expected a chat template with {prompt}, got \"\"; only a policy that comes from a model ",
+                "folder can have one of its own");
+  return messages->render(std::vector<Message>{{"user", task.prompt}});
 }
 
 bool ChatTemplate::opens_think() const {
-  const std::size_t last = text.find_last_not_of(" \t\r\n");
-  return last != std::string::npos && std::string_view(text).substr(0, last + 1).ends_with("<think>");
+  const std::string read = text.empty() && messages ? render(Task{"", "?", "", "", ""}) : text;
+  const std::size_t last = read.find_last_not_of(" \t\r\n");
+  return last != std::string::npos && std::string_view(read).substr(0, last + 1).ends_with("<think>");
 }
 
 // ---- Tokenizer ----
@@ -313,6 +319,10 @@ std::int32_t Tokenizer::eos() const {
     throw Error("tokenizer", "expected an end-of-sequence token, got none; name \"eos_token\" in a ",
                 "tokenizer_config.json beside the tokenizer.json");
   return model_->eos;
+}
+
+bool Tokenizer::ends(std::int32_t id) const {
+  return id == eos() || std::find(model_->ends.begin(), model_->ends.end(), id) != model_->ends.end();
 }
 
 const std::string& Tokenizer::piece(std::int32_t id) const {

@@ -928,6 +928,9 @@ std::string read_tokenizer_json(const std::filesystem::path& file) {
       else if (!value.is_null())
         reader.refuse(role + "_token", "a token");
     }
+    const Json& ends = reader.optional("eos_token_id");
+    if (path.filename() == "generation_config.json" && !ends.is_null())
+      special["ends"] = ends.is_array() ? ends : Json::array({ends});
   }
   if (!special.empty()) serialized += '\n' + Json{{kSpecialTokensKey, special}}.dump() + '\n';
   return serialized;
@@ -947,7 +950,7 @@ std::shared_ptr<const TokenModel> parse_tokenizer_json(std::string_view serializ
   const Json trailer = parse_model_json(serialized.substr(line), where);
   const JsonReader special(JsonReader(trailer, where + ": ").required(kSpecialTokensKey),
                            where + ": " + std::string(kSpecialTokensKey));
-  special.expect_keys({"eos", "bos", "pad"});
+  special.expect_keys({"eos", "bos", "pad", "ends"});
   const auto find = [&](const char* role) -> std::int32_t {
     const Json& value = special.optional(role);
     if (value.is_null()) return -1;
@@ -960,6 +963,12 @@ std::shared_ptr<const TokenModel> parse_tokenizer_json(std::string_view serializ
   model->eos = find("eos");
   model->bos = find("bos");
   model->pad = find("pad");
+  for (const Json& end : special.optional("ends")) {
+    const bool fits = end.is_number_integer() && end.get<std::int64_t>() >= 0 &&
+                      end.get<std::int64_t>() < static_cast<std::int64_t>(model->pieces.size());
+    if (!fits) special.refuse("ends", "token ids");
+    model->ends.push_back(end.get<std::int32_t>());
+  }
   return model;
 }
 

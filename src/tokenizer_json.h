@@ -11,7 +11,8 @@
 namespace grpo::internal {
 
 /// The bytes of a tokenizer.json, followed by a line with the special tokens that the files beside it name
-/// (tokenizer_config.json, special_tokens_map.json, generation_config.json: the first that names one counts).
+/// (tokenizer_config.json, special_tokens_map.json, generation_config.json: the first that names one counts; and all that
+/// the last one names as ends).
 std::string read_tokenizer_json(const std::filesystem::path& file);
 
 /// Whether `serialized` is a tokenizer.json, to judge by its first character.

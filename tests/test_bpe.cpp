@@ -155,6 +155,8 @@ TEST(TokenizerJson, special_tokens_come_from_the_files_beside_it) {
   EXPECT_EQ(load().eos(), 481);
   EXPECT_EQ(load().bos(), 480);
   EXPECT_EQ(load().pad(), 481) << "eos where there is none";
+  EXPECT_TRUE(load().ends(481) && load().ends(480));
+  EXPECT_FALSE(load().ends(482));
 
   write(folder / "special_tokens_map.json", R"({"eos_token": {"content": "<|endoftext|>", "lstrip": false}})");
   EXPECT_EQ(load().eos(), 480);
@@ -168,6 +170,7 @@ TEST(TokenizerJson, special_tokens_come_from_the_files_beside_it) {
   const Tokenizer loaded = load(), again = Tokenizer::from_serialized(loaded.serialized(), "checkpoint");
   EXPECT_EQ(again.eos(), 482);
   EXPECT_EQ(again.pad(), 480);
+  for (const std::int32_t id : {480, 481, 482}) EXPECT_TRUE(again.ends(id)) << "each file has a say in it";
   EXPECT_EQ(again.serialized(), loaded.serialized());
   const Folder other;
   write(other / "saved", loaded.serialized());

@@ -499,7 +499,7 @@ TEST_F(Recipes, take_a_teacher_from_another_run_only_with_the_same_tokenizer) {
   EXPECT_FALSE(fs::exists(folder_ / "refused/student/done.json")) << "before a stage is computed";
   stage("distilled")["teacher"] = (folder_ / "nowhere").string() + "/";
   EXPECT_EQ(recipe("refused"), 1);
-  EXPECT_THAT(output("refused"), AllOf(HasSubstr("stage \"distilled\""), HasSubstr("expected a checkpoint in")));
+  EXPECT_THAT(output("refused"), AllOf(HasSubstr("stage \"distilled\""), HasSubstr("expected a run's folder")));
 
   config_ = student;
   ASSERT_EQ(recipe("run"), 0) << output("run");

@@ -343,6 +343,25 @@ TEST(Rollout, tells_of_each_completion_once_when_it_has_ended_at_the_address_whe
   })) << "completions should be told of as they end, not in the order of the groups";
 }
 
+TEST(Rollout, tells_of_each_token_when_it_was_drawn) {
+  Rollout rollout = tiny::rollout(dense(), tiny::rollout_config());
+  const auto tasks = tiny::tasks(3);
+  std::vector<std::vector<int32_t>> prompts;
+  for (const Task& task : tasks) prompts.push_back(tiny::tokenizer().encode(ChatTemplate{}.render(task)));
+  std::map<std::pair<size_t, size_t>, std::vector<int32_t>> told;
+  const Groups groups = rollout.generate(
+      tasks, prompts, kStream,
+      [&](Group& group, size_t sample) {
+        EXPECT_EQ(told.at({group.index, sample}), group.completions[sample].tokens) << "the last one, too";
+      },
+      [&](const Group& group, size_t sample) {
+        told[{group.index, sample}].push_back(group.completions[sample].tokens.back());
+      });
+  for (const Group& group : groups)
+    for (size_t i = 0; i < group.completions.size(); ++i)
+      EXPECT_EQ(told.at({group.index, i}), group.completions[i].tokens);
+}
+
 TEST(Rollout, keeps_groups_that_were_told_of_readable_when_it_fails) {
   Rollout rollout = tiny::rollout(dense(), tiny::rollout_config());
   std::pair<Group*, size_t> told{};
@@ -363,6 +382,10 @@ TEST(Rollout, names_the_task_and_the_knob_of_what_cannot_be_sampled) {
   EXPECT_TRUE(rollout.generate({}, kStream).empty());
   EXPECT_THAT(error_of([&] { rollout.generate({tiny::task("x")}, {{}}, kStream); }),
               AllOf(HasSubstr("[rollout] task task-x"), HasSubstr("at least one token")));
+  EXPECT_THAT(error_of([&] {
+                rollout.generate({tiny::task("x")}, {{5, 100'000}}, kStream);
+              }),
+              AllOf(HasSubstr("[rollout] task task-x"), HasSubstr("got 100000")));
   const std::vector<int32_t> fits(640 - 24, 65), too_long(640 - 23, 65);
   EXPECT_EQ(rollout.generate({tiny::task("x")}, {fits}, kStream).size(), 1u);
   EXPECT_THAT(error_of([&] { rollout.generate({tiny::task("x")}, {too_long}, kStream); }),

@@ -11,6 +11,7 @@
 #include <limits>
 
 #include "error_of.h"
+#include "grpo/messages.h"
 #include "grpo/tokenizer.h"
 
 namespace grpo {
@@ -329,6 +330,16 @@ TEST(ChatTemplate, fills_in_prompt_and_language_once) {
             "[ko] 1+1 {language} {prompt}|1+1 {language} {prompt} {x");
   EXPECT_THAT(error_of([&] { ChatTemplate{"no place"}.render(task); }), HasSubstr("{prompt}"));
   EXPECT_THROW(parse_config<ChatTemplate>({"--text=nothing"}), Error);
+}
+
+TEST(ChatTemplate, without_a_text_is_the_models_own) {
+  const Task task{"", "1+1", "", "", "en"};
+  EXPECT_THAT(error_of([&] { ChatTemplate{""}.render(task); }), HasSubstr("model folder"));
+  const auto own = [](const char* text) { return std::make_shared<MessageTemplate>(text); };
+  EXPECT_EQ((ChatTemplate{"", own("<{{ messages[0].role }}>{{ messages[0].content }}")}.render(task)), "<user>1+1");
+  EXPECT_EQ((ChatTemplate{"Q: {prompt}", own("x")}.render(task)), "Q: 1+1");
+  EXPECT_TRUE((ChatTemplate{"", own("{{ messages[0].content }}<think>\n")}.opens_think()));
+  EXPECT_FALSE((ChatTemplate{"", own("{{ messages[0].content }}")}.opens_think()));
 }
 
 TEST(ChatTemplate, knows_whether_it_opens_the_reasoning) {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -741,6 +742,36 @@ TEST(Evaluate, means_over_samples_and_gives_the_interval_of_the_problems_spread)
   EXPECT_TRUE(summarize({group}).json().at("pass@1").is_null());
 }
 
+TEST(Evaluate, estimates_pass_at_k_without_bias) {
+  // The share of all subsets of k samples with a right one in them.
+  for (int n = 1; n <= 8; ++n)
+    for (int right = 0; right <= n; ++right)
+      for (int k = 1; k <= n; ++k) {
+        int subsets = 0, passed = 0;
+        for (unsigned subset = 0; subset < 1u << n; ++subset) {
+          if (std::popcount(subset) != k) continue;
+          ++subsets, passed += (subset & ((1u << right) - 1)) != 0;
+        }
+        EXPECT_NEAR(pass_at_k(n, right, k), static_cast<double>(passed) / subsets, 1e-12)
+            << n << ' ' << right << ' ' << k;
+      }
+  EXPECT_NEAR(pass_at_k(10'000, 1, 5'000), 0.5, 1e-9) << "no factorial overflows";
+  // Of 5 samples each: 1, 2, 4 and all of them; one task has no reference.
+  std::vector<Group> groups(3);
+  for (size_t g = 0; g < groups.size(); ++g) {
+    groups[g].completions.resize(5);
+    for (size_t i = 0; i < 5; ++i) groups[g].scores.push_back({{"accuracy", i < 2 * g ? 1.0 : 0.0}});
+  }
+  groups.push_back(groups[0]);
+  for (Scores& scores : groups.back().scores) scores.at("accuracy") = Score::undefined();
+  const Evaluation figures = summarize(groups);
+  const std::map<int64_t, double> expected{
+      {1, (0 + 0.4 + 0.8) / 3}, {2, (0 + 0.7 + 1) / 3}, {4, (0 + 1 + 1) / 3.0}, {5, 2 / 3.0}};
+  ASSERT_EQ(figures.pass_at.size(), expected.size());
+  for (const auto& [k, value] : expected) EXPECT_NEAR(figures.pass_at.at(k), value, 1e-12) << k;
+  EXPECT_NEAR(figures.json()["pass@k"]["2"].get<double>(), 1.7 / 3, 1e-12);
+}
+
 TEST(Evaluate, takes_the_answer_that_most_samples_give_for_the_consensus) {
   // Answers and whether they are right; the share of a group of one, or NaN.
   const auto consensus = [](const std::vector<std::pair<std::string, Score>>& answers) {
@@ -753,6 +784,7 @@ TEST(Evaluate, takes_the_answer_that_most_samples_give_for_the_consensus) {
   };
   EXPECT_EQ(consensus({{"1", 0.0}, {"2", 1.0}, {"3", 0.0}, {"2", 1.0}}), 1.0);
   EXPECT_EQ(consensus({{"2", 1.0}, {"1", 0.0}, {"1", 0.0}}), 0.0);
+  EXPECT_EQ(consensus({{"1", 0.0}, {"1", 0.0}, {"0.5", 1.0}, {"1/2", 1.0}, {"50%", 1.0}}), 1.0) << "equal as numbers";
   EXPECT_EQ(consensus({{"2", 1.0}, {"1", 0.0}}), 1.0) << "of equally many the first";
   EXPECT_EQ(consensus({{"1", 0.0}, {"2", 1.0}}), 0.0);
   EXPECT_EQ(consensus({{"", 0.0}, {"", 0.0}, {"2", 1.0}}), 1.0) << "no answer is no vote";

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <vector>
 
@@ -16,16 +17,22 @@ namespace grpo {
 struct Evaluation {
   int64_t problems = 0, samples = 0;  ///< samples: of each problem
   double pass_at_1 = 0;               ///< share of right answers among the samples of tasks with a reference
-  double pass_at_1_error = 0;         ///< half-width of its 95 % interval, from the spread between problems
-  double cons_at_k = 0;               ///< share of tasks with a reference whose most frequent answer is right
+  double pass_at_1_error = 0;  ///< half-width of its 95 % interval: 1.96 standard errors of the mean over problems
+  /// For k = 1, 2, 4, … and all samples: the mean over tasks with a reference of pass_at_k.
+  std::map<int64_t, double> pass_at;
+  double cons_at_k = 0;  ///< share of tasks with a reference whose most frequent answer is right; equal: answers_match
   double format = 0, language_consistency = 0, mixed_traces = 0, completion_length = 0, reflection_rate = 0,
          truncated = 0;
   double strict_language_consistency = 0;  ///< the same with 0 for every trace without words, instead of leaving it out
   double worded_traces = 0;                ///< share of traces with at least 5 words
 
-  /// {"pass@1", "pass@1_ci95", "cons@k", "format", "language_consistency", …}; NaN becomes null.
+  /// {"pass@1", "pass@1_ci95", "pass@k": {"1", "2", …}, "cons@k", "format", …}; NaN becomes null.
   nlohmann::ordered_json json() const;
 };
+
+/// The chance that at least one of `k` samples is right, drawn without replacement from `samples` of which `right` are:
+/// the unbiased estimate of Chen et al. (arXiv:2107.03374), section 2.1. k is at most `samples`.
+double pass_at_k(int64_t samples, int64_t right, int64_t k);
 
 /// Collects the figures of scored groups.
 Evaluation summarize(const std::vector<Group>& groups);

@@ -137,6 +137,7 @@ struct MlaConfig {
 
 /// Dense and mixture-of-experts decoders: pre-norm, rotary positions, SwiGLU.
 struct PolicyConfig {
+  std::string from;
   int vocab_size = 0;
   int hidden_size = 128;
   int layers = 2;
@@ -160,6 +161,10 @@ struct PolicyConfig {
 
   template <class V>
   void visit(V& v) {
+    v("from", from,
+      "folder of a pretrained model to start from (pretrained.h); it says all but dtype, max_positions (at most its "
+      "own) "
+      "and moe.auxiliary_loss, and brings its tokenizer");
     v("vocab_size", vocab_size, "rows of the embedding; 0: as many as the tokenizer has");
     v("hidden_size", hidden_size, "width of the residual stream");
     v("layers", layers, "decoder layers");

@@ -33,4 +33,8 @@ Policy load_pretrained(const std::filesystem::path& folder);
 void save_pretrained(const Policy& policy, const std::filesystem::path& folder, const std::filesystem::path& like,
                      std::optional<at::ScalarType> dtype = {}, int64_t shard_bytes = 5'000'000'000);
 
+/// Copies what lies beside the weights of the model folder `from` (tokenizer, chat template, generation_config.json)
+/// into the folder `to`.
+void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to);
+
 }  // namespace grpo

@@ -1,11 +1,13 @@
 // A recipe: the stages that lead from nothing to a reasoning model, as data. Each stage starts from an earlier one (or
 // from fresh weights), runs one function of stages.h, and is evaluated on the same held-out tasks.
 //
-//   RUN/config.json, tokenizer.model, log.txt
+//   RUN/config.json, log.txt
+//   RUN/tokenizer.model, or pretrained/ where a stage has policy.from (model.h); each stage has a copy
 //   RUN/stages.json           the stages and what is done
 //   RUN/STAGE/                a run of its own (run.h), which `evaluate --model RUN/STAGE` reads; then
 //     evaluation.json           its held-out figures, evaluation.jsonl the answers behind them
 //     selected.jsonl report.json   of a stage that samples
+//     model/                    the policy for other tools, where it began with policy.from
 //     done.json                 steps, gradient tokens, seconds; written last
 //   RUN/judge.json            agreement of the judge with the hidden scorer, position bias, drift
 //   RUN/table.json table.md   the stages side by side
@@ -83,9 +85,10 @@ struct StageConfig {
   void visit(V& v) {
     v("name", name, "name of the stage and of its folder");
     v("type", type, "what is done");
-    v("from", from, "the stage whose policy this one starts from; empty: fresh weights");
+    v("from", from, "the stage whose policy this one starts from; empty: fresh weights, or those of policy.from");
     v("evaluate", evaluate, "measure it on the held-out tasks, a column of the table");
-    v("policy", policy, "the model, of a stage that starts from fresh weights");
+    v("policy", policy,
+      "the model, of a stage that starts from fresh weights; policy.from is one folder in all of them");
     v("pretrain", pretrain, "of a pretrain stage");
     v("data", data, "the demonstrations of an sft stage");
     v("sft", sft, "of an sft or distill stage");
@@ -151,6 +154,8 @@ struct RecipeConfig : RunConfig {
   /// Throws Error for stages without a name or with the same one, and for any mention of a stage that is not an earlier
   /// one of the right type, naming the nearest.
   void validate() const;
+  /// The policy.from of the stages that have one; "" where none has.
+  std::string pretrained_folder() const;
 };
 
 class Recipe {

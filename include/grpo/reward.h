@@ -112,6 +112,10 @@ FormatReading read_format(std::string_view text, bool think_open = false);
 /// match.
 bool answers_match(std::string_view answer, std::string_view reference);
 
+/// Where an answer may be when the form is broken: in the last `<answer>…</answer>`, else in the last `\boxed{…}`; else
+/// "".
+std::string_view loose_answer(std::string_view text);
+
 /// Whether `expression` solves the countdown problem `reference`, written "24 from 3 5 7 2" (the target, then the given
 /// numbers, which are non-negative integers of up to 18 digits). It may use + - * / (also − × · ⋅ ÷ and \times \cdot
 /// \div), parentheses, and each given number exactly once; a sign is no operation. It may end in "= 24", which must

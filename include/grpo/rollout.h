@@ -69,17 +69,20 @@ class Rollout {
           const RolloutConfig& config);
 
   using OnEnd = std::function<void(Group& group, std::size_t sample)>;
+  using OnToken = std::function<void(const Group& group, std::size_t sample)>;
 
   /// Samples config.samples completions of every task. The result is a pure function of the weights, the tasks and
   /// `stream`: neither batch composition nor preemption change a token. `on_end` (optional) is told of each completion
   /// when it ends, on this thread; groups keep their place until the call returns, and the returned vector holds them
-  /// at the same addresses. When the call throws, they stay readable there until the next one. Throws Error when a
-  /// prompt is empty or too long for the policy or the cache.
+  /// at the same addresses. When the call throws, they stay readable there until the next one. A token that is of the
+  /// policy's vocabulary but not of the tokenizer's (a padded embedding) has no text. Throws Error when a prompt is
+  /// empty, has a token that the policy does not know, or is too long for the policy or the cache.
   std::vector<Group> generate(const std::vector<Task>& tasks, const DrawStream& stream, const OnEnd& on_end = nullptr);
 
-  /// The same from prompts that are tokens already.
+  /// The same from prompts that are tokens already. `on_token` (optional) is told of each draw, before `on_end`.
   std::vector<Group> generate(const std::vector<Task>& tasks, const std::vector<std::vector<int32_t>>& prompts,
-                              const DrawStream& stream, const OnEnd& on_end = nullptr);
+                              const DrawStream& stream, const OnEnd& on_end = nullptr,
+                              const OnToken& on_token = nullptr);
 
   const RolloutStats& stats() const { return stats_; }  ///< of the last call
   const RolloutConfig& config() const { return config_; }

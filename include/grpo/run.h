@@ -1,7 +1,7 @@
 // A run: its folder, its log, its checkpoints, and the way back into it.
 //
 //   RUN/config.json        every knob, resolved
-//   RUN/tokenizer.model
+//   RUN/tokenizer.model    or pretrained/ and model/, of a policy that came from a model folder: see model.h
 //   RUN/metrics.jsonl      one object a step
 //   RUN/events.out.tfevents.grpo   the same figures for TensorBoard
 //   RUN/samples.jsonl      the notebook: full reasoning traces with their scores

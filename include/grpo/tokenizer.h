@@ -18,6 +18,8 @@
 
 namespace grpo {
 
+class MessageTemplate;
+
 enum class TokenizerAlgorithm { bpe, unigram };
 
 template <>
@@ -44,16 +46,20 @@ struct TokenizerConfig {
 /// The text around a task's prompt; its end is where the policy begins to write.
 struct ChatTemplate {
   std::string text = "User: {prompt}\nAssistant: ";
+  std::shared_ptr<const MessageTemplate> messages = nullptr;  ///< read where `text` is empty
 
   template <class V>
   void visit(V& v) {
-    v("text", text, "what the policy reads; {prompt} and {language} are filled in from the task");
+    v("text", text,
+      "what the policy reads; {prompt} and {language} are filled in from the task; empty: the chat template of the "
+      "model folder that the policy came from, with the prompt as the user's turn");
   }
-  /// Throws Error when `text` has no {prompt}.
+  /// Throws Error when `text` is there, but has no {prompt}.
   void validate() const;
-  /// `text` with every {prompt} and {language} replaced; what is filled in is not searched again.
+  /// `text` with every {prompt} and {language} replaced; what is filled in is not searched again. Throws Error when
+  /// both `text` and `messages` are missing.
   std::string render(const Task& task) const;
-  /// True when `text` ends with <think> (white space may follow), so that completions begin inside the reasoning.
+  /// True when what is read ends with <think> (white space may follow), so that completions begin inside the reasoning.
   bool opens_think() const;
 };
 
@@ -114,10 +120,11 @@ class Tokenizer {
   /// outside [0, vocab_size).
   std::string decode(std::span<const std::int32_t> ids) const;
 
-  std::int32_t vocab_size() const;  ///< the greatest id + 1
-  std::int32_t eos() const;         ///< throws Error when no file names one
-  std::int32_t bos() const;         ///< -1 when the vocabulary has none
-  std::int32_t pad() const;         ///< eos() when the vocabulary has none
+  std::int32_t vocab_size() const;   ///< the greatest id + 1
+  std::int32_t eos() const;          ///< throws Error when no file names one
+  bool ends(std::int32_t id) const;  ///< whether it ends a completion: eos(), or one more of generation_config.json's
+  std::int32_t bos() const;          ///< -1 when the vocabulary has none
+  std::int32_t pad() const;          ///< eos() when the vocabulary has none
 
   /// The piece as the vocabulary spells it: "▁the", "Ġthe", "<0x0A>", "</s>"; "" for an id that a tokenizer.json leaves
   /// out. Throws Error for an id outside [0, vocab_size).

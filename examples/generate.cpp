@@ -1,0 +1,243 @@
+// Continues prompts with any model: those of a file, or what is typed.
+//   generate --model DIR --in prompts.jsonl --out out.jsonl --n 4 --chat
+//   generate --model DIR --chat                                          (from a terminal: a conversation)
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "grpo/config.h"
+#include "grpo/messages.h"
+#include "grpo/metrics.h"
+#include "grpo/model.h"
+#include "grpo/rollout.h"
+#include "grpo/run.h"
+#include "lines.h"
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct GenerateConfig : grpo::ModelConfig {
+  std::string in, out, system;
+  int n = 1, max_new_tokens = 256;
+  grpo::SamplingConfig sampling;
+  std::vector<std::string> stop;
+  bool chat = false, bos = false;
+  uint64_t seed = 0;
+
+  template <class V>
+  void visit(V& v) {
+    grpo::ModelConfig::visit(v);
+    v("in", in,
+      "JSONL, one of these on each line: \"prompt\" (a text), \"prompt_ids\" (tokens), with chat also \"messages\"; "
+      "without it a conversation on the terminal");
+    v("out", out, "JSONL: the lines of `in` with \"completions\": text, ids, logprobs, finish_reason (stop, length)");
+    v("n", n, "completions of each prompt");
+    sampling.visit(v);
+    v("max_new_tokens", max_new_tokens, "longest completion");
+    v("stop", stop, "strings that end a completion, as a JSON list; its text is cut before them");
+    v("chat", chat, "a prompt is a user's turn: the text around it is the model's chat template, or what a run had");
+    v("system", system, "with chat: a first message for every conversation that has none");
+    v("bos", bos, "put the tokenizer's token for the beginning in front");
+    v("seed", seed, "seed of the draws");
+  }
+  void validate() const {
+    grpo::ModelConfig::validate();
+    if (n < 1) throw grpo::Error("config", "n: expected at least 1, got ", n);
+    if (in.empty() != out.empty()) throw grpo::Error("config", "expected both --in and --out, or neither");
+    if (!system.empty() && !chat) throw grpo::Error("config", "system: expected --chat with it");
+  }
+  grpo::RolloutConfig rollout() const {
+    grpo::RolloutConfig config;
+    config.samples = n, config.max_new_tokens = max_new_tokens, config.sampling = sampling, config.stop = stop;
+    return config;
+  }
+};
+
+struct Interrupted {};
+
+/// Prompts as tokens.
+class Prompts {
+ public:
+  Prompts(const GenerateConfig& config, const grpo::Model& model) : config_(config), tokenizer_(model.tokenizer) {
+    if (config.chat) chat_ = model.own_chat();
+    if (config.bos && tokenizer_.bos() < 0)
+      throw grpo::Error("generate", "bos: expected a tokenizer with such a token, it has none");
+  }
+
+  /// Whether a conversation can have more than one turn.
+  bool remembers() const { return config_.chat && chat_.text.empty(); }
+
+  std::vector<int32_t> of(const Line& line) const {
+    if (!config_.chat || line.has("prompt_ids")) return with_bos(line.tokens("prompt", tokenizer_));
+    if (line.has("messages")) return of(line.json.at("messages"), line.where);
+    return of(Json::array({{{"role", "user"}, {"content", line.get<std::string>("prompt")}}}), line.where);
+  }
+
+  std::vector<int32_t> of(Json messages, const std::string& where) const try {
+    const bool opened = messages.is_array() && !messages.empty() && messages[0].value("role", "") == "system";
+    if (!config_.system.empty() && !opened)
+      messages.insert(messages.begin(), Json{{"role", "system"}, {"content", config_.system}});
+    if (remembers()) return with_bos(tokenizer_.encode(chat_.messages->render(messages)));
+    if (!messages.is_array() || messages.size() != 1 || messages[0].value("role", "") != "user")
+      throw grpo::Error("generate", "expected one turn, the user's: this model's chat is the text ", Json(chat_.text));
+    return with_bos(tokenizer_.encode(chat_.render({"", messages[0].at("content").get<std::string>(), "", "", "en"})));
+  } catch (const std::exception& error) {
+    throw grpo::Error("generate", where, ": ", error.what());
+  }
+
+ private:
+  std::vector<int32_t> with_bos(std::vector<int32_t> tokens) const {
+    if (config_.bos) tokens.insert(tokens.begin(), tokenizer_.bos());
+    return tokens;
+  }
+
+  const GenerateConfig& config_;
+  const grpo::Tokenizer& tokenizer_;
+  grpo::ChatTemplate chat_;
+};
+
+Json completions_of(const grpo::Group& group) {
+  Json list = Json::array();
+  for (const grpo::Completion& completion : group.completions)
+    list.push_back({{"text", completion.text},
+                    {"ids", completion.tokens},
+                    {"logprobs", completion.logprobs},
+                    {"finish_reason", completion.finish == grpo::Finish::stop ? "stop" : "length"}});
+  return list;
+}
+
+int complete_file(const GenerateConfig& config, const grpo::Model& model) {
+  const Prompts prompts(config, model);
+  const std::vector<Line> lines = read_lines(config.in);
+  grpo::Rollout rollout(model.policy, model.tokenizer, model.chat, config.rollout());
+  grpo::JsonlWriter out(config.out);
+  const grpo::StopSignal signal;
+  grpo::Progress progress("/dev/null");
+  progress.begin("generate", static_cast<int64_t>(lines.size()), 0, grpo::Progress::Lines::seldom);
+  grpo::Stopwatch watch;
+  double seconds = 0;
+  int64_t done = 0, tokens = 0;
+  bool interrupted = false;
+  // A part at a time, so that memory holds the completions of one part alone; which part a line is in changes no draw.
+  const size_t part = std::max<size_t>(64, 2048 / static_cast<size_t>(config.n));
+  for (size_t begin = 0; begin < lines.size() && !interrupted; begin += part) {
+    const size_t count = std::min(part, lines.size() - begin);
+    std::vector<grpo::Task> tasks(count);
+    std::vector<std::vector<int32_t>> inputs;
+    for (size_t i = 0; i < count; ++i) {
+      tasks[i].id = lines[begin + i].where;
+      inputs.push_back(prompts.of(lines[begin + i]));
+    }
+    std::vector<int> open(count, config.n);  // completions still to come
+    std::vector<const grpo::Group*> finished(count);
+    size_t written = 0;
+    const auto write = [&](size_t i) {
+      Json json = lines[begin + i].json;
+      json["completions"] = completions_of(*finished[i]);
+      out.write(json);
+    };
+    try {
+      rollout.generate(
+          tasks, inputs, {config.seed, grpo::Purpose::rollout, 0, static_cast<uint32_t>(begin)},
+          [&](grpo::Group& group, size_t) {
+            const size_t i = group.index - begin;
+            if (--open[i] > 0) return;
+            finished[i] = &group;
+            const double lap = watch.lap();
+            seconds += lap;
+            progress.step(++done, {{"tokens/s", static_cast<double>(tokens) / seconds}}, lap);
+            for (; written < count && finished[written]; ++written) write(written);
+          },
+          [&](const grpo::Group&, size_t) {
+            ++tokens;
+            if (signal.requested()) throw Interrupted{};
+          });
+    } catch (const Interrupted&) {
+      for (interrupted = true; written < count; ++written)
+        if (finished[written]) write(written);
+    }
+  }
+  progress.end();
+  std::fprintf(stderr, "%lld of %zu prompts, %lld tokens, %.1f tokens/s\n", static_cast<long long>(done), lines.size(),
+               static_cast<long long>(tokens), static_cast<double>(tokens) / seconds);
+  return interrupted ? 130 : 0;
+}
+
+/// Writes a text that grows to the terminal, but for its end while that may still change: half a character, or the
+/// beginning of a stop string.
+class Screen {
+ public:
+  explicit Screen(std::vector<std::string> stop) : stop_(std::move(stop)) {}
+
+  void show(const std::string& text, bool whole) {
+    size_t end = text.size();
+    constexpr std::string_view kReplacement = "\uFFFD";
+    if (!whole) {
+      while (std::string_view(text).substr(0, end).ends_with(kReplacement)) end -= kReplacement.size();
+      if (end > 0 && text[end - 1] == '\x1a') --end;
+      for (const std::string& stop : stop_)
+        for (size_t length = std::min(stop.size(), text.size()); length > 0; --length)
+          if (text.ends_with(std::string_view(stop).substr(0, length))) end = std::min(end, text.size() - length);
+    }
+    if (end <= shown_) return;
+    std::cout << std::string_view(text).substr(shown_, end - shown_) << std::flush;
+    shown_ = end;
+  }
+
+ private:
+  std::vector<std::string> stop_;
+  size_t shown_ = 0;
+};
+
+int converse(const GenerateConfig& config, const grpo::Model& model) {
+  const Prompts prompts(config, model);
+  grpo::RolloutConfig settings = config.rollout();
+  settings.samples = 1;
+  grpo::Rollout rollout(model.policy, model.tokenizer, model.chat, settings);
+  Json messages = Json::array();
+  std::string line;
+  for (uint64_t turn = 0; std::cout << "> " << std::flush, std::getline(std::cin, line) && !line.empty(); ++turn) {
+    if (!prompts.remembers()) messages.clear();
+    messages.push_back({{"role", "user"}, {"content", line}});
+    const auto prompt = config.chat ? prompts.of(messages, "turn " + std::to_string(turn + 1))
+                                    : prompts.of(Line{{{"prompt", line}}, "the prompt"});
+    const grpo::StopSignal signal;  // Ctrl-C ends the answer
+    grpo::TextStream text(model.tokenizer);
+    Screen screen(config.stop);
+    std::string answer;
+    try {
+      const auto groups =
+          rollout.generate({{"the prompt", line, "", "", ""}}, {prompt}, {config.seed, grpo::Purpose::rollout, turn, 0},
+                           nullptr, [&](const grpo::Group& group, size_t) {
+                             if (signal.requested()) throw Interrupted{};
+                             const int32_t token = group.completions[0].tokens.back();
+                             if (token >= model.tokenizer.vocab_size() || model.tokenizer.ends(token)) return;
+                             text.push(token);
+                             screen.show(text.text(), false);
+                           });
+      answer = groups[0].completions[0].text;
+      screen.show(answer, true);
+    } catch (const Interrupted&) {
+      answer = text.text();
+    }
+    std::cout << std::endl;
+    messages.push_back({{"role", "assistant"}, {"content", answer}});
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  const auto config = grpo::load_config<GenerateConfig>(argc, argv);
+  if (config.in.empty() && ::isatty(0) != 1)
+    throw grpo::Error("config", "expected --in FILE.jsonl and --out FILE.jsonl, or a terminal to talk to (see --help)");
+  const grpo::Model model = grpo::open_model(config);
+  return config.in.empty() ? converse(config, model) : complete_file(config, model);
+} catch (const std::exception& error) {
+  return grpo::report(error);
+}

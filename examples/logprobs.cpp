@@ -1,0 +1,131 @@
+// Scores completions with any model: the log-probability of each of their tokens at temperature 1, and the perplexity.
+//   logprobs --model DIR --in pairs.jsonl --out out.jsonl
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "grpo/config.h"
+#include "grpo/metrics.h"
+#include "grpo/model.h"
+#include "grpo/run.h"
+#include "lines.h"
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct LogprobsConfig : grpo::ModelConfig {
+  std::string in, out;
+  bool bos = false;
+  int max_batch_tokens = 2048;
+
+  template <class V>
+  void visit(V& v) {
+    grpo::ModelConfig::visit(v);
+    v("in", in,
+      "JSONL: \"prompt\" and \"completion\" (texts, encoded apart and joined), or \"prompt_ids\" and "
+      "\"completion_ids\"");
+    v("out", out, "JSONL: the lines of `in` with \"logprobs\" and \"perplexity\", exp of minus their mean");
+    v("bos", bos, "put the tokenizer's token for the beginning in front of prompts");
+    v("max_batch_tokens", max_batch_tokens, "tokens of one forward pass; a longer line has one of its own");
+  }
+  void validate() const {
+    grpo::ModelConfig::validate();
+    if (in.empty() || out.empty()) throw grpo::Error("config", "expected --in and --out FILE.jsonl (see --help)");
+  }
+};
+
+/// The lines of one forward pass, laid end to end: a completion is a segment behind its prompt's, as in sampling, so
+/// that the bits are those of sampling, too.
+struct Batch {
+  std::vector<int32_t> tokens, positions, targets;
+  std::vector<int64_t> rows;  // whose hidden state the next target follows
+  std::vector<int32_t> starts{0}, parents;
+  std::vector<size_t> lines, lengths;  // which they are, and how long their completions
+
+  void add(size_t line, const std::vector<int32_t>& prompt, const std::vector<int32_t>& completion) {
+    const size_t first = tokens.size();
+    int32_t parent = -1;
+    for (const auto* part : {&prompt, &completion}) {
+      for (const int32_t token : *part) {
+        if (part == &completion) rows.push_back(static_cast<int64_t>(tokens.size()) - 1), targets.push_back(token);
+        positions.push_back(static_cast<int32_t>(tokens.size() - first));
+        tokens.push_back(token);
+      }
+      if (part->empty()) continue;
+      starts.push_back(static_cast<int32_t>(tokens.size())), parents.push_back(parent);
+      parent = static_cast<int32_t>(parents.size()) - 1;
+    }
+    lines.push_back(line), lengths.push_back(completion.size());
+  }
+
+  std::vector<float> logprobs(const grpo::Policy& policy) const {
+    if (targets.empty()) return {};
+    const auto device = policy.device();
+    const grpo::Segments segments{at::tensor(tokens, at::kInt).to(device), at::tensor(positions, at::kInt).to(device),
+                                  starts, parents};
+    const at::Tensor hidden = policy.hidden(segments).index_select(0, at::tensor(rows, at::kLong).to(device));
+    const at::Tensor all =
+        policy.token_logprobs(hidden, at::tensor(targets, at::kInt).to(device), 1.0).logprobs.cpu().contiguous();
+    return {all.data_ptr<float>(), all.data_ptr<float>() + all.numel()};
+  }
+};
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  const auto config = grpo::load_config<LogprobsConfig>(argc, argv);
+  const at::NoGradGuard no_grad;
+  const grpo::Model model = grpo::open_model(config);
+  const std::vector<Line> lines = read_lines(config.in);
+  grpo::JsonlWriter out(config.out);
+  grpo::Progress progress("/dev/null");
+  progress.begin("logprobs", static_cast<int64_t>(lines.size()), 0, grpo::Progress::Lines::seldom);
+  grpo::Stopwatch watch, lap;
+  int64_t tokens = 0;
+  Batch batch;
+  const auto flush = [&] {
+    const std::vector<float> logprobs = batch.logprobs(model.policy);
+    auto next = logprobs.begin();
+    for (size_t i = 0; i < batch.lines.size(); ++i) {
+      const std::vector<float> own(next, next + static_cast<std::ptrdiff_t>(batch.lengths[i]));
+      next += static_cast<std::ptrdiff_t>(batch.lengths[i]);
+      double sum = 0;
+      for (const float logprob : own) sum += static_cast<double>(logprob);
+      Json json = lines[batch.lines[i]].json;
+      json["logprobs"] = own;
+      json["perplexity"] = own.empty() ? Json(nullptr) : Json(std::exp(-sum / static_cast<double>(own.size())));
+      out.write(json);
+    }
+    tokens += static_cast<int64_t>(batch.tokens.size());
+    if (!batch.lines.empty()) progress.step(static_cast<int64_t>(batch.lines.back()) + 1, {}, lap.lap());
+    batch = {};
+  };
+  for (size_t i = 0; i < lines.size(); ++i) {
+    std::vector<int32_t> prompt = lines[i].tokens("prompt", model.tokenizer);
+    const std::vector<int32_t> completion = lines[i].tokens("completion", model.tokenizer);
+    if (config.bos) prompt.insert(prompt.begin(), model.tokenizer.bos());
+    const size_t length = prompt.size() + completion.size();
+    if (prompt.empty())
+      throw grpo::Error("logprobs", lines[i].where, ": expected a prompt of at least one token; or give --bos");
+    if (length > static_cast<size_t>(model.policy.config().max_positions))
+      throw grpo::Error("logprobs", lines[i].where, ": expected at most ", model.policy.config().max_positions,
+                        " tokens, got ", length);
+    for (const std::vector<int32_t>* part : {&std::as_const(prompt), &completion})
+      for (const int32_t token : *part)
+        if (token < 0 || token >= model.policy.config().vocab_size)
+          throw grpo::Error("logprobs", lines[i].where, ": expected tokens from 0 to ",
+                            model.policy.config().vocab_size - 1, ", got ", token);
+    if (!batch.tokens.empty() && batch.tokens.size() + length > static_cast<size_t>(config.max_batch_tokens)) flush();
+    batch.add(i, prompt, completion);
+  }
+  flush();
+  progress.end();
+  std::fprintf(stderr, "%zu lines, %.1f tokens/s\n", lines.size(), static_cast<double>(tokens) / watch.lap());
+  return 0;
+} catch (const std::exception& error) {
+  return grpo::report(error);
+}

@@ -1,0 +1,344 @@
+// The tools on a model folder of Hugging Face's form and on a run that begins with one.
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "child.h"
+#include "error_of.h"
+#include "files.h"
+#include "grpo/checkpoint.h"
+#include "grpo/model.h"
+#include "grpo/pretrained.h"
+
+namespace grpo {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+using testing::HasSubstr;
+
+constexpr const char* kChat =
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
+void write(const fs::path& file, const std::string& text) { std::ofstream(file) << text; }
+
+void write_lines(const fs::path& file, const std::vector<Json>& lines) {
+  std::ofstream out(file);
+  for (const Json& line : lines) out << line.dump() << '\n';
+}
+
+/// A folder with a small random model: SmolLM2's tokenizer in small, 483 tokens, and more rows than that, as models
+/// have that pad their embeddings.
+class Models : public testing::Test {
+ protected:
+  static constexpr int kRows = 496;
+  Models() : model_(folder_ / "model") {
+    const fs::path fixtures = fs::path(GRPO_FIXTURES), like = folder_ / "like";
+    fs::create_directory(like);
+    Json config = Json::parse(read_file(fixtures / "models/smollm2/config.json"));
+    config["vocab_size"] = kRows;
+    write(like / "config.json", config.dump());
+    fs::copy_file(fixtures / "tokenizers/smollm/tokenizer.json", like / "tokenizer.json");
+    write(like / "tokenizer_config.json", R"({"eos_token": "<|im_end|>", "bos_token": "<|im_start|>"})");
+    write(like / "chat_template.jinja", kChat);
+    write(like / "generation_config.json", R"({"eos_token_id": [482, 480]})");
+    save_pretrained(Policy(pretrained_config(like), 5), model_, like);
+  }
+
+  int tool(const char* program, std::vector<std::string> words) {
+    words.insert(words.begin(), program);
+    fs::remove(folder_ / "out");
+    child_.start(words, folder_ / "out", 1);
+    return child_.wait();
+  }
+  int generate(std::vector<std::string> words) {
+    words.insert(words.end(), {"--model", model_, "--in", folder_ / "in.jsonl", "--out", folder_ / "out.jsonl",
+                               "--max-new-tokens", "40"});
+    return tool(GRPO_GENERATE, words);
+  }
+  std::vector<Json> generated(const std::vector<Json>& lines, std::vector<std::string> words) {
+    write_lines(folder_ / "in.jsonl", lines);
+    EXPECT_EQ(generate(std::move(words)), 0) << output();
+    return lines_of(folder_ / "out.jsonl");
+  }
+  std::string output() { return read_file(folder_ / "out"); }
+
+  Folder folder_;
+  fs::path model_;
+  Child child_;
+};
+
+TEST_F(Models, generate_gives_each_line_back_with_completions_that_logprobs_scores_to_the_same_bits) {
+  std::vector<Json> lines;
+  for (int i = 0; i < 70; ++i) lines.push_back({{"note", i}, {"prompt", std::string(1 + i % 7, 'a') + " 12 + 3"}});
+  lines.push_back({{"note", 70}, {"prompt_ids", {5, 6, 490}}});
+  const auto out = generated(lines, {"--n", "3", "--seed", "4"});
+  ASSERT_EQ(out.size(), lines.size());
+  const Tokenizer tokenizer = Tokenizer::load(model_);
+  std::vector<Json> pairs;
+  bool unknown = false;
+  int stops = 0;
+  for (size_t i = 0; i < out.size(); ++i) {
+    EXPECT_EQ(out[i]["note"], i) << "in the order of the input, with its keys";
+    ASSERT_EQ(out[i]["completions"].size(), 3u);
+    for (const Json& each : out[i]["completions"]) {
+      auto ids = each["ids"].get<std::vector<int32_t>>();
+      ASSERT_EQ(each["logprobs"].size(), ids.size());
+      const bool stopped = ids.back() == 482 || ids.back() == 480;
+      EXPECT_EQ(each["finish_reason"], stopped ? "stop" : "length");
+      EXPECT_EQ(ids.size() == 40, !stopped || ids.size() == 40);
+      stops += stopped;
+      pairs.push_back(
+          {{"prompt_ids", i < 70 ? Json(tokenizer.encode(out[i]["prompt"].get<std::string>())) : out[i]["prompt_ids"]},
+           {"completion_ids", ids},
+           {"expected", each["logprobs"]}});
+      if (stopped) ids.pop_back();
+      unknown |= std::erase_if(ids, [&](int32_t id) { return id >= tokenizer.vocab_size(); }) > 0;
+      EXPECT_EQ(each["text"], tokenizer.decode(ids)) << "the ending token is no text";
+    }
+  }
+  EXPECT_TRUE(unknown) << "rows without a token were drawn, too";
+  EXPECT_GT(stops, 0);
+
+  write_lines(folder_ / "pairs.jsonl", pairs);
+  for (const char* budget : {"64", "2048"}) {
+    ASSERT_EQ(tool(GRPO_LOGPROBS, {"--model", model_, "--in", folder_ / "pairs.jsonl", "--out",
+                                   folder_ / "scored.jsonl", "--max_batch_tokens", budget}),
+              0)
+        << output();
+    const auto scored = lines_of(folder_ / "scored.jsonl");
+    ASSERT_EQ(scored.size(), pairs.size());
+    for (const Json& line : scored) {
+      ASSERT_EQ(line["logprobs"], line["expected"]) << "bit for bit";
+      double sum = 0;
+      for (const Json& logprob : line["logprobs"]) sum += logprob.get<double>();
+      EXPECT_NEAR(line["perplexity"].get<double>(), std::exp(-sum / static_cast<double>(line["logprobs"].size())),
+                  1e-6);
+    }
+  }
+  // Which lines are together changes nothing.
+  const auto alone = generated({lines[0], lines[1]}, {"--n", "3", "--seed", "4"});
+  EXPECT_EQ(alone.at(1), out[1]);
+}
+
+TEST_F(Models, logprobs_encodes_prompt_and_completion_apart) {
+  write_lines(folder_ / "pairs.jsonl",
+              {{{"prompt", "1 + 1 ="}, {"completion", " 2"}}, {{"prompt", "?"}, {"completion", ""}}});
+  ASSERT_EQ(
+      tool(GRPO_LOGPROBS, {"--model", model_, "--in", folder_ / "pairs.jsonl", "--out", folder_ / "scored.jsonl"}), 0)
+      << output();
+  const auto scored = lines_of(folder_ / "scored.jsonl");
+  EXPECT_EQ(scored[0]["logprobs"].size(), Tokenizer::load(model_).encode(" 2").size());
+  EXPECT_TRUE(scored[1]["logprobs"].empty());
+  EXPECT_TRUE(scored[1]["perplexity"].is_null());
+  write_lines(folder_ / "pairs.jsonl", {{{"prompt", "a"}, {"completion_ids", {3, kRows}}}});
+  EXPECT_EQ(
+      tool(GRPO_LOGPROBS, {"--model", model_, "--in", folder_ / "pairs.jsonl", "--out", folder_ / "scored.jsonl"}), 1);
+  EXPECT_THAT(output(), HasSubstr("pairs.jsonl:1: expected tokens from 0 to 495, got 496"));
+}
+
+TEST_F(Models, chat_renders_the_template_of_the_folder) {
+  const std::string turn = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n";
+  const Json conversation = Json::array({{{"role", "user"}, {"content", "Hi"}}});
+  const std::vector<std::string> greedy{"--temperature", "0"}, chat{"--temperature", "0", "--chat"},
+      system{"--temperature", "0", "--chat", "--system", "Be brief."}, bos{"--temperature", "0", "--bos"};
+  const auto plain = generated({{{"prompt", turn}}}, greedy).at(0)["completions"];
+  EXPECT_EQ(generated({{{"prompt", "Hi"}}}, chat).at(0)["completions"], plain);
+  EXPECT_EQ(generated({{{"messages", conversation}}}, chat).at(0)["completions"], plain);
+  const std::string with_system = "<|im_start|>system\nBe brief.<|im_end|>\n" + turn;
+  EXPECT_EQ(generated({{{"prompt", "Hi"}}}, system).at(0)["completions"],
+            generated({{{"prompt", with_system}}}, greedy).at(0)["completions"]);
+  EXPECT_EQ(generated({{{"prompt", turn.substr(std::string("<|im_start|>").size())}}}, bos).at(0)["completions"],
+            plain);
+  fs::remove(model_ / "chat_template.jinja");
+  EXPECT_EQ(generate(chat), 1);
+  EXPECT_THAT(output(), HasSubstr("a base model has none"));
+}
+
+TEST_F(Models, generate_writes_what_is_finished_when_it_is_interrupted) {
+  std::vector<Json> lines;
+  for (int i = 0; i < 4000; ++i) lines.push_back({{"prompt", "a"}});
+  write_lines(folder_ / "in.jsonl", lines);
+  child_.start(
+      {GRPO_GENERATE, "--model", model_, "--in", folder_ / "in.jsonl", "--out", folder_ / "out.jsonl", "--n", "4"},
+      folder_ / "out");
+  ASSERT_TRUE(child_.wait_until([&] {
+    return !lines_of(folder_ / "in.jsonl").empty() && fs::exists(folder_ / "out.jsonl") &&
+           fs::file_size(folder_ / "out.jsonl") > 0;
+  })) << output();
+  child_.kill(SIGINT);
+  EXPECT_EQ(child_.wait(), 130) << output();
+  const auto out = lines_of(folder_ / "out.jsonl");
+  EXPECT_GT(out.size(), 0u);
+  EXPECT_LT(out.size(), 4000u);
+  for (const Json& line : out) EXPECT_EQ(line["completions"].size(), 4u);
+}
+
+TEST_F(Models, are_opened_from_any_folder_and_refused_by_what_is_missing) {
+  const auto open = [&](const fs::path& path, const std::string& dtype = "") {
+    ModelConfig config;
+    config.model = path, config.dtype = dtype, config.max_positions = 100;
+    return open_model(config);
+  };
+  const Model model = open(model_ / "", "bfloat16");
+  EXPECT_EQ(model.policy.config().dtype, DType::bfloat16);
+  EXPECT_EQ(model.policy.config().max_positions, 100);
+  EXPECT_TRUE(model.tokenizer.ends(482) && model.tokenizer.ends(480));
+  EXPECT_FALSE(model.tokenizer.ends(481));
+  EXPECT_TRUE(Tokenizer::from_serialized(model.tokenizer.serialized(), "checkpoint").ends(480));
+  EXPECT_THAT(error_of([&] { open(folder_ / "nowhere"); }), HasSubstr("found no config.json"));
+  EXPECT_THAT(error_of([&] { open(model_, "float8"); }), HasSubstr("float32 or bfloat16"));
+  write(folder_ / "config.json", R"({"policy": {}})");
+  EXPECT_THAT(error_of([&] { open(folder_.path()); }), HasSubstr("expected a checkpoint in"));
+  write(folder_ / "config.json", R"({"stages": [{"name": "base"}]})");
+  EXPECT_THAT(error_of([&] { open(folder_.path()); }), HasSubstr("/base"));
+}
+
+TEST_F(Models, evaluate_asks_a_model_folder) {
+  write_lines(folder_ / "tasks.jsonl", {{{"prompt", "1+1"}, {"answer", "2"}}, {{"prompt", "1+2"}, {"answer", "3"}}});
+  const std::vector<std::string> words{"--model",          model_, "--tasks", folder_ / "tasks.jsonl",  "--k", "6",
+                                       "--max_new_tokens", "8",    "--out",   folder_ / "answers.jsonl"};
+  for (const std::vector<std::string>& how :
+       {std::vector<std::string>{}, {"--chat"}, {"--template", "Q: {prompt} A:"}}) {
+    auto all = words;
+    all.insert(all.end(), how.begin(), how.end());
+    ASSERT_EQ(tool(GRPO_EVALUATE, all), 0) << output();
+    const Json figures = Json::parse(output().substr(output().find('{')));
+    EXPECT_EQ(figures["problems"], 2);
+    EXPECT_TRUE(figures["pass@k"].contains("6"));
+    EXPECT_EQ(lines_of(folder_ / "answers.jsonl").size(), 12u);
+  }
+}
+
+/// R1-Zero from the model folder.
+class FromPretrained : public Models {
+ protected:
+  std::vector<std::string> words(const std::string& name, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> all{GRPO_R1_ZERO};
+    for (const std::string& set :
+         {"policy.from=" + model_.string(), std::string("steps=4"), std::string("prompts_per_step=2"),
+          std::string("save_every=1"), std::string("rollout.samples=4"), std::string("rollout.max_new_tokens=24"),
+          std::string("evaluate.problems=4"), std::string("evaluate.samples=2"),
+          std::string("optimizer.learning_rate=1e-2"), std::string("rewards.weights={\"format\": 0, \"overlong\": 1}"),
+          std::string("rewards.overlong_max_length=24"), std::string("rewards.overlong_buffer=20"),
+          "out=" + (folder_ / name).string()})
+      all.insert(all.end(), {"--set", set});
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  int run(const std::string& name, const std::vector<std::string>& more = {}) {
+    child_.start(words(name, more), folder_ / "out");
+    return child_.wait();
+  }
+};
+
+TEST_F(FromPretrained, r1_zero_trains_it_resumes_without_it_and_writes_it_back) {
+  ASSERT_EQ(run("whole"), 0) << output();
+  const auto expected = metrics_without_timings(folder_ / "whole");
+  ASSERT_EQ(expected.size(), 4u);
+  double gradients = 0;
+  for (const Json& line : expected) {
+    EXPECT_EQ(line["ratio_deviation"], 0.0);
+    gradients += line["grad_norm"].get<double>();
+  }
+  EXPECT_GT(gradients, 0);
+
+  // Killed after a step, and resumed where the folder is gone.
+  child_.start(words("killed"), folder_ / "out");
+  ASSERT_TRUE(child_.wait_until([&] { return list_checkpoints(folder_ / "killed").size() > 1; })) << output();
+  child_.kill(SIGKILL);
+  child_.wait();
+  fs::rename(model_, folder_ / "away");
+  ASSERT_EQ(run("killed", {"--resume"}), 0) << output();
+  EXPECT_EQ(metrics_without_timings(folder_ / "killed"), expected);
+  EXPECT_EQ(read_file(folder_ / "killed/model/model.safetensors"),
+            read_file(folder_ / "whole/model/model.safetensors"));
+
+  // The folder that it wrote holds the weights of its last checkpoint, and all that lay beside the first ones.
+  const fs::path written = folder_ / "whole/model";
+  const Policy policy = load_pretrained(written);
+  const NamedTensors saved = read_checkpoint(*newest_checkpoint(folder_ / "whole")).policy, left = policy.state();
+  ASSERT_EQ(left.size(), saved.size());
+  for (size_t i = 0; i < left.size(); ++i) EXPECT_TRUE(at::equal(left[i].second, saved[i].second)) << left[i].first;
+  const auto before = load_pretrained(folder_ / "away").state();
+  EXPECT_FALSE(at::equal(left[0].second, before[0].second));
+  for (const char* file : {"tokenizer.json", "chat_template.jinja", "generation_config.json"})
+    EXPECT_EQ(read_file(written / file), read_file(folder_ / "away" / file));
+
+  // The run and what it wrote answer alike.
+  write_lines(folder_ / "tasks.jsonl", {{{"prompt", "1+1"}, {"answer", "2"}}});
+  const auto figures = [&](const fs::path& model, const std::vector<std::string>& more) {
+    std::vector<std::string> all{"--model", model, "--tasks", folder_ / "tasks.jsonl", "--max_new_tokens", "24"};
+    all.insert(all.end(), more.begin(), more.end());
+    EXPECT_EQ(tool(GRPO_EVALUATE, all), 0) << output();
+    return Json::parse(output().substr(output().find('{')))["completion_length"];
+  };
+  EXPECT_EQ(figures(folder_ / "whole", {}), figures(written, {"--template", "User: {prompt}\nAssistant: "}));
+}
+
+TEST_F(FromPretrained, a_stage_of_a_recipe_begins_with_it_and_the_others_share_its_tokenizer) {
+  const Json rollout{{"samples", 4}, {"max_new_tokens", 16}};
+  const Json rewards{
+      {"weights", {{"format", 0}, {"overlong", 1}}}, {"overlong_max_length", 16}, {"overlong_buffer", 12}};
+  Json config{
+      {"chat", {{"text", ""}}},
+      {"stages",
+       {{{"name", "rl"},
+         {"type", "grpo"},
+         {"policy", {{"from", model_.string()}, {"dtype", "bfloat16"}}},
+         {"grpo", {{"steps", 2}, {"prompts_per_step", 2}, {"rollout", rollout}, {"rewards", rewards}}}},
+        {{"name", "tuned"},
+         {"type", "sft"},
+         {"from", "rl"},
+         {"data", {{{"topic", "problem"}, {"count", 4}}}},
+         {"sft", {{"documents_per_step", 2}}}}}},
+      {"evaluation", {{"problems", 4}, {"samples", 2}, {"general_problems", 0}, {"pairs", 2}, {"max_new_tokens", 16}}}};
+  write(folder_ / "r1.json", config.dump());
+  const auto recipe = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> all{"--config", folder_ / "r1.json", "--out", folder_ / "r1"};
+    all.insert(all.end(), more.begin(), more.end());
+    return tool(GRPO_R1, all);
+  };
+  ASSERT_EQ(recipe({}), 0) << output();
+  fs::rename(model_, folder_ / "away");
+  EXPECT_EQ(recipe({"--resume"}), 0) << output();
+  EXPECT_EQ(recipe({"--resume", "--force-from", "tuned"}), 0) << output();
+  write_lines(folder_ / "tasks.jsonl", {{{"prompt", "1+1"}, {"answer", "2"}}});
+  for (const char* stage : {"rl", "tuned"}) {
+    EXPECT_EQ(tool(GRPO_EVALUATE, {"--model", folder_ / "r1" / stage, "--tasks", folder_ / "tasks.jsonl"}), 0)
+        << output();
+    const auto written = load_safetensors(folder_ / "r1" / stage / "model/model.safetensors");
+    ASSERT_FALSE(written.empty());
+    EXPECT_EQ(written[0].second.scalar_type(), at::kBFloat16);
+  }
+  config["stages"][1].erase("from");
+  config["stages"][1]["policy"]["from"] = "elsewhere";
+  write(folder_ / "r1.json", config.dump());
+  EXPECT_EQ(recipe({}), 1);
+  EXPECT_THAT(output(), HasSubstr("stage \"tuned\", policy.from: expected " + model_.string()));
+}
+
+TEST_F(FromPretrained, an_empty_chat_text_is_the_template_of_the_folder) {
+  ASSERT_EQ(run("chat", {"--set", "chat.text=", "--steps", "1"}), 0) << output();
+  const Model model = [&] {
+    ModelConfig config;
+    config.model = folder_ / "chat";
+    return open_model(config);
+  }();
+  EXPECT_EQ(model.chat.render({"", "Hi", "", "", ""}), "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
+  fs::remove(model_ / "chat_template.jinja");
+  EXPECT_EQ(run("none", {"--set", "chat.text="}), 1);
+  EXPECT_THAT(output(), HasSubstr("a base model has none"));
+}
+
+}  // namespace
+}  // namespace grpo
