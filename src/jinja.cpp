@@ -107,11 +107,11 @@ class Renderer {
       case Tag::for_:
         return loop(node, scope, out);
       case Tag::macro:
-        scope->set(node.macro->name, macro_value(node, scope));
+        scope->set(node.text, macro_value(node, scope));
         return Flow::on;
       case Tag::call: {
         const Value caller = macro_value(node, scope);
-        out += str(runtime_, call(*node.expressions[0], scope, &caller));
+        out += str(runtime_, call(*node.target, scope, &caller));
         return Flow::on;
       }
       case Tag::break_:
@@ -332,15 +332,14 @@ class Renderer {
                           : (*callable.builtin)(runtime_, callable.self, given);
   }
 
-  Value run_macro(const Statement& statement, const ScopePtr& around, const Arguments& given, const Value* caller) {
+  Value run_macro(const Statement& macro, const ScopePtr& around, const Arguments& given, const Value* caller) {
     const Level level = deeper();
-    const Macro& macro = *statement.macro;
     const int line = runtime_.line;
     if (!around) runtime_.fail("expected a macro to be called within the block that defines it");
     const ScopePtr body = inner(around);
-    const std::size_t count = macro.parameters.size(), without_default = count - macro.defaults.size();
+    const std::size_t count = macro.parameters.size(), without_default = count - macro.expressions.size();
     if (given.positional.size() > count)
-      runtime_.fail("expected at most ", count, " arguments of the macro \"", macro.name, "\", got ",
+      runtime_.fail("expected at most ", count, " arguments of the macro \"", macro.text, "\", got ",
                     given.positional.size());
     std::vector<std::optional<Value>> values(given.positional.begin(), given.positional.end());
     values.resize(count);
@@ -348,7 +347,7 @@ class Renderer {
       const auto& names = macro.parameters;
       const auto place = static_cast<std::size_t>(std::find(names.begin(), names.end(), name) - names.begin());
       if (place == count || values[place])
-        runtime_.fail("expected arguments that the macro \"", macro.name, "\" has, each once, got one named \"", name,
+        runtime_.fail("expected arguments that the macro \"", macro.text, "\" has, each once, got one named \"", name,
                       "\"");
       values[place] = value;
     }
@@ -358,10 +357,10 @@ class Renderer {
           macro.parameters[i],
           values[i] ? *values[i] : runtime_.undefined("the argument \"" + macro.parameters[i] + "\" was not given"));
     for (std::size_t i = without_default; i < count; ++i)
-      if (!values[i]) body->set(macro.parameters[i], evaluate(*macro.defaults[i - without_default], body));
+      if (!values[i]) body->set(macro.parameters[i], evaluate(*macro.expressions[i - without_default], body));
     if (caller) body->set("caller", *caller);
     Builder out(runtime_);
-    block(statement.blocks[0], body, out);
+    block(macro.blocks[0], body, out);
     runtime_.line = line;
     return out.value();
   }

@@ -223,17 +223,15 @@ class Parser {
 
   Statement macro(int line) {
     Statement made(Tag::macro, line);
-    made.macro = std::make_unique<Macro>();
-    Macro& macro = *made.macro;
-    macro.name = new_name();
+    made.text = new_name();
     expect_sign("(");
     while (!is_sign(")")) {
-      if (!macro.parameters.empty()) expect_sign(",");
-      macro.parameters.push_back(new_name());
+      if (!made.parameters.empty()) expect_sign(",");
+      made.parameters.push_back(new_name());
       if (skip_sign("="))
-        macro.defaults.push_back(expression());
-      else if (!macro.defaults.empty())
-        fail("expected a default for the parameter \"", macro.parameters.back(), "\", got none");
+        made.expressions.push_back(expression());
+      else if (!made.expressions.empty())
+        fail("expected a default for the parameter \"", made.parameters.back(), "\", got none");
     }
     take();
     const int loops = std::exchange(loops_, 0);
@@ -246,9 +244,8 @@ class Parser {
 
   Statement call(int line) {
     Statement made(Tag::call, line);
-    made.macro = std::make_unique<Macro>();
-    made.expressions.push_back(expression());
-    if (made.expressions[0]->op != Op::call)
+    made.target = expression();
+    if (made.target->op != Op::call)
       reporter_.fail(line, "expected a call that this library knows behind {% call, got another expression");
     const int loops = std::exchange(loops_, 0);
     body(made, {"endcall"});

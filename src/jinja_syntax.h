@@ -101,23 +101,17 @@ enum class Tag { text, print, set, set_block, if_, for_, macro, call, break_, co
 struct Statement;
 using Block = std::vector<Statement>;
 
-struct Macro {
-  std::string name;
-  std::vector<std::string> parameters;
-  std::vector<ExpressionPtr> defaults;  // of the last parameters
-};
-
 struct Statement {
   Statement(Tag tag, int line) : tag(tag), line(line) {}
 
   Tag tag;
   int line;
-  std::string text;
-  ExpressionPtr target;                    // set, for
-  std::vector<ExpressionPtr> expressions;  // what is printed, set, tested, iterated
+  std::string text;                        // a macro's name
+  ExpressionPtr target;                    // of set and for; the call of a call block
+  std::vector<ExpressionPtr> expressions;  // what is printed, set, tested, iterated; a macro's defaults, of its last
+  std::vector<std::string> parameters;     // of a macro
   ExpressionPtr condition;                 // for … if
-  std::vector<Block> blocks;     // the body; of an if, one for each condition, and the else; of a for, its else
-  std::unique_ptr<Macro> macro;  // macro, call
+  std::vector<Block> blocks;  // the body; of an if, one for each condition, and the else; of a for, its else
 };
 
 /// Throws Error that names `where`, the line, and what was not understood: a tag, a filter, a test, a method or the

@@ -24,7 +24,8 @@ std::size_t character_count(std::string_view text) {
 bool is_space(char32_t c) { return is_white_space(c) || (c >= 0x1C && c <= 0x1F); }
 
 std::size_t find_text(std::string_view text, std::string_view needle, std::size_t from) {
-  if (from > text.size()) return std::string_view::npos;
+  constexpr std::size_t kShort = 16;  // so few bytes are compared at most as often at each place
+  if (needle.size() <= kShort || from > text.size()) return text.find(needle, from);
   // The C library's search, unlike the C++ library's, is linear whatever the texts.
   const void* found = ::memmem(text.data() + from, text.size() - from, needle.data(), needle.size());
   return found ? static_cast<std::size_t>(static_cast<const char*>(found) - text.data()) : std::string_view::npos;

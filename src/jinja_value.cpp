@@ -91,16 +91,12 @@ Value Runtime::sequence(Kind kind, std::vector<Value> items) {
 
 Value Runtime::range(std::int64_t start, std::int64_t stop, std::int64_t step) {
   if (step == 0) fail("range: expected a step that is not 0, got 0");
-  // In unsigned arithmetic, which holds the distance of any two.
-  const auto low = static_cast<std::uint64_t>(start), high = static_cast<std::uint64_t>(stop);
-  const auto stride = static_cast<std::uint64_t>(step);
-  std::uint64_t count = 0;
-  if (step > 0 && start < stop) count = (high - low - 1) / stride + 1;
-  if (step < 0 && start > stop) count = (low - high - 1) / -stride + 1;
-  if (count > kMaxRange) fail("range: expected at most ", kMaxRange, " items, got ", count);
   std::vector<Value> items;
-  for (std::uint64_t i = 0; i < count; ++i)
-    items.push_back(Value::integer(static_cast<std::int64_t>(low + i * stride)));
+  for (std::int64_t i = start; step > 0 ? i < stop : i > stop;) {
+    if (items.size() == kMaxRange) fail("range: expected at most ", kMaxRange, " items, got more");
+    items.push_back(Value::integer(i));
+    if (__builtin_add_overflow(i, step, &i)) break;
+  }
   return sequence(Kind::view, std::move(items));
 }
 
