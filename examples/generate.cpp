@@ -27,6 +27,7 @@ struct GenerateConfig : grpo::ModelConfig {
   std::vector<std::string> stop;
   bool chat = false, bos = false;
   uint64_t seed = 0;
+  double cache_gigabytes = grpo::RolloutConfig().cache_gigabytes;
 
   template <class V>
   void visit(V& v) {
@@ -43,6 +44,7 @@ struct GenerateConfig : grpo::ModelConfig {
     v("system", system, "with chat: a first message for every conversation that has none");
     v("bos", bos, "put the tokenizer's token for the beginning in front");
     v("seed", seed, "seed of the draws");
+    v("cache_gigabytes", cache_gigabytes, "limit of the KV cache");
   }
   void validate() const {
     grpo::ModelConfig::validate();
@@ -53,6 +55,7 @@ struct GenerateConfig : grpo::ModelConfig {
   grpo::RolloutConfig rollout() const {
     grpo::RolloutConfig config;
     config.samples = n, config.max_new_tokens = max_new_tokens, config.sampling = sampling, config.stop = stop;
+    config.cache_gigabytes = cache_gigabytes;
     return config;
   }
 };
@@ -149,7 +152,7 @@ int complete_file(const GenerateConfig& config, const grpo::Model& model) {
             finished[i] = &group;
             const double lap = watch.lap();
             seconds += lap;
-            progress.step(++done, {{"tokens/s", static_cast<double>(tokens) / seconds}}, lap);
+            progress.step(++done, {{"tokens/s", static_cast<double>(tokens) / std::max(seconds, 1e-9)}}, lap);
             for (; written < count && finished[written]; ++written) write(written);
           },
           [&](const grpo::Group&, size_t) {
@@ -163,7 +166,7 @@ int complete_file(const GenerateConfig& config, const grpo::Model& model) {
   }
   progress.end();
   std::fprintf(stderr, "%lld of %zu prompts, %lld tokens, %.1f tokens/s\n", static_cast<long long>(done), lines.size(),
-               static_cast<long long>(tokens), static_cast<double>(tokens) / seconds);
+               static_cast<long long>(tokens), static_cast<double>(tokens) / std::max(seconds, 1e-9));
   return interrupted ? 130 : 0;
 }
 
