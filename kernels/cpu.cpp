@@ -25,23 +25,23 @@ namespace cpu {
 // GRPO_CPU_ISA=avx2 (or avx512, portable) asks for less than the machine has: to test the other paths, or to repeat on
 // one machine what another one computed.
 const Kernels& kernels() {
-  static const Kernels& chosen = []() -> const Kernels& {
+  static const Kernels* const chosen = []() -> const Kernels* {
     const char* asked = std::getenv("GRPO_CPU_ISA");
     const std::string_view limit = asked ? asked : "";
-    if (limit == "portable") return isa_portable::kernels;
+    if (limit == "portable") return &isa_portable::kernels;
 #if defined(__x86_64__)
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && limit != "avx2";
     const bool amx =
         avx512 && __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("amx-tile") && limit != "avx512";
-    if (amx) return isa_amx::kernels;
-    if (avx512) return isa_avx512::kernels;
-    if (avx2) return isa_avx2::kernels;
+    if (amx) return &isa_amx::kernels;
+    if (avx512) return &isa_avx512::kernels;
+    if (avx2) return &isa_avx2::kernels;
 #endif
-    return isa_portable::kernels;
+    return &isa_portable::kernels;
   }();
-  return chosen;
+  return *chosen;
 }
 
 }  // namespace cpu

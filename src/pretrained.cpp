@@ -325,7 +325,7 @@ constexpr Family kFamilies[] = {
      Attention::mla, true},
 };
 
-const Family& family_of(const Json& json, const std::string& where) {
+const Family& family_of(const Json& json, std::string_view where) {
   std::string names;
   for (const Family& family : kFamilies) names += std::string(names.empty() ? "" : ", ") + family.architecture;
   const Json architectures = json.value("architectures", Json::array());
