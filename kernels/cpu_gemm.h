@@ -24,6 +24,7 @@ constexpr int kTileRows = 6;
 constexpr int kPanelVectors = kLanes == 16 ? 4 : 2;
 constexpr int kPanel = kPanelVectors * kLanes;
 constexpr int64_t kDepth = 128;  // k per pass: a panel of B then stays in the first-level cache
+constexpr int64_t kFewRows = 48;
 
 // Scratch that a thread keeps between calls, aligned to cache lines: a vector or tile row that straddles two costs
 // double.
@@ -62,9 +63,12 @@ inline void transpose(V (&x)[kLanes]) {
   if constexpr (kLanes == 16) swap_blocks<8>(x, lanes);
 }
 
-// out[k][kPanel] = B[k0 + k, n0 + …], widened to fp32; columns from n on are 0.
+// out[k][kPanel] = B[k0 + k, n0 + …], widened to fp32; columns from n on are 0. The next panel begins `next` elements
+// behind this one: where columns lie along k these are many short runs, which the processor does not foresee.
 template <class T>
-void pack_panel(const T* b, int64_t row_stride, int64_t col_stride, int64_t depth, int64_t n, float* out) {
+void pack_panel(const T* b, int64_t row_stride, int64_t col_stride, int64_t depth, int64_t n, int64_t next,
+                float* out) {
+  constexpr int64_t kLine = 64 / sizeof(T);
   if (col_stride == 1) {
     for (int64_t k = 0; k < depth; ++k) {
       const T* row = b + k * row_stride;
@@ -84,6 +88,8 @@ void pack_panel(const T* b, int64_t row_stride, int64_t col_stride, int64_t dept
         Vec block[kLanes];
 #pragma GCC unroll 16
         for (int j = 0; j < kLanes; ++j) block[j] = load(b + (j0 + j) * col_stride + k);
+        if (k % kLine == 0)
+          for (int j = 0; j < kLanes; ++j) __builtin_prefetch(b + (j0 + j) * col_stride + k + next);
         transpose(block);
 #pragma GCC unroll 16
         for (int i = 0; i < kLanes; ++i) store(out + (k + i) * kPanel + j0, block[i]);
@@ -166,31 +172,39 @@ void gemm_block(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int6
   // A that cannot be read in place (its type, or strides that touch a page an element) is packed as [k][kTileRows]
   // tiles.
   float* packed = direct ? nullptr : scratch<float, 1>((m + kTileRows) * kDepth);
-  for (int64_t k0 = 0; k0 < std::max<int64_t>(k, 1); k0 += kDepth) {
-    const int64_t depth = std::min(kDepth, k - k0);
-    if (!direct) pack_tiles(a + k0 * a_col, a_row, a_col, m, depth, packed);
-    for (int64_t n0 = 0; n0 < n; n0 += kPanel) {
-      const int64_t columns = std::min<int64_t>(kPanel, n - n0);
-      const int vectors = static_cast<int>((columns + kLanes - 1) / kLanes);
-      pack_panel(b + k0 * b_row + n0 * b_col, b_row, b_col, depth, columns, panel);
-      for (int64_t i = 0; i < m; i += kTileRows) {
-        const int rows = static_cast<int>(std::min<int64_t>(kTileRows, m - i));
-        float* to = c + i * c_stride + n0;
-        const bool add = accumulate || k0 > 0;
-        const bool whole = columns == vectors * kLanes;
-        float edge[kTileRows * kPanel];
-        float* target = whole ? to : edge;
-        const int64_t target_stride = whole ? c_stride : kPanel;
-        if (!whole && add)
-          for (int r = 0; r < rows; ++r) std::memcpy(edge + r * kPanel, to + r * c_stride, columns * sizeof(float));
-        if (!direct)
-          tile_function<false>(rows, vectors)(packed + i * kDepth, kTileRows, panel, depth, target, target_stride, add);
-        else if constexpr (!kWiden)
-          tile_function<true>(rows, vectors)(a + i * a_row + k0, a_row, panel, depth, target, target_stride, add);
-        if (!whole)
-          for (int r = 0; r < rows; ++r) std::memcpy(to + r * c_stride, edge + r * kPanel, columns * sizeof(float));
-      }
+  // Few rows: reading B is what takes time, so its columns are read to their ends, each a run in memory.
+  const bool few = direct && b_row == 1 && m <= kFewRows;
+  const int64_t next = few ? kDepth * b_row : kPanel * b_col;
+  const auto pass = [&](int64_t k0, int64_t n0) {
+    const int64_t depth = std::min(kDepth, k - k0), columns = std::min<int64_t>(kPanel, n - n0);
+    const int vectors = static_cast<int>((columns + kLanes - 1) / kLanes);
+    pack_panel(b + k0 * b_row + n0 * b_col, b_row, b_col, depth, columns, next, panel);
+    for (int64_t i = 0; i < m; i += kTileRows) {
+      const int rows = static_cast<int>(std::min<int64_t>(kTileRows, m - i));
+      float* to = c + i * c_stride + n0;
+      const bool add = accumulate || k0 > 0;
+      const bool whole = columns == vectors * kLanes;
+      float edge[kTileRows * kPanel];
+      float* target = whole ? to : edge;
+      const int64_t target_stride = whole ? c_stride : kPanel;
+      if (!whole && add)
+        for (int r = 0; r < rows; ++r) std::memcpy(edge + r * kPanel, to + r * c_stride, columns * sizeof(float));
+      if (!direct)
+        tile_function<false>(rows, vectors)(packed + i * kDepth, kTileRows, panel, depth, target, target_stride, add);
+      else if constexpr (!kWiden)
+        tile_function<true>(rows, vectors)(a + i * a_row + k0, a_row, panel, depth, target, target_stride, add);
+      if (!whole)
+        for (int r = 0; r < rows; ++r) std::memcpy(to + r * c_stride, edge + r * kPanel, columns * sizeof(float));
     }
+  };
+  if (few) {
+    for (int64_t n0 = 0; n0 < n; n0 += kPanel)
+      for (int64_t k0 = 0; k0 < std::max<int64_t>(k, 1); k0 += kDepth) pass(k0, n0);
+    return;
+  }
+  for (int64_t k0 = 0; k0 < std::max<int64_t>(k, 1); k0 += kDepth) {
+    if (!direct) pack_tiles(a + k0 * a_col, a_row, a_col, m, std::min(kDepth, k - k0), packed);
+    for (int64_t n0 = 0; n0 < n; n0 += kPanel) pass(k0, n0);
   }
 }
 

@@ -116,11 +116,11 @@ def run_r1_zero(program, model, dtype, warm_up, steps, threads):
     with tempfile.TemporaryDirectory() as folder:
         tasks = os.path.join(folder, "tasks.jsonl")
         with open(tasks, "w") as file:
-            for text in questions(MODEL_PROMPTS * (warm_up + steps)):
+            for text in questions(2 * MODEL_PROMPTS * (warm_up + steps)):  # some are held out
                 file.write(json.dumps({"prompt": text, "answer": "7"}) + "\n")
         out = os.path.join(folder, "run")
         settings = {"policy.from": model, "policy.dtype": dtype, "chat.text": "", "tasks.file": tasks, "steps": warm_up + steps,
-                    "tasks.heldout_share": 0, "prompts_per_step": MODEL_PROMPTS, "rollout.samples": MODEL_COMPLETIONS,
+                    "prompts_per_step": MODEL_PROMPTS, "rollout.samples": MODEL_COMPLETIONS,
                     "rollout.max_new_tokens": COMPLETION_TOKENS, "rollout.ignore_eos": "true", "evaluate.problems": 0,
                     "optimizer.warmup_steps": 0, "out": out}
         command = [program] + [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
