@@ -376,15 +376,19 @@ template <class T, class Out>
 void gemm_typed(int64_t m, int64_t n, int64_t k, const cpu::MatrixRef& a, const cpu::MatrixRef& b, void* c,
                 int64_t c_stride, bool accumulate) {
   if (m == 0 || n == 0) return;
-  // Blocks enough for every thread: by rows as long as each has enough of them to pay for packing its panels of B, the
-  // rest by columns.
+  // Blocks enough for every thread, and so many that a short last one leaves none of them idle: by rows as long as each
+  // has enough of them to pay for packing its panels of B, the rest by columns. An A that cannot be read in place is
+  // packed for each column of blocks: then there are more by rows instead.
   const int64_t threads = num_threads();
   const int64_t target = threads == 1 || m * n * k < 100000 ? 1 : 4 * threads;
-  const int64_t row_blocks = std::clamp<int64_t>(m / 96, 1, target);
-  const int64_t column_blocks = std::clamp<int64_t>(target / row_blocks, 1, (n + kPanel - 1) / kPanel);
-  const int64_t columns = ((n + column_blocks - 1) / column_blocks + kPanel - 1) / kPanel * kPanel;
-  const int64_t rows = ((m + row_blocks - 1) / row_blocks + 95) / 96 * 96;
-  const int64_t across = (n + columns - 1) / columns, down = (m + rows - 1) / rows;
+  const bool in_place = a.col_stride == 1;
+  const int64_t share = (m + target - 1) / target;
+  const int64_t rows = std::max<int64_t>(96, (in_place ? share + 95 : share) / 96 * 96);
+  const int64_t down = (m + rows - 1) / rows, panels = (n + kPanel - 1) / kPanel;
+  const int64_t wanted = target == 1 ? 1 : (in_place && down > 1 ? 2 * target : target);
+  const int64_t column_blocks = std::clamp<int64_t>((wanted + down - 1) / down, 1, panels);
+  const int64_t columns = (panels + column_blocks - 1) / column_blocks * kPanel;
+  const int64_t across = (n + columns - 1) / columns;
   parallel_for(across * down, [&](int64_t task) {
     const int64_t n0 = task % across * columns, m0 = task / across * rows;
     gemm_serial<T, Out>(std::min(rows, m - m0), std::min(columns, n - n0), k,
