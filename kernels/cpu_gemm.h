@@ -23,8 +23,8 @@ namespace grpo::GRPO_ISA {
 constexpr int kTileRows = 6;
 constexpr int kPanelVectors = kLanes == 16 ? 4 : 2;
 constexpr int kPanel = kPanelVectors * kLanes;
-constexpr int64_t kDepth = 128;  // k per pass: a panel of B then stays in the first-level cache
-constexpr int64_t kFewRows = 48;
+constexpr int64_t kDepth = 128;            // k per pass: a panel of B then stays in the first-level cache
+constexpr int64_t kTurnedBytes = 1 << 20;  // of A turned on its side: it stays in the second-level cache
 
 // Scratch that a thread keeps between calls, aligned to cache lines: a vector or tile row that straddles two costs
 // double.
@@ -63,11 +63,10 @@ inline void transpose(V (&x)[kLanes]) {
   if constexpr (kLanes == 16) swap_blocks<8>(x, lanes);
 }
 
-// out[k][kPanel] = B[k0 + k, n0 + …], widened to fp32; columns from n on are 0. The next panel begins `next` elements
-// behind this one: where columns lie along k these are many short runs, which the processor does not foresee.
+// out[k][kPanel] = B[k0 + k, n0 + …], widened to fp32; columns from n on are 0. Columns along k are many short runs,
+// which the processor does not foresee: those of the next panel are asked for.
 template <class T>
-void pack_panel(const T* b, int64_t row_stride, int64_t col_stride, int64_t depth, int64_t n, int64_t next,
-                float* out) {
+void pack_panel(const T* b, int64_t row_stride, int64_t col_stride, int64_t depth, int64_t n, float* out) {
   constexpr int64_t kLine = 64 / sizeof(T);
   if (col_stride == 1) {
     for (int64_t k = 0; k < depth; ++k) {
@@ -89,7 +88,7 @@ void pack_panel(const T* b, int64_t row_stride, int64_t col_stride, int64_t dept
 #pragma GCC unroll 16
         for (int j = 0; j < kLanes; ++j) block[j] = load(b + (j0 + j) * col_stride + k);
         if (k % kLine == 0)
-          for (int j = 0; j < kLanes; ++j) __builtin_prefetch(b + (j0 + j) * col_stride + k + next);
+          for (int j = 0; j < kLanes; ++j) __builtin_prefetch(b + (j0 + j + kPanel) * col_stride + k);
         transpose(block);
 #pragma GCC unroll 16
         for (int i = 0; i < kLanes; ++i) store(out + (k + i) * kPanel + j0, block[i]);
@@ -162,23 +161,86 @@ TileFunction tile_function(int rows, int vectors) {
   return table[rows - 1][vectors - 1];
 }
 
+// Columns of B that a turned tile takes with so many vectors of rows: as many accumulators as there are registers for.
+constexpr int turned_columns(int vectors) {
+  return kLanes == 16 && vectors == 1 ? 16 : kTileRows * kPanelVectors / vectors;
+}
+
+// c[m][kColumns] = A·B for m <= kVectors·kLanes rows of A that lie side by side: a[k][kVectors·kLanes]. Column j of B
+// is b[j·stride + k]. The chains are those of `tile`, for a product does not mind which factor comes first. The memory
+// at `ahead` is asked for in the order of its addresses, the one that the processor's own prefetcher goes on with.
+template <int kColumns, int kVectors, class T>
+void turned_tile(const float* a, const T* b, int64_t stride, int64_t k, int64_t m, const T* ahead, float* c,
+                 int64_t c_stride) {
+  Vec acc[kColumns][kVectors];
+  for (auto& column : acc)
+    for (Vec& v : column) v = zero();
+  for (int64_t i = 0; i < k; ++i) {
+    __builtin_prefetch(ahead + i * kColumns, 0, 2);
+    Vec x[kVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) x[v] = load(a + (i * kVectors + v) * kLanes);
+#pragma GCC unroll 16
+    for (int j = 0; j < kColumns; ++j) {
+      const Vec y = splat(widen(b[j * stride + i]));
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) acc[j][v] = fma(y, x[v], acc[j][v]);
+    }
+  }
+  float turned[kColumns][kVectors * kLanes];
+  for (int j = 0; j < kColumns; ++j)
+    for (int v = 0; v < kVectors; ++v) store(turned[j] + v * kLanes, acc[j][v]);
+  for (int64_t r = 0; r < m; ++r)
+    for (int j = 0; j < kColumns; ++j) c[r * c_stride + j] = turned[j][r];
+}
+
+// Few rows of A, and a B whose columns lie along k: what takes time is reading B, so it is read once, in place, its
+// columns to their ends.
+template <int kVectors, class T>
+void turned_block(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int64_t a_col, const T* b, int64_t b_col,
+                  float* c, int64_t c_stride) {
+  constexpr int kColumns = turned_columns(kVectors), kWidth = kVectors * kLanes;
+  float* side_by_side = scratch<float, 1>(k * kWidth);
+  for (int64_t r0 = 0; r0 < kWidth; r0 += kLanes) {
+    int64_t i = 0;
+    for (; a_col == 1 && i + kLanes <= k; i += kLanes) {
+      Vec block[kLanes];
+      for (int64_t r = 0; r < kLanes; ++r) block[r] = r0 + r < m ? load(a + (r0 + r) * a_row + i) : zero();
+      transpose(block);
+      for (int64_t r = 0; r < kLanes; ++r) store(side_by_side + (i + r) * kWidth + r0, block[r]);
+    }
+    for (; i < k; ++i)
+      for (int64_t r = r0; r < r0 + kLanes; ++r)
+        side_by_side[i * kWidth + r] = r < m ? widen(a[r * a_row + i * a_col]) : 0.0f;
+  }
+  int64_t j = 0;
+  for (; j + kColumns <= n; j += kColumns)
+    turned_tile<kColumns, kVectors>(side_by_side, b + j * b_col, b_col, k, m, b + (j + kColumns) * b_col, c + j,
+                                    c_stride);
+  for (; j < n; ++j)
+    turned_tile<1, kVectors>(side_by_side, b + j * b_col, b_col, k, m, b + (j + 1) * b_col, c + j, c_stride);
+}
+
 // One task's block of C. `c` is fp32; panels of B are packed once for the block's rows.
 template <class T>
 void gemm_block(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int64_t a_col, const T* b, int64_t b_row,
                 int64_t b_col, float* c, int64_t c_stride, bool accumulate) {
+  if (const int64_t vectors = (m + kLanes - 1) / kLanes;
+      vectors <= 3 && b_row == 1 && !accumulate && vectors * kLanes * k * sizeof(float) <= kTurnedBytes) {
+    if (vectors == 1) return turned_block<1>(m, n, k, a, a_row, a_col, b, b_col, c, c_stride);
+    if (vectors == 2) return turned_block<2>(m, n, k, a, a_row, a_col, b, b_col, c, c_stride);
+    return turned_block<3>(m, n, k, a, a_row, a_col, b, b_col, c, c_stride);
+  }
   float* panel = scratch<float, 0>(kDepth * kPanel);
   constexpr bool kWiden = !std::is_same_v<T, float>;
   const bool direct = !kWiden && a_col == 1;
   // A that cannot be read in place (its type, or strides that touch a page an element) is packed as [k][kTileRows]
   // tiles.
   float* packed = direct ? nullptr : scratch<float, 1>((m + kTileRows) * kDepth);
-  // Few rows: reading B is what takes time, so its columns are read to their ends, each a run in memory.
-  const bool few = direct && b_row == 1 && m <= kFewRows;
-  const int64_t next = few ? kDepth * b_row : kPanel * b_col;
   const auto pass = [&](int64_t k0, int64_t n0) {
     const int64_t depth = std::min(kDepth, k - k0), columns = std::min<int64_t>(kPanel, n - n0);
     const int vectors = static_cast<int>((columns + kLanes - 1) / kLanes);
-    pack_panel(b + k0 * b_row + n0 * b_col, b_row, b_col, depth, columns, next, panel);
+    pack_panel(b + k0 * b_row + n0 * b_col, b_row, b_col, depth, columns, panel);
     for (int64_t i = 0; i < m; i += kTileRows) {
       const int rows = static_cast<int>(std::min<int64_t>(kTileRows, m - i));
       float* to = c + i * c_stride + n0;
@@ -197,11 +259,6 @@ void gemm_block(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int6
         for (int r = 0; r < rows; ++r) std::memcpy(to + r * c_stride, edge + r * kPanel, columns * sizeof(float));
     }
   };
-  if (few) {
-    for (int64_t n0 = 0; n0 < n; n0 += kPanel)
-      for (int64_t k0 = 0; k0 < std::max<int64_t>(k, 1); k0 += kDepth) pass(k0, n0);
-    return;
-  }
   for (int64_t k0 = 0; k0 < std::max<int64_t>(k, 1); k0 += kDepth) {
     if (!direct) pack_tiles(a + k0 * a_col, a_row, a_col, m, std::min(kDepth, k - k0), packed);
     for (int64_t n0 = 0; n0 < n; n0 += kPanel) pass(k0, n0);
