@@ -194,11 +194,10 @@ void turned_tile(const float* a, const T* b, int64_t stride, int64_t k, int64_t 
     for (int j = 0; j < kColumns; ++j) c[r * c_stride + j] = turned[j][r];
 }
 
-// Few rows of A, and a B whose columns lie along k: what takes time is reading B, so it is read once, in place, its
-// columns to their ends.
+// Up to kVectors·kLanes rows of A, laid side by side, times B read in place, its columns to their ends.
 template <int kVectors, class T>
-void turned_block(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int64_t a_col, const T* b, int64_t b_col,
-                  float* c, int64_t c_stride) {
+void turned_rows(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int64_t a_col, const T* b, int64_t b_col,
+                 float* c, int64_t c_stride) {
   constexpr int kColumns = turned_columns(kVectors), kWidth = kVectors * kLanes;
   float* side_by_side = scratch<float, 1>(k * kWidth);
   for (int64_t r0 = 0; r0 < kWidth; r0 += kLanes) {
@@ -221,16 +220,35 @@ void turned_block(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, in
     turned_tile<1, kVectors>(side_by_side, b + j * b_col, b_col, k, m, b + (j + 1) * b_col, c + j, c_stride);
 }
 
+// For a B whose columns lie along k: what takes time is then reading or packing B, so it is read in place, as many of
+// its columns at a time as the second-level cache holds.
+template <class T>
+void turned_block(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int64_t a_col, const T* b, int64_t b_col,
+                  float* c, int64_t c_stride) {
+  constexpr int64_t kRows = 3 * kLanes;
+  const int64_t columns = std::max<int64_t>(kRows, kTurnedBytes / static_cast<int64_t>(k * sizeof(T)) / kRows * kRows);
+  for (int64_t j = 0; j < n; j += columns)
+    for (int64_t i = 0; i < m; i += kRows) {
+      const int64_t rows = std::min(kRows, m - i), width = std::min(columns, n - j);
+      const auto part = [&](auto vectors) {
+        turned_rows<vectors()>(rows, width, k, a + i * a_row, a_row, a_col, b + j * b_col, b_col, c + i * c_stride + j,
+                               c_stride);
+      };
+      if (rows <= kLanes)
+        part(std::integral_constant<int, 1>());
+      else if (rows <= 2 * kLanes)
+        part(std::integral_constant<int, 2>());
+      else
+        part(std::integral_constant<int, 3>());
+    }
+}
+
 // One task's block of C. `c` is fp32; panels of B are packed once for the block's rows.
 template <class T>
 void gemm_block(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int64_t a_col, const T* b, int64_t b_row,
                 int64_t b_col, float* c, int64_t c_stride, bool accumulate) {
-  if (const int64_t vectors = (m + kLanes - 1) / kLanes;
-      vectors <= 3 && b_row == 1 && !accumulate && vectors * kLanes * k * sizeof(float) <= kTurnedBytes) {
-    if (vectors == 1) return turned_block<1>(m, n, k, a, a_row, a_col, b, b_col, c, c_stride);
-    if (vectors == 2) return turned_block<2>(m, n, k, a, a_row, a_col, b, b_col, c, c_stride);
-    return turned_block<3>(m, n, k, a, a_row, a_col, b, b_col, c, c_stride);
-  }
+  if (b_row == 1 && !accumulate && k > 0 && std::min<int64_t>(m, 3 * kLanes) * k * 4 <= kTurnedBytes)
+    return turned_block(m, n, k, a, a_row, a_col, b, b_col, c, c_stride);
   float* panel = scratch<float, 0>(kDepth * kPanel);
   constexpr bool kWiden = !std::is_same_v<T, float>;
   const bool direct = !kWiden && a_col == 1;

@@ -7,7 +7,8 @@
 namespace grpo {
 namespace {
 
-constexpr int64_t kChunk = 256;  // rows whose logits exist at one time
+constexpr int64_t kChunk = 256;           // rows whose logits are worked out at one time
+constexpr int64_t kKeptLogits = 1 << 26;  // so many (256 MiB) the forward pass keeps for the backward pass
 
 cpu::MatrixRef rows_of(const Tensor& t, int64_t first) {
   return {static_cast<const char*>(t.data_ptr()) + first * t.size(1) * t.element_size(), t.size(1), 1};
@@ -34,14 +35,16 @@ float keep_only(float* row, int64_t vocab, float scale, const int32_t* ids, int6
 
 struct TokenLogprobsFunction : Function<TokenLogprobsFunction> {
   static variable_list forward(AutogradContext* ctx, const Tensor& hidden, const Tensor& head, Tensor targets,
-                               std::optional<Tensor> ids, std::optional<Tensor> starts, double temperature) {
+                               std::optional<Tensor> ids, std::optional<Tensor> starts, double temperature,
+                               bool differentiable) {
     const Tensor kept_ids = ids.value_or(Tensor()), kept_starts = starts.value_or(Tensor());
     const int64_t tokens = hidden.size(0), vocab = head.size(0);
     const float scale = static_cast<float>(1.0 / temperature);
     const auto options = at::TensorOptions(at::kFloat);
     Tensor logprobs = at::empty({tokens}, options), entropy = at::empty({tokens}, options),
            sums = at::empty({tokens}, options);
-    each_chunk(hidden, head, kept_ids, kept_starts, scale,
+    Tensor all = differentiable && tokens * vocab <= kKeptLogits ? at::empty({tokens, vocab}, options) : Tensor();
+    each_chunk(hidden, head, kept_ids, kept_starts, scale, all,
                [&](int64_t first, int64_t rows, float* logits, const float* kept_sums) {
                  parallel_for(rows, [&](int64_t r) {
                    const int64_t t = first + r;
@@ -53,6 +56,7 @@ struct TokenLogprobsFunction : Function<TokenLogprobsFunction> {
                });
     ctx->save_for_backward({hidden, head, targets, kept_ids, kept_starts, sums, entropy});
     ctx->saved_data["temperature"] = temperature;
+    if (all.defined()) ctx->saved_data["logits"] = all;
     return {logprobs, entropy};
   }
 
@@ -66,7 +70,13 @@ struct TokenLogprobsFunction : Function<TokenLogprobsFunction> {
     const cpu::Type type = kernel_type(hidden, "token_logprobs");
     Tensor dhidden = at::empty_like(hidden), dhead = at::zeros(head.sizes(), head.options().dtype(at::kFloat));
     Tensor narrowed = type == cpu::Type::bf16 ? at::empty({kChunk, vocab}, hidden.options()) : Tensor();
-    each_chunk(hidden, head, saved[3], saved[4], scale, [&](int64_t first, int64_t rows, float* logits, const float*) {
+    // The logits become their own gradient, so they serve one backward pass; another one works them out again.
+    Tensor all;
+    if (const auto found = ctx->saved_data.find("logits"); found != ctx->saved_data.end()) {
+      all = found->second.toTensor();
+      ctx->saved_data.erase(found);
+    }
+    const auto backward_of = [&](int64_t first, int64_t rows, float* logits, const float*) {
       parallel_for(rows, [&](int64_t r) {
         const int64_t t = first + r;
         cpu::kernels().logit_backward(logits + r * vocab, vocab, scale, sums.data_ptr<float>()[t],
@@ -84,29 +94,37 @@ struct TokenLogprobsFunction : Function<TokenLogprobsFunction> {
                           const_cast<void*>(rows_of(dhidden, first).data), width, false);
       cpu::kernels().gemm(type, cpu::Type::f32, vocab, width, rows, transposed(d), rows_of(hidden, first),
                           dhead.data_ptr(), width, true);
-    });
-    return {dhidden, dhead.to(head.scalar_type()), Tensor(), Tensor(), Tensor(), Tensor()};
+    };
+    if (all.defined())
+      for (int64_t first = 0; first < hidden.size(0); first += kChunk)
+        backward_of(first, std::min(kChunk, hidden.size(0) - first), all.data_ptr<float>() + first * vocab, nullptr);
+    else
+      each_chunk(hidden, head, saved[3], saved[4], scale, Tensor(), backward_of);
+    return {dhidden, dhead.to(head.scalar_type()), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
   }
 
  private:
-  // f(first row, rows, their logits, log-sum-exp of each row's kept set or NaN where there is none)
+  // f(first row, rows, their logits, log-sum-exp of each row's kept set or NaN where there is none). The logits go to
+  // `all` [tokens, vocab] where it is defined, else each chunk's take the place of the last one's.
   template <class F>
   static void each_chunk(const Tensor& hidden, const Tensor& head, const Tensor& kept_ids, const Tensor& kept_starts,
-                         float scale, F f) {
+                         float scale, const Tensor& all, F f) {
     const int64_t vocab = head.size(0);
-    std::vector<float> logits(std::min(kChunk, hidden.size(0)) * vocab), kept_sums(kChunk, NAN), values;
+    std::vector<float> chunk(all.defined() ? 0 : std::min(kChunk, hidden.size(0)) * vocab), kept_sums(kChunk, NAN),
+        values;
     for (int64_t first = 0; first < hidden.size(0); first += kChunk) {
       const int64_t rows = std::min(kChunk, hidden.size(0) - first);
-      logits_of(hidden, head, first, rows, logits.data());
+      float* logits = all.defined() ? all.data_ptr<float>() + first * vocab : chunk.data();
+      logits_of(hidden, head, first, rows, logits);
       if (kept_ids.defined())
         for (int64_t r = 0; r < rows; ++r) {
           const int64_t* start = kept_starts.data_ptr<int64_t>() + first + r;
           kept_sums[r] = start[1] == start[0]
                              ? NAN
-                             : keep_only(logits.data() + r * vocab, vocab, scale,
-                                         kept_ids.data_ptr<int32_t>() + start[0], start[1] - start[0], values);
+                             : keep_only(logits + r * vocab, vocab, scale, kept_ids.data_ptr<int32_t>() + start[0],
+                                         start[1] - start[0], values);
         }
-      f(first, rows, logits.data(), kept_sums.data());
+      f(first, rows, logits, kept_sums.data());
     }
   }
 };
@@ -137,7 +155,8 @@ TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& head, const Ten
   const auto out = TokenLogprobsFunction::apply(
       hidden.contiguous(), head.contiguous(), targets.contiguous(),
       kept.empty() ? std::nullopt : std::optional<Tensor>(at::tensor(kept.ids, at::kInt)),
-      kept.empty() ? std::nullopt : std::optional<Tensor>(at::tensor(kept.starts, at::kLong)), temperature);
+      kept.empty() ? std::nullopt : std::optional<Tensor>(at::tensor(kept.starts, at::kLong)), temperature,
+      at::GradMode::is_enabled() && (hidden.requires_grad() || head.requires_grad()));
   return {out[0], out[1]};
 }
 

@@ -125,6 +125,24 @@ TEST_P(TokenLogprobsTest, rows_and_their_logits_do_not_depend_on_the_batch_or_th
   });
 }
 
+TEST_P(TokenLogprobsTest, gradients_are_the_same_from_kept_logits_and_from_logits_worked_out_again) {
+  const int64_t tokens = 300, vocab = 37;
+  const Tensor targets = targets_of(tokens, vocab);
+  for (const KeptSets& kept : {KeptSets(), random_sets(targets, vocab)}) {
+    const Tensor hidden = randn({tokens, 17}).requires_grad_(), head = randn({vocab, 17}).requires_grad_();
+    const TokenLogprobs out = token_logprobs(hidden, head, targets, 0.8, kept);
+    const Tensor loss = (out.logprobs * randn({tokens}).to(at::kFloat)).sum() + out.entropy.sum();
+    const auto gradients = [&] {
+      hidden.mutable_grad() = head.mutable_grad() = Tensor();
+      loss.backward({}, /*retain_graph=*/true);
+      return Tensors{hidden.grad().clone(), head.grad().clone()};
+    };
+    const Tensors first = gradients(), again = gradients();  // the first one uses the kept logits up
+    EXPECT_TRUE(same_bits(first[0], again[0]));
+    EXPECT_TRUE(same_bits(first[1], again[1]));
+  }
+}
+
 TEST_P(TokenLogprobsTest, rows_keep_their_bits_across_the_edge_of_a_chunk) {
   const Tensor hidden = randn({300, 17}), head = randn({37, 17}), targets = targets_of(300, 37);
   expect_rows_independent(

@@ -124,9 +124,10 @@ struct TokenLogprobs {
   Tensor entropy;   ///< [tokens] fp32, of the same distribution, in nats
 };
 
-/// Log-probability of `targets` under softmax(hidden·headᵀ / temperature), and that distribution's entropy, without
-/// ever holding [tokens, vocab]. With kept sets the softmax runs over each token's set. hidden [tokens, hidden], head
-/// [vocab, hidden], targets [tokens] int32.
+/// Log-probability of `targets` under softmax(hidden·headᵀ / temperature), and that distribution's entropy. Up to 256
+/// MiB of logits are kept for the gradient; a larger [tokens, vocab] never exists, its rows are worked out twice. With
+/// kept sets the softmax runs over each token's set. hidden [tokens, hidden], head [vocab, hidden], targets [tokens]
+/// int32.
 TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& head, const Tensor& targets, double temperature,
                              const KeptSets& kept = {});
 
