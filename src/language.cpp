@@ -165,11 +165,43 @@ void for_each_word(std::string_view text, OnWord on_word) {
   WordReader<OnWord>(std::move(on_word)).read(text);
 }
 
-Evidence evidence_of(const Word& word, const LanguageModel& model) {
-  LanguageModel::Reader reader(model);
-  if (word.composed) {
-    for (std::size_t i = 0; i < word.size; ++i) reader.add(word.symbols[i]);
-  } else {
+/// What the words of a text say. Most are short and come again, so they are remembered; and one that comes again within
+/// a few words says nothing, lest a list of the same name do.
+class WordEvidence {
+ public:
+  explicit WordEvidence(const LanguageModel& model) : model_(model) {}
+
+  const Evidence& of(const Word& word) {
+    static constexpr Evidence kNothing{};
+    std::uint64_t key = 0;
+    bool exact = word.size <= sizeof key;
+    for (std::size_t i = 0; i < word.size; ++i) {
+      exact &= word.symbols[i] < 0x80;
+      key = (key << 8 | key >> 56) ^ word.symbols[i];
+    }
+    const bool again = std::find(recent_.begin(), recent_.end(), key) != recent_.end();
+    recent_[next_++ % recent_.size()] = key;
+    if (again) return kNothing;
+    Known& known = known_[(key * 0x9E3779B97F4A7C15ull) >> 56];
+    if (!exact || known.key != key) {
+      known.key = exact ? key : 0;
+      known.evidence = read(word);
+    }
+    return known.evidence;
+  }
+
+ private:
+  struct Known {
+    std::uint64_t key = 0;
+    Evidence evidence;
+  };
+
+  Evidence read(const Word& word) const {
+    LanguageModel::Reader reader(model_);
+    if (word.composed) {
+      for (std::size_t i = 0; i < word.size; ++i) reader.add(word.symbols[i]);
+      return reader.finish();
+    }
     std::string text;
     for (std::size_t i = 0; i < word.size; ++i) append_utf8(text, word.symbols[i]);
     text = normalize(UnicodeForm::nfc, text);
@@ -178,8 +210,19 @@ Evidence evidence_of(const Word& word, const LanguageModel& model) {
       reader.add(c.value);
       at += c.size;
     }
+    return reader.finish();
   }
-  return reader.finish();
+
+  const LanguageModel& model_;
+  std::array<Known, 256> known_;
+  std::array<std::uint64_t, 4> recent_{};
+  std::size_t next_ = 0;
+};
+
+std::int16_t greatest(const Evidence& evidence) {
+  std::int16_t most = evidence[0];
+  for (const std::int16_t each : evidence) most = each > most ? each : most;
+  return most;
 }
 
 // ---- Runs in another language ---------------------------------------------------------------------------------------
@@ -195,30 +238,44 @@ class Labelling {
 
   /// The next word. `halved`: its evidence counts half; `first`: of a sentence; `words`: that it counts.
   void add(const Evidence& evidence, bool halved, bool first, std::uint32_t words = 1) {
-    const std::int16_t own = evidence[target_], most = halved ? kMost / 2 : kMost;
-    if (calm_ && !first && *std::max_element(evidence.begin(), evidence.end()) <= own) return;
+    const std::int16_t own = evidence[target_];
+    if (calm_ && !first && greatest(evidence) <= own) return;
     const std::int16_t edge = first ? 0 : kEdge, enters = static_cast<std::int16_t>(-price_ - edge);
-    const auto leader = std::max_element(lead_.begin(), lead_.end());
-    const auto best = static_cast<std::int16_t>(std::max(0, *leader - edge));
-    if (best > 0) target_words_ = words_[static_cast<std::size_t>(leader - lead_.begin())];
+    const std::int16_t leader = greatest(lead_), best = std::max<std::int16_t>(0, leader - edge);
+    if (best > 0) target_words_ = words_[index_of(leader)];
+    // Plain loops over whole arrays: they become vector instructions.
+    const std::int16_t most = kMost, shift = halved ? 1 : 0;
+    Evidence lead = lead_, entered;
     for (std::size_t l = 0; l < kMaxLanguages; ++l) {
-      auto says = static_cast<std::int16_t>(evidence[l] - own);
-      says = std::clamp(halved ? static_cast<std::int16_t>(says / 2) : says, static_cast<std::int16_t>(-most), most);
-      const auto stays = static_cast<std::int16_t>(lead_[l] - best);
-      words_[l] = (stays < enters ? target_words_ : words_[l]) + words;
-      lead_[l] = static_cast<std::int16_t>(std::max(stays, enters) + says);
+      std::int16_t says = static_cast<std::int16_t>(evidence[l] - own);
+      says = says > most ? most : says;
+      says = says < -most ? static_cast<std::int16_t>(-most) : says;
+      says = static_cast<std::int16_t>(says >> shift);
+      std::int16_t stays = static_cast<std::int16_t>(lead[l] - best);
+      entered[l] = stays < enters ? -1 : 0;
+      stays = stays < enters ? enters : stays;
+      lead[l] = static_cast<std::int16_t>(stays + says);
     }
-    lead_[target_] = static_cast<std::int16_t>(-price_ - kEdge);  // never "another"
-    calm_ = *std::max_element(lead_.begin(), lead_.end()) <= -price_ - kEdge;
+    lead[target_] = static_cast<std::int16_t>(-price_ - kEdge);  // never "another"
+    lead_ = lead;
+    for (std::size_t l = 0; l < kMaxLanguages; ++l) {
+      const auto mask = static_cast<std::uint32_t>(std::int32_t{entered[l]});
+      words_[l] = ((words_[l] & ~mask) | (target_words_ & mask)) + words;
+    }
+    calm_ = greatest(lead_) <= -price_ - kEdge;
   }
 
   /// The words in other languages than the target.
   std::uint32_t foreign() const {
-    const auto best = std::max_element(lead_.begin(), lead_.end());
-    return *best > 0 ? words_[static_cast<std::size_t>(best - lead_.begin())] : target_words_;
+    const std::int16_t best = greatest(lead_);
+    return best > 0 ? words_[index_of(best)] : target_words_;
   }
 
  private:
+  std::size_t index_of(std::int16_t lead) const {
+    return static_cast<std::size_t>(std::find(lead_.begin(), lead_.end(), lead) - lead_.begin());
+  }
+
   std::size_t target_;
   std::int16_t price_;
   // By language, if the last word was in it: how much better the text reads than if it was in the target …
@@ -299,10 +356,11 @@ LanguageCount count_words(std::string_view text, Script script) {
 LanguageCount count_words(std::string_view text, Script script, const LanguageModel& model, std::size_t target,
                           int price) {
   LanguageCount count;
+  WordEvidence said(model);
   Labelling labelling(target, price);
   for_each_word(text, [&](const Word& word) {
     ++(word.script == script ? count.target : count.other);
-    if (word.script == script) labelling.add(evidence_of(word, model), word.capital, word.first);
+    if (word.script == script) labelling.add(said.of(word), word.capital, word.first);
   });
   const std::size_t foreign = labelling.foreign();
   return {count.target - foreign, count.other + foreign};
@@ -331,11 +389,12 @@ Identified identify(std::string_view text, WordCounts counts) {
   Identified result{static_cast<Script>(most - counts.begin())};
   result.model = LanguageModel::of(result.script);
   if (result.model == nullptr) return result;
+  WordEvidence said(*result.model);
   std::array<std::int64_t, kMaxLanguages> sums{};
   for_each_word(text, [&](const Word& word) {
     if (word.script != result.script) return;
-    const Evidence evidence = evidence_of(word, *result.model);
-    const int top = *std::max_element(evidence.begin(), evidence.end());
+    const Evidence& evidence = said.of(word);
+    const int top = greatest(evidence);
     for (std::size_t l = 0; l < kMaxLanguages; ++l) sums[l] += std::max(evidence[l] - top, -2 * kMost);
   });
   const auto end = sums.begin() + static_cast<std::ptrdiff_t>(result.model->languages());
