@@ -1,273 +1,295 @@
-// Which scripts the words of a text are in.
+// Which languages the words of a text are in.
+#include "grpo/language.h"
+
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
-#include <optional>
-#include <string>
-#include <string_view>
+#include <limits>
 #include <utility>
+#include <vector>
 
-#include "grpo/reward.h"
+#include "grpo/error.h"
+#include "language_model.h"
+#include "letter_case.h"
+#include "neutral_spans.h"
+#include "unicode_form.h"
 #include "utf8.h"
+#include "word_break.h"
 
 namespace grpo {
 namespace {
 
-enum class Script : std::uint8_t {
-  latin,
-  greek,
-  cyrillic,
-  hebrew,
-  arabic,
-  devanagari,
-  thai,
-  hangul,
-  han,
-  kana,
-  other,
-  mark,
-  none
-};
+// In steps of evidence, which are 1/4 nat.
+constexpr int kMost = 14;         // that one word may say, so that no name outweighs its sentence
+constexpr int kPrice = 48;        // of a run of words in another language
+constexpr int kEdge = 8;          // of beginning or ending it inside a sentence
+constexpr int kClausePrice = 96;  // the same where a text is called mixed
+constexpr int kSure = 4;          // lead that an identified language has over the next
+constexpr char32_t kNonJoiner = 0x200C;
+constexpr int kHan = 2, kKana = 8;
+
 constexpr std::size_t kScripts = static_cast<std::size_t>(Script::mark);  // those that words are counted in
 using WordCounts = std::array<std::size_t, kScripts>;
 
 std::size_t& words_in(WordCounts& counts, Script script) { return counts[static_cast<std::size_t>(script)]; }
 
-struct Range {
-  char32_t first, last;
-  Script script;
-};
+// ---- Words ----------------------------------------------------------------------------------------------------------
 
-/// Letters by script, ascending, after the blocks of Unicode 15. Digits, punctuation and signs inside a block are left
-/// out for the scripts that languages are told by; for the rest (`other`) whole blocks are taken. `mark` is for
-/// combining marks and joiners of any script, which belong to the letter before.
-constexpr Range kRanges[] = {
-    {U'A', U'Z', Script::latin},          {U'a', U'z', Script::latin},
-    {0x00AD, 0x00AD, Script::mark},       {0x00C0, 0x00D6, Script::latin},
-    {0x00D8, 0x00F6, Script::latin},      {0x00F8, 0x02AF, Script::latin},
-    {0x0300, 0x036F, Script::mark},       {0x0370, 0x037D, Script::greek},
-    {0x037F, 0x0386, Script::greek},      {0x0388, 0x03FF, Script::greek},
-    {0x0400, 0x0481, Script::cyrillic},   {0x0483, 0x0489, Script::mark},
-    {0x048A, 0x052F, Script::cyrillic},   {0x0531, 0x0587, Script::other},  // Armenian
-    {0x0591, 0x05BD, Script::mark},       {0x05BF, 0x05BF, Script::mark},   // Hebrew points
-    {0x05C1, 0x05C2, Script::mark},       {0x05C4, 0x05C5, Script::mark},
-    {0x05C7, 0x05C7, Script::mark},       {0x05D0, 0x05F2, Script::hebrew},
-    {0x0610, 0x061A, Script::mark},       {0x0620, 0x064A, Script::arabic},
-    {0x064B, 0x065F, Script::mark},       {0x066E, 0x066F, Script::arabic},
-    {0x0670, 0x0670, Script::mark},       {0x0671, 0x06D3, Script::arabic},
-    {0x06D5, 0x06D5, Script::arabic},     {0x06D6, 0x06ED, Script::mark},
-    {0x06EE, 0x06EF, Script::arabic},     {0x06FA, 0x06FF, Script::arabic},
-    {0x0700, 0x074F, Script::other},      {0x0750, 0x077F, Script::arabic},  // Syriac
-    {0x0780, 0x085F, Script::other},      {0x0870, 0x08C9, Script::arabic},
-    {0x08CA, 0x08FF, Script::mark},       {0x0900, 0x0903, Script::mark},
-    {0x0904, 0x0939, Script::devanagari}, {0x093A, 0x093C, Script::mark},
-    {0x093D, 0x093D, Script::devanagari}, {0x093E, 0x094F, Script::mark},
-    {0x0950, 0x0950, Script::devanagari}, {0x0951, 0x0957, Script::mark},
-    {0x0958, 0x0961, Script::devanagari}, {0x0962, 0x0963, Script::mark},
-    {0x0971, 0x097F, Script::devanagari}, {0x0980, 0x0DFF, Script::other},  // Bengali … Sinhala
-    {0x0E01, 0x0E30, Script::thai},       {0x0E31, 0x0E31, Script::mark},
-    {0x0E32, 0x0E33, Script::thai},       {0x0E34, 0x0E3A, Script::mark},
-    {0x0E40, 0x0E46, Script::thai},       {0x0E47, 0x0E4E, Script::mark},
-    {0x0E80, 0x10FF, Script::other},      {0x1100, 0x11FF, Script::hangul},  // Lao … Georgian; Jamo
-    {0x1200, 0x1AAF, Script::other},      {0x1AB0, 0x1AFF, Script::mark},    // Ethiopic … Tai Tham
-    {0x1B00, 0x1C7F, Script::other},      {0x1C80, 0x1C8F, Script::cyrillic},
-    {0x1C90, 0x1CBF, Script::other},      {0x1D00, 0x1D25, Script::latin},
-    {0x1DC0, 0x1DFF, Script::mark},       {0x1E00, 0x1EFF, Script::latin},
-    {0x1F00, 0x1FFF, Script::greek},      {0x200C, 0x200D, Script::mark},
-    {0x20D0, 0x20FF, Script::mark},       {0x2C60, 0x2C7F, Script::latin},
-    {0x2D00, 0x2DDF, Script::other},      {0x2DE0, 0x2DFF, Script::mark},
-    {0x2E80, 0x2FDF, Script::han},        {0x3005, 0x3005, Script::han},  // radicals; 々
-    {0x3007, 0x3007, Script::han},        {0x3021, 0x3029, Script::han},
-    {0x3041, 0x3096, Script::kana},       {0x3099, 0x309A, Script::mark},
-    {0x309D, 0x309F, Script::kana},       {0x30A1, 0x30FA, Script::kana},
-    {0x30FC, 0x30FF, Script::kana},       {0x3105, 0x312F, Script::other},  // Bopomofo
-    {0x3131, 0x318E, Script::hangul},     {0x31F0, 0x31FF, Script::kana},
-    {0x3400, 0x4DBF, Script::han},        {0x4E00, 0x9FFF, Script::han},
-    {0xA000, 0xA63F, Script::other},      {0xA640, 0xA69F, Script::cyrillic},  // Yi, Vai
-    {0xA722, 0xA7FF, Script::latin},      {0xA800, 0xA8DF, Script::other},
-    {0xA8E0, 0xA8F1, Script::mark},       {0xA8F2, 0xA8FF, Script::devanagari},
-    {0xA900, 0xA95F, Script::other},      {0xA960, 0xA97C, Script::hangul},
-    {0xA980, 0xAB2F, Script::other},      {0xAB30, 0xAB6F, Script::latin},
-    {0xAB70, 0xABFF, Script::other},      {0xAC00, 0xD7FB, Script::hangul},
-    {0xF900, 0xFAFF, Script::han},        {0xFB00, 0xFB06, Script::latin},
-    {0xFB13, 0xFB17, Script::other},      {0xFB1D, 0xFB4F, Script::hebrew},
-    {0xFB50, 0xFD3D, Script::arabic},     {0xFD50, 0xFDFB, Script::arabic},
-    {0xFE00, 0xFE0F, Script::mark},       {0xFE20, 0xFE2F, Script::mark},
-    {0xFE70, 0xFEFC, Script::arabic},     {0xFF21, 0xFF3A, Script::latin},
-    {0xFF41, 0xFF5A, Script::latin},      {0xFF66, 0xFF9D, Script::kana},
-    {0xFF9E, 0xFF9F, Script::mark},       {0xFFA1, 0xFFDC, Script::hangul},
-    {0x10000, 0x1AFFF, Script::other},    {0x1B000, 0x1B16F, Script::kana},
-    {0x20000, 0x323AF, Script::han},
-};
+struct Word {
+  Script script = Script::none;
+  std::size_t letters = 0;
+  bool capital = false;              // it has one: a name, perhaps
+  bool composed = true;              // no mark that could be part of a letter
+  bool first = true;                 // of its sentence or line
+  std::size_t size = 0;              // of `symbols`
+  std::array<char32_t, 48> symbols;  // its beginning: small letters, marks, ' for apostrophes
 
-constexpr bool ascending() {
-  char32_t previous = 0;
-  for (const Range& range : kRanges) {
-    if (range.first <= previous || range.last < range.first) return false;
-    previous = range.last;
+  void add(char32_t c) {
+    if (size < symbols.size()) symbols[size++] = c;
   }
-  return true;
-}
-static_assert(ascending());
+};
 
-Script script_of(char32_t c) {
-  const Range* range =
-      std::partition_point(std::begin(kRanges), std::end(kRanges), [c](const Range& r) { return r.last < c; });
-  return range != std::end(kRanges) && range->first <= c ? range->script : Script::none;
+bool is_apostrophe(char32_t c) {
+  return c == '\'' || c == 0x2019 || c == 0x02BC || c == 0x00B7 || c == '"' || c == 0x05F4;
 }
+bool ends_sentence(char32_t c) {
+  constexpr std::u32string_view kEnds = U".!?:;\n\u061F\u06D4\u0964\u2026\u3002\uFF01\uFF1A\uFF1B\uFF1F";
+  return kEnds.find(c) != kEnds.npos;
+}
+bool is_diacritic(char32_t c) { return c >= 0x0300 && c <= 0x036F; }
+bool is_ascii_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+/// Whether a word certainly ends before this byte.
+bool parts_words(char c) { return c == ' ' || c == '\n' || c == ',' || c == '-' || c == ')' || c == '!' || c == '?'; }
+bool is_ideographic(Script script) { return script == Script::han || script == Script::kana; }
 
-/// The next place where `needle` is, from ascending places on: the whole text is searched once however often it is
-/// asked.
-class Next {
+/// Calls on_word(const Word&) for each word of a text.
+template <class OnWord>
+class WordReader {
  public:
-  Next(std::string_view text, std::string_view needle) : text_(text), needle_(needle) {}
-  std::size_t from(std::size_t at) {
-    if (!found_ || *found_ < at) found_ = text_.find(needle_, at);
-    return *found_;
+  explicit WordReader(OnWord on_word) : on_word_(std::move(on_word)) {}
+
+  void read(std::string_view text) {
+    NeutralSpans neutral(text);
+    std::size_t plain = 0;  // where the text that is not neutral begins
+    for (std::size_t at = 0; at < text.size();) {
+      const std::size_t end = NeutralSpans::may_begin(text[at]) ? neutral.end_of(at) : at;
+      if (end == at) {
+        ++at;
+        continue;
+      }
+      read_plain(text.substr(plain, at - plain));
+      plain = at = end;
+    }
+    read_plain(text.substr(plain));
   }
 
  private:
-  std::string_view text_, needle_;
-  std::optional<std::size_t> found_;
-};
-
-/// Finds what is neutral whatever letters it is made of: mathematics, code, URLs, tags.
-class NeutralSpans {
- public:
-  explicit NeutralSpans(std::string_view text) : text_(text) {}
-
-  /// The end of the neutral span that starts at `at`, or `at` when none does. To be asked of ascending places;
-  /// `in_word` says that a letter stands right before.
-  std::size_t end_of(std::size_t at, bool in_word) {
-    switch (text_[at]) {
-      case '\\':
-        return end_of_latex(at);
-      case '$':
-        return end_of_dollars(at);
-      case '`':
-        return end_of_code(at);
-      case '<':
-        return end_of_tag(at);
-      case 'h':
-      case 'w':
-        return in_word ? at : end_of_url(at);
-      default:
-        return at;
+  void read_plain(std::string_view text) {
+    for (std::size_t at = 0; at < text.size();) {
+      if (const std::size_t end = read_ascii_word(text, at); end > at) {
+        at = end;
+        continue;
+      }
+      if (text[at] == ' ') {
+        end_word();
+        ++at;
+        continue;
+      }
+      const std::size_t end = word_end(text, at);
+      while (at < end) {
+        const CodePoint c = decode_utf8(text, at);
+        at += c.size;
+        read_character(c.value);
+      }
+      // Thai and its like know no spaces, and no boundaries in the annex: what stands together is a word.
+      if (word_.script != Script::thai && word_.script != Script::other) end_word();
     }
+    end_word();
   }
 
- private:
-  bool starts_with(std::size_t at, std::string_view what) const { return text_.substr(at, what.size()) == what; }
-  char char_at(std::size_t at) const { return at < text_.size() ? text_[at] : '\0'; }
-  static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-  static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-
-  std::size_t end_of_latex(std::size_t at) {
-    const char next = char_at(at + 1);
-    if (next == '(' || next == '[') {
-      const std::size_t close = (next == '(' ? parenthesis_ : bracket_).from(at + 2);
-      return close == text_.npos ? at + 2 : close + 2;
+  /// The end of a word of plain letters that begins at `at`, having read it; most words of most texts are of this kind.
+  std::size_t read_ascii_word(std::string_view text, std::size_t at) {
+    std::size_t end = at;
+    while (end < text.size() && is_ascii_letter(text[end])) ++end;
+    if (end == at || (end < text.size() && !parts_words(text[end]))) return at;
+    end_word();
+    word_.script = Script::latin;
+    word_.letters = end - at;
+    for (; at < end; ++at) {
+      word_.capital |= text[at] < 'a';
+      word_.add(static_cast<char32_t>(text[at] | 0x20));
     }
-    if (!is_letter(next)) return at + (static_cast<unsigned char>(next) < 0x80 && next != '\0' ? 2 : 1);
-    std::size_t end = at + 1;
-    while (is_letter(char_at(end))) ++end;
-    const std::string_view command = text_.substr(at + 1, end - at - 1);
-    if ((command == "begin" || command == "end") && char_at(end) == '{') {  // the environment's name is no word
-      std::size_t close = end + 1;
-      while (is_letter(char_at(close)) || char_at(close) == '*') ++close;
-      if (char_at(close) == '}') return close + 1;
-    }
+    end_word();
     return end;
   }
 
-  /// As in Pandoc: the opening $ stands before, the closing one behind something that is no space, and no digit follows
-  /// it, so that "$5 or $6" is money. A formula does not run over an empty line.
-  std::size_t end_of_dollars(std::size_t at) {
-    if (char_at(at + 1) == '$') {
-      const std::size_t close = double_dollar_.from(at + 2);
-      return close == text_.npos || paragraph_.from(at) < close ? at + 2 : close + 2;
+  void read_character(char32_t c) {
+    const Script script = class_of(c).script;
+    if (script == Script::mark) {
+      if (is_diacritic(c)) word_.composed = false;
+      if (is_diacritic(c)) word_.add(c);
+      // The models know letters only: a vowel sign and the joiner that splits Persian words are edges to them.
+      if (word_.script == Script::devanagari || c == kNonJoiner) word_.add('\'');
+      return;
     }
-    if (at + 1 >= text_.size() || is_space(text_[at + 1])) return at + 1;
-    if (dollar_ < at + 2) {
-      dollar_ = at + 2;
-      while (dollar_ < text_.size() && !closes_formula(dollar_)) ++dollar_;
+    if (script == Script::none && is_apostrophe(c) && word_.letters > 0) return word_.add('\'');
+    if (script != word_.script || is_ideographic(script)) end_word();
+    word_.first |= ends_sentence(c);
+    if (script == Script::none) return;
+    word_.script = script;
+    ++word_.letters;
+    const char32_t small = small_letter(c);
+    word_.capital |= small != c;
+    word_.add(small);
+  }
+
+  void end_word() {
+    const bool variable = word_.letters == 1 && (word_.script == Script::latin || word_.script == Script::greek);
+    if (word_.letters > 0 && !variable) {
+      on_word_(word_);
+      word_.first = false;
     }
-    return dollar_ >= text_.size() || paragraph_.from(at) < dollar_ ? at + 1 : dollar_ + 1;
-  }
-  bool closes_formula(std::size_t at) const {
-    const char after = char_at(at + 1);
-    return text_[at] == '$' && !is_space(text_[at - 1]) && text_[at - 1] != '\\' && !(after >= '0' && after <= '9');
-  }
-
-  std::size_t end_of_code(std::size_t at) {
-    const std::size_t quotes = std::min(text_.find_first_not_of('`', at), text_.size()) - at;
-    const std::size_t body = at + quotes;
-    if (quotes >= 3) {
-      const std::size_t close = fence_.from(body);
-      return close == text_.npos ? body : close + 3;
-    }
-    const std::size_t close = (quotes == 1 ? quote_ : double_quote_).from(body);
-    return close == text_.npos || paragraph_.from(at) < close ? body : close + quotes;
+    word_.script = Script::none;
+    word_.letters = word_.size = 0;
+    word_.capital = false;
+    word_.composed = true;
   }
 
-  std::size_t end_of_tag(std::size_t at) const {
-    for (const std::string_view tag : {"<think>", "</think>", "<answer>", "</answer>"})
-      if (starts_with(at, tag)) return at + tag.size();
-    return at;
-  }
-
-  std::size_t end_of_url(std::size_t at) const {
-    if (!starts_with(at, "http://") && !starts_with(at, "https://") && !starts_with(at, "www.")) return at;
-    while (at < text_.size() && text_[at] > ' ' && text_[at] <= '~' && text_[at] != '<' && text_[at] != '`') ++at;
-    return at;
-  }
-
-  std::string_view text_;
-  Next parenthesis_{text_, "\\)"}, bracket_{text_, "\\]"}, double_dollar_{text_, "$$"}, paragraph_{text_, "\n\n"};
-  Next fence_{text_, "```"}, double_quote_{text_, "``"}, quote_{text_, "`"};
-  std::size_t dollar_ = 0;  // the last closing $ that was found, or the size of the text
+  OnWord on_word_;
+  Word word_;
 };
 
-bool is_apostrophe(char32_t c) { return c == '\'' || c == 0x2019 || c == 0x02BC; }
-
-WordCounts count_words(std::string_view text) {
-  WordCounts counts{};
-  NeutralSpans neutral(text);
-  Script script = Script::none;  // of the word that is being read
-  std::size_t letters = 0;       // in it so far
-  const auto end_word = [&] {
-    const bool variable = letters == 1 && (script == Script::latin || script == Script::greek);
-    if (letters > 0 && !variable) ++words_in(counts, script);
-    letters = 0;
-  };
-  for (std::size_t at = 0; at < text.size();) {
-    if (const std::size_t end = neutral.end_of(at, letters > 0); end > at) {
-      end_word();
-      at = end;
-      continue;
-    }
-    const CodePoint c = decode_utf8(text, at);
-    at += c.size;
-    const Script here = script_of(c.value);
-    if (here == Script::mark) continue;
-    if (is_apostrophe(c.value) && letters > 0 && at < text.size() && script_of(decode_utf8(text, at).value) == script)
-      continue;
-    if (here != script || here == Script::none) end_word();
-    if (here == Script::none) continue;
-    script = here;
-    if (here == Script::han || here == Script::kana) {
-      ++words_in(counts, here);
-    } else {
-      ++letters;
-    }
-  }
-  end_word();
-  return counts;
+template <class OnWord>
+void for_each_word(std::string_view text, OnWord on_word) {
+  WordReader<OnWord>(std::move(on_word)).read(text);
 }
+
+/// What the words of a text say. Most are short and come again, so they are remembered; and one that comes again within
+/// a few words says nothing, lest a list of the same name do.
+class WordEvidence {
+ public:
+  explicit WordEvidence(const LanguageModel& model) : model_(model) {}
+
+  const Evidence& of(const Word& word) {
+    static constexpr Evidence kNothing{};
+    std::uint64_t key = 0;
+    bool exact = word.size <= sizeof key;
+    for (std::size_t i = 0; i < word.size; ++i) {
+      exact &= word.symbols[i] < 0x80;
+      key = (key << 8 | key >> 56) ^ word.symbols[i];
+    }
+    const bool again = std::find(recent_.begin(), recent_.end(), key) != recent_.end();
+    recent_[next_++ % recent_.size()] = key;
+    if (again) return kNothing;
+    Known& known = known_[(key * 0x9E3779B97F4A7C15ull) >> 56];
+    if (!exact || known.key != key) {
+      known.key = exact ? key : 0;
+      known.evidence = read(word);
+    }
+    return known.evidence;
+  }
+
+ private:
+  struct Known {
+    std::uint64_t key = 0;
+    Evidence evidence;
+  };
+
+  Evidence read(const Word& word) const {
+    LanguageModel::Reader reader(model_);
+    if (word.composed) {
+      for (std::size_t i = 0; i < word.size; ++i) reader.add(word.symbols[i]);
+      return reader.finish();
+    }
+    std::string text;
+    for (std::size_t i = 0; i < word.size; ++i) append_utf8(text, word.symbols[i]);
+    text = normalize(UnicodeForm::nfc, text);
+    for (std::size_t at = 0; at < text.size();) {
+      const CodePoint c = decode_utf8(text, at);
+      reader.add(c.value);
+      at += c.size;
+    }
+    return reader.finish();
+  }
+
+  const LanguageModel& model_;
+  std::array<Known, 256> known_;
+  std::array<std::uint64_t, 4> recent_{};
+  std::size_t next_ = 0;
+};
+
+std::int16_t greatest(const Evidence& evidence) {
+  std::int16_t most = evidence[0];
+  for (const std::int16_t each : evidence) most = each > most ? each : most;
+  return most;
+}
+
+// ---- Runs in another language ---------------------------------------------------------------------------------------
+
+/// Shares out words between a target language and others so that the evidence, less a price for every run of words in
+/// another language, is greatest: the Viterbi algorithm, which here need not look back, since only the number of the
+/// words in other languages is wanted.
+class Labelling {
+ public:
+  Labelling(std::size_t target, int price) : target_(target), price_(static_cast<std::int16_t>(price)) {
+    lead_.fill(-price_);
+  }
+
+  /// The next word. `halved`: its evidence counts half; `first`: of a sentence; `words`: that it counts.
+  void add(const Evidence& evidence, bool halved, bool first, std::uint32_t words = 1) {
+    const std::int16_t own = evidence[target_];
+    if (calm_ && !first && greatest(evidence) <= own) return;
+    const std::int16_t edge = first ? 0 : kEdge, enters = static_cast<std::int16_t>(-price_ - edge);
+    const std::int16_t leader = greatest(lead_), best = std::max<std::int16_t>(0, leader - edge);
+    if (best > 0) target_words_ = words_[index_of(leader)];
+    // Plain loops over whole arrays: they become vector instructions.
+    const std::int16_t most = kMost, shift = halved ? 1 : 0;
+    Evidence lead = lead_, entered;
+    for (std::size_t l = 0; l < kMaxLanguages; ++l) {
+      std::int16_t says = static_cast<std::int16_t>(evidence[l] - own);
+      says = says > most ? most : says;
+      says = says < -most ? static_cast<std::int16_t>(-most) : says;
+      says = static_cast<std::int16_t>(says >> shift);
+      std::int16_t stays = static_cast<std::int16_t>(lead[l] - best);
+      entered[l] = stays < enters ? -1 : 0;
+      stays = stays < enters ? enters : stays;
+      lead[l] = static_cast<std::int16_t>(stays + says);
+    }
+    lead[target_] = static_cast<std::int16_t>(-price_ - kEdge);  // never "another"
+    lead_ = lead;
+    for (std::size_t l = 0; l < kMaxLanguages; ++l) {
+      const auto mask = static_cast<std::uint32_t>(std::int32_t{entered[l]});
+      words_[l] = ((words_[l] & ~mask) | (target_words_ & mask)) + words;
+    }
+    calm_ = greatest(lead_) <= -price_ - kEdge;
+  }
+
+  /// The words in other languages than the target.
+  std::uint32_t foreign() const {
+    const std::int16_t best = greatest(lead_);
+    return best > 0 ? words_[index_of(best)] : target_words_;
+  }
+
+ private:
+  std::size_t index_of(std::int16_t lead) const {
+    return static_cast<std::size_t>(std::find(lead_.begin(), lead_.end(), lead) - lead_.begin());
+  }
+
+  std::size_t target_;
+  std::int16_t price_;
+  // By language, if the last word was in it: how much better the text reads than if it was in the target …
+  Evidence lead_{};
+  std::array<std::uint32_t, kMaxLanguages> words_{};  // … and how many words were foreign;
+  std::uint32_t target_words_ = 0;                    // the same for the target
+  bool calm_ = false;                                 // no language is better off than if it began with the next word
+};
+
+// ---- Languages ------------------------------------------------------------------------------------------------------
 
 struct Language {
   Script script;
-  std::string_view codes;  // ISO 639-1, a space around each
+  std::string_view codes;  // ISO 639-1, a space around each; the first is what a text in the script is taken for
 };
 constexpr Language kLanguages[] = {
     {Script::latin,
@@ -277,14 +299,23 @@ constexpr Language kLanguages[] = {
     {Script::hebrew, " he yi "},
     {Script::arabic, " ar fa ps ur "},
     {Script::devanagari, " hi mr ne "},
+    {Script::bengali, " bn as "},
+    {Script::gurmukhi, " pa "},
+    {Script::gujarati, " gu "},
+    {Script::tamil, " ta "},
+    {Script::telugu, " te "},
+    {Script::kannada, " kn "},
+    {Script::malayalam, " ml "},
     {Script::thai, " th "},
     {Script::hangul, " ko "},
     {Script::han, " zh "},
     {Script::kana, " ja "},
 };
 
+std::string_view code_of(std::string_view language) { return language.substr(0, language.find_first_of("-_")); }
+
 Script script_of_language(std::string_view language) {
-  const std::string_view code = language.substr(0, language.find_first_of("-_"));
+  const std::string_view code = code_of(language);
   const std::string wanted = " " + std::string(code) + " ";
   std::string known;
   for (const Language& each : kLanguages) {
@@ -295,16 +326,95 @@ Script script_of_language(std::string_view language) {
   throw Error("reward", "expected a language code (", known, "), got \"", language, "\"; mend the task's language");
 }
 
+/// Chinese and Japanese as Labelling sees them: Han characters are a little likelier in Chinese, kana are Japanese.
+constexpr std::size_t kChinese = 0, kJapanese = 1;
+Evidence evidence_of_ideograph(Script script) {
+  Evidence evidence{};
+  evidence[script == Script::han ? kChinese : kJapanese] = script == Script::han ? kHan : kKana;
+  return evidence;
+}
+
+LanguageCount count_ideographs(std::string_view text, Script target) {
+  LanguageCount count;
+  Labelling labelling(target == Script::han ? kChinese : kJapanese, kPrice);
+  for_each_word(text, [&](const Word& word) {
+    const bool counts = is_ideographic(word.script) && (target == Script::kana || word.script == Script::han);
+    ++(counts ? count.target : count.other);
+    if (is_ideographic(word.script)) labelling.add(evidence_of_ideograph(word.script), false, word.first, counts);
+  });
+  const std::size_t foreign = labelling.foreign();
+  return {count.target - foreign, count.other + foreign};
+}
+
+LanguageCount count_words(std::string_view text, Script script) {
+  LanguageCount count;
+  for_each_word(text, [&](const Word& word) { ++(word.script == script ? count.target : count.other); });
+  return count;
+}
+
+/// The same where other languages are written in that script, too; `target` is one of the model's.
+LanguageCount count_words(std::string_view text, Script script, const LanguageModel& model, std::size_t target,
+                          int price) {
+  LanguageCount count;
+  WordEvidence said(model);
+  Labelling labelling(target, price);
+  for_each_word(text, [&](const Word& word) {
+    ++(word.script == script ? count.target : count.other);
+    if (word.script == script) labelling.add(said.of(word), word.capital, word.first);
+  });
+  const std::size_t foreign = labelling.foreign();
+  return {count.target - foreign, count.other + foreign};
+}
+
+struct Identified {
+  Script script = Script::none;
+  const LanguageModel* model = nullptr;
+  std::size_t language = LanguageModel::kUnknown;  // of the model
+  int lead = 0;                                    // over the next language
+};
+
+WordCounts count_scripts(std::string_view text) {
+  WordCounts counts{};
+  for_each_word(text, [&](const Word& word) { ++words_in(counts, word.script); });
+  return counts;
+}
+
+Identified identify(std::string_view text, WordCounts counts) {
+  // A word has about two Han characters or four of kana.
+  const std::size_t han = words_in(counts, Script::han), kana = words_in(counts, Script::kana);
+  words_in(counts, Script::han) = kana * 10 >= han + kana ? 0 : (han + kana + 1) / 2;
+  words_in(counts, Script::kana) = kana * 10 >= han + kana ? (han + kana + 2) / 3 : 0;
+  const auto most = std::max_element(counts.begin(), counts.end());
+  if (*most == 0) return {};
+  Identified result{static_cast<Script>(most - counts.begin())};
+  result.model = LanguageModel::of(result.script);
+  if (result.model == nullptr) return result;
+  WordEvidence said(*result.model);
+  std::array<std::int64_t, kMaxLanguages> sums{};
+  for_each_word(text, [&](const Word& word) {
+    if (word.script != result.script) return;
+    const Evidence& evidence = said.of(word);
+    const int top = greatest(evidence);
+    for (std::size_t l = 0; l < kMaxLanguages; ++l) sums[l] += std::max(evidence[l] - top, -2 * kMost);
+  });
+  const auto end = sums.begin() + static_cast<std::ptrdiff_t>(result.model->languages());
+  const auto best = std::max_element(sums.begin(), end);
+  result.language = static_cast<std::size_t>(best - sums.begin());
+  const std::int64_t winner = std::exchange(*best, std::numeric_limits<std::int64_t>::min());
+  result.lead = static_cast<int>(std::min<std::int64_t>(winner - *std::max_element(sums.begin(), end), kSure));
+  return result;
+}
+
 }  // namespace
 
 LanguageCount count_language(std::string_view text, std::string_view language) {
   const Script script = script_of_language(language);
-  WordCounts words = count_words(text);
-  LanguageCount count{words_in(words, script), 0};
-  if (script == Script::kana) count.target += words_in(words, Script::han);  // Japanese is written in both
-  for (const std::size_t each : words) count.other += each;
-  count.other -= count.target;
-  return count;
+  if (is_ideographic(script)) return count_ideographs(text, script);
+  const LanguageModel* model = LanguageModel::of(script);
+  const std::string_view code = code_of(language) == "ms" ? "id" : code_of(language);
+  const std::size_t target = model == nullptr ? LanguageModel::kUnknown : model->index(code);
+  if (target == LanguageModel::kUnknown) return count_words(text, script);
+  return count_words(text, script, *model, target, kPrice);
 }
 
 Score language_consistency(std::string_view reasoning, std::string_view language) {
@@ -315,10 +425,21 @@ Score language_consistency(std::string_view reasoning, std::string_view language
 }
 
 bool mixes_languages(std::string_view reasoning) {
-  WordCounts words = count_words(reasoning);
-  words_in(words, Script::kana) += words_in(words, Script::han);
-  words_in(words, Script::han) = 0;
-  return std::count_if(words.begin(), words.end(), [](std::size_t count) { return count > 0; }) > 1;
+  const WordCounts counts = count_scripts(reasoning);
+  WordCounts scripts = counts;
+  words_in(scripts, Script::kana) += std::exchange(words_in(scripts, Script::han), 0);
+  if (std::count_if(scripts.begin(), scripts.end(), [](std::size_t count) { return count > 0; }) > 1) return true;
+  const Identified most = identify(reasoning, counts);
+  return most.model != nullptr && most.lead >= kSure &&
+         count_words(reasoning, most.script, *most.model, most.language, kClausePrice).other > 0;
+}
+
+std::string identify_language(std::string_view text) {
+  const Identified most = identify(text, count_scripts(text));
+  if (most.model != nullptr) return most.lead < kSure ? "" : std::string(most.model->code(most.language));
+  for (const Language& each : kLanguages)
+    if (each.script == most.script) return std::string(each.codes.substr(1, 2));
+  return "";
 }
 
 }  // namespace grpo

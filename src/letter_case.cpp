@@ -135,6 +135,8 @@ void append_lower(std::string& out, std::string_view text, std::size_t at, const
 
 }  // namespace
 
+char32_t small_letter(char32_t c) { return lower_of(c).value_or(c); }
+
 std::string to_upper(std::string_view text) {
   std::string result;
   for (std::size_t at = 0; at < text.size();) {

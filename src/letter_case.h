@@ -15,6 +15,9 @@ std::string to_lower(std::string_view text);
 /// The first character as a word in a title begins, and the others in small letters.
 std::string to_capitalized(std::string_view text);
 
+/// The small form of one letter; other characters, and letters without one, as they are.
+char32_t small_letter(char32_t c);
+
 enum class LetterCase { none, lower, upper, title };
 
 /// What a character is; none for those without a counterpart in the other case.

@@ -1,7 +1,11 @@
-// language_consistency, mixes_languages and reflects.
+// language_consistency, mixes_languages, identify_language and reflects.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <chrono>
+#include <random>
 #include <string>
+#include <vector>
 
 #include "grpo/reward.h"
 
@@ -107,6 +111,251 @@ TEST(Language, mixing_needs_words_of_two_scripts) {
   EXPECT_FALSE(mixes_languages("먼저 x 를 $abc$ 더한다 3"));
   EXPECT_FALSE(mixes_languages("先に足す"));  // Japanese is written in both
   EXPECT_FALSE(mixes_languages("1 + 2"));
+}
+
+// ---- Languages that share a script ----
+
+struct Sentence {
+  std::string language, text;
+};
+// A step of a reasoning in many languages, with what reasonings have in them.
+const std::vector<Sentence>& sentences() {
+  static const std::vector<Sentence> all{
+      {"en", "First we add the two numbers and then we divide the result by three."},
+      {"fr", "D'abord on additionne les deux nombres, puis on divise le résultat par trois."},
+      {"de", "Zuerst addieren wir die beiden Zahlen und dann teilen wir das Ergebnis durch drei."},
+      {"es", "Primero sumamos los dos números y luego dividimos el resultado entre tres."},
+      {"it", "Prima sommiamo i due numeri e poi dividiamo il risultato per tre."},
+      {"pt", "Primeiro somamos os dois números e depois dividimos o resultado por três."},
+      {"nl", "Eerst tellen we de twee getallen op en daarna delen we de uitkomst door drie."},
+      {"pl", "Najpierw dodajemy obie liczby, a potem dzielimy wynik przez trzy."},
+      {"ro", "Mai întâi adunăm cele două numere și apoi împărțim rezultatul la trei."},
+      {"cs", "Nejprve sečteme obě čísla a potom výsledek vydělíme třemi."},
+      {"sv", "Först lägger vi ihop de två talen och sedan delar vi resultatet med tre."},
+      {"fi", "Ensin laskemme yhteen kaksi lukua ja sitten jaamme tuloksen kolmella."},
+      {"hu", "Először összeadjuk a két számot, aztán az eredményt elosztjuk hárommal."},
+      {"tr", "Önce iki sayıyı toplarız ve sonra sonucu üçe böleriz."},
+      {"vi", "Trước hết ta cộng hai số lại rồi chia kết quả cho ba."},
+      {"id", "Pertama kita jumlahkan kedua bilangan itu lalu kita bagi hasilnya dengan tiga."},
+      {"ru", "Сначала мы складываем два числа, а потом делим результат на три."},
+      {"uk", "Спочатку ми додаємо два числа, а потім ділимо результат на три."},
+      {"bg", "Първо събираме двете числа и след това делим резултата на три."},
+      {"ar", "أولا نجمع العددين ثم نقسم الناتج على ثلاثة."},
+      {"fa",
+       "ابتدا دو عدد را با هم جمع می‌کنیم و سپس حاصل را بر سه تقسیم "
+       "می‌کنیم."},
+      {"ur", "پہلے ہم دونوں اعداد کو جمع کرتے ہیں اور پھر نتیجے کو تین سے تقسیم کرتے ہیں۔"},
+      {"hi", "पहले हम दोनों संख्याओं को जोड़ते हैं और फिर परिणाम को तीन से भाग देते हैं।"},
+      {"mr", "आधी आपण दोन्ही संख्यांची बेरीज करतो आणि मग उत्तराला तीनने भागतो."},
+      {"el", "Πρώτα προσθέτουμε τους δύο αριθμούς και μετά διαιρούμε το αποτέλεσμα με το τρία."},
+      {"he", "קודם מחברים את שני המספרים ואז מחלקים את התוצאה בשלוש."},
+      {"th", "ก่อนอื่นเราบวกเลขสองจำนวนแล้วหารผลลัพธ์ด้วยสาม"},
+      {"bn", "প্রথমে আমরা দুটি সংখ্যা যোগ করি এবং তারপর ফলাফলকে তিন দিয়ে ভাগ করি।"},
+      {"ta", "முதலில் இரண்டு எண்களையும் கூட்டுகிறோம்."},
+      {"ko", "먼저 두 수를 더한 다음 결과를 셋으로 나눕니다."},
+      {"zh", "首先把两个数相加，然后把结果除以三。"},
+      {"ja", "まず二つの数を足して、それから結果を三で割ります。"},
+  };
+  return all;
+}
+
+std::string text_of(const std::string& language) {
+  return std::find_if(sentences().begin(), sentences().end(), [&](const Sentence& s) { return s.language == language; })
+      ->text;
+}
+
+const std::string kEnglish =
+    "Let me think about this problem step by step. We are told that the train leaves the station at nine. "
+    "It travels for two hours before it stops, so we know how far it has gone. ";
+
+TEST(SharedScript, sentences_are_identified) {
+  for (const auto& [language, text] : sentences()) EXPECT_EQ(identify_language(text), language) << text;
+}
+
+TEST(SharedScript, two_sentences_are_in_their_own_language_and_in_no_other) {  // one may do for a close relative, too
+  for (const auto& [language, sentence] : sentences()) {
+    EXPECT_EQ(count_language(sentence, language).other, 0u) << sentence;
+    const std::string text = sentence + " " + sentence;
+    for (const auto& [target, ignored] : sentences()) {
+      if (target == language) continue;
+      const LanguageCount count = count_language(text, target);
+      EXPECT_LE(count.target, 2u) << text << " as " << target;  // a word at the edge may be anyone's
+    }
+  }
+}
+
+TEST(SharedScript, a_foreign_sentence_counts_wherever_it_stands) {
+  for (const char* language :
+       {"fr", "de", "es", "it", "pt", "nl", "pl", "ro", "cs", "sv", "fi", "hu", "tr", "vi", "id"}) {
+    const std::string foreign = text_of(language) + " ";
+    const std::size_t words = count_language(foreign, language).target, english = count_language(kEnglish, "en").target;
+    for (const std::string& text : {foreign + kEnglish, kEnglish + foreign, kEnglish + foreign + kEnglish}) {
+      const LanguageCount count = count_language(text, "en");
+      EXPECT_EQ(count.target + count.other, words + english * (text.size() > kEnglish.size() + foreign.size() ? 2 : 1));
+      EXPECT_NEAR(static_cast<double>(count.other), static_cast<double>(words), 2) << text;
+    }
+  }
+}
+
+TEST(SharedScript, chopping_hides_nothing) {
+  for (const char* language : {"fr", "de", "es", "id"}) {
+    const std::string whole = text_of(language) + " " + text_of(language);
+    const LanguageCount expected = count_language(whole, "en");
+    for (const std::string between : {"\n", ".\n\n", ". ", " $x$ ", " `a` ", " 12 ", "_", ".", ":", "1", " 한글 "}) {
+      std::string chopped;
+      for (const char c : whole) chopped += c == ' ' ? between : std::string(1, c);
+      LanguageCount count = count_language(chopped, "en");
+      if (between == " 한글 ") count.other -= static_cast<std::size_t>(std::count(whole.begin(), whole.end(), ' '));
+      EXPECT_EQ(count.other, expected.other) << chopped;
+      EXPECT_EQ(count.target, expected.target) << chopped;
+    }
+    std::string shouted = whole;
+    for (char& c : shouted) c = static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c);
+    EXPECT_GT(count_language(shouted, "en").other, expected.other * 3 / 4) << shouted;
+  }
+}
+
+TEST(SharedScript, names_and_borrowed_words_do_not_count_against_a_text) {
+  for (const char* text :
+       {"María José and Jean-Luc share 12 apples with Søren Kierkegaard in São Paulo.",
+        "The Bolzano-Weierstrass theorem and the Cauchy-Schwarz inequality give us the bound.",
+        "By Fermat's little theorem, a^(p-1) = 1 mod p, q.e.d. The proof is a reductio ad absurdum.",
+        "The café serves crème brûlée; the déjà vu is an ersatz Gedankenexperiment.",
+        "We call malloc, memcpy and printf; stdin, stdout and argv are given.",
+        "NASA, UNESCO and the IMF, e.g. in the U.S.", "Wei Zhang, Nguyen Van An and Aleksandr Petrov each get 3 coins.",
+        "sin(x) cos(x) tan(x) log(x) exp(x) mod lcm gcd max min arg", "lorem ipsum", "OK", "Hmm, wait."})
+    EXPECT_EQ(count_language(text, "en").other, 0u) << text;
+}
+
+TEST(SharedScript, close_relatives_of_a_language_do_not_count_against_a_text) {
+  for (const auto& [language, text] : sentences()) {
+    std::string three;
+    for (int i = 0; i < 3; ++i) three += text + "\n";
+    EXPECT_EQ(count_language(three, language).other, 0u) << text;
+    EXPECT_FALSE(mixes_languages(three)) << text;
+  }
+}
+
+TEST(SharedScript, a_language_without_a_model_goes_by_its_script) {
+  EXPECT_EQ(count_language(text_of("en"), "gl").other, 0u);
+  EXPECT_EQ(count_language(text_of("id"), "ms").other, 0u);
+  EXPECT_GT(count_language(text_of("en"), "ms").other, 10u);
+}
+
+TEST(SharedScript, chinese_and_japanese_are_told_by_kana) {
+  std::string chinese;
+  for (int i = 0; i < 5; ++i) chinese += text_of("zh");
+  EXPECT_EQ(count_language(chinese, "ja").target, 0u);
+  EXPECT_EQ(count_language(text_of("ja"), "zh").target, 0u);
+  EXPECT_EQ(count_language(text_of("ja"), "ja").other, 0u);
+}
+
+TEST(SharedScript, mixing_needs_more_than_a_clause) {
+  EXPECT_TRUE(mixes_languages(kEnglish + text_of("fr") + " " + text_of("fr")));
+  EXPECT_TRUE(mixes_languages(kEnglish + text_of("de") + " " + text_of("de") + kEnglish));
+  EXPECT_FALSE(mixes_languages(kEnglish + kEnglish));
+  EXPECT_FALSE(mixes_languages(kEnglish + "C'est la vie, as they say."));
+}
+
+TEST(Identify, is_unsure_without_enough_to_go_by) {
+  for (const char* text : {"", "42", "$abc$", "x", "Maria", "\xFF\xFE"}) EXPECT_EQ(identify_language(text), "") << text;
+}
+
+TEST(Identify, reads_decomposed_letters_too) {
+  EXPECT_EQ(
+      identify_language("Tru\u031Bo\u031B\u0301c he\u0302\u0301t ta co\u0323\u0302ng hai so\u0302\u0301 la\u0323i"),
+      "vi");
+}
+
+// ---- Properties ----
+
+std::vector<std::string> english_sentences() {
+  return {"First we add the two numbers and then we divide the result by three.",
+          "The train leaves the station at nine and travels for two hours.",
+          "Since the triangle is isosceles, both of these angles must be equal.",
+          "We should check whether this assumption holds for all values."};
+}
+
+TEST(Property, neutral_spans_between_words_change_nothing) {
+  std::mt19937 random(1);
+  const std::vector<std::string> neutral{"$\\frac{a}{b}$",
+                                         "\\(le chat\\)",
+                                         "\\[\\text{und}\\]",
+                                         "\\alpha",
+                                         "`der Hund`",
+                                         "```\nle chat\n```",
+                                         "https://example.fr/le/chat",
+                                         "3.14",
+                                         "1,000",
+                                         "<think>",
+                                         "= + -"};
+  for (const auto& [language, foreign] : sentences()) {
+    const std::string text = kEnglish + foreign + " " + kEnglish;
+    const LanguageCount expected = count_language(text, "en");
+    for (int trial = 0; trial < 10; ++trial) {
+      std::string mixed;
+      for (const char c : text) {
+        mixed += c;
+        if (c == ' ' && random() % 4 == 0) mixed += neutral[random() % neutral.size()] + " ";
+      }
+      const LanguageCount count = count_language(mixed, "en");
+      EXPECT_EQ(count.target, expected.target) << mixed;
+      EXPECT_EQ(count.other, expected.other) << mixed;
+    }
+  }
+}
+
+TEST(Property, neither_order_nor_concatenation_of_clear_sentences_matters) {
+  std::mt19937 random(1);
+  std::vector<std::string> parts = english_sentences();
+  for (const char* language : {"fr", "de", "ru", "ko", "zh"}) parts.push_back(text_of(language));
+  LanguageCount sum;
+  for (const std::string& part : parts) {
+    const LanguageCount count = count_language(part, "en");
+    sum.target += count.target, sum.other += count.other;
+  }
+  for (int trial = 0; trial < 50; ++trial) {
+    std::shuffle(parts.begin(), parts.end(), random);
+    std::string text;
+    for (const std::string& part : parts) text += part + " ";
+    const LanguageCount count = count_language(text, "en");
+    EXPECT_EQ(count.target, sum.target) << text;
+    EXPECT_EQ(count.other, sum.other) << text;
+  }
+}
+
+TEST(Property, hostile_text_takes_linear_time) {
+  const auto repeat = [](std::string_view what) {
+    std::string text;
+    while (text.size() < (1 << 20)) text += what;
+    return text;
+  };
+  for (const std::string& text :
+       {"a" + repeat("\u0301"), repeat("a\u0301"), repeat("\xFF"), repeat("\xE4\xB8"), "$" + repeat("a $"),
+        "```" + repeat("a `"), repeat("a:\u0301"), repeat("a'"), "a:" + repeat("\u00AD"), repeat("\U0001F1E6"),
+        repeat("\u200D"), repeat("abc"), repeat("\u05D0\""), repeat("le the "), repeat("\u0E01"), repeat("\u30AB"),
+        repeat("\u4E00"), repeat("a_1.b")}) {
+    const auto begin = std::chrono::steady_clock::now();
+    for (const char* language : {"en", "zh", "ja", "hi"}) count_language(text, language);
+    mixes_languages(text);
+    identify_language(text);
+    EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(), 3.0)
+        << text.substr(0, 20);
+  }
+}
+
+TEST(Property, ten_thousand_texts_are_counted_quickly) {
+  std::string text;
+  while (text.size() < 4500) text += kEnglish + text_of("fr") + " ";  // about 1,000 tokens
+  count_language(text, "en");
+  const auto begin = std::chrono::steady_clock::now();
+  constexpr int kTexts = 500;
+  for (int i = 0; i < kTexts; ++i) count_language(text, "en");
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const double speed = static_cast<double>(kTexts * text.size()) / seconds / 1e6;
+  RecordProperty("MB_per_s", std::to_string(speed));
+  std::printf("%.1f MB/s: 10,000 texts of 4.5 kB in %.2f s\n", speed, seconds * 10000 / kTexts);
+  EXPECT_GT(speed, 2.0);  // sanitizers and busy machines included
 }
 
 TEST(Reflection, finds_whole_words_in_either_case) {

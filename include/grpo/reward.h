@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "grpo/config.h"
+#include "grpo/language.h"  // language_consistency, count_language, mixes_languages
 #include "grpo/task.h"
 
 namespace grpo {
@@ -121,25 +122,6 @@ std::string_view loose_answer(std::string_view text);
 /// \div), parentheses, and each given number exactly once; a sign is no operation. It may end in "= 24", which must
 /// then be right. The arithmetic is exact; dividing by zero is wrong. Throws Error for a malformed reference.
 bool check_countdown(std::string_view expression, std::string_view reference);
-
-struct LanguageCount {
-  std::size_t target = 0, other = 0;  ///< words
-};
-
-/// Counts the words of `text` that are in the script of `language` and those that are not. A word is a maximal run of
-/// letters of one script (combining marks and inner apostrophes belong to it); Han characters and kana count one each.
-/// Neutral are digits, punctuation, mathematics (`$…$`, `\(…\)`, `\[…\]`, LaTeX commands), code in backquotes, URLs,
-/// the four tags, single Latin or Greek letters (variables), and broken UTF-8. Languages are told by script: for `en`
-/// any Latin word counts. `language` is an ISO 639-1 code, optionally with a region ("zh-CN"). Throws Error for a code
-/// it does not know.
-LanguageCount count_language(std::string_view text, std::string_view language);
-
-/// target / (target + other) of count_language, the language consistency reward of DeepSeek-R1 (arXiv:2501.12948,
-/// section 2.3.2); undefined for text without words and for an empty `language`.
-Score language_consistency(std::string_view reasoning, std::string_view language);
-
-/// Whether words of two or more scripts appear (Han and kana are one: Japanese).
-bool mixes_languages(std::string_view reasoning);
 
 /// Whether the text re-checks itself: "wait", "hmm", "let me check", "double-check", "잠깐", "다시", "等等", "检查" and
 /// the like, as whole words and in either case where the script has them.

@@ -1,0 +1,47 @@
+// Which languages a text is written in, read word by word.
+//
+// Words are those of Unicode Standard Annex #29, parted where the script changes, and also at full stops, colons,
+// underscores and digits, so that no text can hide as one word. Han characters and kana count one each. Neutral are
+// digits, punctuation, mathematics (`$…$`, `\(…\)`, `\[…\]`, LaTeX commands and the names of environments), code in
+// backquotes, URLs, the four tags of a reasoning, single Latin or Greek letters (variables, "e.g."), and broken UTF-8.
+//
+// A word in a script that only one language is written in tells its language at once. Languages that share a script are
+// told apart by the letters, over as many words as it takes: of all ways to share out the words of a text between its
+// target language and others, the likeliest is taken, where every run of words in another language costs a fixed price.
+// So a foreign sentence counts as foreign, while a name, an abbreviation or a borrowed word is too short to earn the
+// price; and as the price is paid by run, wherever lines and sentences end, chopping a foreign text into small pieces
+// hides nothing. All readers take linear time, are thread-safe, and never throw because of the text.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include "grpo/task.h"
+
+namespace grpo {
+
+struct LanguageCount {
+  std::size_t target = 0, other = 0;  ///< words
+};
+
+/// Counts the words of `text` that are in `language` and those that are not. `language` is an ISO 639-1 code,
+/// optionally with a region ("zh-CN"). Throws Error for a code it does not know.
+///
+/// Told apart are, by letters, in Latin script: af ca cs cy da de en es et eu fi fr ga hr hu id is it lt lv nl no pl pt
+/// ro sk sl sq sv sw tl tr vi; in Cyrillic: be bg kk mk mn ru sr uk; in Arabic: ar fa ur; in Devanagari: hi mr; and zh
+/// from ja by kana. `ms` counts as `id`; for the other known codes any word in their script counts as target.
+LanguageCount count_language(std::string_view text, std::string_view language);
+
+/// target / (target + other) of count_language, the language consistency reward of DeepSeek-R1 (arXiv:2501.12948,
+/// section 2.3.2); undefined for text without words and for an empty `language`.
+Score language_consistency(std::string_view reasoning, std::string_view language);
+
+/// Whether words of two or more scripts appear (Han and kana are one: Japanese), or, of languages that share a script,
+/// more than a long clause in another one than most of the text.
+bool mixes_languages(std::string_view reasoning);
+
+/// The ISO 639-1 code of the language that most of `text` is in; "" when it has no words, or too few to be sure.
+std::string identify_language(std::string_view text);
+
+}  // namespace grpo
