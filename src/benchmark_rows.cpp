@@ -130,7 +130,7 @@ bool read_drop(const JsonReader& line, Reading& reading) {
 }
 
 bool read_maths(const JsonReader& line, Reading& reading) {
-  reading.question = line.string(spelled(line, "problem", "BenchmarkProblem"));
+  reading.question = line.string(spelled(line, "problem", "Problem"));
   reading.problem.task.answer = text_or_number(line, spelled(line, "answer", "Answer"));
   for (const char* key : {"unique_id", "id", "ID"}) set_id(line, key, reading);
   return true;

@@ -1,5 +1,3 @@
-#include "grpo/benchmarks.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -12,6 +10,7 @@
 #include "benchmark_text.h"
 #include "error_of.h"
 #include "files.h"
+#include "grpo/benchmarks.h"
 
 namespace grpo {
 namespace {
@@ -116,8 +115,7 @@ TEST_F(Benchmarks, codeforces_rates_as_the_published_evaluation_does) {
 
 TEST_F(Benchmarks, mmlu_reads_both_published_forms) {
   const json list = object({{"question", "2+2?"}, {"choices", texts({"3", "4", "5", "6"})}, {"answer", 1}});
-  const json columns =
-      object({{"Question", "2+2?"}, {"A", "3"}, {"B", "4"}, {"C", "5"}, {"D", "6"}, {"Answer", "B"}});
+  const json columns = object({{"Question", "2+2?"}, {"A", "3"}, {"B", "4"}, {"C", "5"}, {"D", "6"}, {"Answer", "B"}});
   for (const json& line : {list, columns}) {
     const BenchmarkData mmlu = data("mmlu", {line});
     EXPECT_EQ(mmlu.problems[0].task.answer, "B");
@@ -234,8 +232,9 @@ TEST_F(Benchmarks, if_eval_and_code_ask_their_graders) {
   EXPECT_EQ(followed.values.at("strict") + followed.values.at("loose"), 2);
   EXPECT_EQ(mark(eval, "other", graders).values.at("strict"), 0);
 
-  const BenchmarkData human = data(
-      "human_eval", {object({{"task_id", "HumanEval/0"}, {"prompt", "def f():"}, {"test", "t"}, {"entry_point", "f"}})});
+  const BenchmarkData human =
+      data("human_eval",
+           {object({{"task_id", "HumanEval/0"}, {"prompt", "def f():"}, {"test", "t"}, {"entry_point", "f"}})});
   EXPECT_THAT(error_of([&] { right(human, "x"); }), HasSubstr("passes_tests"));
   std::string tested;
   graders.passes_tests = [&](const BenchmarkProblem&, const std::string& program) {
@@ -299,7 +298,7 @@ TEST_F(Benchmarks, alpaca_eval_compares_with_the_baseline_in_either_place) {
   const BenchmarkData alpaca = data("alpaca_eval", lines);
   int first = 0;
   for (std::size_t i = 0; i < 60; ++i) {
-    const std::string text(80 + i % 11, 'm');
+    const std::string text(98 + i % 11, 'm');
     const std::string prompt = judge_prompts(alpaca, alpaca.problems[i], text).at(0);
     const bool model_first = prompt.find("mmm") < prompt.find("bbb");
     first += model_first;
@@ -340,10 +339,9 @@ TEST_F(Benchmarks, arena_hard_plays_both_orders) {
 }
 
 TEST_F(Benchmarks, chinese_rows) {
-  const BenchmarkData wsc =
-      data("cluewsc", {object({{"text", "小明对小红说他累了。"},
-                               {"target", object({{"span1_text", "小明"}, {"span2_text", "他"}})},
-                               {"label", "true"}})});
+  const BenchmarkData wsc = data("cluewsc", {object({{"text", "小明对小红说他累了。"},
+                                                     {"target", object({{"span1_text", "小明"}, {"span2_text", "他"}})},
+                                                     {"label", "true"}})});
   EXPECT_EQ(wsc.problems[0].task.language, "zh");
   EXPECT_THAT(wsc.problems[0].task.prompt, AllOf(HasSubstr("“他”"), HasSubstr("“小明”")));
   for (const char* good : {"答案：是", "分析……\n**答案：是**", "答案: 是。", "答案：** 是", "是"})
@@ -420,24 +418,20 @@ TEST_F(Benchmarks, completions_come_back_from_their_file) {
 }
 
 TEST_F(Benchmarks, hostile_text_takes_linear_time_and_never_throws) {
-  const json pro = object({{"question", "q"},
-                           {"options", texts({"1", "2"})},
-                           {"answer", "A"},
-                           {"answer_index", 0},
-                           {"category", "c"}});
+  const json pro = object(
+      {{"question", "q"}, {"options", texts({"1", "2"})}, {"answer", "A"}, {"answer_index", 0}, {"category", "c"}});
   const json eval = object({{"question", "q"}, {"A", "1"}, {"B", "2"}, {"C", "3"}, {"D", "4"}, {"answer", "A"}});
   BenchmarkSource shots;
   shots.beside = {write("train.jsonl", std::vector<json>(3, object({{"context", "c"}, {"completion", "d"}})))};
-  const std::vector<BenchmarkData> all{data("mmlu", {four_choices()}),
-                                       data("mmlu_redux", {four_choices()}),
-                                       data("mmlu_pro", {pro}),
-                                       data("drop", {object({{"context", "c"}, {"ref_text", "5 a"}})}, shots),
-                                       data("c_eval", {eval}),
-                                       data("math_500", {object({{"problem", "p"}, {"answer", "5"}})})};
+  const std::vector<BenchmarkData> all{
+      data("mmlu", {four_choices()}), data("mmlu_redux", {four_choices()}),
+      data("mmlu_pro", {pro}),        data("drop", {object({{"context", "c"}, {"ref_text", "5 a"}})}, shots),
+      data("c_eval", {eval}),         data("math_500", {object({{"problem", "p"}, {"answer", "5"}})})};
   const auto start = std::chrono::steady_clock::now();
   for (const std::string piece :
-       {"answer is ", "Answer: A ", "answer:", "\"answer\":\"", "答案", "答案：是", "(", "```\n", "[[", "\\boxed{",
-        "<answer>", "\xff", "\xe7\xad", "a-", "1e9 ", "the ", "<think>", "B ", "\"answer\": ", "1", "Answer : "}) {
+       {"answer is ",   "Answer: A ", "answer:",  "\"answer\":\"", "答案", "答案：是", "(",    "```\n",   "[[",
+        "\\boxed{",     "<answer>",   "\xff",     "\xe7\xad",      "a-",   "1e9 ",     "the ", "<think>", "B ",
+        "\"answer\": ", "1",          "Answer : "}) {
     std::string text;
     while (text.size() < 300'000) text += piece;
     for (const BenchmarkData& each : all) right(each, text);
