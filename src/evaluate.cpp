@@ -42,14 +42,6 @@ nlohmann::ordered_json Evaluation::json() const {
           {"samples", samples}};
 }
 
-double pass_at_k(int64_t samples, int64_t right, int64_t k) {
-  // 1 − C(samples − right, k) / C(samples, k), as a product of factors that stay within [0, 1].
-  double none = 1;
-  for (int64_t i = samples - right + 1; i <= samples; ++i)
-    none *= std::max(0.0, 1.0 - static_cast<double>(k) / static_cast<double>(i));
-  return 1 - none;
-}
-
 Evaluation summarize(const std::vector<Group>& groups) {
   Mean accuracy, format, language, strict_language, worded, consensus, mixed, length, reflection, truncated, spread,
       spread_squares;

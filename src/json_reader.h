@@ -14,14 +14,15 @@ namespace grpo {
 /// Reads with checks: what is missing, of another type, or not known is an Error that names `where` and the key.
 class JsonReader {
  public:
-  JsonReader(const nlohmann::json& object, std::string where) : object_(object), where_(std::move(where)) {
-    if (!object.is_object()) throw Error("tokenizer", where_, ": expected an object, got ", object.type_name());
+  JsonReader(const nlohmann::json& object, std::string where, std::string room = "tokenizer")
+      : object_(object), where_(std::move(where)), room_(std::move(room)) {
+    if (!object.is_object()) throw Error(room_, where_, ": expected an object, got ", object.type_name());
   }
 
   [[noreturn]] void refuse(std::string_view key, std::string_view expected) const {
     const auto found = object_.find(key);
     const std::string got = found == object_.end() ? "nothing" : found->dump(-1, ' ', false, kReplace).substr(0, 120);
-    throw Error("tokenizer", where_, '.', key, ": expected ", expected, ", got ", got);
+    throw Error(room_, where_, '.', key, ": expected ", expected, ", got ", got);
   }
 
   /// Throws when there is a key beyond these: an option that nobody reads must not be one that matters.
@@ -59,7 +60,7 @@ class JsonReader {
  private:
   static constexpr auto kReplace = nlohmann::json::error_handler_t::replace;
   const nlohmann::json& object_;
-  std::string where_;
+  std::string where_, room_;
 };
 
 }  // namespace grpo

@@ -9,6 +9,7 @@
 
 #include "grpo/reward.h"
 #include "grpo/rollout.h"
+#include "grpo/statistics.h"
 #include "grpo/task.h"
 
 namespace grpo {
@@ -29,10 +30,6 @@ struct Evaluation {
   /// {"pass@1", "pass@1_ci95", "pass@k": {"1", "2", …}, "cons@k", "format", …}; NaN becomes null.
   nlohmann::ordered_json json() const;
 };
-
-/// The chance that at least one of `k` samples is right, drawn without replacement from `samples` of which `right` are:
-/// the unbiased estimate of Chen et al. (arXiv:2107.03374), section 2.1. k is at most `samples`.
-double pass_at_k(int64_t samples, int64_t right, int64_t k);
 
 /// Collects the figures of scored groups.
 Evaluation summarize(const std::vector<Group>& groups);

@@ -1,0 +1,212 @@
+// Reading a benchmark's files, and the figures that are means.
+#include "grpo/benchmarks.h"
+
+#include <algorithm>
+#include <fstream>
+#include <set>
+#include <unordered_map>
+
+#include "benchmark_rules.h"
+#include "benchmark_text.h"
+#include "fill.h"
+#include "generators.h"
+#include "grpo/verdict.h"
+
+namespace grpo {
+namespace {
+
+/// Calls `take` with each line's value and its "FILE:LINE".
+template <class Take>
+void read_lines(const std::filesystem::path& path, const Take& take) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file || std::filesystem::is_directory(path))
+    throw Error("benchmark", path.string(), ": expected a JSONL file, got no such file; check the path");
+  std::string line;
+  for (std::size_t number = 1; std::getline(file, line); ++number) {
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const std::string where = path.string() + ":" + std::to_string(number);
+    nlohmann::json value;
+    try {
+      value = nlohmann::json::parse(line);
+    } catch (const nlohmann::json::exception& error) {
+      throw Error("benchmark", where, ": expected JSON, got ", error.what());
+    }
+    take(value, where);
+  }
+}
+
+std::vector<nlohmann::json> read_values(const std::filesystem::path& path) {
+  std::vector<nlohmann::json> values;
+  read_lines(path, [&](nlohmann::json& value, const std::string&) { values.push_back(std::move(value)); });
+  return values;
+}
+
+std::string completion_name(const Answered& each) { return each.id + ", sample " + std::to_string(each.sample); }
+
+/// The places of each problem's completions.
+using ByProblem = std::vector<std::vector<std::size_t>>;
+
+ByProblem group(const BenchmarkData& data, const std::vector<Answered>& completions) {
+  std::unordered_map<std::string_view, std::size_t> index;
+  for (std::size_t i = 0; i < data.problems.size(); ++i) index.emplace(data.problems[i].task.id, i);
+  ByProblem groups(data.problems.size());
+  std::set<std::pair<std::size_t, std::size_t>> seen;
+  for (std::size_t i = 0; i < completions.size(); ++i) {
+    const auto found = index.find(completions[i].id);
+    if (found == index.end())
+      throw Error("benchmark", data.benchmark->name, ": expected a completion of one of its problems, got ",
+                  completion_name(completions[i]));
+    if (!seen.emplace(found->second, completions[i].sample).second)
+      throw Error("benchmark", data.benchmark->name, ": expected one completion of each sample, got two of ",
+                  completion_name(completions[i]));
+    groups[found->second].push_back(i);
+  }
+  std::erase_if(groups, [](const auto& each) { return each.empty(); });
+  return groups;
+}
+
+/// The mean over problems of each mark's mean over samples.
+void add_means(const ByProblem& groups, Scoring& scoring) {
+  std::map<std::string, std::vector<double>> means;
+  for (const auto& places : groups) {
+    std::map<std::string, double> sums;
+    for (const std::size_t place : places)
+      for (const auto& [name, value] : scoring.marks[place].values) sums[name] += value;
+    for (const auto& [name, sum] : sums) means[name].push_back(sum / static_cast<double>(places.size()));
+  }
+  for (const auto& [name, values] : means)
+    scoring.figures[name == "right" ? "pass@1" : name] = mean_over_problems(values);
+}
+
+/// pass@K and cons@K, where every problem has the same K > 1 samples.
+void add_votes(const BenchmarkData& data, const Graders& graders, const ByProblem& groups, Scoring& scoring) {
+  const std::size_t k = groups.empty() ? 0 : groups[0].size();
+  const bool alike = std::all_of(groups.begin(), groups.end(), [&](const auto& each) { return each.size() == k; });
+  if (k < 2 || !alike || !scoring.figures.contains("pass@1")) return;
+  const auto same = [&](const std::string& a, const std::string& b) {
+    return a == b || (data.benchmark->rules->same && data.benchmark->rules->same(graders, a, b));
+  };
+  std::vector<double> passed, voted;
+  bool votes = false;
+  for (const auto& places : groups) {
+    std::vector<std::string> answers;
+    std::vector<double> scores;
+    for (const std::size_t place : places) {
+      answers.push_back(scoring.marks[place].answer);
+      scores.push_back(scoring.marks[place].values.at("right"));
+      votes = votes || !answers.back().empty();
+    }
+    passed.push_back(*std::max_element(scores.begin(), scores.end()));
+    voted.push_back(consensus(answers, scores, same));
+  }
+  scoring.figures["pass@" + std::to_string(k)] = mean_over_problems(passed);
+  if (votes) scoring.figures["cons@" + std::to_string(k)] = mean_over_problems(voted);
+}
+
+}  // namespace
+
+BenchmarkData read_benchmark(const Benchmark& benchmark, const BenchmarkSource& source) {
+  if (benchmark.imported())
+    throw Error("benchmark", benchmark.name, ": expected a benchmark that asks, got one whose report is imported");
+  BenchmarkData data{&benchmark, source.judge.empty() ? std::string(benchmark.judge) : source.judge, {}, {}};
+  for (const auto& file : source.beside) data.beside.push_back(read_values(file));
+  const std::string_view prompt = source.prompt.empty() ? benchmark.prompt : std::string_view(source.prompt);
+  std::set<std::string> ids;
+  std::size_t number = 0;
+  read_lines(source.file, [&](nlohmann::json& value, const std::string& where) {
+    Reading reading;
+    reading.seed = source.seed, reading.source = &source, reading.beside = &data.beside;
+    Task& task = reading.problem.task;
+    task.id = std::to_string(number++), task.kind = benchmark.name, task.language = "en";
+    const JsonReader line(value, where, "benchmark");
+    if (!benchmark.rules->read(line, reading)) return;
+    if (!ids.insert(task.id).second)
+      throw Error("benchmark", where, ": expected problems with ids of their own, got ", task.id, " again");
+    task.prompt = fill(prompt, {{"{question}", reading.question},
+                                {"{choices}", reading.choices},
+                                {"{letters}", reading.letters},
+                                {"{subject}", reading.subject},
+                                {"{examples}", reading.examples}});
+    reading.problem.question = std::move(reading.question);
+    reading.problem.line = std::move(value);
+    data.problems.push_back(std::move(reading.problem));
+  });
+  if (data.problems.empty())
+    throw Error("benchmark", source.file.string(), ": expected at least one problem, got none");
+  return data;
+}
+
+nlohmann::ordered_json to_json(std::string_view benchmark, const Answered& answered) {
+  return {{"benchmark", benchmark}, {"id", answered.id},   {"sample", answered.sample},
+          {"text", answered.text},  {"cut", answered.cut}, {"verdicts", answered.verdicts}};
+}
+
+std::vector<Answered> read_answered(std::string_view benchmark, const std::filesystem::path& path) {
+  std::vector<Answered> all;
+  read_lines(path, [&](const nlohmann::json& value, const std::string& where) {
+    const JsonReader line(value, where, "benchmark");
+    if (line.string("benchmark") != benchmark) return;
+    Answered each{line.string("id"),
+                  static_cast<std::size_t>(line.count("sample", 1 << 30)),
+                  line.string("text"),
+                  line.boolean("cut", false),
+                  {}};
+    for (const auto& verdict : line.optional("verdicts")) {
+      if (!verdict.is_string()) line.refuse("verdicts", "a list of texts");
+      each.verdicts.push_back(verdict.get<std::string>());
+    }
+    all.push_back(std::move(each));
+  });
+  return all;
+}
+
+bool is_silent(const BenchmarkProblem& problem, std::string_view shown) {
+  return shown.empty() || (says_nothing(shown, {}) && !says_nothing(problem.task.answer, {}));
+}
+
+std::vector<std::string> judge_prompts(const BenchmarkData& data, const BenchmarkProblem& problem,
+                                       std::string_view text, bool think_open) {
+  using Judging = BenchmarkRules::Judging;
+  const Judging judging = data.benchmark->rules->judging;
+  const std::string_view shown = final_answer(text, think_open), rival = problem.task.answer;
+  if (judging == Judging::none || is_silent(problem, shown)) return {};
+  const auto ask = [&](std::string_view a, std::string_view b) {
+    return fill(data.judge, {{"{question}", problem.question},
+                             {"{reference}", problem.task.answer},
+                             {"{answer}", shown},
+                             {"{a}", a},
+                             {"{b}", b}});
+  };
+  if (judging == Judging::both_orders) return {ask(rival, shown), ask(shown, rival)};
+  return {model_is_first(problem) ? ask(shown, rival) : ask(rival, shown)};
+}
+
+Scoring score_completions(const BenchmarkData& data, const std::vector<Answered>& completions, const Graders& graders) {
+  const BenchmarkRules& rules = *data.benchmark->rules;
+  const ByProblem groups = group(data, completions);
+  std::unordered_map<std::string_view, const BenchmarkProblem*> problems;
+  for (const BenchmarkProblem& each : data.problems) problems.emplace(each.task.id, &each);
+  Scoring scoring;
+  scoring.problems = data.problems.size(), scoring.answered = groups.size(), scoring.completions = completions.size();
+  for (const Answered& each : completions) {
+    Mark mark;
+    rules.score({*problems.at(each.id), each, final_answer(each.text, graders.think_open), graders}, mark);
+    scoring.cut += each.cut;
+    scoring.unreadable += mark.unreadable;
+    scoring.marks.push_back(std::move(mark));
+  }
+  add_means(groups, scoring);
+  add_votes(data, graders, groups, scoring);
+  if (rules.summarize && !completions.empty()) rules.summarize(data, completions, scoring);
+  return scoring;
+}
+
+Scoring import_report(const Benchmark& benchmark, const std::filesystem::path& file) {
+  if (!benchmark.imported())
+    throw Error("benchmark", benchmark.name, ": expected swe_verified or aider_polyglot, whose reports are imported");
+  Scoring scoring;
+  benchmark.rules->import(read_values(file), file.string(), scoring);
+  return scoring;
+}
+
+}  // namespace grpo
