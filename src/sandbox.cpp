@@ -90,6 +90,8 @@ RunResult result_of(Watched& process) {
     } else {
       result.outcome = Outcome::runtime_error;
     }
+  } else if (process.killed) {
+    result.outcome = Outcome::ok;  // its lead ended, and with it the need for it
   }
   return result;
 }

@@ -51,8 +51,10 @@ void kill(const Watched& process) {
 
 bool wait(Watched& process, int options) {
   if (process.exited) return true;
-  const pid_t waited = ::waitpid(process.pid, nullptr, options);
+  int status = 0;
+  const pid_t waited = ::waitpid(process.pid, &status, options);
   process.exited = waited == process.pid || (waited < 0 && errno == ECHILD);
+  process.killed = waited == process.pid && WIFSIGNALED(status);
   return process.exited;
 }
 

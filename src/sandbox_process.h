@@ -53,6 +53,7 @@ struct Watched {
   bool output_over = false, errors_over = false;  // more came than the limit
   bool timed_out = false;                         // killed at the deadline
   bool exited = false;                            // waited for
+  bool killed = false;                            // by us, and that ended it
   double seconds = 0;                             // until its end
 };
 

@@ -64,7 +64,7 @@ struct Program {
 /// How a run ended. `memory` is told from what the program said or from its being killed, which it can fake: it is a
 /// label like runtime_error. `infrastructure` alone is never the program's doing: the sandbox could not be set up.
 enum class Outcome {
-  ok,             ///< exit status 0
+  ok,             ///< exit status 0; for the peer of a pair also that it was still running at the end
   wrong_output,   ///< ran well, but not to the expected end; never from a Sandbox, see code.h
   runtime_error,  ///< any other exit status, or a signal
   timeout,
