@@ -18,6 +18,7 @@ namespace {
 
 constexpr const char* kSetpriv = "/usr/bin/setpriv";
 constexpr const char* kPrlimit = "/usr/bin/prlimit";
+constexpr const char* kChoom = "/usr/bin/choom";
 constexpr const char* kProgram = "/work/program";  // inside
 constexpr std::int64_t kOpenFiles = 64;
 constexpr std::int64_t kStackBytes = 64 << 20;
@@ -141,29 +142,15 @@ namespace {
 /// Everything before the program's own command: the walls.
 std::vector<std::string> walls(const SandboxConfig& config, const Limits& limits) {
   std::vector<std::string> words;
-  const auto add = [&](std::initializer_list<std::string> more) { words.insert(words.end(), more); };
+  const auto add = [&](const std::vector<std::string>& more) { words.insert(words.end(), more.begin(), more.end()); };
   const std::string drop = std::to_string(config.root_drops_to);
   if (::geteuid() == 0) add({kSetpriv, "--reuid", drop, "--regid", drop, "--clear-groups", "--inh-caps=-all", "--"});
-  add({config.bwrap,
-       "--unshare-user",
-       "--unshare-ipc",
-       "--unshare-pid",
-       "--unshare-net",
-       "--unshare-uts",
-       "--unshare-cgroup-try",
-       "--die-with-parent",
-       "--new-session",
-       "--uid",
-       "1000",
-       "--gid",
-       "1000",
-       "--cap-drop",
-       "ALL",
-       "--hostname",
-       "sandbox",
-       "--ro-bind",
-       "/usr",
-       "/usr"});
+  // Where memory runs out after all, the kernel is to end the program and not the one that trains.
+  add({kChoom, "-n", "1000", "--", config.bwrap});
+  add(
+      split_at_spaces("--unshare-user --unshare-ipc --unshare-pid --unshare-net --unshare-uts --unshare-cgroup-try "
+                      "--die-with-parent --new-session --uid 1000 --gid 1000 --cap-drop ALL --hostname sandbox "
+                      "--ro-bind /usr /usr --ro-bind-try /etc/ld.so.cache /etc/ld.so.cache"));
   for (const std::string folder : {"/bin", "/lib", "/lib64"}) {
     std::error_code error;
     const auto target = std::filesystem::read_symlink(folder, error);
@@ -173,29 +160,12 @@ std::vector<std::string> walls(const SandboxConfig& config, const Limits& limits
       add({"--ro-bind-try", folder, folder});
     }
   }
-  add({"--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"});
   for (const std::string device : {"/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"})
     add({"--dev-bind", device, device});
-  add({"--perms",
-       "0555",
-       "--file",
-       std::to_string(kFile),
-       kProgram,
-       "--perms",
-       "0700",
-       "--size",
-       std::to_string(limits.file_bytes),
-       "--tmpfs",
-       "/tmp",
-       "--remount-ro",
-       "/",
-       "--chdir",
-       "/tmp",
-       "--seccomp",
-       std::to_string(kFilter),
-       "--json-status-fd",
-       std::to_string(kStatus),
-       "--"});
+  add({"--perms", "0555", "--file", std::to_string(kFile), kProgram});
+  add({"--perms", "0700", "--size", std::to_string(limits.file_bytes), "--tmpfs", "/tmp"});
+  add({"--remount-ro", "/", "--chdir", "/tmp"});
+  add({"--seccomp", std::to_string(kFilter), "--json-status-fd", std::to_string(kStatus), "--"});
   // Inside the namespace, where the processes are counted anew. The soft limit's signal tells that it was the time.
   const auto limit = [](const char* name, std::int64_t soft, std::int64_t hard) {
     return std::string(name) + '=' + std::to_string(soft) + ':' + std::to_string(hard);
@@ -265,8 +235,8 @@ std::vector<std::string> Sandbox::command_of(const Executable& executable) const
 
 Sandbox::Sandbox(SandboxConfig config) : config_(std::move(config)), filter_(system_call_filter()) {
   config_.validate();
-  for (const std::string& needed :
-       {config_.bwrap, config_.python, config_.compiler, std::string(kPrlimit), std::string(kSetpriv)})
+  for (const std::string& needed : {config_.bwrap, config_.python, config_.compiler, std::string(kPrlimit),
+                                    std::string(kSetpriv), std::string(kChoom)})
     if (::access(needed.c_str(), X_OK) != 0)
       throw Error("sandbox", "expected the program ", needed,
                   ", got none; apt install bubblewrap util-linux python3 g++");

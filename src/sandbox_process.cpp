@@ -45,8 +45,9 @@ void drain(Descriptor& from, std::string& text, std::size_t limit, bool& over) {
   over |= kept < static_cast<std::size_t>(size);
 }
 
+/// With its group: what it started a moment ago may not know yet that it is to die with it.
 void kill(const Watched& process) {
-  if (!process.exited) ::kill(process.pid, SIGKILL);
+  if (!process.exited) ::kill(-process.pid, SIGKILL);
 }
 
 bool wait(Watched& process, int options) {
@@ -96,6 +97,9 @@ pid_t spawn(const std::vector<std::string>& words, const std::vector<std::pair<i
     ::posix_spawn_file_actions_adddup2(&actions, ours, its);
     highest = std::max(highest, its);
   }
+  for (int number = 3; number < highest; ++number)
+    if (std::none_of(descriptors.begin(), descriptors.end(), [&](const auto& each) { return each.second == number; }))
+      ::posix_spawn_file_actions_addclose(&actions, number);
   ::posix_spawn_file_actions_addclosefrom_np(&actions, highest + 1);
   ::posix_spawn_file_actions_addchdir_np(&actions, "/");
   // A session of its own: Ctrl-C at the terminal is for us to act upon. No signal is blocked or ignored in it.

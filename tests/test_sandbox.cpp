@@ -1,5 +1,6 @@
 // What a hostile program may not do, tried from the inside.
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <grp.h>
 #include <sys/socket.h>
@@ -50,12 +51,12 @@ class SandboxTest : public ::testing::Test {
 };
 
 /// The processes of this machine that gave themselves `name`.
-int processes_named(const std::string& name) {
-  int found = 0;
+std::vector<std::filesystem::path> processes_named(const std::string& name) {
+  std::vector<std::filesystem::path> found;
   for (const auto& folder : std::filesystem::directory_iterator("/proc")) {
     std::string line;
     std::getline(std::ifstream(folder.path() / "comm"), line);
-    found += line == name;
+    if (line == name) found.push_back(folder.path());
   }
   return found;
 }
@@ -67,9 +68,9 @@ std::string naming_itself(const std::string& name) {
 }
 
 void expect_none_left(const std::string& name) {
-  for (int tries = 0; tries < 100 && processes_named(name) > 0; ++tries)
+  for (int tries = 0; tries < 100 && !processes_named(name).empty(); ++tries)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  EXPECT_EQ(processes_named(name), 0);
+  EXPECT_TRUE(processes_named(name).empty());
 }
 
 // ---- What must work -------------------------------------------------------------------------------------------------
@@ -123,8 +124,8 @@ TEST_F(SandboxTest, APairHasTwoPipesBetweenIt) {
   const Sandbox::Pair pair = sandbox().run_pair(lead, "", peer, kShort);
   EXPECT_EQ(pair.lead.outcome, Outcome::ok) << pair.lead.errors;
   EXPECT_EQ(pair.lead.output, "twice is 42\n");
-  EXPECT_EQ(pair.peer.outcome, Outcome::ok);
-  EXPECT_EQ(pair.peer.exit_code, -1) << "it was still waiting";
+  EXPECT_NE(pair.peer.outcome, Outcome::infrastructure) << pair.peer.errors;
+  EXPECT_EQ(pair.peer.output, "") << "it went to the lead";
 }
 
 TEST_F(SandboxTest, WorksForAnotherUser) {
@@ -230,6 +231,19 @@ TEST_F(SandboxTest, BoundsMemory) {
           "'x'); }")
           .outcome,
       Outcome::memory);
+}
+
+TEST_F(SandboxTest, IsTheFirstToGoWhereMemoryRunsOut) {
+  const std::string name = unique_name("first");
+  std::thread other([&] { python(naming_itself(name) + "time.sleep(60)", {.wall_seconds = 2}); });
+  std::string score;
+  for (int tries = 0; tries < 200 && score.empty(); ++tries) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    for (const auto& process : processes_named(name)) std::getline(std::ifstream(process / "oom_score_adj"), score);
+  }
+  other.join();
+  EXPECT_EQ(score, "1000");
+  expect_none_left(name);
 }
 
 TEST_F(SandboxTest, BoundsFiles) {
@@ -338,6 +352,10 @@ TEST_F(SandboxTest, HasNoNetwork) {
 }
 
 TEST_F(SandboxTest, MakesNoDangerousSystemCalls) {
+  // Descriptors of ours that stay open over exec, at the numbers that bubblewrap is not given.
+  std::vector<int> ours;
+  for (const int number : {3, 4})
+    if (::fcntl(number, F_GETFD) < 0) ours.push_back(::dup2(STDERR_FILENO, number));
   const RunResult result = cpp(R"cpp(
 #include <cerrno>
 #include <cstdio>
@@ -392,6 +410,7 @@ TEST_F(SandboxTest, MakesNoDangerousSystemCalls) {
       wait(nullptr);
 #endif
     })cpp");
+  for (const int number : ours) ::close(number);
   EXPECT_EQ(result.outcome, Outcome::ok) << result.errors;
   EXPECT_EQ(result.output, "");
 }
@@ -412,9 +431,9 @@ TEST_F(SandboxTest, IsNotBroughtDownFromInside) {
 
 TEST_F(SandboxTest, BoundsTheCompiler) {
   SandboxConfig config;
-  config.compile.cpu_seconds = 3;
+  config.compile.cpu_seconds = 2;
   config.compile.wall_seconds = 15;
-  config.compile.memory_bytes = 512 << 20;
+  config.compile.memory_bytes = 256 << 20;
   config.compile.file_bytes = 16 << 20;
   const Sandbox strict(config);
   const auto built = [&](const std::string& source) { return strict.build({Language::cpp, source}).result; };

@@ -12,7 +12,8 @@
 //   wall
 //     time, kept from outside; whatever is left when a program ends or overruns dies with its process namespace
 // Control groups are not used. Processor time and memory are bounded for each process and the number of processes for
-// all, so a program can take at most `processes` times the memory limit.
+// all, so a program can take at most `processes` times the memory limit; where the machine has less, the kernel ends
+// the program first (oom_score_adj).
 #pragma once
 
 #include <array>
@@ -64,7 +65,7 @@ struct Program {
 /// How a run ended. `memory` is told from what the program said or from its being killed, which it can fake: it is a
 /// label like runtime_error. `infrastructure` alone is never the program's doing: the sandbox could not be set up.
 enum class Outcome {
-  ok,             ///< exit status 0; for the peer of a pair also that it was still running at the end
+  ok,             ///< exit status 0; for the peer of a pair also that it was killed at the lead's end
   wrong_output,   ///< ran well, but not to the expected end; never from a Sandbox, see code.h
   runtime_error,  ///< any other exit status, or a signal
   timeout,
@@ -156,7 +157,8 @@ class Sandbox {
   };
   /// Two programs in two sandboxes with nothing between them but two pipes: what `lead` writes to its descriptor 3 is
   /// `peer`'s standard input, and `peer`'s standard output is what it reads from its descriptor 4. Ends with `lead`;
-  /// `peer` is then killed. Each has `limits` to itself; wall time is one.
+  /// `peer` is then killed, unless the closing of its pipes ends it first. Each has `limits` to itself; wall time is
+  /// one.
   Pair run_pair(const Executable& lead, std::string_view lead_input, const Executable& peer,
                 const Limits& limits) const;
 
