@@ -15,6 +15,7 @@
 #include <unordered_map>
 
 #include "answer.h"
+#include "grpo/code.h"
 #include "nearest.h"
 
 namespace grpo {
@@ -53,6 +54,8 @@ Reward make_overlong(const RewardsConfig& config) {
   };
 }
 
+Reward make_code(const RewardsConfig&) { return code_reward(); }
+
 // Filled in by a Judge, once the group is whole.
 Reward make_judged(const RewardsConfig&) {
   return [](const Task&, const Completion&) { return Score::undefined(); };
@@ -65,6 +68,7 @@ using MakeReward = std::function<Reward(const RewardsConfig&)>;
 struct Registry {
   std::mutex mutex;
   std::map<std::string, MakeReward, std::less<>> rewards{{"accuracy", make_accuracy},
+                                                         {"code", make_code},
                                                          {"format", make_format},
                                                          {"harmless", make_judged},
                                                          {"helpful", make_judged},

@@ -1,0 +1,109 @@
+// Rewards for programs: what a completion's code does when it runs, told by those who do not run it. The expected
+// results of a test never enter the sandbox that the program is in; nothing that the program prints, returns or exits
+// with is a verdict.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "grpo/reward.h"
+#include "grpo/sandbox.h"
+
+namespace grpo {
+
+/// The tests of one task, read from Task::answer.
+struct CodeTests {
+  struct Case {
+    std::string input, output;
+  };
+  Language language = Language::python;
+  std::vector<Case> cases;   ///< whole programs: standard input and output; empty for functions
+  std::string entry_point;   ///< functions, in Python: the name that is called
+  std::string setup, check;  ///< functions: code that the check needs, and code that defines check(candidate)
+  std::string calls;         ///< functions, in place of a check: JSON [[[argument, …], result], …]
+};
+
+/// Reads a JSON object or list, with an optional "language" ("python", "cpp") in an object:
+///   {"inputs": ["1 2\n", …], "outputs": ["3\n", …]}      whole programs (as in APPS and TACO)
+///   [{"input": "1 2\n", "output": "3\n"}, …]              the same (as in LiveCodeBench and Codeforces); also as
+///   "tests"
+///   {"fn_name": "add", "inputs": [[1, 2], …], "outputs": [3, …]}   a function: the arguments of each call, its result
+///   {"entry_point": "add", "test": "def check(candidate): …", "prompt": "…"}   a function (as in HumanEval,
+///       arXiv:2107.03374); the prompt may define what the test uses besides
+/// Throws Error for anything else, and for functions in another language than Python.
+CodeTests read_code_tests(std::string_view json);
+
+/// The program in a completion. Of the text after the last `</think>` (all of it where there is none), the body of the
+/// last `<answer>…</answer>` (all of it where there is none); there the last closed fenced block (three or more ` or ~
+/// at the start of a line, closed by as many of them alone on one) whose language is this one or not named. "" when
+/// there is none.
+std::string_view find_code(std::string_view text, Language language);
+
+/// Whether a program printed what was expected: the same tokens in the same order, where tokens are what white space
+/// (space, tab, line ends, vertical tab, form feed) parts; its amount and kind do not matter. With a positive
+/// `tolerance`, two decimal numbers also agree within tolerance · max(1, |expected|). `printed` that is empty agrees
+/// only with an empty expectation.
+bool outputs_match(std::string_view printed, std::string_view expected, double tolerance = 0);
+
+struct CodeConfig {
+  SandboxConfig sandbox;
+  Limits limits;
+  double tolerance = 0;
+  bool partial = false;
+
+  template <class V>
+  void visit(V& v) {
+    v("sandbox", sandbox, "what programs run in");
+    v("limits", limits, "of each test, or of all calls of a function");
+    v("tolerance", tolerance, "by how much numbers in a program's output may be off, relative above 1; 0: not at all");
+    v("partial", partial, "the share of passed tests is the score, and all of them run; else 1 for all, 0 for fewer");
+  }
+};
+
+struct CodeVerdict {
+  Outcome outcome = Outcome::ok;  ///< of the first test that failed
+  std::int64_t passed = 0, total = 0;
+  std::string detail;  ///< why, for people: what the program or the check said
+};
+
+/// Checks programs. Members may be called from any number of threads at once.
+///
+/// A function is not called by its check: it runs in a sandbox of its own and answers calls, and the check, in another
+/// sandbox, holds a stand-in that sends arguments and gets results as plain data. So an `os._exit`, an `==` that is
+/// always true, a patched interpreter or a printed verdict stay on their own side of a pipe. What can cross are None,
+/// bool, int, float, complex, str, bytes, list, tuple, set, frozenset and dict of these (what derives from them arrives
+/// as the plain kind), and exceptions as the built-in class of that name, else as RuntimeError. What cannot: generators
+/// and other objects, functions as arguments, what a call does to its arguments, and the identity of values.
+class CodeChecker {
+ public:
+  /// Throws Error when no sandbox can be set up; see Sandbox.
+  explicit CodeChecker(CodeConfig config = {});
+
+  /// Runs `source` against the tests, up to the first that fails (all of them with `partial`). Never throws because of
+  /// `source`; throws Error when a test's own code fails before it has called anything.
+  CodeVerdict check(std::string_view source, const CodeTests& tests) const;
+
+  /// The score of a completion: 1 or 0, or the share of passed tests; 0 without code; undefined when the sandbox failed
+  /// twice in a row, and for a task without an answer or of another kind than "code". Throws Error for an answer that
+  /// read_code_tests refuses.
+  Score score(const Task& task, const Completion& completion) const;
+
+  /// How many scores were undefined because the sandbox failed.
+  std::int64_t infrastructure_failures() const { return failures_; }
+
+ private:
+  CodeVerdict check_cases(const Program& program, const CodeTests& tests) const;
+  CodeVerdict check_function(std::string_view source, const CodeTests& tests) const;
+
+  CodeConfig config_;
+  Sandbox sandbox_;
+  mutable std::atomic<std::int64_t> failures_ = 0;
+};
+
+/// The reward `code`: CodeChecker::score. Throws Error when no sandbox can be set up.
+Reward code_reward(const CodeConfig& config = {});
+
+}  // namespace grpo

@@ -1,0 +1,298 @@
+#include "grpo/code.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "code_harness.h"
+
+namespace grpo {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::size_t kReplyBytes = 1 << 22;  // of one call's result
+constexpr std::size_t kDetailBytes = 400;
+constexpr std::string_view kSpace = " \t\n\r\v\f";
+
+// ---- Reading tests --------------------------------------------------------------------------------------------------
+
+[[noreturn]] void refuse(std::string_view expected, const Json& got) {
+  throw Error("code", "expected ", expected, ", got ",
+              got.dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 120));
+}
+
+const std::string& text_of(const Json& object, const char* key) {
+  if (!object.is_object() || !object.contains(key) || !object[key].is_string())
+    refuse(std::string("a text under \"") + key + '"', object);
+  return object[key].get_ref<const std::string&>();
+}
+
+/// What LiveCodeBench writes as a text, one JSON value a line.
+Json values_of_lines(const std::string& text) {
+  Json values = Json::array();
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    const std::string line = text.substr(at, end - at);
+    at = end + 1;
+    if (line.find_first_not_of(kSpace) == line.npos) continue;
+    values.push_back(Json::parse(line, nullptr, false));
+    if (values.back().is_discarded()) refuse("a JSON value on each line of a call", text);
+  }
+  return values;
+}
+
+Json call_of(const Json& input, const Json& output) {
+  if (!input.is_string()) {
+    if (!input.is_array()) refuse("a call's arguments as a list", input);
+    return {input, output};
+  }
+  const Json result = output.is_string() ? values_of_lines(output.get<std::string>()) : Json::array({output});
+  if (result.size() != 1) refuse("one JSON value as a call's result", output);
+  return {values_of_lines(input.get<std::string>()), result[0]};
+}
+
+// ---- Reading completions --------------------------------------------------------------------------------------------
+
+/// A line that opens or closes a fenced block: CommonMark 0.31, section 4.5.
+struct Fence {
+  char mark;
+  std::size_t length;
+  std::string_view info;  // what follows, trimmed; a closing one has none
+};
+
+std::optional<Fence> read_fence(std::string_view line) {
+  const std::size_t start = line.find_first_not_of(' ');
+  if (start == line.npos || start > 3 || (line[start] != '`' && line[start] != '~')) return {};
+  const char mark = line[start];
+  const std::size_t end = std::min(line.find_first_not_of(mark, start), line.size());
+  if (end - start < 3) return {};
+  std::string_view info = line.substr(end);
+  info.remove_prefix(std::min(info.find_first_not_of(kSpace), info.size()));
+  info = info.substr(0, info.find_last_not_of(kSpace) + 1);
+  if (mark == '`' && info.find('`') != info.npos) return {};
+  return Fence{mark, end - start, info};
+}
+
+bool names(std::string_view info, Language language) {
+  constexpr std::string_view kPython = " python python3 py ", kCpp = " cpp c++ cxx cc ";
+  std::string word(info.substr(0, info.find_first_of(kSpace)));
+  if (word.empty()) return true;
+  for (char& c : word)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return (language == Language::cpp ? kCpp : kPython).find(' ' + word + ' ') != kPython.npos;
+}
+
+std::string_view final_part(std::string_view text) {
+  constexpr std::string_view kThought = "</think>", kOpen = "<answer>", kClose = "</answer>";
+  if (const std::size_t end = text.rfind(kThought); end != text.npos) text.remove_prefix(end + kThought.size());
+  const std::size_t close = text.rfind(kClose);
+  const std::size_t open = text.substr(0, close).rfind(kOpen);
+  if (close == text.npos || open == text.npos) return text;
+  return text.substr(open + kOpen.size(), close - open - kOpen.size());
+}
+
+// ---- Comparing ------------------------------------------------------------------------------------------------------
+
+/// The next token of `text`, which it leaves; "" at the end.
+std::string_view take_token(std::string_view& text) {
+  text.remove_prefix(std::min(text.find_first_not_of(kSpace), text.size()));
+  const std::string_view token = text.substr(0, text.find_first_of(kSpace));
+  text.remove_prefix(token.size());
+  return token;
+}
+
+std::optional<double> number(std::string_view token) {
+  if (token.starts_with('+')) token.remove_prefix(1);
+  double value = 0;
+  const auto [end, error] = std::from_chars(token.data(), token.data() + token.size(), value);
+  if (error != std::errc() || end != token.data() + token.size() || !std::isfinite(value)) return {};
+  return value;
+}
+
+bool tokens_match(std::string_view printed, std::string_view expected, double tolerance) {
+  if (printed == expected) return true;
+  if (!(tolerance > 0)) return false;
+  const auto a = number(printed), b = number(expected);
+  return a && b && std::abs(*a - *b) <= tolerance * std::max(1.0, std::abs(*b));
+}
+
+/// The end of what a program complained about: an exception's name is in the last line.
+std::string last_of(const std::string& errors) {
+  const std::size_t end = errors.find_last_not_of(kSpace) + 1;
+  const std::size_t start = end > kDetailBytes ? end - kDetailBytes : 0;
+  return errors.substr(start, end - start);
+}
+
+}  // namespace
+
+CodeTests read_code_tests(std::string_view text) {
+  const Json json = Json::parse(text, nullptr, false);
+  if (!json.is_object() && !json.is_array()) refuse("tests as a JSON object or list", std::string(text));
+  CodeTests tests;
+  if (json.is_object() && json.contains("language")) {
+    const std::string& name = text_of(json, "language");
+    if (name != "python" && name != "cpp") refuse("the language \"python\" or \"cpp\"", name);
+    tests.language = name == "cpp" ? Language::cpp : Language::python;
+  }
+  if (json.is_object() && (json.contains("test") || json.contains("fn_name")) && tests.language != Language::python)
+    refuse("a function in Python; other languages have whole programs only", json["language"]);
+  if (json.is_object() && json.contains("test")) {
+    tests.entry_point = text_of(json, "entry_point");
+    tests.check = text_of(json, "test");
+    if (json.contains("prompt")) tests.setup = text_of(json, "prompt");
+    return tests;
+  }
+  if (json.is_array() || json.contains("tests")) {
+    const Json& list = json.is_array() ? json : json["tests"];
+    if (!list.is_array() || list.empty()) refuse("at least one test", list);
+    for (const Json& each : list) {
+      if (each.is_object() && each.value("testtype", Json("stdin")) != "stdin")
+        refuse("tests of standard input; those of functions need \"fn_name\", \"inputs\" and \"outputs\"", each);
+      tests.cases.push_back({text_of(each, "input"), text_of(each, "output")});
+    }
+    return tests;
+  }
+  const Json inputs = json.value("inputs", Json()), outputs = json.value("outputs", Json());
+  if (!inputs.is_array() || !outputs.is_array() || inputs.empty() || inputs.size() != outputs.size())
+    refuse("\"inputs\" and \"outputs\" as lists of one length, not empty", json);
+  if (json.contains("fn_name")) {
+    tests.entry_point = text_of(json, "fn_name");
+    Json calls = Json::array();
+    for (std::size_t i = 0; i < inputs.size(); ++i) calls.push_back(call_of(inputs[i], outputs[i]));
+    tests.calls = calls.dump(-1, ' ', false, Json::error_handler_t::replace);
+    return tests;
+  }
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (!inputs[i].is_string() || !outputs[i].is_string()) refuse("inputs and outputs as texts", json);
+    tests.cases.push_back({inputs[i].get<std::string>(), outputs[i].get<std::string>()});
+  }
+  return tests;
+}
+
+std::string_view find_code(std::string_view text, Language language) {
+  text = final_part(text);
+  std::string_view found;
+  std::optional<Fence> open;
+  std::size_t body = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    const auto fence = read_fence(text.substr(at, end - at));
+    if (fence && !open) {
+      open = fence;
+      body = end + 1;
+    } else if (fence && fence->mark == open->mark && fence->length >= open->length && fence->info.empty()) {
+      if (names(open->info, language)) found = text.substr(body, at - body);
+      open.reset();
+    }
+    at = end + 1;
+  }
+  return found;
+}
+
+bool outputs_match(std::string_view printed, std::string_view expected, double tolerance) {
+  while (true) {
+    const std::string_view a = take_token(printed), b = take_token(expected);
+    if (a.empty() || b.empty()) return a.empty() && b.empty();
+    if (!tokens_match(a, b, tolerance)) return false;
+  }
+}
+
+CodeChecker::CodeChecker(CodeConfig config) : config_(std::move(config)), sandbox_(config_.sandbox) {
+  config_.limits.validate();
+  if (!(config_.tolerance >= 0) || !std::isfinite(config_.tolerance))
+    throw Error("code", "expected a tolerance of 0 or more, got ", config_.tolerance);
+}
+
+CodeVerdict CodeChecker::check(std::string_view source, const CodeTests& tests) const {
+  return tests.cases.empty() ? check_function(source, tests)
+                             : check_cases({tests.language, std::string(source)}, tests);
+}
+
+CodeVerdict CodeChecker::check_cases(const Program& program, const CodeTests& tests) const {
+  CodeVerdict verdict;
+  verdict.total = static_cast<std::int64_t>(tests.cases.size());
+  const auto note = [&](Outcome outcome, std::string detail) {
+    if (verdict.outcome != Outcome::ok && outcome != Outcome::infrastructure) return;
+    verdict.outcome = outcome;
+    verdict.detail = std::move(detail);
+  };
+  const Build built = sandbox_.build(program);
+  if (built.result.outcome != Outcome::ok) {
+    note(built.result.outcome, built.result.errors.substr(0, kDetailBytes));
+    return verdict;
+  }
+  for (const CodeTests::Case& each : tests.cases) {
+    const RunResult result = sandbox_.run(built.executable, each.input, config_.limits);
+    if (result.outcome == Outcome::ok && outputs_match(result.output, each.output, config_.tolerance)) {
+      ++verdict.passed;
+      continue;
+    }
+    if (result.outcome == Outcome::ok) {
+      note(Outcome::wrong_output, "printed " + result.output.substr(0, kDetailBytes));
+    } else {
+      note(result.outcome, last_of(result.errors));
+    }
+    if (result.outcome == Outcome::infrastructure || !config_.partial) break;
+  }
+  return verdict;
+}
+
+CodeVerdict CodeChecker::check_function(std::string_view source, const CodeTests& tests) const {
+  const Json calls = tests.calls.empty() ? Json::array() : Json::parse(tests.calls);
+  const Json job{{"source", source}, {"name", tests.entry_point},  {"setup", tests.setup},      {"check", tests.check},
+                 {"calls", calls},   {"partial", config_.partial}, {"reply_bytes", kReplyBytes}};
+  static const Executable checker{Language::python, std::string(kValues) + kCheck};
+  static const Executable candidate{Language::python, std::string(kValues) + kCandidate};
+  const auto [lead, peer] =
+      sandbox_.run_pair(checker, job.dump(-1, ' ', false, Json::error_handler_t::replace), candidate, config_.limits);
+  CodeVerdict verdict;
+  verdict.total = std::max<std::int64_t>(1, static_cast<std::int64_t>(calls.size()));
+  for (const RunResult* each : {&lead, &peer})
+    if (each->outcome == Outcome::infrastructure) {
+      verdict.outcome = Outcome::infrastructure;
+      verdict.detail = each->errors.substr(0, kDetailBytes);
+      return verdict;
+    }
+  const Json told = lead.outcome == Outcome::ok ? Json::parse(lead.output, nullptr, false) : Json();
+  if (told.is_object() && told.contains("broken"))
+    throw Error("code", "expected a check of \"", tests.entry_point, "\" that can be run, got ",
+                told["broken"].get<std::string>(), "; mend the task");
+  if (!told.is_object()) {
+    verdict.outcome = lead.outcome == Outcome::ok ? Outcome::runtime_error : lead.outcome;
+    verdict.detail = last_of(lead.errors);
+    return verdict;
+  }
+  verdict.passed = told["passed"].get<std::int64_t>();
+  verdict.detail = told["says"].get<std::string>();
+  if (verdict.passed < verdict.total)
+    verdict.outcome = peer.outcome == Outcome::ok ? Outcome::wrong_output : peer.outcome;
+  if (verdict.outcome != Outcome::ok && !peer.errors.empty()) verdict.detail += "; " + last_of(peer.errors);
+  return verdict;
+}
+
+Score CodeChecker::score(const Task& task, const Completion& completion) const {
+  if (task.kind != "code" || task.answer.empty()) return Score::undefined();
+  const CodeTests tests = read_code_tests(task.answer);
+  const std::string_view source = find_code(completion.text, tests.language);
+  if (source.empty()) return 0.0;
+  CodeVerdict verdict = check(source, tests);
+  if (verdict.outcome == Outcome::infrastructure) verdict = check(source, tests);
+  if (verdict.outcome == Outcome::infrastructure) {
+    ++failures_;
+    return Score::undefined();
+  }
+  if (config_.partial) return static_cast<double>(verdict.passed) / static_cast<double>(verdict.total);
+  return verdict.passed == verdict.total ? 1.0 : 0.0;
+}
+
+Reward code_reward(const CodeConfig& config) {
+  return [checker = std::make_shared<const CodeChecker>(config)](const Task& task, const Completion& completion) {
+    return checker->score(task, completion);
+  };
+}
+
+}  // namespace grpo
