@@ -16,6 +16,7 @@
 
 #include "answer.h"
 #include "nearest.h"
+#include "text_rewards.h"
 
 namespace grpo {
 namespace {
@@ -23,6 +24,8 @@ namespace {
 constexpr std::string_view kAlwaysEvaluated[] = {"accuracy", "format", "language_consistency"};
 
 // ---- Built-in rewards -----------------------------------------------------------------------------------------------
+
+}  // namespace
 
 Reward make_accuracy(const RewardsConfig& config) {
   return [needs_format = config.accuracy_needs_format](const Task& task, const Completion& completion) -> Score {
@@ -33,6 +36,8 @@ Reward make_accuracy(const RewardsConfig& config) {
     return answers_match(answer, task.answer) ? 1.0 : 0.0;
   };
 }
+
+namespace {
 
 Reward make_format(const RewardsConfig&) {
   // The Scorer has read the form: bodies of valid text are never empty.
@@ -63,6 +68,8 @@ Reward make_judged(const RewardsConfig&) {
 using MakeReward = std::function<Reward(const RewardsConfig&)>;
 
 struct Registry {
+  Registry() { rewards.insert(text_rewards().begin(), text_rewards().end()); }
+
   std::mutex mutex;
   std::map<std::string, MakeReward, std::less<>> rewards{{"accuracy", make_accuracy},
                                                          {"format", make_format},
