@@ -84,7 +84,18 @@ std::string normalized_text(std::string_view text) {
 namespace {
 
 constexpr bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-constexpr bool in_word(char c) { return is_letter(c) || (c >= '0' && c <= '9') || c == '_' || (c & 0x80) != 0; }
+/// Whether a letter beside it is part of a Latin word, and no letter of its own. Han and Hangul stand beside letters
+/// without a space.
+constexpr bool in_word(char32_t c) {
+  return (c < 0x80 && (is_letter(static_cast<char>(c)) || (c >= '0' && c <= '9') || c == '_')) ||
+         (c >= 0xC0 && c < 0x370);
+}
+
+char32_t code_point_before(std::string_view text, std::size_t at) {
+  std::size_t start = at - 1;
+  while (start > 0 && at - start < 4 && (text[start] & 0xC0) == 0x80) --start;
+  return decode_utf8(text, start).value;
+}
 
 /// Whether `text` up to `at` ends in words that announce a choice.
 bool is_announced(std::string_view text, std::size_t at) {
@@ -115,10 +126,9 @@ char chosen_letter(std::string_view text) {
   char chosen = '\0';
   bool marked = false;  // some place shows it as an option, not as a letter in a sentence
   for (std::size_t at = 0; at < text.size(); ++at) {
-    if (text[at] < 'A' || text[at] > 'J' || (at > 0 && in_word(text[at - 1]))) continue;
+    if (text[at] < 'A' || text[at] > 'J' || (at > 0 && in_word(code_point_before(text, at)))) continue;
     const char next = at + 1 < text.size() ? text[at + 1] : '.';
-    // A Korean or Japanese particle may follow a letter directly; Latin letters and digits make it a word.
-    if (in_word(next) && (next & 0x80) == 0) continue;
+    if (at + 1 < text.size() && in_word(decode_utf8(text, at + 1).value)) continue;
     if (next == '\'' && at + 2 < text.size() && is_letter(text[at + 2])) continue;  // I'm
     const bool announced = is_announced(text, at);
     const bool leads = at == first && std::string_view(".):*]").find(next) != std::string_view::npos;
