@@ -15,6 +15,7 @@
 #include <unordered_map>
 
 #include "answer.h"
+#include "grpo/verifiable.h"
 #include "nearest.h"
 #include "text_rewards.h"
 
@@ -32,6 +33,7 @@ Reward make_accuracy(const RewardsConfig& config) {
     if (task.answer.empty()) return Score::undefined();
     std::string_view answer = completion.answer;
     if (answer.empty() && !needs_format) answer = loose_answer(completion.text);
+    if (const auto verdict = check_verifiable(task.kind, answer, task.answer)) return *verdict ? 1.0 : 0.0;
     if (task.kind == "countdown") return check_countdown(answer, task.answer) ? 1.0 : 0.0;
     return answers_match(answer, task.answer) ? 1.0 : 0.0;
   };
