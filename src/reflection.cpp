@@ -21,45 +21,55 @@ bool is_word_char(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
 
-bool starts_with_phrase(std::string_view text, std::size_t at, std::string_view phrase) {
+/// Where `phrase` ends that starts at `text[at]`, or npos.
+std::size_t end_of_phrase(std::string_view text, std::size_t at, std::string_view phrase) {
   for (const char wanted : phrase) {
-    if (at == text.size()) return false;
+    if (at == text.size()) return text.npos;
     if (wanted == ' ') {
       const std::size_t next = skip_white_space(text, at);
-      if (next == at) return false;
+      if (next == at) return text.npos;
       at = next;
     } else {
       const char c = text[at++];
-      if ((c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c) != wanted) return false;
+      if ((c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c) != wanted) return text.npos;
     }
   }
-  return at == text.size() || !is_word_char(text[at]);
+  return at == text.size() || !is_word_char(text[at]) ? at : text.npos;
 }
 
 bool is_hangul_syllable(char32_t c) { return c >= 0xAC00 && c <= 0xD7A3; }
 
-}  // namespace
-
-bool reflects(std::string_view text) {
+/// One past the first phrase at or after `from`, or npos.
+std::size_t find_phrase(std::string_view text, std::size_t from) {
   char32_t before = ' ';
-  for (std::size_t at = 0; at < text.size();) {
+  for (std::size_t at = from; at < text.size();) {
     const CodePoint c = decode_utf8(text, at);
     const std::string_view rest = text.substr(at);
     if (c.value < 0x80) {
       if (is_word_char(text[at]) && (before >= 0x80 || !is_word_char(static_cast<char>(before))))
         for (const std::string_view phrase : kLatin)
-          if (starts_with_phrase(text, at, phrase)) return true;
+          if (const std::size_t end = end_of_phrase(text, at, phrase); end != text.npos) return end;
     } else {
       if (!is_hangul_syllable(before))
         for (const std::string_view word : kHangul)
-          if (rest.starts_with(word)) return true;
+          if (rest.starts_with(word)) return at + word.size();
       for (const std::string_view word : kHanAndKana)
-        if (rest.starts_with(word)) return true;
+        if (rest.starts_with(word)) return at + word.size();
     }
     before = c.value;
     at += c.size;
   }
-  return false;
+  return text.npos;
+}
+
+}  // namespace
+
+bool reflects(std::string_view text) { return find_phrase(text, 0) != text.npos; }
+
+std::size_t count_reflections(std::string_view text) {
+  std::size_t count = 0;
+  for (std::size_t at = 0; (at = find_phrase(text, at)) != text.npos;) ++count;
+  return count;
 }
 
 }  // namespace grpo

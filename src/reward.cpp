@@ -16,7 +16,9 @@
 
 #include "answer.h"
 #include "grpo/code.h"
+#include "grpo/verifiable.h"
 #include "nearest.h"
+#include "text_rewards.h"
 
 namespace grpo {
 namespace {
@@ -25,15 +27,20 @@ constexpr std::string_view kAlwaysEvaluated[] = {"accuracy", "format", "language
 
 // ---- Built-in rewards -----------------------------------------------------------------------------------------------
 
+}  // namespace
+
 Reward make_accuracy(const RewardsConfig& config) {
   return [needs_format = config.accuracy_needs_format](const Task& task, const Completion& completion) -> Score {
     if (task.answer.empty()) return Score::undefined();
     std::string_view answer = completion.answer;
     if (answer.empty() && !needs_format) answer = loose_answer(completion.text);
+    if (const auto verdict = check_verifiable(task.kind, answer, task.answer)) return *verdict ? 1.0 : 0.0;
     if (task.kind == "countdown") return check_countdown(answer, task.answer) ? 1.0 : 0.0;
     return answers_match(answer, task.answer) ? 1.0 : 0.0;
   };
 }
+
+namespace {
 
 Reward make_format(const RewardsConfig&) {
   // The Scorer has read the form: bodies of valid text are never empty.
@@ -66,6 +73,8 @@ Reward make_judged(const RewardsConfig&) {
 using MakeReward = std::function<Reward(const RewardsConfig&)>;
 
 struct Registry {
+  Registry() { rewards.insert(text_rewards().begin(), text_rewards().end()); }
+
   std::mutex mutex;
   std::map<std::string, MakeReward, std::less<>> rewards{{"accuracy", make_accuracy},
                                                          {"code", make_code},

@@ -18,6 +18,7 @@
 #include "grpo/config.h"
 #include "grpo/language.h"  // language_consistency, count_language, mixes_languages
 #include "grpo/task.h"
+#include "grpo/text_rewards.h"
 
 namespace grpo {
 
@@ -37,6 +38,7 @@ using Reward = std::function<Score(const Task&, const Completion&)>;
 ///   language_consistency  share of the reasoning's words that are in the task's language; see language_consistency
 ///   overlong              0 down to -1 for completions near or beyond the length limit; see overlong_penalty
 ///   helpful, harmless     undefined: a Judge (judge.h) fills them in
+///   and those of text_rewards.h
 void register_reward(std::string name, Reward reward);
 
 /// What a sample gets for a reward that is undefined for it (and defined for another sample of its group).
@@ -71,6 +73,7 @@ struct RewardsConfig {
   Undefined undefined = Undefined::group_mean;
   std::int64_t overlong_max_length = 0;
   std::int64_t overlong_buffer = 0;
+  TextRewardsConfig text;
 
   template <class V>
   void visit(V& v) {
@@ -83,6 +86,7 @@ struct RewardsConfig {
     v("undefined", undefined, "a sample without a reward that its group has: group_mean, or skip (TRL's sum)");
     v("overlong_max_length", overlong_max_length, "overlong: tokens from which on the penalty is -1");
     v("overlong_buffer", overlong_buffer, "overlong: tokens before that limit over which the penalty grows from 0");
+    v("text", text, "the rewards that text_rewards.h lists");
   }
   const std::map<std::string, double>& weights_of(std::string_view kind) const;
   /// Throws Error for a weight that is not finite, no weight other than 0, a kind listed twice, fewer than one thread,
@@ -126,6 +130,9 @@ bool check_countdown(std::string_view expression, std::string_view reference);
 /// Whether the text re-checks itself: "wait", "hmm", "let me check", "double-check", "잠깐", "다시", "等等", "检查" and
 /// the like, as whole words and in either case where the script has them.
 bool reflects(std::string_view text);
+
+/// How many such phrases stand in `text`, those inside another one not counted.
+std::size_t count_reflections(std::string_view text);
 
 /// The soft overlong punishment of DAPO (arXiv:2503.14476, equation 13), all in tokens: 0 up to max_length - buffer,
 /// then linear down to -1 at max_length, and -1 beyond. Requires 0 < buffer <= max_length.
