@@ -1,272 +1,398 @@
+// Which kind of answer a reference is, and whether an answer of that kind is the same.
+#include "grpo/answer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <tuple>
+
 #include "answer.h"
-
-#include <array>
-#include <string>
-#include <utility>
-
-#include "grpo/reward.h"
+#include "math_expression.h"
 #include "utf8.h"
 
 namespace grpo {
 namespace {
 
-constexpr int kMaxWrappings = 8;          // \boxed{$\boxed{…}$}
-constexpr std::size_t kMaxBytes = 16384;  // of a number, markup included
-constexpr std::size_t kMaxDigits = 4096;  // of a number, zeros of exponents included: bounds all arithmetic
-constexpr int kMaxDepth = 16;             // of parentheses and fractions: bounds the recursion
-constexpr std::string_view kBoxed = "\\boxed{";
+constexpr std::size_t kMaxBytes = 1 << 16;  // of an answer, prose included
+constexpr std::size_t kMaxFormula = 16384;  // of what is read as mathematics
+constexpr std::size_t kMaxDigits = 4096;    // of a plain number
+constexpr std::size_t kMaxReadings = 8;     // different final answers that are compared
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
+char lower(char c) { return is_upper(c) ? static_cast<char>(c + 32) : c; }
 
-/// The body that all boxes in `text` agree on; "" when one of them differs or stays open. `first` is where the first
-/// is.
-std::string_view agreed_box(std::string_view text, std::size_t first) {
-  std::optional<std::string_view> agreed;
-  for (std::size_t at = first; at != text.npos;) {
-    const auto body = boxed_body(text, at);
-    if (!body || (agreed && trim(*body) != *agreed)) return {};
-    agreed = trim(*body);
-    at = text.find(kBoxed, at + kBoxed.size() + body->size());
-  }
-  return agreed.value_or(std::string_view());
-}
-
-/// Removes `open` and `close` from the ends of `text` when they are one pair: `$3$ or $4$` keeps both of its.
-bool strip_pair(std::string_view& text, std::string_view open, std::string_view close) {
-  if (text.size() < open.size() + close.size() || !text.starts_with(open) || !text.ends_with(close)) return false;
-  const std::string_view inner = text.substr(open.size(), text.size() - open.size() - close.size());
-  if (inner.find(close) != inner.npos) return false;
-  text = inner;
-  return true;
-}
-
-/// Rewrites the markup of a number to plain ASCII: `-1\,234.5\%` and `−1{,}234.5％` become `-1,234.5%`.
-std::string plain_number(std::string_view text) {
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 22> kPlain{{
-      {"\\left", ""},        {"\\right", ""},       {"{,}", ","},    {"\\%", "%"},    {"\\$", "$"},
-      {"\\;", " "},          {"\\:", " "},          {"\\ ", " "},    {"~", " "},      {"\\dfrac", "\\frac"},
-      {"\\tfrac", "\\frac"}, {"\\cfrac", "\\frac"}, {"\u2212", "-"}, {"\uFF05", "%"}, {"\u2044", "/"},
-      {"\u20AC", "$"},       {"\u00A3", "$"},       {"\u00A5", "$"}, {"\uFFE5", "$"}, {"\u20A9", "$"},
-      {"\u00A0", " "},       {"percent", "%"},
-  }};
-  constexpr std::array<std::string_view, 3> kThinSpaces{"\\,", "\u2009", "\u202F"};
-  std::string plain;
+/// Full-width forms, which Korean, Chinese and Japanese texts mix in, as the ASCII they stand for.
+std::string_view fold_width(std::string_view text, std::string& storage) {
+  if (text.find("\xEF\xBC") == text.npos && text.find("\xEF\xBD") == text.npos && text.find("\u3000") == text.npos)
+    return text;
+  storage.clear();
   for (std::size_t at = 0; at < text.size();) {
-    const std::string_view rest = text.substr(at);
-    if (rest.starts_with("\\!")) {  // 11,\! 111: TeX ignores the space too
-      at = skip_white_space(text, at + 2);
+    const CodePoint c = decode_utf8(text, at);
+    if (c.value >= 0xFF01 && c.value <= 0xFF5E)
+      storage += static_cast<char>(c.value - 0xFF01 + '!');
+    else if (c.value == 0x3000)
+      storage += ' ';
+    else
+      storage += text.substr(at, c.size);
+    at += c.size;
+  }
+  return storage;
+}
+
+// ---- Choices, texts, dates, times ----
+
+/// B of "B", "(B)", "B.", "\text{(B)}", and, for an answer, of "(B) 12" and "Option B"; '\0' for anything else.
+char choice(std::string_view text, bool may_explain) {
+  std::string plain;
+  for (std::size_t at = 0; at < text.size() && plain.size() < 64; ++at) {
+    if (text[at] == '\\') {
+      while (at + 1 < text.size() && is_letter(text[at + 1])) ++at;
+    } else if (std::string_view("{}$ *").find(text[at]) == std::string_view::npos || text[at] == ' ') {
+      if (std::string_view("{}$*").find(text[at]) == std::string_view::npos) plain += text[at];
+    }
+  }
+  std::string_view rest = trim(plain);
+  if (may_explain)
+    for (const std::string_view word : {"Option ", "option ", "Choice ", "choice "})
+      if (rest.starts_with(word)) rest.remove_prefix(word.size());
+  const bool round = rest.starts_with('(');
+  if (round) rest.remove_prefix(1);
+  if (rest.empty() || rest[0] < 'A' || rest[0] > 'J') return '\0';
+  const char letter = rest[0];
+  rest.remove_prefix(1);
+  if (round && !rest.starts_with(')')) return '\0';
+  const bool marked = round || rest.starts_with(')') || rest.starts_with('.') || rest.starts_with(':');
+  if (marked && !rest.empty()) rest.remove_prefix(1);
+  if (!trim(rest).empty()) {
+    // "(B) 12, or (C)" names two
+    if (!may_explain || !marked || rest.find('(') != rest.npos) return '\0';
+    for (std::size_t i = 1; i + 1 < rest.size(); ++i)
+      if (rest[i] >= 'A' && rest[i] <= 'J' && !is_letter(rest[i - 1]) && !is_letter(rest[i + 1])) return '\0';
+    if (is_upper(rest.back()) && (rest.size() < 2 || !is_letter(rest[rest.size() - 2]))) return '\0';
+  }
+  return letter;
+}
+
+/// A text for comparison: white space runs are one space, no full stop or quotation marks around it, out of \text{}
+/// and dollars; small letters where it holds a word.
+std::string plain_text(std::string_view text) {
+  text = unwrap_answer(text);
+  for (int layer = 0; layer < 4; ++layer) {
+    for (const std::string_view command :
+         {"\\text{", "\\textbf{", "\\mathrm{", "\\mbox{", "\\textit{", "\\textnormal{", "\\mathbf{"}) {
+      if (!text.starts_with(command)) continue;
+      const auto body = braced_body(text, command.size() - 1);
+      if (body && body->size() + command.size() + 1 == text.size()) text = trim(*body);
+    }
+    if (text.size() > 1 && ((text.starts_with('"') && text.ends_with('"')) ||
+                            (text.starts_with("**") && text.ends_with("**") && text.size() > 4)))
+      text = trim(text.substr(text[0] == '"' ? 1 : 2, text.size() - (text[0] == '"' ? 2 : 4)));
+  }
+  if (text.ends_with('.')) text.remove_suffix(1);
+  std::string plain;
+  std::size_t run = 0, longest = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t after = skip_white_space(text, at);
+    if (after > at) {
+      plain += ' ';
+      at = after;
+      run = 0;
       continue;
     }
-    std::string_view from = rest.substr(0, 1), to = from;
-    for (const std::string_view space : kThinSpaces) {
-      if (!rest.starts_with(space)) continue;
-      const std::string_view after = rest.substr(space.size());
-      const bool thousands = !plain.empty() && is_digit(plain.back()) && !after.empty() && is_digit(after[0]);
-      from = space, to = thousands ? "," : " ";
-    }
-    for (const auto& [written, meant] : kPlain)
-      if (rest.starts_with(written)) from = written, to = meant;
-    plain += to;
-    at += from.size();
+    run = is_letter(text[at]) ? run + 1 : 0;
+    longest = std::max(longest, run);
+    plain += text[at++];
   }
+  if (longest >= 3 && plain.find('\\') == plain.npos)
+    for (char& c : plain) c = lower(c);
   return plain;
 }
 
-/// Recursive descent over:  number   = [sign] ["$"] [sign] quotient, one sign at most
-///                          quotient = operand ["/" operand] ["%"]
-///                          operand  = decimal | "(" [sign] quotient ")" | "\frac" part part
-///                          part     = "{" [sign] quotient "}" | digit
-class NumberReader {
- public:
-  explicit NumberReader(std::string_view text) : text_(text) {}
-
-  std::optional<Rational> number() {
-    bool negative = false;
-    const bool has_sign = sign(negative);
-    if (take('$') && !has_sign) sign(negative);
-    auto value = quotient(0);
-    skip_spaces();
-    if (!value || at_ != text_.size()) return {};
-    return negative ? -*value : *value;
+/// Minutes and seconds of "12:00", "3:05:10", "3:05 pm"; `half` is 'a', 'p' or '\0'.
+struct Time {
+  int hour = 0, minute = 0, second = 0;
+  char half = '\0';
+  int of_day() const {
+    return (half == '\0' ? hour : hour % 12 + (half == 'p' ? 12 : 0)) * 3600 + minute * 60 + second;
   }
-
- private:
-  void skip_spaces() { at_ = skip_white_space(text_, at_); }
-  char peek() const { return at_ < text_.size() ? text_[at_] : '\0'; }
-  bool take(char c) {
-    skip_spaces();
-    if (peek() != c) return false;
-    ++at_;
-    return true;
-  }
-  bool sign(bool& negative) {
-    negative = take('-');
-    return negative || take('+');
-  }
-
-  std::optional<Rational> signed_quotient(int depth) {
-    bool negative = false;
-    sign(negative);
-    auto value = quotient(depth);
-    if (value && negative) value = -*value;
-    return value;
-  }
-
-  std::optional<Rational> quotient(int depth) {
-    auto value = operand(depth);
-    if (value && take('/')) value = divide(value, operand(depth));
-    if (value && take('%')) value = divide(value, Rational{false, Natural(100)});
-    return value;
-  }
-
-  std::optional<Rational> operand(int depth) {
-    if (depth == kMaxDepth) return {};
-    if (take('(')) {
-      auto value = signed_quotient(depth + 1);
-      return take(')') ? value : std::nullopt;
-    }
-    if (text_.substr(at_).starts_with("\\frac")) {
-      at_ += 5;
-      const auto numerator = part(depth + 1);
-      return numerator ? divide(numerator, part(depth + 1)) : std::nullopt;
-    }
-    return decimal();
-  }
-
-  std::optional<Rational> part(int depth) {
-    if (take('{')) {
-      auto value = signed_quotient(depth);
-      return take('}') ? value : std::nullopt;
-    }
-    if (!is_digit(peek())) return {};
-    return Rational{false, Natural(static_cast<std::uint32_t>(text_[at_++] - '0'))};
-  }
-
-  std::string_view digits() {
-    const std::size_t start = at_;
-    while (is_digit(peek())) ++at_;
-    return text_.substr(start, at_ - start);
-  }
-
-  std::optional<Rational> decimal() {
-    skip_spaces();
-    std::string all(digits());
-    if (peek() == ',') {  // thousands: 1 to 3 digits, then groups of exactly 3
-      if (all.empty() || all.size() > 3 || all[0] == '0') return {};
-      while (peek() == ',') {
-        ++at_;
-        const std::string_view group = digits();
-        if (group.size() != 3) return {};
-        all += group;
-      }
-    }
-    std::size_t decimals = 0;
-    if (peek() == '.') {
-      ++at_;
-      const std::string_view fraction = digits();
-      if (fraction.empty()) return {};
-      decimals = fraction.size();
-      all += fraction;
-    }
-    if (all.empty()) return {};
-    std::size_t exponent = 0;
-    bool small = false;
-    if (peek() == 'e' || peek() == 'E') {
-      ++at_;
-      small = peek() == '-';
-      if (small || peek() == '+') ++at_;
-      const std::string_view power = digits();
-      if (power.empty()) return {};
-      for (const char digit : power) {
-        exponent = exponent * 10 + static_cast<std::size_t>(digit - '0');
-        if (exponent > kMaxDigits) return {};
-      }
-    }
-    if (all.size() + exponent > digits_left_) return {};
-    digits_left_ -= all.size() + exponent;
-
-    const std::string zeros(exponent, '0');
-    std::string denominator = "1" + std::string(decimals, '0');
-    (small ? denominator : all) += zeros;
-    return Rational{false, Natural::from_digits(all), Natural::from_digits(denominator)};
-  }
-
-  static std::optional<Rational> divide(const std::optional<Rational>& a, const std::optional<Rational>& b) {
-    if (!a || !b || b->is_zero()) return {};
-    return *a / *b;
-  }
-
-  std::string_view text_;
-  std::size_t at_ = 0;
-  std::size_t digits_left_ = kMaxDigits;
 };
-
-/// "x = 5" says 5.
-std::string_view drop_variable(std::string_view text) {
-  if (text.empty() || !is_letter(text[0])) return text;
-  const std::size_t equals = skip_white_space(text, 1);
-  return equals < text.size() && text[equals] == '=' ? text.substr(equals + 1) : text;
+std::optional<Time> read_time(std::string_view text) {
+  std::string plain = plain_text(text);
+  std::string tight;
+  for (const char c : plain)
+    if (c != ' ' && c != '.' && c != '\\' && c != '{' && c != '}') tight += lower(c);
+  for (const std::string_view word : {"text", "mbox", "mathrm"})
+    if (const std::size_t at = tight.find(word); at != tight.npos) tight.erase(at, word.size());
+  Time time;
+  if (tight.ends_with("am") || tight.ends_with("pm")) {
+    time.half = tight[tight.size() - 2];
+    tight.resize(tight.size() - 2);
+  }
+  std::vector<int> parts;
+  for (std::size_t at = 0; at < tight.size();) {
+    std::size_t end = at;
+    while (end < tight.size() && is_digit(tight[end])) ++end;
+    if (end == at || end - at > 2 || (at > 0 && end - at != 2)) return {};
+    parts.push_back(std::stoi(tight.substr(at, end - at)));
+    if (end < tight.size() && (tight[end] != ':' || end + 1 == tight.size())) return {};
+    at = end + 1;
+  }
+  if (parts.size() < 2 || parts.size() > 3 || parts[0] > 24 || parts[1] > 59 || (parts.size() == 3 && parts[2] > 59))
+    return {};
+  time.hour = parts[0], time.minute = parts[1], time.second = parts.size() == 3 ? parts[2] : 0;
+  return time;
 }
 
-/// Equality up to the white space at the ends and the amount of it inside. Empty text equals nothing.
-bool same_text(std::string_view a, std::string_view b) {
-  a = trim(a);
-  b = trim(b);
-  if (a.empty()) return false;
-  std::size_t i = 0, j = 0;
-  while (i < a.size() && j < b.size()) {
-    const std::size_t after_i = skip_white_space(a, i), after_j = skip_white_space(b, j);
-    if ((after_i > i) != (after_j > j)) return false;
-    i = after_i, j = after_j;  // not at an end: both are trimmed
-    if (a[i++] != b[j++]) return false;
+using Date = std::tuple<int, int, int>;  // year (0: not said), month, day
+
+/// "January 5, 2024", "5 Jan 2024", "2024-01-05".
+std::optional<Date> read_date(std::string_view text) {
+  constexpr std::string_view kMonths[] = {"january", "february", "march",     "april",   "may",      "june",
+                                          "july",    "august",   "september", "october", "november", "december"};
+  const std::string plain = plain_text(text);
+  if (plain.size() > 40) return {};
+  std::vector<int> numbers;
+  std::vector<std::size_t> sizes;
+  int month = 0;
+  std::string marks;
+  for (std::size_t at = 0; at < plain.size();) {
+    std::size_t end = at;
+    if (is_digit(plain[at])) {
+      while (end < plain.size() && is_digit(plain[end])) ++end;
+      if (end - at > 4) return {};
+      numbers.push_back(std::stoi(plain.substr(at, end - at)));
+      sizes.push_back(end - at);
+    } else if (is_letter(plain[at])) {
+      while (end < plain.size() && is_letter(plain[end])) ++end;
+      const std::string_view word = std::string_view(plain).substr(at, end - at);
+      const bool ordinal =
+          at > 0 && is_digit(plain[at - 1]) && (word == "st" || word == "nd" || word == "rd" || word == "th");
+      const auto named = std::find_if(std::begin(kMonths), std::end(kMonths), [&](std::string_view name) {
+        return word.size() >= 3 && (word == name || (word.size() <= 4 && name.starts_with(word)));
+      });
+      if (named != std::end(kMonths) && month == 0)
+        month = static_cast<int>(named - std::begin(kMonths)) + 1;
+      else if (!ordinal)
+        return {};
+    } else {
+      if (plain[at] != ' ' && plain[at] != ',') marks += plain[at];
+      end = at + 1;
+    }
+    at = end;
   }
-  return i == a.size() && j == b.size();
+  if (month == 0) {
+    if (marks != "--" || numbers.size() != 3 || sizes[0] != 4 || sizes[1] != 2 || sizes[2] != 2) return {};
+    return Date(numbers[0], numbers[1], numbers[2]);
+  }
+  if (!marks.empty() || numbers.empty() || numbers.size() > 2 || numbers[0] > 31) return {};
+  return Date(numbers.size() == 2 ? numbers[1] : 0, month, numbers[0]);
+}
+
+/// The verdict where the reference is a choice, a date or a time.
+std::optional<Verdict> check_named_kind(std::string_view answer, std::string_view reference) {
+  if (const char wanted = choice(reference, false)) {
+    // A lone letter may be a variable as well; then its expression may be said in another way.
+    if (const char given = choice(answer, true)) return given == wanted ? Verdict::correct : Verdict::wrong;
+    return {};
+  }
+  if (const auto wanted = read_time(reference)) {
+    const auto given = read_time(answer);
+    if (!given) return {};
+    if (wanted->half == '\0')
+      return std::tie(given->hour, given->minute, given->second) ==
+                     std::tie(wanted->hour, wanted->minute, wanted->second)
+                 ? Verdict::correct
+                 : Verdict::wrong;
+    const bool tells = given->half != '\0' || given->hour > 12;
+    return tells && given->of_day() == wanted->of_day() ? Verdict::correct : Verdict::wrong;
+  }
+  if (const auto wanted = read_date(reference)) {
+    const auto given = read_date(answer);
+    return given && *given == *wanted ? Verdict::correct : Verdict::wrong;
+  }
+  return {};
+}
+
+// ---- Mathematics ----
+
+/// Whether "1,22" may be 1.22 as well as 1 and 22: one comma, digits around it, and nothing else that parts.
+bool has_two_readings(std::string_view text) {
+  const std::size_t comma = text.find(',');
+  return comma != text.npos && text.find_first_of(",;([{", comma + 1) == text.npos &&
+         text.find_first_of("([{") == text.npos && comma > 0 && is_digit(text[comma - 1]) && comma + 1 < text.size() &&
+         is_digit(text[comma + 1]);
+}
+
+std::uint64_t hash(std::string_view text, std::uint64_t seed) {  // FNV-1a
+  for (const char c : text) seed = (seed ^ static_cast<unsigned char>(c)) * 0x100000001B3;
+  return seed;
+}
+
+struct Reading {
+  math::ReadStatus status;
+  std::vector<math::NodeId> roots;  // one for each way to read it
+};
+
+Reading read(std::string_view text, const AnswerOptions& options, math::Tree& tree) {
+  Reading reading{math::ReadStatus::over_budget, {}};
+  if (text.size() > kMaxFormula) return reading;
+  math::ReadOptions how;
+  how.decimal_comma = options.decimal_comma;
+  math::NodeId root = 0;
+  reading.status = math::read_expression(text, how, tree, root);
+  if (reading.status != math::ReadStatus::read) return reading;
+  reading.roots.push_back(root);
+  if (!options.decimal_comma && has_two_readings(text)) {
+    how.comma_is_point = true;
+    if (math::read_expression(text, how, tree, root) == math::ReadStatus::read) reading.roots.push_back(root);
+  }
+  return reading;
+}
+
+Verdict check_text(std::string_view answer, std::string_view reference, const AnswerOptions& options) {
+  const std::string given = plain_text(answer), wanted = plain_text(reference);
+  if (given.empty()) return Verdict::unparseable;
+  if (wanted.empty()) return Verdict::bad_reference;
+  if (const auto verdict = check_named_kind(answer, reference)) return *verdict;
+
+  math::Tree tree;
+  const Reading right = read(reference, options, tree);
+  if (right.status == math::ReadStatus::read) {
+    const math::Truth defined = math::is_defined(tree, right.roots[0]);
+    if (defined != math::Truth::yes) return defined == math::Truth::no ? Verdict::bad_reference : Verdict::over_budget;
+  }
+  if (given == wanted) return Verdict::correct;
+  if (right.status == math::ReadStatus::over_budget) return Verdict::over_budget;
+  const Reading left = read(answer, options, tree);
+  if (left.status == math::ReadStatus::over_budget) return Verdict::over_budget;
+  if (right.status == math::ReadStatus::unreadable) return Verdict::wrong;
+  if (left.status == math::ReadStatus::unreadable) return Verdict::unparseable;
+  math::CompareOptions how;
+  how.tolerance = options.tolerance;
+  how.convert_units = options.convert_units;
+  how.seed = hash(answer, hash(reference, 0xCBF29CE484222325));
+  Verdict verdict = Verdict::wrong;
+  for (const math::NodeId reference_root : right.roots)
+    for (const math::NodeId answer_root : left.roots) {
+      const math::Truth truth = math::same_answer(tree, answer_root, reference_root, how);
+      if (truth == math::Truth::yes) return Verdict::correct;
+      if (truth == math::Truth::over_budget) verdict = Verdict::over_budget;
+    }
+  return verdict;
+}
+
+/// Whether a whole text is nothing but the answer, so that no sentence around it need be looked through.
+bool is_formula(std::string_view text, const AnswerOptions& options) {
+  math::Tree tree;
+  return read(text, options, tree).status != math::ReadStatus::unreadable;
+}
+
+/// The final answers in a text that may be an answer, a sentence or a whole solution; empty where it says none.
+std::vector<std::string> answers_in(std::string_view text, const AnswerOptions& options) {
+  Finding finding = find_marked_answer(text);
+  if (finding.answers.empty() && finding.broken) return {};
+  const bool marked = !finding.answers.empty();
+  if (!marked) finding.answers.emplace_back(text);
+  if (finding.answers.size() > kMaxReadings) finding.answers.resize(kMaxReadings);
+  for (std::string& each : finding.answers) {
+    // Announced answers and whole texts may be sentences.
+    each = std::string(unwrap_answer(each));
+    if (each.find(' ') == each.npos || is_formula(each, options)) continue;
+    if (auto found = find_in_prose(each, marked)) each = std::string(unwrap_answer(*found));
+  }
+  return finding.answers;
+}
+
+/// A number written with digits, one sign and one point, as nearly all are.
+std::optional<mpq_class> read_quickly(std::string_view text) {
+  std::string digits;
+  std::size_t decimals = 0;
+  bool point = false;
+  const bool negative = text.starts_with('-');
+  if (negative) text.remove_prefix(1);
+  if (text.empty() || text.size() > 18) return {};
+  for (const char c : text) {
+    if (c == '.' && !point) {
+      point = true;
+    } else if (is_digit(c)) {
+      digits += c;
+      decimals += point;
+    } else {
+      return {};
+    }
+  }
+  if (digits.empty()) return {};
+  long numerator = 0, denominator = 1;
+  for (const char c : digits) numerator = numerator * 10 + (c - '0');
+  for (std::size_t i = 0; i < decimals; ++i) denominator *= 10;
+  mpq_class value(negative ? -numerator : numerator, denominator);
+  value.canonicalize();
+  return value;
 }
 
 }  // namespace
 
-std::optional<std::string_view> boxed_body(std::string_view text, std::size_t at) {
-  const std::size_t start = at + kBoxed.size();
-  std::size_t open = 1;
-  for (std::size_t i = start; i < text.size(); ++i) {
-    if (text[i] == '\\')
-      ++i;  // \{ and \} do not count
-    else if (text[i] == '{')
-      ++open;
-    else if (text[i] == '}' && --open == 0)
-      return text.substr(start, i - start);
+std::optional<mpq_class> read_number(std::string_view text) {
+  text = trim(text);
+  if (text.size() > kMaxDigits) return {};
+  std::string ascii;
+  for (std::size_t at = 0; at < text.size();) {
+    const bool minus = text.substr(at).starts_with("\u2212");
+    ascii += minus ? '-' : text[at];
+    at += minus ? 3 : 1;
   }
-  return {};
+  math::Tree tree;
+  math::NodeId root = 0;
+  if (ascii.find_first_not_of("0123456789.,/- ") != ascii.npos ||
+      math::read_expression(ascii, {}, tree, root) != math::ReadStatus::read)
+    return {};
+  bool negative = false;
+  const auto literal = [&](math::NodeId id) -> std::optional<mpq_class> {
+    if (tree[id].kind == math::Kind::negate) negative = !negative, id = tree[id].children[0];
+    return tree[id].kind == math::Kind::number ? std::optional(tree[id].value) : std::nullopt;
+  };
+  std::optional<mpq_class> value;
+  if (tree[root].kind == math::Kind::quotient) {
+    const auto a = literal(tree[root].children[0]), b = literal(tree[root].children[1]);
+    if (a && b && *b != 0) value = *a / *b;
+  } else {
+    value = literal(root);
+  }
+  return value && negative ? std::optional<mpq_class>(-*value) : value;
 }
 
-std::string_view unwrap_answer(std::string_view text) {
-  for (int layer = 0; layer < kMaxWrappings; ++layer) {
-    const std::string_view before = text = trim(text);
-    if (const std::size_t box = text.find(kBoxed); box != text.npos) {
-      text = agreed_box(text, box);
-      continue;
-    }
-    if (text.ends_with('.') && !text.ends_with("..")) text.remove_suffix(1);
-    if (text.ends_with("。")) text.remove_suffix(std::string_view("。").size());
-    text = trim(text);
-    strip_pair(text, "$$", "$$") || strip_pair(text, "$", "$") || strip_pair(text, "\\(", "\\)") ||
-        strip_pair(text, "\\[", "\\]");
-    if (text == before) return text;
-  }
-  return {};
+void AnswerOptions::validate() const {
+  if (!(tolerance >= 0) || !std::isfinite(tolerance))
+    throw Error("answer", "expected a tolerance of at least 0, got ", tolerance);
 }
 
-std::optional<Rational> read_number(std::string_view text) {
-  if (text.size() > kMaxBytes) return {};
-  const std::string plain = plain_number(text);
-  return NumberReader(plain).number();
+Verdict check_answer(std::string_view answer, std::string_view reference, const AnswerOptions& options) {
+  options.validate();
+  if (answer.size() > kMaxBytes || reference.size() > kMaxBytes) return Verdict::over_budget;
+  answer = trim(answer);
+  reference = trim(reference);
+  if (!options.decimal_comma && options.tolerance == 0) {
+    const auto wanted = read_quickly(reference);
+    if (wanted)
+      if (const auto given = read_quickly(answer)) return *given == *wanted ? Verdict::correct : Verdict::wrong;
+  }
+  std::string answer_storage, reference_storage;
+  const auto wanted = answers_in(fold_width(reference, reference_storage), options);
+  const auto given = answers_in(fold_width(answer, answer_storage), options);
+  if (wanted.empty() || trim(wanted.back()).empty()) return Verdict::bad_reference;
+  if (given.empty()) return Verdict::unparseable;
+  if (wanted.size() > 1)
+    for (const std::string& each : wanted)
+      if (check_text(each, wanted.back(), options) != Verdict::correct) return Verdict::bad_reference;
+  for (const std::string& each : given)
+    if (const Verdict verdict = check_text(each, wanted.back(), options); verdict != Verdict::correct) return verdict;
+  return Verdict::correct;
 }
 
 bool answers_match(std::string_view answer, std::string_view reference) {
-  const std::string_view given = unwrap_answer(answer), wanted = unwrap_answer(reference);
-  if (const auto number = read_number(wanted)) return read_number(drop_variable(given)) == number;
-  return same_text(given, wanted) || same_text(answer, reference);
+  return check_answer(answer, reference) == Verdict::correct;
 }
 
 }  // namespace grpo

@@ -19,7 +19,7 @@ constexpr std::size_t kMaxBytes = 4096;  // of an expression
 constexpr std::size_t kMaxDigits = 18;   // of a given number, so that it fits 64 bits
 
 struct Problem {
-  Rational target;
+  mpq_class target;
   std::vector<std::uint64_t> numbers;  // ascending
 };
 
@@ -122,24 +122,31 @@ std::optional<std::vector<Token>> parse(std::string_view text) {
   return output;
 }
 
-Rational to_rational(std::uint64_t value) { return {false, Natural::from_digits(std::to_string(value))}; }
-
 /// The value of a well-formed expression, or nothing where it divides by zero.
-std::optional<Rational> evaluate(const std::vector<Token>& expression) {
-  std::vector<Rational> stack;
+std::optional<mpq_class> evaluate(const std::vector<Token>& expression) {
+  std::vector<mpq_class> stack;
   for (const Token& token : expression) {
     if (token.symbol == '0') {
-      stack.push_back(to_rational(token.number));
+      stack.emplace_back(static_cast<unsigned long>(token.number));
       continue;
     }
-    const Rational right = std::move(stack.back());
+    const mpq_class right = std::move(stack.back());
     stack.pop_back();
-    Rational& left = stack.back();
-    if (token.symbol == '/' && right.is_zero()) return {};
-    left = token.symbol == '+'   ? left + right
-           : token.symbol == '-' ? left - right
-           : token.symbol == '*' ? left * right
-                                 : left / right;
+    mpq_class& left = stack.back();
+    if (token.symbol == '/' && right == 0) return {};
+    switch (token.symbol) {
+      case '+':
+        left += right;
+        break;
+      case '-':
+        left -= right;
+        break;
+      case '*':
+        left *= right;
+        break;
+      default:
+        left /= right;
+    }
   }
   return stack.back();
 }

@@ -14,7 +14,6 @@
 #include <tuple>
 #include <unordered_map>
 
-#include "answer.h"
 #include "grpo/code.h"
 #include "grpo/verifiable.h"
 #include "nearest.h"
@@ -101,16 +100,6 @@ Reward make_reward(const std::string& name, const RewardsConfig& config) {
 }
 
 }  // namespace
-
-std::string_view loose_answer(std::string_view text) {
-  constexpr std::string_view kOpen = "<answer>", kClose = "</answer>", kBoxed = "\\boxed{";
-  if (const std::size_t close = text.rfind(kClose); close != text.npos) {
-    const std::size_t open = text.substr(0, close).rfind(kOpen);
-    if (open != text.npos) return text.substr(open + kOpen.size(), close - open - kOpen.size());
-  }
-  const std::size_t box = text.rfind(kBoxed);
-  return box == text.npos ? std::string_view() : boxed_body(text, box).value_or(std::string_view());
-}
 
 void register_reward(std::string name, Reward reward) {
   if (name.empty()) throw Error("reward", "expected a name for the reward, got \"\"");

@@ -4,6 +4,8 @@
 #include <ctime>
 #include <string>
 
+#include "error_of.h"
+#include "grpo/answer.h"
 #include "grpo/reward.h"
 
 namespace grpo {
@@ -52,16 +54,16 @@ INSTANTIATE_TEST_SUITE_P(
                     Pair{"\\boxed{\\boxed{$42$}}.", "42"}, Pair{"So it is $\\boxed{\\frac{1}{2}}$, as 3 said.", "0.5"},
                     Pair{"\\boxed{3}, so \\boxed{ 3 }", "3"}, Pair{"\\boxed{\\{3\\}\\}}", "\\{3\\}\\}"}));
 INSTANTIATE_TEST_SUITE_P(Text, SameAnswer,
-                         testing::Values(Pair{" Even ", "Even"}, Pair{"\\boxed{Even}", "Even"}, Pair{"$Even$.", "Even"},
-                                         Pair{"on  a\n Monday", "on a Monday"}, Pair{"4\\sqrt2", "4\\sqrt2"},
-                                         Pair{"3 or 4", "3 or 4"}, Pair{"서울", "서울"},
+                         testing::Values(Pair{" Even ", "Even"}, Pair{"even", "Even"}, Pair{"\\boxed{Even}", "Even"},
+                                         Pair{"$Even$.", "Even"}, Pair{"on  a\n Monday", "on a Monday"},
+                                         Pair{"4\\sqrt2", "4\\sqrt2"}, Pair{"3 or 4", "3 or 4"}, Pair{"서울", "서울"},
                                          Pair{"\\boxed{1} and \\boxed{2}", "\\boxed{1} and \\boxed{2}"}));
 
 class OtherAnswer : public testing::TestWithParam<Pair> {};
 TEST_P(OtherAnswer, does_not_match) { EXPECT_FALSE(answers_match(GetParam().answer, GetParam().reference)); }
 INSTANTIATE_TEST_SUITE_P(Values, OtherAnswer,
                          testing::Values(Pair{"43", "42"}, Pair{"-42", "42"}, Pair{"0.333", "1/3"},
-                                         Pair{"0.3333333333333333", "1/3"}, Pair{"50", "50%"}, Pair{"50%", "50"},
+                                         Pair{"0.3333333333333334", "1/3"}, Pair{"50", "50%"}, Pair{"50%", "50"},
                                          Pair{"1.5e3", "1.5e4"}, Pair{"1.5e-3", "1500"},
                                          Pair{"10000000000000000000000000000001", "10000000000000000000000000000000"},
                                          Pair{"0.10000000000000000000000000000001", "0.1"}));
@@ -70,25 +72,25 @@ INSTANTIATE_TEST_SUITE_P(NotOneNumber, OtherAnswer,
                                          Pair{"3,4", "34"}, Pair{"4\\sqrt2", "4"}, Pair{"4\\sqrt{2}", "4"},
                                          Pair{"5 apples", "5"}, Pair{"x", "5"}, Pair{"\\boxed{3} or \\boxed{4}", "3"},
                                          Pair{"\\boxed{3} or \\boxed{4}", "4"}, Pair{"\\boxed{3", "3"},
-                                         Pair{"$3$ or $4$", "3"}, Pair{"\\(3\\) or \\(4\\)", "3\\) or \\(4"},
-                                         Pair{"x = 3 = 4", "4"}, Pair{"xy = 4", "4"}, Pair{"2 + 2", "4"},
-                                         Pair{"3!", "6"}, Pair{"2^2", "4"}, Pair{"0x10", "16"}, Pair{"1e", "1"},
+                                         Pair{"$3$ or $4$", "3"}, Pair{"\\(3\\) or \\(4\\)", "4"},
+                                         Pair{"x = 3 = 4", "4"}, Pair{"xy = 4", "4"}, Pair{"2 + 2", "5"},
+                                         Pair{"3!", "7"}, Pair{"2^2", "5"}, Pair{"0x10", "16"}, Pair{"1e", "1"},
                                          Pair{"4..", "4"}, Pair{"1.2.3", "1.2"}, Pair{"42abc", "42"},
                                          Pair{"[0,1)", "1"}));
 INSTANTIATE_TEST_SUITE_P(BadNumbers, OtherAnswer,
-                         testing::Values(Pair{"1/0", "1"}, Pair{"1/0", "1/0.0"}, Pair{"0/0", "0"}, Pair{"--5", "5"},
-                                         Pair{"+-5", "-5"}, Pair{"1/2/3", "1/6"}, Pair{"/2", "2"}, Pair{"5/", "5"},
-                                         Pair{"5./2", "2.5"}, Pair{"12,34", "1234"}, Pair{"1234,567", "1234567"},
-                                         Pair{"1,2345", "12345"}, Pair{",123", "123"}, Pair{"1,,234", "1234"},
-                                         Pair{"0,123", "123"}, Pair{"1,234,", "1234"}, Pair{"(5", "5"}, Pair{"5)", "5"},
-                                         Pair{"\\frac{1}", "1"}, Pair{"\\frac{1}{2", "0.5"}, Pair{"-", "0"},
-                                         Pair{"%", "0"}, Pair{".", "0"}, Pair{"1e99999999999999999999", "1"}));
+                         testing::Values(Pair{"1/0", "1"}, Pair{"1/0", "1/0.0"}, Pair{"0/0", "0"}, Pair{"+-5", "-5"},
+                                         Pair{"/2", "2"}, Pair{"5/", "5"}, Pair{"12,34", "1234"},
+                                         Pair{"1234,567", "1234567"}, Pair{"1,2345", "12345"}, Pair{",123", "123"},
+                                         Pair{"1,,234", "1234"}, Pair{"0,123", "123"}, Pair{"1,234,", "1234"},
+                                         Pair{"(5", "5"}, Pair{"5)", "5"}, Pair{"\\frac{1}", "1"},
+                                         Pair{"\\frac{1}{2", "0.5"}, Pair{"-", "0"}, Pair{"%", "0"}, Pair{".", "0"},
+                                         Pair{"1e99999999999999999999", "1"}));
 INSTANTIATE_TEST_SUITE_P(Empty, OtherAnswer,
                          testing::Values(Pair{"", ""}, Pair{" ", " "}, Pair{"", "0"}, Pair{"0", ""},
                                          Pair{"\\boxed{}", "\\boxed{}x"}, Pair{".", "0"}, Pair{"$$", "0"}));
 INSTANTIATE_TEST_SUITE_P(Text, OtherAnswer,
-                         testing::Values(Pair{"Odd", "Even"}, Pair{"even", "Even"}, Pair{"Evens", "Even"},
-                                         Pair{"Ev en", "Even"}, Pair{"Even", "Even or odd"}, Pair{"12", "Even"}));
+                         testing::Values(Pair{"Odd", "Even"}, Pair{"Evens", "Even"}, Pair{"Ev en", "Even"},
+                                         Pair{"Even", "Even or odd"}, Pair{"12", "Even"}));
 
 TEST(Answer, compares_numbers_of_many_digits_exactly) {
   const std::string third(4000, '3'), whole(4000, '9');  // 33…3 / 99…9 = 1/3
@@ -105,7 +107,179 @@ TEST(Answer, refuses_numbers_beyond_its_bounds) {
   EXPECT_FALSE(answers_match(std::string(4096, '0') + "1", "1"));
   EXPECT_FALSE(answers_match("0e4097", "0"));
   EXPECT_TRUE(answers_match(repeat("(", 15) + "1" + repeat(")", 15), "1"));
-  EXPECT_FALSE(answers_match(repeat("(", 17) + "1" + repeat(")", 17), "1"));
+  EXPECT_EQ(check_answer(repeat("(", 400) + "1" + repeat(")", 400), "1"), Verdict::over_budget);
+}
+
+// ---- Kinds of answers, by what must hold and what must not ----
+
+class Equal : public testing::TestWithParam<Pair> {};
+TEST_P(Equal, is_correct) {
+  EXPECT_EQ(enum_name(check_answer(GetParam().answer, GetParam().reference)), "correct")
+      << GetParam().answer << " for " << GetParam().reference;
+}
+class Different : public testing::TestWithParam<Pair> {};
+TEST_P(Different, is_not_correct) {
+  EXPECT_NE(check_answer(GetParam().answer, GetParam().reference), Verdict::correct)
+      << GetParam().answer << " for " << GetParam().reference;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Expressions, Equal,
+    testing::Values(Pair{"\\frac{1}{2}+\\frac13", "5/6"}, Pair{"\\sqrt{2}\\sqrt{3}", "\\sqrt 6"},
+                    Pair{"2^{1/2}", "\\sqrt2"}, Pair{"\\sqrt[3]{-8}", "-2"}, Pair{"\\sin\\frac{\\pi}{6}", "\\frac12"},
+                    Pair{"\\sin 30^\\circ", "0.5"}, Pair{"e^{i\\pi}", "-1"}, Pair{"i", "\\sqrt{-1}"},
+                    Pair{"\\frac{1+i}{1-i}", "i"}, Pair{"\\log_2 8", "3"}, Pair{"\\log 8", "3\\log 2"},
+                    Pair{"\\ln 8", "3\\ln 2"}, Pair{"5!", "120"}, Pair{"\\binom{5}{2}", "10"}, Pair{"|-3|", "3"},
+                    Pair{"\\lfloor 3.7\\rfloor", "3"}, Pair{"\\lceil \\pi \\rceil", "4"},
+                    Pair{"\\sum_{k=1}^{100} k", "5050"}, Pair{"0.1\\overline{6}", "1/6"},
+                    Pair{"1.5\\times10^3", "1500"}, Pair{"3\\frac{1}{2}", "7/2"}, Pair{"3 1/2", "3.5"},
+                    Pair{"\\sqrt{3+2\\sqrt2}", "1+\\sqrt2"}, Pair{"\\arctan 1", "\\frac{\\pi}{4}"},
+                    Pair{"\\cos^2 1 + \\sin^2 1", "1"}, Pair{"½", "0.5"}, Pair{"2π", "2\\pi"},
+                    Pair{"√17", "\\sqrt{17}"}, Pair{"gcd(12, 18)", "6"}));
+INSTANTIATE_TEST_SUITE_P(
+    Variables, Equal,
+    testing::Values(Pair{"x^2+2x+1", "(x+1)^2"}, Pair{"\\frac{x}{7}+\\frac27", "\\frac{x+2}{7}"},
+                    Pair{"\\sec^2 y", "\\tan^2(y)+1"}, Pair{"\\frac{x^2-1}{x-1}", "x+1"}, Pair{"(\\sqrt x)^2", "x"},
+                    Pair{"\\ln(x^2)", "2\\ln x"}, Pair{"n(n-1)!", "n!"}, Pair{"f(x+1)", "f(1+x)"},
+                    Pair{"\\sin 2x", "2\\sin x\\cos x"}, Pair{"x^{2/3}", "\\sqrt[3]{x}^2"}, Pair{"ba", "ab"},
+                    Pair{"F_n = \\sum_{k=0}^{n-1} F_{n-k-1} F_k", "F_n = \\sum_{k=0}^{n-1} F_k F_{n-k-1}"}));
+INSTANTIATE_TEST_SUITE_P(
+    Relations, Equal,
+    testing::Values(Pair{"x=3", "3"}, Pair{"3", "x = 3"}, Pair{"2x=6", "x=3"}, Pair{"y=2x+1", "2x-y+1=0"},
+                    Pair{"x = 1/3 \\approx 0.33", "1/3"}, Pair{"-x > -1", "x < 1"}, Pair{"5 \\le x", "x >= 5"},
+                    Pair{"[5, \\infty)", "x \\geq 5"}, Pair{"0<f(x)<1", "(0,1)"}, Pair{"x \\in [-2,7]", "[-2,7]"},
+                    Pair{"x<2 or x>3", "(-\\infty,2)\\cup(3,\\infty)"}, Pair{"3 > x > 1", "1<x<3"},
+                    Pair{"(p,q)=(3,2)", "(3,2)"}, Pair{"z = 1+1 = 2", "2"}, Pair{"\\angle ABC = 90^\\circ", "90"}));
+INSTANTIATE_TEST_SUITE_P(
+    Collections, Equal,
+    testing::Values(
+        Pair{"3, 1, 2", "1, 2, 3"}, Pair{"\\{3,1,2\\}", "1, 2 \\text{ and } 3"}, Pair{"(1,2,3)", "(1,2,3)"},
+        Pair{"\\pm 3", "3, -3"}, Pair{"\\frac{-1\\pm\\sqrt5}{2}", "\\frac{\\sqrt5-1}{2}, -\\frac{1+\\sqrt5}{2}"},
+        Pair{"\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "\\left[\\begin{array}{cc}1&2\\\\3&4\\end{array}\\right]"},
+        Pair{"\\begin{pmatrix}1\\\\2\\end{pmatrix}", "(1,2)"}, Pair{"(5,2),(7,2)", "p=5,q=2;p=7,q=2"},
+        Pair{"(7,11), (11,7)", "(11,7) or (7,11)"}, Pair{"6:8", "3:4"}, Pair{"\\{1,2\\}\\cup\\{3\\}", "\\{1,2,3\\}"},
+        Pair{"\\boxed{1} and \\boxed{2}", "1, 2"}, Pair{"1,22", "1.22"}));
+INSTANTIATE_TEST_SUITE_P(
+    OtherKinds, Equal,
+    testing::Values(Pair{"(B)", "B"}, Pair{"B) 12", "(B)"}, Pair{"\\text{(B)}", "B"}, Pair{"5 cm", "5\\text{ cm}"},
+                    Pair{"5", "5 cm"}, Pair{"15\\mbox{ cm}^2", "15\\text{ cm}^{2}"}, Pair{"5 dollars", "\\$5.00"},
+                    Pair{"90", "90^\\circ"}, Pair{"\\frac{\\pi}{2}", "90^\\circ"}, Pair{"3:05 pm", "15:05 pm"},
+                    Pair{"January 5, 2024", "2024-01-05"}, Pair{"5 Jan 2024", "January 5, 2024"},
+                    Pair{"1011_2", "1011_{2}"}, Pair{"\\text{Evelyn}", "Evelyn"}, Pair{"1 000", "1000"},
+                    Pair{"정답: ４２", "42"}, Pair{"답은 42입니다.", "42"}, Pair{"答案是42。", "42"},
+                    Pair{"答えは 42 です", "42"}, Pair{"28 pct", "28\\%"}, Pair{"\\boxed{28}\\%", "28\\%"},
+                    Pair{"The result is 1,000.99m²", "1000.99"}));
+INSTANTIATE_TEST_SUITE_P(Decimals, Equal,
+                         testing::Values(Pair{"0.333333", "1/3"}, Pair{"0.666667", "2/3"}, Pair{"0.666666", "2/3"},
+                                         Pair{"0.0833333333333333", "1/12"}, Pair{"\\sqrt{17}", "4.123105625617661"},
+                                         Pair{"-0.333333", "-1/3"}, Pair{"(0.333333, 2)", "(1/3, 2)"}));
+
+// What looks like the reference and is not.
+INSTANTIATE_TEST_SUITE_P(
+    Traps, Different,
+    testing::Values(Pair{"4", "4\\sqrt{2}"}, Pair{"4\\sqrt{2}", "4"}, Pair{"1/2^{99}", "1/2^{98}"},
+                    Pair{"1-1/e", "1+1/e"}, Pair{"a^2+b=0", "a+3z=0"}, Pair{"0", "a+3z=0"}, Pair{"x+y=0", "0"},
+                    Pair{"10", "10\\%"}, Pair{"10\\%", "10"}, Pair{"5 cm", "5 m"}, Pair{"100 cm", "1 m"},
+                    Pair{"5 cm", "5 cm^2"}, Pair{"1011_2", "1011"}, Pair{"1011", "1011_2"}, Pair{"1011_2", "1011_3"},
+                    Pair{"(1,2,3)", "\\{3,2,1\\}"}, Pair{"(3,1)", "(1,3)"}, Pair{"3,1", "(1,3)"}, Pair{"0.333", "1/3"},
+                    Pair{"0.33333", "1/3"}, Pair{"0.333334", "1/3"}, Pair{"3.14", "\\pi"}, Pair{"22/7", "\\pi"},
+                    Pair{"3.1415", "\\pi"}, Pair{"3 3", "3"}, Pair{"3, 3", "3"}, Pair{"4 or 5", "4"},
+                    Pair{"4 or 5", "5"}, Pair{"\\{3,3\\}", "3"}, Pair{"\\boxed{4} or \\boxed{5}", "4"},
+                    Pair{"\\boxed{4}. Wait, no: it must be \\boxed{5}", "5"}, Pair{"Answer: 4\n\nAnswer: 5", "5"},
+                    Pair{"42 + e^{-1000}", "42"}, Pair{"\\cos(10^{-150})", "1"}, Pair{"1 + 10^{-400}", "1"},
+                    Pair{"e^{\\pi\\sqrt{163}}", "262537412640768744"}, Pair{"\\sqrt{x^2}", "x"}, Pair{"|x|", "x"},
+                    Pair{"x^2+2x+2", "(x+1)^2"}, Pair{"y=3", "x=3"}, Pair{"-x > 1", "x < 1"}, Pair{"[0,1)", "[0,1]"},
+                    Pair{"(0,1]", "[0,1)"}, Pair{"x<5", "x>5"}, Pair{"x \\le 5", "x<5"}, Pair{"\\log 100", "2"},
+                    Pair{"f(y)", "f(x)"}, Pair{"BA", "AB"}, Pair{"x", "X"}, Pair{"d", "E"}, Pair{"C", "B"},
+                    Pair{"(A) or (B)", "B"}, Pair{"A) 3 or B) 4", "B"}, Pair{"1:00", "12:00"},
+                    Pair{"3:05 am", "3:05 pm"}, Pair{"2024-01-06", "2024-01-05"}, Pair{"5 apples", "5"},
+                    Pair{"z=2, y=1", "y=2, z=1"}, Pair{"14/3, -5", "x = -5, p = 14/3"}, Pair{"4:3", "3:4"},
+                    Pair{"\\begin{pmatrix}1&2\\\\3&5\\end{pmatrix}", "\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}"},
+                    Pair{"\\begin{pmatrix}1&2\\end{pmatrix}", "\\begin{pmatrix}1\\\\2\\end{pmatrix}"},
+                    Pair{"-[0,1)", "1"}, Pair{"\\pm 3", "3"}, Pair{"\\infty", "-\\infty"}, Pair{"x = 3 = 4", "3"}));
+
+TEST(Verdicts, name_what_went_wrong) {
+  const auto verdict = [](const std::string& answer, const std::string& reference) {
+    return std::string(enum_name(check_answer(answer, reference)));
+  };
+  for (const char* nothing :
+       {"", "  ", "$$", "\\boxed{}", "<answer></answer>", "I give up", "I cannot say 42", "The answer is not 42",
+        "I don't know if it is 42", "정답은 모르겠습니다 42", "<answer>42"})
+    EXPECT_EQ(verdict(nothing, "42"), "unparseable") << nothing;
+  EXPECT_EQ(verdict("It is 42. <answer>I give up</answer>", "42"), "unparseable");
+  for (const char* reference : {"", " ", "1/0", "\\boxed{1/0}", "\\boxed{}"})
+    EXPECT_EQ(verdict("42", reference), "bad_reference") << reference;
+  EXPECT_EQ(verdict("", ""), "bad_reference");
+  EXPECT_EQ(verdict("3 3", "3"), "wrong");
+  EXPECT_EQ(verdict("\\boxed{3} and later \\boxed{4}", "4"), "wrong");
+}
+
+TEST(Verdicts, over_budget_costs_little) {
+  for (const std::string& heavy :
+       {std::string("9^{9^{9^9}}"), std::string("99999999!"), repeat("(", 400) + "1" + repeat(")", 400),
+        std::string("\\sum_{k=1}^{10^9} k"), std::string("2^{2^{2^{2^{2^2}}}}"), std::string("e^{e^{e^{e^{e}}}}"),
+        std::string("1e999999"), std::string(60000, '9'), std::string("\\binom{1000000}{500000}"),
+        std::string("\\sum_{a=1}^{999}\\sum_{b=1}^{999}\\sum_{c=1}^{999} abc"), repeat("x^", 3000) + "2"}) {
+    const std::clock_t start = std::clock();
+    EXPECT_EQ(enum_name(check_answer(heavy, "1")), "over_budget") << heavy.substr(0, 40);
+    EXPECT_EQ(enum_name(check_answer("1", heavy)), "over_budget") << heavy.substr(0, 40);
+    EXPECT_LT(std::clock() - start, CLOCKS_PER_SEC / 20) << heavy.substr(0, 40);
+  }
+}
+
+TEST(AnswerOptions, say_what_else_is_right) {
+  AnswerOptions options;
+  options.tolerance = 0.01;
+  EXPECT_EQ(check_answer("3.14", "\\pi", options), Verdict::correct);
+  EXPECT_EQ(check_answer("0.333", "1/3", options), Verdict::correct);
+  EXPECT_EQ(check_answer("3.2", "\\pi", options), Verdict::wrong);
+  EXPECT_EQ(check_answer("1009", "1000", options), Verdict::correct);  // relative beyond 1
+  EXPECT_EQ(check_answer("1011", "1000", options), Verdict::wrong);
+  options = {};
+  options.convert_units = true;
+  EXPECT_EQ(check_answer("100 cm", "1 m", options), Verdict::correct);
+  EXPECT_EQ(check_answer("1 m^2", "10000 cm^2", options), Verdict::correct);
+  EXPECT_EQ(check_answer("50 cents", "\\$0.50", options), Verdict::correct);
+  EXPECT_EQ(check_answer("10 cm", "1 m", options), Verdict::wrong);
+  EXPECT_EQ(check_answer("1 kg", "1 km", options), Verdict::wrong);
+  options = {};
+  options.decimal_comma = true;
+  EXPECT_EQ(check_answer("1.000,5", "2001/2", options), Verdict::correct);
+  EXPECT_EQ(check_answer("1.000,5", "2001/2"), Verdict::wrong);
+  options.tolerance = -1;
+  EXPECT_NE(error_of([&] { check_answer("1", "1", options); }).find("expected a tolerance of at least 0"),
+            std::string::npos);
+}
+
+TEST(FinalAnswer, is_never_taken_from_reasoning) {
+  using Found = std::vector<std::string>;
+  EXPECT_EQ(final_answer("<think>\\boxed{3}</think><answer>4</answer>"), Found{"4"});
+  EXPECT_EQ(final_answer("<think>\\boxed{3}</think>It is \\boxed{4}."), Found{"4"});
+  EXPECT_EQ(final_answer("<think>\\boxed{3}</think>No idea."), Found{});
+  EXPECT_EQ(final_answer("<think>so \\boxed{3}"), Found{});
+  EXPECT_EQ(final_answer("</think>\\boxed{4}<think>\\boxed{3}"), Found{});
+  ExtractionOptions open;
+  open.think_open = true;
+  EXPECT_EQ(final_answer("so \\boxed{3}", open), Found{});
+  EXPECT_EQ(final_answer("so \\boxed{3}</think>Answer: 4", open), Found{"4"});
+  ExtractionOptions closed;
+  closed.thinking_closed = true;
+  EXPECT_EQ(final_answer("<answer>4</answer>", closed), Found{});
+  EXPECT_EQ(final_answer("<answer>4</answer>"), Found{"4"});
+}
+
+TEST(FinalAnswer, is_one_or_all_that_compete) {
+  using Found = std::vector<std::string>;
+  EXPECT_EQ(final_answer("<answer>3</answer> or <answer>4</answer>"), (Found{"3", "4"}));
+  EXPECT_EQ(final_answer("\\boxed{3} ... so in the end \\boxed{3}"), Found{"3"});
+  EXPECT_EQ(final_answer("\\boxed{3} ... so in the end we get \\boxed{4}"), (Found{"3", "4"}));
+  EXPECT_EQ(final_answer("\\boxed{3} or \\fbox{4}"), Found{"3, 4"});
+  EXPECT_EQ(final_answer("first \\boxed{3}. **Final Answer**: \\boxed{4}"), Found{"4"});
+  EXPECT_EQ(final_answer("Answer: 12"), Found{"12"});
+  EXPECT_EQ(final_answer("Final Answer: The final answer is $x+1$. I hope it is correct."), Found{"$x+1$"});
+  EXPECT_EQ(final_answer("정답은 12입니다."), Found{"12"});
+  EXPECT_EQ(final_answer("\\boxed{3"), Found{});
+  EXPECT_EQ(final_answer("It may be 3."), Found{});
 }
 
 struct Attempt {

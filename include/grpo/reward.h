@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "grpo/answer.h"
 #include "grpo/config.h"
 #include "grpo/language.h"  // language_consistency, count_language, mixes_languages
 #include "grpo/task.h"
@@ -106,20 +107,6 @@ struct FormatReading {
 /// already written `<think>`: the text starts inside the reasoning and must not contain that tag. The form of
 /// DeepSeek-R1-Zero (arXiv:2501.12948, table 1).
 FormatReading read_format(std::string_view text, bool think_open = false);
-
-/// Whether `answer` says the same as `reference`. Where the reference is a number, the answer must be exactly that
-/// number: both are read as rationals, so 0.50 = 1/2 = 50% and 1,234.0 = 1234, but 0.333 is not 1/3. Read are a sign
-/// (also the Unicode minus), decimals, a/b, `\frac`, thousands separators in strict groups of three, exponents (1.5e3),
-/// percent, and around them white space, parentheses, `\boxed{}`, `$…$`, `\(…\)`, a currency sign, `x =` (answer only)
-/// and a full stop. Prose around one `\boxed{}` is passed over; boxes that differ, or anything else beside the number
-/// ("3 or 4", `4\sqrt{2}`, "5 apples"), is no match. Any other reference must be met verbatim, up to white space and
-/// the wrappings named above. Empty text and numbers of more than 4,096 digits (zeros of an exponent included) never
-/// match.
-bool answers_match(std::string_view answer, std::string_view reference);
-
-/// Where an answer may be when the form is broken: in the last `<answer>…</answer>`, else in the last `\boxed{…}`; else
-/// "".
-std::string_view loose_answer(std::string_view text);
 
 /// Whether `expression` solves the countdown problem `reference`, written "24 from 3 5 7 2" (the target, then the given
 /// numbers, which are non-negative integers of up to 18 digits). It may use + - * / (also − × · ⋅ ÷ and \times \cdot

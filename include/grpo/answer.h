@@ -1,0 +1,89 @@
+// Whether an answer is right, decided by rules: no model, no computer algebra system, no clock.
+//
+// Model text is hostile by nature, so whatever cannot be shown to be equal is wrong, and work is bounded by budgets
+// (bytes, nesting, nodes, digits, bits, evaluation steps), never by time.
+#pragma once
+
+#include <array>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "grpo/config.h"
+
+namespace grpo {
+
+enum class Verdict {
+  correct,
+  wrong,          ///< read, and not shown to be equal; also several final answers that differ
+  unparseable,    ///< the answer is empty, a refusal, or no mathematics where the reference is
+  bad_reference,  ///< the reference is empty or means nothing, such as 1/0
+  over_budget     ///< deciding would cost more than an answer may: 9^{9^9}, 64 KiB of digits
+};
+template <>
+struct EnumNames<Verdict> {
+  static constexpr std::array<std::pair<Verdict, std::string_view>, 5> values{
+      {{Verdict::correct, "correct"},
+       {Verdict::wrong, "wrong"},
+       {Verdict::unparseable, "unparseable"},
+       {Verdict::bad_reference, "bad_reference"},
+       {Verdict::over_budget, "over_budget"}}};
+};
+
+struct AnswerOptions {
+  double tolerance = 0;
+  bool decimal_comma = false;
+  bool convert_units = false;
+
+  template <class V>
+  void visit(V& v) {
+    v("tolerance", tolerance, "largest |answer - reference| / max(1, |reference|) that is still right; 0: exact");
+    v("decimal_comma", decimal_comma, "1.000,5 means 1000.5");
+    v("convert_units", convert_units, "100 cm is 1 m");
+  }
+  void validate() const;  ///< throws Error for a tolerance that is negative or not finite
+};
+
+/// Whether `answer` says the same as `reference`. Both may be LaTeX, plain text, or prose with the answer in it (see
+/// final_answer). Understood are
+///   numbers      integers, decimals, fractions, mixed numbers, percent, money, 1,000 and 1 000, 1.5e3, 1011_2
+///   expressions  with π, e, i, roots, powers, logarithms, trigonometry, factorials, binomials, |x|, ⌊x⌋, Σ, variables
+///   relations    x = 3 (is 3), chains, equations up to a factor, inequalities (are intervals) in either direction
+///   collections  lists and sets in any order, tuples, intervals, unions, matrices, ratios, ± (two members)
+///   the rest     choices (B), units (optional where one side has none), dates, times; text, which must be the same
+/// Rules that one may stumble over:
+///   - Rational values are compared exactly. Others are compared between outward-rounded bounds: bounds that part prove
+///     a difference; agreement to 380 bits, at a precision of 448 bits plus eight times the spread of all sizes that
+///     came up, at four points that follow from a hash of both texts, counts as equality. That is no proof, but nothing
+///     that one can write by accident or aim at comes near it. Expressions in variables are compared where both are
+///     real.
+///   - Decimals are exact: 0.333 is not 1/3. But a decimal that shows at least six digits behind the point (and six in
+///     all) may stand for a value that is not written as a decimal if it is that value rounded or cut off at the last
+///     digit shown: 0.333333 is 1/3, and 0.333334 and 0.3333 are not.
+///   - A single comma between digits that is no thousands separator parts two numbers or is a decimal comma, whichever
+///     agrees with the other side. 10 is not 10%. Repeating an answer ("3, 3") is another answer.
+///   - \log without a base is no particular logarithm: \log 8 is 3 \log 2, and \log 100 is not 2.
+/// Never throws because of what the texts say; thread-safe.
+Verdict check_answer(std::string_view answer, std::string_view reference, const AnswerOptions& options = {});
+
+/// Whether check_answer says `correct`.
+bool answers_match(std::string_view answer, std::string_view reference);
+
+/// Where the final answer of a completion is looked for.
+struct ExtractionOptions {
+  bool think_open = false;       ///< the prompt ended with <think>: all text up to </think> is reasoning
+  bool thinking_closed = false;  ///< a completion without </think> has no answer
+};
+
+/// The final answer of a whole completion: the body of the last <answer>, else the last group of \boxed{} or \fbox{},
+/// else what follows "Answer:", "the answer is", "정답:", "答案：", "答えは" and the like. What stands inside <think>
+/// never counts. Several different final answers are all returned, and an answer is right only if all of them are; none
+/// is an empty vector. Linear in the text.
+std::vector<std::string> final_answer(std::string_view completion, const ExtractionOptions& options = {});
+
+/// Where an answer may be when the form is broken: in the last `<answer>…</answer>`, else in the last `\boxed{…}`; else
+/// "".
+std::string_view loose_answer(std::string_view text);
+
+}  // namespace grpo

@@ -1,0 +1,516 @@
+// Answers as wholes: lists, sets, tuples, intervals, relations, matrices and quantities, down to numbers.
+#include <algorithm>
+#include <cstdlib>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "math_equal.h"
+#include "math_expression.h"
+
+namespace grpo::math {
+namespace {
+
+constexpr std::size_t kMaxMembers = 256;  // of a list or set
+
+struct Member {
+  Scalar value;
+  std::string label;  // "x" of x = 3, "" for none
+};
+
+/// lower end – upper end; an end without a node is infinite.
+struct Piece {
+  std::optional<Scalar> low, high;
+  bool low_open = true, high_open = true;
+};
+
+/// Each unit in a base one, and what is measured: two units with one `kind` convert.
+struct Conversion {
+  std::string_view unit, kind;
+  const char* factor;
+};
+constexpr Conversion kConversions[] = {
+    {"mm", "length", "1/1000"},
+    {"cm", "length", "1/100"},
+    {"m", "length", "1"},
+    {"km", "length", "1000"},
+    {"inch", "length", "127/5000"},
+    {"ft", "length", "381/1250"},
+    {"yd", "length", "1143/1250"},
+    {"mi", "length", "201168/125"},
+    {"mg", "mass", "1/1000"},
+    {"g", "mass", "1"},
+    {"kg", "mass", "1000"},
+    {"t", "mass", "1000000"},
+    {"lb", "mass", "45359237/100000"},
+    {"oz", "mass", "45359237/1600000"},
+    {"ms", "time", "1/1000"},
+    {"s", "time", "1"},
+    {"min", "time", "60"},
+    {"h", "time", "3600"},
+    {"day", "time", "86400"},
+    {"week", "time", "604800"},
+    {"ml", "volume", "1/1000"},
+    {"l", "volume", "1"},
+    {"$", "money", "1"},
+    {"cent", "money", "1/100"},
+};
+
+class Matcher {
+ public:
+  Matcher(Tree& tree, const CompareOptions& options) : tree_(tree), compare_(tree, options), options_(options) {}
+
+  Truth same(NodeId answer, NodeId reference) {
+    const bool is_same = same_whole(answer, reference);
+    return is_same ? Truth::yes : compare_.over_budget() || too_long_ ? Truth::over_budget : Truth::no;
+  }
+  Truth is_defined(NodeId reference) {
+    const Node& node = tree_[reference];
+    if (node.kind > Kind::degree || node.kind == Kind::ratio || node.base != 10 || compare_.is_defined({reference}))
+      return Truth::yes;
+    return compare_.over_budget() ? Truth::over_budget : Truth::no;
+  }
+
+ private:
+  const Node& at(NodeId id) const { return tree_[id]; }
+  const Node& at(const Scalar& scalar) const { return tree_[scalar.node]; }
+  static Scalar under(const Scalar& scalar, NodeId child) { return {child, scalar.sign}; }
+
+  // ---- Labels: the left side of x = 3 ----
+
+  /// Whether a node is a name for something: x, x_1, f(x), (x, y), A:B, NO/BO, |AB|.
+  bool is_label(NodeId id) const {
+    const Node& node = at(id);
+    const auto all = [&] {
+      return std::all_of(node.children.begin(), node.children.end(), [&](NodeId child) { return is_label(child); });
+    };
+    const auto is_segment = [&](NodeId child) {
+      const Node& each = at(child);
+      return (each.kind == Kind::symbol && each.name[0] >= 'A' && each.name[0] <= 'Z') || is_label_product(each);
+    };
+    switch (node.kind) {
+      case Kind::symbol:
+      case Kind::call:
+        return true;
+      case Kind::tuple:
+        return all();
+      case Kind::ratio:
+      case Kind::quotient:
+        return std::all_of(node.children.begin(), node.children.end(), is_segment);
+      case Kind::product:
+        return node.called || is_label_product(node);
+      case Kind::function:
+        return node.function == Function::absolute && is_segment(node.children[0]);
+      default:
+        return false;
+    }
+  }
+  /// \angle ABC
+  bool is_label_product(const Node& node) const {
+    return node.kind == Kind::product && at(node.children[0]).kind == Kind::symbol &&
+           (at(node.children[0]).name == "\\angle" || at(node.children[0]).name == "\\triangle") &&
+           at(node.children[1]).kind == Kind::symbol;
+  }
+
+  std::string label_text(NodeId id) const {
+    const Node& node = at(id);
+    std::string text = std::to_string(static_cast<int>(node.kind)) + node.name;
+    if (node.kind == Kind::number) text += node.value.get_str();
+    text += '(';
+    for (const NodeId child : node.children) text += label_text(child);
+    return text + ')';
+  }
+
+  /// What a relation says a thing is: 3 of x = 3, of 1 + 2 = 3 and of x ≈ 3; S of x ∈ S. The working between is not
+  /// judged, but a second plain number that differs is a second answer. Nothing for any other relation.
+  std::optional<Member> stated(const Scalar& scalar, bool trusted) {
+    const Node node = at(scalar);
+    if (node.kind != Kind::relation) return Member{scalar, ""};
+    const auto& members = node.children;
+    if (node.name == "e")
+      return is_label(members[0]) ? std::optional(Member{under(scalar, members[1]), ""}) : std::nullopt;
+    std::size_t count = std::min(node.name.find('~'), node.name.size()) + 1;  // members before ≈
+    if (node.name.find_first_not_of('=') < count - 1) return {};
+    if (node.name.find_first_not_of("=~") != node.name.npos) return {};
+    const bool named = is_label(members[0]);
+    if (count == 1) count = named && members.size() == 2 ? 2 : 1;
+    if (count == 1) return Member{under(scalar, members[0]), ""};
+    NodeId value = members[count - 1];
+    std::string label;
+    if (named) {
+      label = label_text(members[0]);
+    } else if (count == 2 && is_label(value)) {
+      label = label_text(value);
+      value = members[0];
+    } else if (count == 2 && compare_.has_symbols(members[0])) {
+      return {};  // an equation
+    }
+    if (!trusted)
+      for (std::size_t i = 0; i < count; ++i)
+        if (members[i] != value && is_literal(members[i]) && compare_.same({members[i]}, {value}) != Truth::yes)
+          return {};
+    return Member{under(scalar, value), label};
+  }
+  bool is_literal(NodeId id) const {
+    const Node& node = at(id);
+    return node.kind == Kind::number || (node.kind == Kind::negate && is_literal(node.children[0]));
+  }
+
+  // ---- Lists ----
+
+  bool has_plus_minus(NodeId id) const {
+    const Node& node = at(id);
+    if (node.kind == Kind::plus_minus || node.kind == Kind::minus_plus) return true;
+    if (node.kind > Kind::quantity && node.kind != Kind::tuple) return false;
+    return std::any_of(node.children.begin(), node.children.end(), [&](NodeId child) { return has_plus_minus(child); });
+  }
+
+  /// The members of a list or set, each ± making two; false where a relation states nothing.
+  bool flatten(const Scalar& scalar, bool trusted, std::string label, std::vector<Member>& members) {
+    if (members.size() > kMaxMembers) {
+      too_long_ = true;
+      return false;
+    }
+    const Node node = at(scalar);
+    if (node.kind == Kind::list || node.kind == Kind::set || is_union_of_sets(node)) {
+      for (const NodeId child : node.children)
+        if (!flatten({child}, trusted, label, members)) return false;
+      return true;
+    }
+    if (node.kind == Kind::relation) {
+      auto member = stated(scalar, trusted);
+      if (!member) {
+        members.push_back({scalar, ""});
+        return true;
+      }
+      return flatten(member->value, trusted, member->label, members);
+    }
+    if (has_plus_minus(scalar.node)) {
+      members.push_back({{scalar.node, 1}, label});
+      members.push_back({{scalar.node, -1}, std::move(label)});
+      return true;
+    }
+    members.push_back({scalar, std::move(label)});
+    return true;
+  }
+
+  bool same_whole(NodeId answer, NodeId reference) {
+    if (const auto a = region(answer), b = region(reference); a && b) return same_region(*a, *b);
+    std::vector<Member> given, wanted;
+    if (!flatten({answer}, false, "", given) || !flatten({reference}, true, "", wanted)) return false;
+    const bool set_given = is_set(answer), set_wanted = is_set(reference);
+    if (given.size() == 1 && wanted.size() == 1) {
+      return same_member(given[0], wanted[0]) ||
+             (at(answer).kind == Kind::relation && at(reference).kind == Kind::relation &&
+              same_relation(answer, reference));
+    }
+    // A bare 3, 2 where the reference is a point or names its parts: then the order counts.
+    const bool labelled_given = distinct_labels(given), labelled_wanted = distinct_labels(wanted);
+    if (!set_given && wanted.size() == 1 && at(wanted[0].value).kind == Kind::tuple)
+      return (labelled_given || at(answer).kind == Kind::list) && same_in_order(given, parts(wanted[0].value));
+    if (!set_wanted && given.size() == 1 && at(given[0].value).kind == Kind::tuple && labelled_wanted)
+      return same_in_order(parts(given[0].value), wanted);
+    if (given.size() != wanted.size()) return false;
+    if (labelled_given != labelled_wanted && !set_given && !set_wanted) return same_in_order(given, wanted);
+    return same_members(given, wanted);
+  }
+
+  bool is_set(NodeId id) const { return at(id).kind == Kind::set || is_union_of_sets(at(id)); }
+  bool is_union_of_sets(const Node& node) const {
+    return node.kind == Kind::unite && is_set(node.children[0]) && is_set(node.children[1]);
+  }
+  static bool distinct_labels(const std::vector<Member>& members) {
+    if (members.size() < 2) return false;
+    for (std::size_t i = 0; i < members.size(); ++i)
+      for (std::size_t j = 0; j <= i; ++j)
+        if (members[i].label.empty() || (j < i && members[i].label == members[j].label)) return false;
+    return true;
+  }
+  std::vector<Member> parts(const Scalar& tuple) {
+    std::vector<Member> members;
+    for (const NodeId child : at(tuple).children) members.push_back({under(tuple, child), ""});
+    return members;
+  }
+
+  bool same_in_order(const std::vector<Member>& a, const std::vector<Member>& b) {
+    return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
+                                              [&](const Member& x, const Member& y) { return same_member(x, y); });
+  }
+
+  /// In any order, as often as it is said.
+  bool same_members(const std::vector<Member>& given, const std::vector<Member>& wanted) {
+    std::vector<bool> used(wanted.size());
+    for (std::size_t i = 0; i < given.size(); ++i) {
+      std::size_t found = wanted.size();
+      for (std::size_t k = 0; k < wanted.size() && found == wanted.size(); ++k) {
+        const std::size_t j = (i + k) % wanted.size();  // the same place first
+        if (!used[j] && same_member(given[i], wanted[j])) found = j;
+        if (compare_.over_budget()) return false;
+      }
+      if (found == wanted.size()) return false;
+      used[found] = true;
+    }
+    return true;
+  }
+
+  bool same_member(const Member& given, const Member& wanted) {
+    if (!given.label.empty() && !wanted.label.empty() && given.label != wanted.label) return false;
+    return same_item(given.value, wanted.value);
+  }
+
+  // ---- One thing ----
+
+  bool same_item(const Scalar& a, const Scalar& b) {
+    const Node &x = at(a), &y = at(b);
+    const auto children = [&] {
+      if (x.children.size() != y.children.size()) return false;
+      for (std::size_t i = 0; i < x.children.size(); ++i)
+        if (!same_inner({x.children[i], a.sign}, {y.children[i], b.sign})) return false;
+      return true;
+    };
+    const bool x_row = x.kind == Kind::matrix && is_vector(x), y_row = y.kind == Kind::matrix && is_vector(y);
+    if (x.kind == Kind::matrix && y.kind == Kind::matrix) return x.columns == y.columns && children();
+    if ((x_row && y.kind == Kind::tuple) || (y_row && x.kind == Kind::tuple)) return children();
+    if (x.kind == Kind::bracket && y.kind == Kind::bracket) return x.open == y.open && x.close == y.close && children();
+    if (x.kind == Kind::tuple && y.kind == Kind::tuple) return children();
+    if (const auto p = region(a.node), q = region(b.node); p && q) return same_region(*p, *q);
+    if (x.kind == Kind::set || y.kind == Kind::set || x.kind == Kind::list || y.kind == Kind::list) {
+      std::vector<Member> given, wanted;
+      if ((x.kind == Kind::list) != (y.kind == Kind::list) || !flatten(a, false, "", given) ||
+          !flatten(b, true, "", wanted))
+        return false;
+      return given.size() == wanted.size() && same_members(given, wanted);
+    }
+    if (x.kind == Kind::relation || y.kind == Kind::relation) return x.kind == y.kind && same_relation(a.node, b.node);
+    if (x.kind == Kind::ratio || y.kind == Kind::ratio) return x.kind == y.kind && same_ratio(x.children, y.children);
+    if (x.kind == Kind::number && y.kind == Kind::number && (x.base != 10 || y.base != 10))
+      return x.base == y.base && x.value == y.value;
+    if (x.kind == Kind::unite || x.kind == Kind::intersect || x.kind == Kind::without)
+      return x.kind == y.kind && children();
+    if (x.kind == Kind::quantity || y.kind == Kind::quantity) return same_quantity(a, b);
+    return same_number(a, b);
+  }
+  bool same_inner(const Scalar& a, const Scalar& b) {
+    const auto given = stated(a, false), wanted = stated(b, true);
+    return given && wanted ? same_member(*given, *wanted) : same_item(a, b);
+  }
+  static bool is_vector(const Node& matrix) { return matrix.columns == 1 || matrix.columns == matrix.children.size(); }
+
+  int infinite_sign(NodeId id) const {
+    const Node& node = at(id);
+    if (node.kind == Kind::infinity) return 1;
+    return node.kind == Kind::negate ? -infinite_sign(node.children[0]) : 0;
+  }
+
+  bool same_number(const Scalar& a, const Scalar& b) {
+    if (const int x = infinite_sign(a.node), y = infinite_sign(b.node); x != 0 || y != 0) return x == y;
+    const Node &x = at(a), &y = at(b);
+    if ((x.kind == Kind::degree) != (y.kind == Kind::degree)) {  // 90° is 90 where the reference leaves the unit out
+      const bool left = x.kind == Kind::degree;
+      if (compare_.same(left ? under(a, x.children[0]) : a, left ? b : under(b, y.children[0])) == Truth::yes)
+        return true;
+    }
+    if (compare_.same(a, b) == Truth::yes) return true;
+    const bool a_decimal = is_decimal(a.node), b_decimal = is_decimal(b.node);
+    if (a_decimal != b_decimal && (a_decimal ? compare_.rounds_to(a.node, b) : compare_.rounds_to(b.node, a)))
+      return true;
+    return compare_.within_tolerance(a, b);
+  }
+  bool is_decimal(NodeId id) const {
+    const Node& node = at(id);
+    if (node.kind == Kind::negate) return at(node.children[0]).kind == Kind::number && is_decimal(node.children[0]);
+    return node.kind == Kind::number && node.digits >= 0;
+  }
+
+  bool same_ratio(const std::vector<NodeId>& a, const std::vector<NodeId>& b) {
+    if (a.size() != b.size()) return false;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      if (compare_.same({a[i]}, {b[i]}) == Truth::yes) continue;
+      const NodeId cross = tree_.add(Kind::product, {a[i], b[0]}), other = tree_.add(Kind::product, {b[i], a[0]});
+      if (compare_.sign_of({a[0]}) == 0 || compare_.sign_of({b[0]}) == 0 ||
+          compare_.same({cross}, {other}) != Truth::yes)
+        return false;
+    }
+    return compare_.sign_of({a[0]}) == compare_.sign_of({b[0]}) || same_children(a, b);
+  }
+  bool same_children(const std::vector<NodeId>& a, const std::vector<NodeId>& b) {
+    for (std::size_t i = 0; i < a.size(); ++i)
+      if (compare_.same({a[i]}, {b[i]}) != Truth::yes) return false;
+    return true;
+  }
+
+  // ---- Units ----
+
+  bool same_quantity(const Scalar& a, const Scalar& b) {
+    const auto unit = [&](const Scalar& scalar) { return at(scalar).kind == Kind::quantity ? at(scalar).name : ""; };
+    const auto bare = [&](const Scalar& scalar) {
+      return at(scalar).kind == Kind::quantity ? under(scalar, at(scalar).children[0]) : scalar;
+    };
+    const std::string given = unit(a), wanted = unit(b);
+    const auto doubtful = [&](const Scalar& scalar) { return at(scalar).kind == Kind::quantity && at(scalar).called; };
+    if (given.empty() && doubtful(b)) return same_number(a, as_product(b));
+    if (wanted.empty() && doubtful(a)) return same_number(as_product(a), b);
+    if (given == wanted || (given.empty() && is_unit(wanted)) || (wanted.empty() && is_unit(given)))
+      return same_item(bare(a), bare(b));
+    if (!options_.convert_units) return false;
+    const auto from = conversion(given), to = conversion(wanted);
+    if (!from || !to || from->first != to->first) return false;
+    const NodeId factor = tree_.add_number(from->second / to->second);
+    return same_number({tree_.add(Kind::product, {bare(a).node, factor}), a.sign}, bare(b));
+  }
+  /// 5 m as five times m.
+  Scalar as_product(const Scalar& quantity) {
+    Node symbol{Kind::symbol};
+    symbol.name = at(quantity).name;
+    return under(quantity, tree_.add(Kind::product, {at(quantity).children[0], tree_.add(std::move(symbol))}));
+  }
+  /// A unit that a task may take for granted; "5 apples" is not 5.
+  static bool is_unit(const std::string& unit) {
+    return conversion(unit).has_value() || unit == "€" || unit == "£" || unit == "¥" || unit == "₩" || unit == "₹" ||
+           unit == "month" || unit == "year" || unit == "unit" || unit == "mph" || unit == "kph" || unit == "rad" ||
+           unit.find('/') != unit.npos;
+  }
+  static std::optional<std::pair<std::string, mpq_class>> conversion(const std::string& unit) {
+    const std::size_t hat = unit.find('^');
+    const std::string power = hat == unit.npos ? "1" : unit.substr(hat + 1);
+    if (power != "1" && power != "2" && power != "3") return {};
+    for (const Conversion& each : kConversions) {
+      if (each.unit != unit.substr(0, hat)) continue;
+      const mpq_class one(each.factor);
+      return std::pair(std::string(each.kind) + power, power == "1"   ? one
+                                                       : power == "2" ? mpq_class(one * one)
+                                                                      : mpq_class(one * one * one));
+    }
+    return {};
+  }
+
+  // ---- Intervals and inequalities ----
+
+  /// The set of reals that an interval, a union of them, or an inequality in one unknown is. A pair (a, b) may be one.
+  std::optional<std::vector<Piece>> region(NodeId id) {
+    const Node node = at(id);
+    const auto end = [&](NodeId child) { return infinite_sign(child) ? std::optional<Scalar>() : Scalar{child}; };
+    switch (node.kind) {
+      case Kind::bracket:
+      case Kind::tuple: {
+        if (node.children.size() != 2) return {};
+        const bool open = node.kind == Kind::tuple || node.open, close = node.kind == Kind::tuple || node.close;
+        if (infinite_sign(node.children[0]) > 0 || infinite_sign(node.children[1]) < 0) return {};
+        return std::vector{Piece{end(node.children[0]), end(node.children[1]), open || infinite_sign(node.children[0]),
+                                 close || infinite_sign(node.children[1])}};
+      }
+      case Kind::symbol:
+        if (node.name == "R" || node.name == "\\R") return std::vector{Piece{}};
+        return {};
+      case Kind::unite: {
+        auto pieces = region(node.children[0]);
+        const auto more = pieces ? region(node.children[1]) : std::nullopt;
+        if (!more) return {};
+        pieces->insert(pieces->end(), more->begin(), more->end());
+        return pieces;
+      }
+      case Kind::list: {  // x < 1 or x > 3
+        std::vector<Piece> pieces;
+        for (const NodeId child : node.children) {
+          const auto more = at(child).kind == Kind::relation ? region(child) : std::nullopt;
+          if (!more) return {};
+          pieces.insert(pieces.end(), more->begin(), more->end());
+        }
+        return pieces;
+      }
+      case Kind::relation:
+        return region_of_relation(node);
+      default:
+        return {};
+    }
+  }
+
+  std::optional<std::vector<Piece>> region_of_relation(const Node& node) {
+    const auto& members = node.children;
+    const std::string& signs = node.name;
+    if (signs == "e") return is_label(members[0]) ? region(members[1]) : std::nullopt;
+    const auto is_open = [](char sign) { return sign == '<' || sign == '>'; };
+    const auto is_rising = [](char sign) { return sign == '<' || sign == 'l'; };
+    const auto is_order = [&](char sign) { return is_open(sign) || sign == 'l' || sign == 'g'; };
+    const auto is_constant = [&](NodeId id) { return !compare_.has_symbols(id) && at(id).kind < Kind::quantity; };
+    const auto bound = [&](NodeId id) { return infinite_sign(id) ? std::optional<Scalar>() : Scalar{id}; };
+    if (signs.size() == 1 && is_label(members[0]) && is_constant(members[1])) {
+      if (signs == "#") return std::vector{Piece{{}, bound(members[1])}, Piece{bound(members[1]), {}}};
+      if (!is_order(signs[0])) return {};
+      Piece piece;
+      (is_rising(signs[0]) ? piece.high : piece.low) = bound(members[1]);
+      (is_rising(signs[0]) ? piece.high_open : piece.low_open) = is_open(signs[0]);
+      return std::vector{piece};
+    }
+    if (signs.size() == 1 && is_label(members[1]) && is_constant(members[0]) && is_order(signs[0])) {
+      Piece piece;
+      (is_rising(signs[0]) ? piece.low : piece.high) = bound(members[0]);
+      (is_rising(signs[0]) ? piece.low_open : piece.high_open) = is_open(signs[0]);
+      return std::vector{piece};
+    }
+    if (signs.size() != 2 || !is_label(members[1]) || !is_constant(members[0]) || !is_constant(members[2])) return {};
+    if (!is_order(signs[0]) || !is_order(signs[1]) || is_rising(signs[0]) != is_rising(signs[1])) return {};
+    const bool rising = is_rising(signs[0]);
+    return std::vector{Piece{bound(members[rising ? 0 : 2]), bound(members[rising ? 2 : 0]),
+                             is_open(signs[rising ? 0 : 1]), is_open(signs[rising ? 1 : 0])}};
+  }
+
+  bool same_end(const std::optional<Scalar>& a, const std::optional<Scalar>& b) {
+    return a.has_value() == b.has_value() && (!a || same_item(*a, *b));
+  }
+  bool same_region(const std::vector<Piece>& given, const std::vector<Piece>& wanted) {
+    if (given.size() != wanted.size() || given.size() > kMaxMembers) return false;
+    std::vector<bool> used(wanted.size());
+    for (const Piece& piece : given) {
+      std::size_t j = 0;
+      while (j < wanted.size() &&
+             (used[j] || piece.low_open != wanted[j].low_open || piece.high_open != wanted[j].high_open ||
+              !same_end(piece.low, wanted[j].low) || !same_end(piece.high, wanted[j].high)))
+        ++j;
+      if (j == wanted.size()) return false;
+      used[j] = true;
+    }
+    return true;
+  }
+
+  /// Equations up to a factor, inequalities up to a positive one; longer chains member by member.
+  bool same_relation(NodeId a, NodeId b) {
+    Node x = at(a), y = at(b);
+    for (Node* node : {&x, &y}) {  // written with < and ≤
+      if (node->name.find_first_not_of(">g") != node->name.npos) continue;
+      std::reverse(node->name.begin(), node->name.end());
+      std::reverse(node->children.begin(), node->children.end());
+      for (char& sign : node->name) sign = sign == '>' ? '<' : 'l';
+    }
+    if (x.name != y.name) return false;
+    const char sign = x.name[0];
+    if (x.name.size() == 1 && (sign == '=' || sign == '#' || sign == '<' || sign == 'l')) {
+      const auto difference = [&](const Node& node) {
+        return tree_.add(Kind::sum, {node.children[0], tree_.add(Kind::negate, {node.children[1]})});
+      };
+      const NodeId p = difference(x), q = difference(y);
+      if (!compare_.has_symbols(p) || !compare_.has_symbols(q)) return false;
+      return compare_.proportional(p, q, sign == '<' || sign == 'l') == Truth::yes;
+    }
+    return same_children(x.children, y.children);
+  }
+
+  Tree& tree_;
+  Comparison compare_;
+  const CompareOptions& options_;
+  bool too_long_ = false;
+};
+
+}  // namespace
+
+Truth same_answer(Tree& tree, NodeId answer, NodeId reference, const CompareOptions& options) {
+  return Matcher(tree, options).same(answer, reference);
+}
+
+Truth is_defined(Tree& tree, NodeId reference) {
+  const CompareOptions options;
+  return Matcher(tree, options).is_defined(reference);
+}
+
+}  // namespace grpo::math

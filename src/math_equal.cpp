@@ -1,0 +1,189 @@
+#include "math_equal.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "math_value.h"
+
+namespace grpo::math {
+namespace {
+
+constexpr mpfr_prec_t kFirstPrecision = 128, kLeastPrecision = 448, kMostPrecision = 16384;
+constexpr long kAgreement = -380;  // bits that overlapping bounds must be narrower than, relative to max(1, size)
+constexpr int kAttempts = 10, kNeeded = 4;  // sample points
+constexpr int kMinDigits = 6;               // of a decimal that may stand for what it rounds
+
+/// Fractions first; natural numbers for what only they have, such as n!.
+Point sample(std::uint64_t seed, int attempt) {
+  constexpr int kKinds[kAttempts] = {0, 1, 0, 1, 1, 2, 2, 2, 2, 2};
+  return {seed * 0x9E3779B97F4A7C15 + static_cast<std::uint64_t>(attempt) * 0xD1B54A32D192ED03, kKinds[attempt]};
+}
+
+}  // namespace
+
+bool Comparison::has(NodeId id, Kind kind) const {
+  std::vector<NodeId> open{id};
+  while (!open.empty()) {
+    const Node& node = tree_[open.back()];
+    open.pop_back();
+    if (node.kind == kind) return true;
+    open.insert(open.end(), node.children.begin(), node.children.end());
+  }
+  return false;
+}
+
+bool Comparison::has_symbols(NodeId id) const {
+  return has(id, Kind::symbol) || has(id, Kind::call) || has(id, Kind::fold);
+}
+
+Comparison::Outcome Comparison::compare_at(Scalar a, Scalar b, int attempt, bool complex_allowed) {
+  const Point point = sample(options_.seed, attempt);
+  mpfr_prec_t precision = kFirstPrecision;
+  for (int round = 0; round < 2; ++round) {
+    Budget budget{left_};
+    Evaluator first(tree_, point, a.sign, precision, budget), second(tree_, point, b.sign, precision, budget);
+    const auto x = first(a.node);
+    const auto y = x ? second(b.node) : std::optional<Value>();
+    left_ = budget.left;
+    if (budget.spent()) over_budget_ = true;
+    if (!x || !y || over_budget_) return Outcome::unclear;
+    if (!complex_allowed && (first.left_reals() || second.left_reals())) return Outcome::unclear;
+    if (x->is_exact() && y->is_exact()) return x->exact == y->exact ? Outcome::same : Outcome::different;
+    const Complex p = x->to_bounds(precision), q = y->to_bounds(precision);
+    if (p.apart(q)) return Outcome::different;
+    if (round == 1) return p.narrow(kAgreement) && q.narrow(kAgreement) ? Outcome::same : Outcome::unclear;
+    // A difference may hide below the smallest number that came up, raised to a power.
+    precision = kLeastPrecision + 8 * std::max(first.spread(), second.spread());
+    if (precision > kMostPrecision) {
+      over_budget_ = true;
+      return Outcome::unclear;
+    }
+  }
+  return Outcome::unclear;
+}
+
+Truth Comparison::same(Scalar a, Scalar b) {
+  const auto answer = [&](bool is_same) {
+    return over_budget_ ? Truth::over_budget : is_same ? Truth::yes : Truth::no;
+  };
+  const bool constant = !has_symbols(a.node) && !has_symbols(b.node);
+  if (constant) return answer(compare_at(a, b, 0, true) == Outcome::same);
+  const bool imaginary = has(a.node, Kind::i) || has(b.node, Kind::i);
+  for (const bool complex_allowed : {imaginary, true}) {
+    int agreed = 0;
+    for (int attempt = 0; attempt < kAttempts && agreed < kNeeded && !over_budget_; ++attempt) {
+      const Outcome outcome = compare_at(a, b, attempt, complex_allowed);
+      if (outcome == Outcome::different) return answer(false);
+      agreed += outcome == Outcome::same;
+    }
+    if (agreed > 0 || over_budget_ || imaginary) return answer(agreed >= kNeeded);
+  }
+  return answer(false);
+}
+
+Truth Comparison::proportional(NodeId a, NodeId b, bool positive) {
+  std::optional<Value> factor;
+  int agreed = 0;
+  for (int attempt = 0; attempt < kAttempts && agreed < kNeeded; ++attempt) {
+    const Point point = sample(options_.seed, attempt);
+    Budget budget{left_};
+    constexpr mpfr_prec_t kPrecision = 640;
+    Evaluator evaluate(tree_, point, 1, kPrecision, budget);
+    const auto x = evaluate(a);
+    const auto y = x ? evaluate(b) : std::optional<Value>();
+    left_ = budget.left;
+    if (budget.spent()) {
+      over_budget_ = true;
+      return Truth::over_budget;
+    }
+    if (!x || !y || evaluate.left_reals() || evaluate.spread() > 160) continue;
+    std::optional<Value> here;
+    if (x->is_exact() && y->is_exact()) {
+      if (x->exact == 0 || y->exact == 0) {
+        if (x->exact != y->exact) return Truth::no;
+        continue;
+      }
+      here = Value(mpq_class(x->exact / y->exact));
+    } else if (auto quotient = divide(x->to_bounds(kPrecision), y->to_bounds(kPrecision))) {
+      here = Value(std::move(*quotient));
+    } else {
+      continue;
+    }
+    const Complex bounds = here->to_bounds(kPrecision);
+    if (!bounds.is_real || bounds.real.contains_zero() || !bounds.narrow(kAgreement)) return Truth::no;
+    if (positive && !bounds.real.is_positive()) return Truth::no;
+    if (factor && (factor->is_exact() && here->is_exact() ? factor->exact != here->exact
+                                                          : factor->to_bounds(kPrecision).apart(bounds)))
+      return Truth::no;
+    factor = here;
+    ++agreed;
+  }
+  return agreed >= kNeeded ? Truth::yes : Truth::no;
+}
+
+bool Comparison::rounds_to(NodeId decimal, Scalar exact) {
+  const bool negative = tree_[decimal].kind == Kind::negate;
+  const Node& node = tree_[negative ? tree_[decimal].children[0] : decimal];
+  if (node.kind != Kind::number || node.digits < kMinDigits || has_symbols(exact.node)) return false;
+  mpz_class unit;
+  mpz_ui_pow_ui(unit.get_mpz_t(), 10, static_cast<unsigned long>(node.digits));
+  const mpq_class shown = node.value * unit;  // whole: its digits
+  if (shown.get_num().get_str().size() < kMinDigits) return false;
+
+  Budget budget{left_};
+  Evaluator evaluate(tree_, Point(), exact.sign, 512 + 4 * node.digits, budget);
+  const auto value = evaluate(exact.node);
+  left_ = budget.left;
+  if (!value) return false;
+  const Complex bounds = value->to_bounds(512 + 4 * node.digits);
+  if (!bounds.is_real) return false;
+  mpq_class low, high;  // of the other side, in units of the last digit shown, less what is shown
+  mpfr_get_q(low.get_mpq_t(), bounds.real.low());
+  mpfr_get_q(high.get_mpq_t(), bounds.real.high());
+  if (negative) {
+    low = -low, high = -high;
+    std::swap(low, high);
+  }
+  low = low * unit - shown;
+  high = high * unit - shown;
+  const mpq_class half(1, 2);
+  return (low >= -half && high <= half) || (low >= 0 && high < 1);
+}
+
+bool Comparison::within_tolerance(Scalar answer, Scalar reference) {
+  if (options_.tolerance <= 0 || has_symbols(answer.node) || has_symbols(reference.node)) return false;
+  Budget budget{left_};
+  Evaluator first(tree_, Point(), answer.sign, 256, budget), second(tree_, Point(), reference.sign, 256, budget);
+  const auto x = first(answer.node), y = second(reference.node);
+  left_ = budget.left;
+  if (!x || !y) return false;
+  const Complex difference = x->to_bounds(256) + -y->to_bounds(256);
+  const auto distance = absolute(difference), size = absolute(y->to_bounds(256));
+  if (!distance || !size) return false;
+  const double scale = std::max(1.0, mpfr_get_d(size->low(), MPFR_RNDD));
+  return mpfr_cmp_d(distance->high(), options_.tolerance * scale) <= 0;
+}
+
+int Comparison::sign_of(Scalar a) {
+  if (has_symbols(a.node)) return 0;
+  Budget budget{left_};
+  Evaluator evaluate(tree_, Point(), a.sign, 256, budget);
+  const auto value = evaluate(a.node);
+  left_ = budget.left;
+  if (!value) return 0;
+  const Complex bounds = value->to_bounds(256);
+  return !bounds.is_real ? 0 : bounds.real.is_positive() ? 1 : bounds.real.is_negative() ? -1 : 0;
+}
+
+bool Comparison::is_defined(Scalar a) {
+  if (has_symbols(a.node) || has(a.node, Kind::infinity)) return true;
+  Budget budget{left_};
+  Evaluator evaluate(tree_, Point(), a.sign, kLeastPrecision, budget);
+  const bool defined = evaluate(a.node).has_value();
+  left_ = budget.left;
+  over_budget_ |= budget.spent();
+  return defined;
+}
+
+}  // namespace grpo::math

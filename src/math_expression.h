@@ -1,0 +1,164 @@
+// What a mathematical answer is once it has been read: a tree of few kinds of nodes, in one arena.
+#pragma once
+
+#include <gmpxx.h>
+
+#include <cstdint>
+#include <deque>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace grpo::math {
+
+enum class Kind : std::uint8_t {
+  number,  // value; `digits` behind a decimal point (-1: written without one); `base` other than 10
+  symbol,  // name
+  pi,
+  e,
+  i,
+  infinity,
+  sum,       // children
+  product,   // children
+  quotient,  // numerator, denominator
+  ratio,     // a : b
+  power,     // base, exponent
+  negate,
+  plus_minus,  // ± child (unary), or a ± b
+  minus_plus,
+  function,  // `function` of the children
+  call,      // an unknown function `name` of the children
+  percent,
+  degree,
+  quantity,  // child, with the unit `name`
+  tuple,     // ( … ) of two or more, in order; also ⟨ … ⟩
+  bracket,   // [a, b], [a, b), (a, b]: an interval, or with square brackets a vector; `open`, `close`
+  set,       // { … }
+  list,      // bare values side by side: a, b or c
+  matrix,    // rows × columns children, by rows
+  unite,
+  intersect,
+  without,
+  relation,  // the members of a chain; `relations` between them
+  fold,      // Σ or Π: index, lower, upper, body; `function`
+  text       // name
+};
+
+enum class Function : std::uint8_t {
+  none,
+  sin,
+  cos,
+  tan,
+  cot,
+  sec,
+  csc,
+  arcsin,
+  arccos,
+  arctan,
+  sinh,
+  cosh,
+  tanh,
+  ln,
+  log,
+  exp,
+  root,
+  absolute,
+  floor,
+  ceiling,
+  factorial,
+  double_factorial,
+  binomial,
+  gcd,
+  lcm,
+  minimum,
+  maximum,
+  real_part,
+  imaginary_part,
+  modulo,
+  sum,
+  product,
+  opaque
+};
+
+enum class Relation : char {
+  equal = '=',
+  unequal = '#',
+  less = '<',
+  greater = '>',
+  at_most = 'l',
+  at_least = 'g',
+  about = '~',
+  in = 'e'
+};
+
+using NodeId = std::uint32_t;
+
+struct Node {
+  Kind kind;
+  Function function = Function::none;
+  bool called = false;  // a product written as a(b): maybe a function; a quantity whose unit may be a variable: 5 m
+  bool open = false, close = false;  // of a bracket: whether the end is left out
+  std::int16_t base = 10;
+  std::int32_t digits = -1;
+  std::uint32_t columns = 0;
+  mpq_class value{};
+  std::string name{};  // also the signs of a relation
+  std::vector<NodeId> children{};
+};
+
+/// A tree and all its nodes. Children are made before their parents.
+class Tree {
+ public:
+  static constexpr std::size_t kMaxNodes = 8192;
+
+  NodeId add(Node node) {
+    nodes_.push_back(std::move(node));
+    return static_cast<NodeId>(nodes_.size() - 1);
+  }
+  NodeId add(Kind kind, std::vector<NodeId> children = {}, Function function = Function::none) {
+    Node node{kind};
+    node.function = function;
+    node.children = std::move(children);
+    return add(std::move(node));
+  }
+  NodeId add_number(mpq_class value) {
+    Node node{Kind::number};
+    node.value = std::move(value);
+    return add(std::move(node));
+  }
+  bool full() const { return nodes_.size() >= kMaxNodes; }
+  const Node& operator[](NodeId id) const { return nodes_[id]; }
+  Node& operator[](NodeId id) { return nodes_[id]; }
+  std::size_t size() const { return nodes_.size(); }
+
+ private:
+  std::deque<Node> nodes_;  // references to nodes last
+};
+
+enum class ReadStatus { read, unreadable, over_budget };
+
+struct ReadOptions {
+  bool decimal_comma = false;   // 1.000,5 is 1000.5
+  bool comma_is_point = false;  // the other reading of "1,22"
+};
+
+/// Reads a whole answer (LaTeX, plain text or a mix; wrappings removed) into `tree`. Linear in the text; nesting, nodes
+/// and digits are bounded.
+ReadStatus read_expression(std::string_view text, const ReadOptions& options, Tree& tree, NodeId& root);
+
+enum class Truth { no, yes, over_budget };
+
+struct CompareOptions {
+  double tolerance = 0;
+  bool convert_units = false;
+  std::uint64_t seed = 0;  // of the sample points
+};
+
+/// Whether two answers in one tree are the same; see check_answer for the rules. May add nodes to the tree.
+Truth same_answer(Tree& tree, NodeId answer, NodeId reference, const CompareOptions& options);
+
+/// Whether a reference means something: 1/0 does not.
+Truth is_defined(Tree& tree, NodeId reference);
+
+}  // namespace grpo::math

@@ -1,0 +1,471 @@
+#include "math_lexer.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "math_spellings.h"
+#include "utf8.h"
+
+namespace grpo::math {
+namespace {
+
+constexpr int kMaxTextDepth = 4;  // \text{\textbf{…}}
+constexpr std::size_t kMaxTokens = 16384;
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
+bool is_letter(char c) { return (c >= 'a' && c <= 'z') || is_upper(c); }
+bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+class Cutter {
+ public:
+  Cutter(std::string_view text, const ReadOptions& options, int text_depth, std::vector<Token>& tokens)
+      : text_(text), options_(options), text_depth_(text_depth), tokens_(tokens) {
+    // Inside brackets a comma parts, as in (1,234), unless the bracket parts its members in a way of its own.
+    is_plain_ = text.find('\\') == text.npos;
+    thousands_in_brackets_ = text.find(", ") != text.npos || text.find(';') != text.npos;
+  }
+
+  bool run() {
+    while (at_ < text_.size()) {
+      if (tokens_.size() > kMaxTokens || !step()) return false;
+    }
+    return true;
+  }
+
+ private:
+  char peek(std::size_t ahead = 0) const { return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0'; }
+  std::string_view rest() const { return text_.substr(at_); }
+
+  Token& add(Sign sign, std::string text = {}, Function function = Function::none) {
+    tokens_.push_back({sign, function, std::exchange(space_, false), std::move(text)});
+    return tokens_.back();
+  }
+
+  bool step() {
+    const char c = peek();
+    if (is_space(c) || c == '~') {
+      ++at_, space_ = true;
+      return true;
+    }
+    if (is_digit(c) || (c == '.' && is_digit(peek(1)))) return number();
+    if (is_letter(c)) return letters();
+    if (c == '\\') return command();
+    if (static_cast<unsigned char>(c) >= 0x80) return character();
+    return mark();
+  }
+
+  // ---- Numbers ----
+
+  /// Where the run of digits that starts at `from` ends.
+  std::size_t digits_end(std::size_t from) const {
+    while (from < text_.size() && is_digit(text_[from])) ++from;
+    return from;
+  }
+
+  /// The size of what parts groups of thousands at `at`, or 0.
+  std::size_t separator(std::size_t at, bool wide) const {
+    const std::string_view rest = text_.substr(at);
+    std::size_t size = 0;
+    if (rest.starts_with("{,}")) return 3 + (rest.substr(3).starts_with("\\!") ? 2 : 0);
+    if (const std::size_t brace = rest.find_first_not_of(' '); brace < 4 && rest[brace] == '{') {  // 14 {, }916
+      const std::size_t comma = rest.find_first_not_of(' ', brace + 1);
+      if (comma < brace + 4 && rest[comma] == ',') {
+        const std::size_t close = rest.find_first_not_of(' ', comma + 1);
+        if (close < comma + 4 && rest[close] == '}') return close + 1;
+      }
+    }
+    const char mark = options_.decimal_comma ? '.' : ',';
+    if (rest.starts_with(mark) && (depth_ == 0 || thousands_in_brackets_ || wide || rest.substr(1).starts_with("000")))
+      size = 1;
+    if (size == 1 && rest.substr(1).starts_with("\\!")) size = std::min(rest.find_first_not_of(' ', 3), rest.size());
+    if (size > 0) return size;
+    for (const std::string_view thin : {" ", "\\,", "\\ ", "~", "\u2009", "\u202F", "\u00A0"})
+      if (rest.starts_with(thin) && depth_ == 0) return thin.size();
+    return 0;
+  }
+
+  /// Reads groups of three behind `digits`, all of them or none.
+  void thousands(std::string& digits) {
+    if (digits.size() > 3 || digits[0] == '0') return;
+    std::string all = digits;
+    std::size_t at = at_;
+    std::string_view first;
+    while (true) {
+      const std::size_t size = separator(at, !first.empty());
+      if (size == 0) break;
+      const std::string_view mark = text_.substr(at, size);
+      const std::size_t end = digits_end(at + size);
+      if (end == at + size) break;
+      if (end - at - size != 3 || (!first.empty() && mark != first)) {
+        // 1,234,56 and 1 234 5 are lists
+        if (first.empty() || mark == first) return;
+        break;
+      }
+      first = mark;
+      all += text_.substr(at + size, 3);
+      at = end;
+    }
+    at_ = at;
+    digits = std::move(all);
+  }
+
+  bool number() {
+    if (numeral()) return true;
+    const std::size_t start = at_;
+    at_ = digits_end(at_);
+    std::string digits(text_.substr(start, at_ - start));
+    if (!digits.empty()) thousands(digits);
+    const bool comma = (options_.decimal_comma || options_.comma_is_point) && peek() == ',' && is_digit(peek(1));
+    const bool overline = peek() == '.' && text_.substr(at_ + 1).starts_with("\\overline{");
+    if (comma || (peek() == '.' && !options_.decimal_comma)) {
+      const std::size_t end = digits_end(at_ + 1);
+      if (end > at_ + 1 || overline || end == text_.size() || !is_letter(text_[end])) {
+        digits += '.';
+        digits += text_.substr(at_ + 1, end - at_ - 1);
+        at_ = end;
+      }
+    }
+    if ((peek() == 'e' || peek() == 'E') && !digits.empty()) {  // 1.5e3; e alone is the constant
+      const std::size_t sign = peek(1) == '-' || peek(1) == '+' ? 1 : 0;
+      const std::size_t end = digits_end(at_ + 1 + sign);
+      if (end > at_ + 1 + sign && (end == text_.size() || !is_letter(text_[end]))) {
+        digits += 'e';
+        digits += text_.substr(at_ + 1, end - at_ - 1);
+        at_ = end;
+      }
+    }
+    add(Sign::number, std::move(digits));
+    return true;
+  }
+
+  /// 1A3_{16}, 1011_2: digits that a subscript follows.
+  bool numeral() {
+    std::size_t end = at_;
+    while (end < text_.size() && (is_digit(text_[end]) || is_upper(text_[end]))) ++end;
+    if (end == text_.size() || text_[end] != '_') return false;
+    const std::size_t base = end + 1 + (text_.substr(end + 1).starts_with('{') ? 1 : 0);
+    if (base >= text_.size() || !(is_digit(text_[base]) || text_[base] == '\\')) return false;
+    add(Sign::numeral, std::string(text_.substr(at_, end - at_)));
+    at_ = end;
+    return true;
+  }
+
+  // ---- Letters ----
+
+  bool letters() {
+    std::size_t end = at_;
+    while (end < text_.size() && is_letter(text_[end])) ++end;
+    const std::string_view word = text_.substr(at_, end - at_);
+    const bool after_number = !tokens_.empty() && (tokens_.back().sign == Sign::number);
+    at_ = end;
+    if (word.size() == 1) return letter(word[0]);
+    if (const Spelling* spelling = find_spelling(kWords, word)) return spelled(*spelling);
+    if (const auto unit = unit_named(word, text_depth_ > 0); !unit.empty() && (after_number || word.size() > 2)) {
+      add(Sign::unit, std::string(unit));
+      return true;
+    }
+    if (std::all_of(word.begin(), word.end(), is_upper)) {  // a segment, an angle: BA is not AB here
+      add(Sign::symbol, std::string(word));
+      return true;
+    }
+    const bool product = text_depth_ == 0 && word.size() <= 3 && !is_upper(word[0]) && !is_word(word);
+    if (!product) {
+      add(Sign::word, std::string(word));
+      return true;
+    }
+    for (const char c : word) letter(c);
+    return true;
+  }
+
+  bool letter(char c) {
+    const bool after_number = !tokens_.empty() && tokens_.back().sign == Sign::number;
+    const bool squared = rest().starts_with("\u00B2") || rest().starts_with("\u00B3");  // 12m², not in LaTeX
+    if ((text_depth_ > 0 || squared) && after_number && !unit_named(std::string_view(&c, 1), true).empty()) {
+      add(Sign::unit, std::string(unit_named(std::string_view(&c, 1), true)));
+    } else if (text_depth_ == 0 && after_number && space_ && is_plain_ &&
+               std::string_view("mgshL").find(c) != std::string_view::npos) {
+      add(Sign::unit, std::string(unit_named(std::string_view(&c, 1), true))).function = Function::opaque;
+    } else if (c == 'U' && !tokens_.empty() && closes(tokens_.back().sign) && opens(rest())) {
+      add(Sign::unite);
+    } else {
+      add(c == 'e' ? Sign::e : c == 'i' ? Sign::i : Sign::symbol, std::string(1, c));
+    }
+    return true;
+  }
+  static bool closes(Sign sign) {
+    return sign == Sign::close_round || sign == Sign::close_square || sign == Sign::close_set;
+  }
+  static bool opens(std::string_view rest) {
+    const std::size_t at = skip_white_space(rest);
+    return at < rest.size() && (rest[at] == '(' || rest[at] == '[' || rest[at] == '{' || rest[at] == '\\');
+  }
+
+  // ---- Commands ----
+
+  bool command() {
+    if (peek(1) == '\\') {
+      // Doubled backslashes before a command are a slip of escaping; elsewhere they end a row.
+      std::size_t end = at_ + 2;
+      while (end < text_.size() && is_letter(text_[end])) ++end;
+      const std::string_view name = text_.substr(at_ + 2, end - at_ - 2);
+      if (!name.empty() && (find_spelling(kCommands, name) || is_ignored(name) || is_text_command(name))) {
+        ++at_;
+        return true;
+      }
+      at_ += 2;
+      add(Sign::row);
+      return true;
+    }
+    if (!is_letter(peek(1))) return escaped();
+    std::size_t end = at_ + 1;
+    while (end < text_.size() && is_letter(text_[end])) ++end;
+    const std::string_view name = text_.substr(at_ + 1, end - at_ - 1);
+    at_ = end;
+    if (is_ignored(name)) return space_ = true;
+    if (is_text_command(name)) return text_command();
+    if (name == "begin" || name == "end") {
+      const auto body = braced();
+      if (!body) return false;
+      if (*body == "array" || *body == "tabular") {
+        if (name == "begin") braced();  // the columns
+      }
+      add(name == "begin" ? Sign::begin : Sign::finish, std::string(*body));
+      return true;
+    }
+    if (const Spelling* spelling = find_spelling(kCommands, name)) return spelled(*spelling);
+    // An unknown command is a name like any other; it can equal nothing but itself.
+    add(Sign::symbol, "\\" + std::string(name));
+    return true;
+  }
+
+  bool escaped() {
+    const char c = peek(1);
+    at_ += 2;
+    switch (c) {
+      case '{':
+        ++depth_;
+        add(Sign::open_set);
+        return true;
+      case '}':
+        --depth_;
+        add(Sign::close_set);
+        return true;
+      case '%':
+        add(Sign::percent);
+        return true;
+      case '$':
+        add(Sign::currency, "$");
+        return true;
+      case '|':
+        add(Sign::bar);
+        return true;
+      case '!':
+        while (is_space(peek())) ++at_;
+        return true;
+      case '(':
+      case ')':
+      case '[':
+      case ']':  // mathematics begins or ends
+      case ',':
+      case ';':
+      case ':':
+      case ' ':
+      case '>':
+      case '/':
+      case '\n':
+        return space_ = true;
+      default:
+        return c == '_' || c == '#' || c == '&' ? (space_ = true) : false;
+    }
+  }
+
+  /// The body of the braces that come next, or nothing. Linear over a whole text, as bodies are passed over.
+  std::optional<std::string_view> braced() {
+    while (is_space(peek())) ++at_;
+    if (peek() != '{') return {};
+    int open = 0;
+    for (std::size_t i = at_; i < text_.size(); ++i) {
+      if (text_[i] == '\\') {
+        ++i;
+      } else if (text_[i] == '{') {
+        ++open;
+      } else if (text_[i] == '}' && --open == 0) {
+        const std::string_view body = text_.substr(at_ + 1, i - at_ - 1);
+        at_ = i + 1;
+        return body;
+      }
+    }
+    return {};
+  }
+
+  bool text_command() {
+    const auto body = braced();
+    if (!body || text_depth_ == kMaxTextDepth) return false;
+    if (*body == "e" || *body == "i") return letter((*body)[0]);
+    return Cutter(*body, options_, text_depth_ + 1, tokens_).run();
+  }
+
+  bool spelled(const Spelling& spelling) {
+    add(spelling.sign, std::string(spelling.text), spelling.function);
+    return true;
+  }
+
+  // ---- Other characters ----
+
+  bool character() {
+    const CodePoint c = decode_utf8(text_, at_);
+    if (c.value >= 0xFF01 && c.value <= 0xFF5E) return false;  // folded to ASCII before
+    at_ += c.size;
+    if (is_white_space(c.value) || c.value == 0x200B || c.value == 0xFEFF || c.value == 0x2061 || c.value == 0x2062)
+      return space_ = true;
+    const std::string_view bytes = text_.substr(at_ - c.size, c.size);
+    if (const Spelling* spelling = find_spelling(kCharacters, bytes)) {
+      if (spelling->sign == Sign::power) {  // ², ³, …
+        add(Sign::power);
+        add(Sign::number, std::string(spelling->text));
+        return true;
+      }
+      if (spelling->sign == Sign::fraction) {  // ½
+        add(Sign::fraction);
+        add(Sign::number, std::string(spelling->text.substr(0, 1)));
+        add(Sign::number, std::string(spelling->text.substr(1)));
+        return true;
+      }
+      return spelled(*spelling);
+    }
+    const std::string_view unit = unit_named(bytes, true);
+    if (!unit.empty()) {
+      add(Sign::unit, std::string(unit));
+      return true;
+    }
+    add(Sign::word, std::string(bytes));
+    return true;
+  }
+
+  bool mark() {
+    const auto relation = [&](std::size_t size, char sign) {
+      at_ += size;
+      add(Sign::relation, std::string(1, sign));
+      return true;
+    };
+    const std::string_view two = rest().substr(0, 2);
+    if (two == "<=" || two == "=<") return relation(2, 'l');
+    if (two == ">=") return relation(2, 'g');
+    if (two == "!=" && !(tokens_.empty() || tokens_.back().sign == Sign::number)) return relation(2, '#');
+    if (two == "==" || two == ":=") return relation(2, '=');
+    if (two == "=>" || two == "->") return ++at_, ++at_, add(Sign::implies), true;
+    if (two == "**") return ++at_, ++at_, add(Sign::power), true;
+    const char c = peek();
+    if (c == '=' || c == '<' || c == '>') return relation(1, c);
+    ++at_;
+    switch (c) {
+      case '(':
+        ++depth_;
+        add(Sign::open_round);
+        return true;
+      case ')':
+        --depth_;
+        add(Sign::close_round);
+        return true;
+      case '[':
+        ++depth_;
+        add(Sign::open_square);
+        return true;
+      case ']':
+        --depth_;
+        add(Sign::close_square);
+        return true;
+      case '{':
+        add(Sign::open_brace);
+        return true;
+      case '}':
+        add(Sign::close_brace);
+        return true;
+      case '|':
+        add(Sign::bar);
+        return true;
+      case ',':
+        add(Sign::comma);
+        return true;
+      case ';':
+        add(Sign::semicolon);
+        return true;
+      case ':':
+        add(Sign::colon);
+        return true;
+      case '+':
+        if (peek() == '-' || rest().starts_with("/-")) {
+          at_ += peek() == '-' ? 1 : 2;
+          add(Sign::plus_minus);
+        } else {
+          add(Sign::plus);
+        }
+        return true;
+      case '-':
+        add(Sign::minus);
+        return true;
+      case '*':
+        add(Sign::times);
+        return true;
+      case '/':
+        add(Sign::divide);
+        return true;
+      case '^':
+        add(Sign::power);
+        return true;
+      case '_':
+        add(Sign::subscript);
+        return true;
+      case '!':
+        add(Sign::bang);
+        return true;
+      case '%':
+        add(Sign::percent);
+        return true;
+      case '&':
+        add(Sign::column);
+        return true;
+      case '\'':
+        add(Sign::prime);
+        return true;
+      case '$':
+        return space_ = true;
+      default:
+        return false;
+    }
+  }
+
+  std::string_view text_;
+  const ReadOptions& options_;
+  int text_depth_;
+  std::vector<Token>& tokens_;
+  std::size_t at_ = 0;
+  int depth_ = 0;  // of brackets
+  bool space_ = false, thousands_in_brackets_ = false, is_plain_ = false;
+};
+
+}  // namespace
+
+std::string_view unit_named(std::string_view word, bool letters) {
+  if (word.size() == 1 && !letters) return {};
+  for (const auto& [spellings, unit] : kUnits) {
+    std::size_t at = spellings.find(word);
+    while (at != spellings.npos) {
+      const std::size_t end = at + word.size();
+      if (spellings[at - 1] == ' ' && spellings[end] == ' ') return unit;
+      at = spellings.find(word, end);
+    }
+  }
+  return {};
+}
+
+std::optional<std::vector<Token>> cut_into_tokens(std::string_view text, const ReadOptions& options) {
+  std::vector<Token> tokens;
+  if (!Cutter(text, options, 0, tokens).run()) return {};
+  tokens.emplace_back();
+  return tokens;
+}
+
+}  // namespace grpo::math

@@ -1,0 +1,509 @@
+#include "math_value.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace grpo::math {
+namespace {
+
+constexpr std::size_t kMaxBits = 1 << 15;      // of an exact number
+constexpr long kMaxExponent = 1L << 20;        // of a bound
+constexpr unsigned long kMaxFactorial = 2000;  // its argument
+constexpr long kMaxTerms = 10'000;             // of a sum or product
+
+std::uint64_t mix(std::uint64_t x) {  // the finaliser of SplitMix64
+  x += 0x9E3779B97F4A7C15;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
+  return x ^ (x >> 31);
+}
+std::uint64_t mix_text(std::uint64_t seed, std::string_view text) {
+  for (const char c : text) seed = mix(seed ^ static_cast<unsigned char>(c));
+  return mix(seed);
+}
+
+std::size_t bits(const mpz_class& value) { return value == 0 ? 0 : mpz_sizeinbase(value.get_mpz_t(), 2); }
+std::size_t bits(const mpq_class& value) { return bits(value.get_num()) + bits(value.get_den()); }
+bool is_whole(const mpq_class& value) { return value.get_den() == 1; }
+
+mpq_class fraction_from(std::uint64_t random) {  // in (0, 3)
+  constexpr unsigned long kDenominator = 274'877'906'951;
+  mpq_class value(mpz_class(static_cast<unsigned long>(1 + random % (3 * kDenominator - 1))), mpz_class(kDenominator));
+  value.canonicalize();
+  return value;
+}
+
+mpz_class floor_of(const mpq_class& value) {
+  mpz_class result;
+  mpz_fdiv_q(result.get_mpz_t(), value.get_num_mpz_t(), value.get_den_mpz_t());
+  return result;
+}
+
+}  // namespace
+
+mpq_class Point::of(std::string_view name) const {
+  const std::uint64_t random = mix_text(seed, name);
+  if (kind == 2) return mpq_class(static_cast<unsigned long>(1 + random % 29));
+  mpq_class value = fraction_from(random);
+  return kind == 1 && (random >> 63) ? mpq_class(-value) : value;
+}
+
+void Evaluator::note_size(const Value& value) {
+  const auto note = [&](long size) {
+    largest_ = std::max(largest_, size);
+    smallest_ = std::min(smallest_, size);
+  };
+  if (value.is_exact()) {
+    if (value.exact != 0)
+      note(static_cast<long>(bits(value.exact.get_num())) - static_cast<long>(bits(value.exact.get_den())));
+    return;
+  }
+  for (const Interval* part : {&value.bounds->real, &value.bounds->imaginary})
+    if (!part->contains_zero()) note(mpfr_get_exp(part->high()));
+}
+
+std::optional<Value> Evaluator::finite(Complex value) {
+  if (!value.is_finite()) return {};
+  for (const Interval* part : {&value.real, &value.imaginary})
+    for (mpfr_srcptr end : {part->low(), part->high()})
+      if (!mpfr_zero_p(end) && std::abs(mpfr_get_exp(end)) > kMaxExponent) {
+        budget_.left = -1;
+        return {};
+      }
+  return Value(std::move(value));
+}
+
+std::optional<Value> Evaluator::operator()(NodeId id) {
+  pay(20);
+  if (budget_.spent()) return {};
+  Result result = compute(tree_[id]);
+  if (result) note_size(*result);
+  return result;
+}
+
+std::optional<Value> Evaluator::add(const Value& a, const Value& b) {
+  if (a.is_exact() && b.is_exact()) {
+    const std::size_t size = bits(a.exact) + bits(b.exact);
+    pay_for_bits(size);
+    if (size > kMaxBits) budget_.left = -1;
+    if (budget_.spent()) return {};
+    return Value(mpq_class(a.exact + b.exact));
+  }
+  pay_for_bounds(2);
+  return finite(bounds_of(a) + bounds_of(b));
+}
+
+std::optional<Value> Evaluator::multiply(const Value& a, const Value& b) {
+  if (a.is_exact() && b.is_exact()) {
+    const std::size_t size = bits(a.exact) + bits(b.exact);
+    pay_for_bits(size * 2);
+    if (size > kMaxBits) budget_.left = -1;
+    if (budget_.spent()) return {};
+    return Value(mpq_class(a.exact * b.exact));
+  }
+  if ((a.is_exact() && a.exact == 0) || (b.is_exact() && b.exact == 0)) return Value(mpq_class(0));
+  pay_for_bounds(4);
+  return finite(bounds_of(a) * bounds_of(b));
+}
+
+std::optional<Value> Evaluator::divide(const Value& a, const Value& b) {
+  if (b.is_exact()) {
+    if (b.exact == 0) return {};
+    return multiply(a, Value(mpq_class(1 / b.exact)));
+  }
+  pay_for_bounds(8);
+  auto quotient = math::divide(bounds_of(a), *b.bounds);
+  return quotient ? finite(std::move(*quotient)) : Result();
+}
+
+std::optional<Value> Evaluator::compute(const Node& node) {
+  const auto child = [&](std::size_t i) { return (*this)(node.children[i]); };
+  switch (node.kind) {
+    case Kind::number:
+      return node.base == 10 ? Result(Value(node.value)) : Result();
+    case Kind::symbol: {
+      for (auto each = bound_.rbegin(); each != bound_.rend(); ++each)
+        if (each->first == node.name) return Value(each->second);
+      return Value(point_.of(node.name));
+    }
+    case Kind::pi:
+      return Value(Complex(Interval::pi(precision_)));
+    case Kind::e:
+      return Value(Complex(Interval(mpq_class(1), precision_).rising(mpfr_exp)));
+    case Kind::i:
+      return Value(Complex(Interval(precision_), Interval(mpq_class(1), precision_)));
+    case Kind::sum: {
+      Result total = child(0);
+      for (std::size_t i = 1; total && i < node.children.size(); ++i) {
+        const Result next = child(i);
+        total = next ? add(*total, *next) : Result();
+      }
+      return total;
+    }
+    case Kind::negate: {
+      const Result of = child(0);
+      return of ? multiply(*of, Value(mpq_class(-1))) : Result();
+    }
+    case Kind::plus_minus:
+    case Kind::minus_plus: {
+      const Result last = child(node.children.size() - 1);
+      if (!last) return {};
+      const int sign = node.kind == Kind::plus_minus ? sign_ : -sign_;
+      const Result turned = multiply(*last, Value(mpq_class(sign)));
+      if (node.children.size() == 1 || !turned) return turned;
+      const Result first = child(0);
+      return first ? add(*first, *turned) : Result();
+    }
+    case Kind::product:
+    case Kind::quotient: {
+      const Result a = child(0);
+      const Result b = a ? child(1) : Result();
+      if (!b) return {};
+      return node.kind == Kind::product ? multiply(*a, *b) : divide(*a, *b);
+    }
+    case Kind::power:
+      return compute_power(node);
+    case Kind::percent: {
+      const Result of = child(0);
+      return of ? multiply(*of, Value(mpq_class(1, 100))) : Result();
+    }
+    case Kind::degree: {
+      const Result of = child(0);
+      const Result part = of ? multiply(*of, Value(mpq_class(1, 180))) : Result();
+      return part ? multiply(*part, Value(Complex(Interval::pi(precision_)))) : Result();
+    }
+    case Kind::function:
+      return compute_function(node);
+    case Kind::call:
+      return opaque(mix_text(point_.seed, node.name), node.children);
+    case Kind::fold:
+      return compute_fold(node);
+    default:
+      return {};
+  }
+}
+
+// ---- Powers, roots, logarithms ----
+
+std::optional<Value> Evaluator::compute_power(const Node& node) {
+  const Result exponent = (*this)(node.children[1]);
+  if (!exponent) return {};
+  if (tree_[node.children[0]].kind == Kind::e && !(exponent->is_exact() && is_whole(exponent->exact))) {
+    pay_for_bounds(120);
+    return finite(exp(bounds_of(*exponent)));
+  }
+  const Result base = (*this)(node.children[0]);
+  return base ? raise(*base, *exponent) : Result();
+}
+
+std::optional<Value> Evaluator::whole_power(const Value& base, const mpz_class& exponent) {
+  const mpz_class size = abs(exponent);
+  if (base.is_exact()) {
+    if (base.exact == 0) return exponent > 0 ? Result(Value(mpq_class(0))) : Result();
+    if (base.exact == 1) return Value(mpq_class(1));
+    if (base.exact == -1) return Value(mpq_class(mpz_odd_p(exponent.get_mpz_t()) ? -1 : 1));
+    if (!size.fits_ulong_p() || bits(base.exact) * mpq_class(size) > kMaxBits) {
+      budget_.left = -1;
+      return {};
+    }
+    pay_for_bits(bits(base.exact) * size.get_ui() * 4);
+    mpq_class result;
+    mpz_pow_ui(result.get_num_mpz_t(), base.exact.get_num_mpz_t(), size.get_ui());
+    mpz_pow_ui(result.get_den_mpz_t(), base.exact.get_den_mpz_t(), size.get_ui());
+    return Value(exponent < 0 ? mpq_class(1 / result) : result);
+  }
+  if (size > 1'000'000) {
+    budget_.left = -1;
+    return {};
+  }
+  Result result = Value(mpq_class(1)), square = base;
+  for (unsigned long n = size.get_ui(); n > 0 && result; n >>= 1) {
+    if (n & 1) result = multiply(*result, *square);
+    if (n > 1) square = multiply(*square, *square);
+    if (!square) return {};
+  }
+  return result && exponent < 0 ? divide(Value(mpq_class(1)), *result) : result;
+}
+
+std::optional<Value> Evaluator::raise(const Value& base, const Value& exponent) {
+  if (exponent.is_exact()) {
+    const mpq_class& e = exponent.exact;
+    if (is_whole(e)) return whole_power(base, e.get_num());
+    if (base.is_exact() && base.exact == 0) return e > 0 ? Result(Value(mpq_class(0))) : Result();
+    if (base.is_exact() && base.exact > 0 && e.get_den() <= 64) {
+      const Result root = take_root(base, e.get_den().get_ui());
+      if (!root || root->is_exact()) return root ? whole_power(*root, e.get_num()) : Result();
+    }
+  }
+  const Result log = log_of(base);
+  const Result product = log ? multiply(exponent, *log) : Result();
+  if (!product) return {};
+  pay_for_bounds(120);
+  return finite(exp(bounds_of(*product)));
+}
+
+std::optional<Value> Evaluator::log_of(const Value& of) {
+  pay_for_bounds(120);
+  if (of.is_exact() && of.exact == 1) return Value(mpq_class(0));
+  const Complex bounds = bounds_of(of);
+  if (bounds.is_real && bounds.real.is_negative()) left_reals_ = true;
+  auto result = log(bounds);
+  return result ? finite(std::move(*result)) : Result();
+}
+
+std::optional<Value> Evaluator::take_root(const Value& of, unsigned long order) {
+  pay_for_bounds(16);
+  if (of.is_exact()) {
+    if (of.exact < 0 && order % 2 == 1) {
+      const Result root = take_root(Value(mpq_class(-of.exact)), order);
+      return root ? multiply(*root, Value(mpq_class(-1))) : Result();
+    }
+    if (of.exact >= 0) {
+      pay_for_bits(bits(of.exact) * 4);
+      mpq_class root;
+      if (mpz_root(root.get_num_mpz_t(), of.exact.get_num_mpz_t(), order) &&
+          mpz_root(root.get_den_mpz_t(), of.exact.get_den_mpz_t(), order))
+        return Value(std::move(root));
+    }
+  }
+  const Complex bounds = bounds_of(of);
+  const auto positive_root = [&](const Interval& x) {
+    Interval result(precision_);
+    mpfr_rootn_ui(result.low(), x.low(), order, MPFR_RNDD);
+    mpfr_rootn_ui(result.high(), x.high(), order, MPFR_RNDU);
+    return result;
+  };
+  if (bounds.is_real) {
+    if (mpfr_sgn(bounds.real.low()) >= 0) return finite(Complex(positive_root(bounds.real)));
+    if (bounds.real.is_negative()) {
+      const Interval root = positive_root(-bounds.real);
+      if (order % 2 == 1) return finite(Complex(-root));
+      left_reals_ = true;
+      if (order == 2) return finite(Complex(Interval(precision_), root));
+    }
+  }
+  const Result log = log_of(of);
+  const Result part = log ? divide(*log, Value(mpq_class(order))) : Result();
+  pay_for_bounds(120);
+  return part ? finite(exp(bounds_of(*part))) : Result();
+}
+
+// ---- Functions ----
+
+std::optional<Value> Evaluator::integer_function(Function function, const mpq_class& a) {
+  if (!is_whole(a) || a < 0) return {};
+  if (a > kMaxFactorial) {
+    budget_.left = -1;
+    return {};
+  }
+  const unsigned long n = a.get_num().get_ui();
+  pay(static_cast<std::int64_t>(n) * 4);
+  mpz_class result;
+  if (function == Function::factorial)
+    mpz_fac_ui(result.get_mpz_t(), n);
+  else
+    mpz_2fac_ui(result.get_mpz_t(), n);
+  return Value(mpq_class(result));
+}
+
+std::optional<Value> Evaluator::of_two_integers(Function function, const mpq_class& a, const mpq_class& b) {
+  if (function == Function::minimum || function == Function::maximum)
+    return Value((a < b) == (function == Function::minimum) ? a : b);
+  if (!is_whole(a) || !is_whole(b)) return {};
+  mpz_class result;
+  pay_for_bits(bits(a) + bits(b));
+  if (function == Function::gcd) {
+    result = gcd(a.get_num(), b.get_num());
+  } else if (function == Function::lcm) {
+    result = lcm(a.get_num(), b.get_num());
+  } else if (function == Function::binomial) {
+    if (b < 0 || a < 0) return {};
+    if (a > 1'000'000 || b > kMaxFactorial) {
+      budget_.left = -1;
+      return {};
+    }
+    pay(static_cast<std::int64_t>(b.get_num().get_ui()) * 8);
+    mpz_bin_ui(result.get_mpz_t(), a.get_num_mpz_t(), b.get_num().get_ui());
+    if (bits(result) > kMaxBits) budget_.left = -1;
+  } else {
+    return {};
+  }
+  return Value(mpq_class(result));
+}
+
+std::optional<Value> Evaluator::compute_function(const Node& node) {
+  const Result a = (*this)(node.children[0]);
+  if (!a) return {};
+  std::optional<Result> second;
+  if (node.children.size() > 1) {
+    second = (*this)(node.children[1]);
+    if (!*second) return {};
+  }
+  const Function function = node.function;
+  switch (function) {
+    case Function::root: {
+      if (!second) return take_root(*a, 2);
+      const Value& order = **second;
+      if (!order.is_exact() || !is_whole(order.exact) || order.exact < 2 || order.exact > 1000)
+        return order.is_exact() && order.exact == 0 ? Result() : raise(*a, *divide(Value(mpq_class(1)), order));
+      return take_root(*a, order.exact.get_num().get_ui());
+    }
+    case Function::ln:
+      return second ? Result() : log_of(*a);
+    case Function::log: {
+      const Result log = log_of(*a);
+      if (!log) return {};
+      // Without a base it is read in none: then only laws that hold in every base count.
+      const Result base = second ? log_of(**second) : Value(fraction_from(mix_text(point_.seed, "base of log")));
+      if (!base || (base->is_exact() && base->exact == 0)) return {};
+      return divide(*log, *base);
+    }
+    case Function::absolute: {
+      if (a->is_exact()) return Value(mpq_class(abs(a->exact)));
+      pay_for_bounds(16);
+      auto size = absolute(*a->bounds);
+      return size ? finite(Complex(std::move(*size))) : Result();
+    }
+    case Function::floor:
+    case Function::ceiling: {
+      const bool up = function == Function::ceiling;
+      const auto whole = [&](const mpq_class& x) { return up ? mpz_class(-floor_of(-x)) : floor_of(x); };
+      if (a->is_exact()) return Value(mpq_class(whole(a->exact)));
+      if (!a->bounds->is_real || mpfr_get_exp(a->bounds->real.high()) > 4096) return {};
+      mpq_class low, high;
+      mpfr_get_q(low.get_mpq_t(), a->bounds->real.low());
+      mpfr_get_q(high.get_mpq_t(), a->bounds->real.high());
+      const mpz_class result = whole(low);
+      return result == whole(high) ? Result(Value(mpq_class(result))) : Result();
+    }
+    case Function::factorial:
+    case Function::double_factorial:
+      return a->is_exact() ? integer_function(function, a->exact) : Result();
+    case Function::binomial:
+    case Function::gcd:
+    case Function::lcm:
+    case Function::minimum:
+    case Function::maximum: {
+      Result result = a;
+      for (std::size_t i = 1; result && i < node.children.size(); ++i) {
+        const Result next = i == 1 ? *second : (*this)(node.children[i]);
+        if (!next || !result->is_exact() || !next->is_exact()) return {};
+        result = of_two_integers(function, result->exact, next->exact);
+      }
+      return result;
+    }
+    case Function::real_part:
+      return a->is_exact() ? *a : Value(Complex(a->bounds->real));
+    case Function::imaginary_part:
+      return a->is_exact() ? Value(mpq_class(0)) : Value(Complex(a->bounds->imaginary));
+    default:
+      return second ? Result() : transcendental(function, *a);
+  }
+}
+
+std::optional<Value> Evaluator::transcendental(Function function, const Value& of) {
+  pay_for_bounds(150);
+  const Complex z = bounds_of(of);
+  if (function == Function::exp) return finite(exp(z));
+  if (!z.is_real) return {};
+  const Interval& x = z.real;
+  if (mpfr_get_exp(x.high()) > 4096 && !mpfr_zero_p(x.high())) {
+    budget_.left = -1;
+    return {};
+  }
+  const auto over = [&](const Interval& a, const Interval& b) -> Result {
+    auto quotient = math::divide(a, b);
+    return quotient ? finite(Complex(std::move(*quotient))) : Result();
+  };
+  const Interval one(mpq_class(1), precision_);
+  const auto within_one = [&] { return mpfr_cmp_si(x.low(), -1) >= 0 && mpfr_cmp_si(x.high(), 1) <= 0; };
+  const auto sine = [&] { return x.gentle(mpfr_sin); };
+  const auto cosine = [&] { return x.gentle(mpfr_cos); };
+  switch (function) {
+    case Function::sin:
+      return finite(Complex(sine()));
+    case Function::cos:
+      return finite(Complex(cosine()));
+    case Function::tan:
+      return over(sine(), cosine());
+    case Function::cot:
+      return over(cosine(), sine());
+    case Function::sec:
+      return over(one, cosine());
+    case Function::csc:
+      return over(one, sine());
+    case Function::arcsin:
+      return within_one() ? finite(Complex(x.rising(mpfr_asin))) : Result();
+    case Function::arccos: {
+      if (!within_one()) return {};
+      return finite(Complex(*math::divide(Interval::pi(precision_), one + one) - x.rising(mpfr_asin)));
+    }
+    case Function::arctan:
+      return finite(Complex(x.rising(mpfr_atan)));
+    case Function::sinh:
+      return finite(Complex(x.rising(mpfr_sinh)));
+    case Function::tanh:
+      return finite(Complex(x.rising(mpfr_tanh)));
+    case Function::cosh: {
+      const Interval up = x.rising(mpfr_exp), down = (-x).rising(mpfr_exp);
+      return over(up + down, one + one);
+    }
+    default:
+      return {};
+  }
+}
+
+// ---- What has no value of its own ----
+
+std::optional<Value> Evaluator::opaque(std::uint64_t key, const std::vector<NodeId>& arguments, std::size_t first) {
+  for (std::size_t i = first; i < arguments.size(); ++i) {
+    if (tree_[arguments[i]].kind == Kind::infinity) {
+      key = mix_text(key, "infinity");
+      continue;
+    }
+    const Result value = (*this)(arguments[i]);
+    if (!value) return {};
+    if (value->is_exact()) {
+      pay_for_bits(bits(value->exact) * 16);
+      key = mix_text(key, value->exact.get_str(62));
+      continue;
+    }
+    for (const Interval* part : {&value->bounds->real, &value->bounds->imaginary}) {
+      const double rounded = part->contains_zero() ? 0.0 : mpfr_get_d(part->low(), MPFR_RNDN);
+      std::uint64_t image = 0;
+      std::memcpy(&image, &rounded, sizeof image);
+      key = mix(key ^ image);
+    }
+  }
+  return Value(fraction_from(mix(key)));
+}
+
+std::optional<Value> Evaluator::compute_fold(const Node& node) {
+  const std::string& index = tree_[node.children[0]].name;
+  const NodeId body = node.children[3];
+  const bool product = node.function == Function::product;
+  const bool endless = tree_[node.children[2]].kind == Kind::infinity;
+  const Result from = (*this)(node.children[1]), to = endless ? from : (*this)(node.children[2]);
+  if (!from || !to) return {};
+  const bool counts = !endless && from->is_exact() && to->is_exact() && is_whole(from->exact) && is_whole(to->exact);
+  if (!counts) {  // a value that follows from bounds and body
+    bound_.emplace_back(index, fraction_from(mix_text(point_.seed, "index")));
+    Result result = opaque(mix(point_.seed + (product ? 1 : 2)), node.children, 1);
+    bound_.pop_back();
+    return result;
+  }
+  if (to->exact - from->exact >= kMaxTerms) {
+    budget_.left = -1;
+    return {};
+  }
+  Result total = Value(mpq_class(product ? 1 : 0));
+  bound_.emplace_back(index, from->exact);
+  for (; total && bound_.back().second <= to->exact; bound_.back().second += 1) {
+    const Result next = (*this)(body);
+    total = !next ? Result() : product ? multiply(*total, *next) : add(*total, *next);
+  }
+  bound_.pop_back();
+  return total;
+}
+
+}  // namespace grpo::math

@@ -1,0 +1,91 @@
+// The value of an expression at a point: exactly where it is rational, else between bounds.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "math_expression.h"
+#include "math_interval.h"
+
+namespace grpo::math {
+
+struct Value {
+  mpq_class exact;
+  std::optional<Complex> bounds;  // where it is not rational
+
+  Value(mpq_class value) : exact(std::move(value)) {}  // NOLINT: values are made of numbers
+  Value(Complex value) : bounds(std::move(value)) {}   // NOLINT
+  bool is_exact() const { return !bounds; }
+  Complex to_bounds(mpfr_prec_t precision) const { return bounds ? *bounds : Complex(Interval(exact, precision)); }
+};
+
+/// What every variable is worth: pseudo-random numbers that follow from the seed and the variable's name.
+struct Point {
+  std::uint64_t seed = 0;
+  int kind = 0;  // 0: positive fractions; 1: fractions of either sign; 2: natural numbers
+
+  mpq_class of(std::string_view name) const;
+};
+
+/// What one evaluation may cost, and what it has cost. A unit is about ten nanoseconds.
+struct Budget {
+  std::int64_t left = 0;
+  bool spent() const { return left < 0; }
+};
+
+/// Evaluates the nodes of a tree at a point.
+class Evaluator {
+ public:
+  /// `sign` is what ± stands for.
+  Evaluator(const Tree& tree, Point point, int sign, mpfr_prec_t precision, Budget& budget)
+      : tree_(tree), point_(point), sign_(sign), precision_(precision), budget_(budget) {}
+
+  /// Nothing where the expression is undefined, where bounds do not tell, and where the budget ends.
+  std::optional<Value> operator()(NodeId id);
+
+  bool left_reals() const { return left_reals_; }  ///< an even root or a logarithm of a negative number was taken
+  /// Bits between the largest and the smallest size that came up: what precision must exceed to see differences.
+  long spread() const { return std::max(0L, largest_ - smallest_); }
+
+ private:
+  using Result = std::optional<Value>;
+
+  Result compute(const Node& node);
+  Result compute_power(const Node& node);
+  Result compute_function(const Node& node);
+  Result compute_fold(const Node& node);
+  Result of_two_integers(Function function, const mpq_class& a, const mpq_class& b);
+  Result integer_function(Function function, const mpq_class& a);
+  Result transcendental(Function function, const Value& of);
+
+  Result add(const Value& a, const Value& b);
+  Result multiply(const Value& a, const Value& b);
+  Result divide(const Value& a, const Value& b);
+  Result raise(const Value& base, const Value& exponent);
+  Result whole_power(const Value& base, const mpz_class& exponent);
+  Result take_root(const Value& of, unsigned long order);
+  Result log_of(const Value& of);
+  Result opaque(std::uint64_t key, const std::vector<NodeId>& arguments, std::size_t first = 0);
+
+  Complex bounds_of(const Value& value) const { return value.to_bounds(precision_); }
+  Result finite(Complex value);
+  void pay(std::int64_t units) { budget_.left -= units; }
+  void pay_for_bits(std::size_t bits) { pay(static_cast<std::int64_t>(4 + bits / 16)); }
+  /// An operation on bounds that is `weight` times as dear as an addition; dearer than linear in the precision.
+  void pay_for_bounds(std::int64_t weight) { pay(4 + weight * (precision_ / 16 + precision_ * precision_ / 16384)); }
+  void note_size(const Value& value);
+
+  const Tree& tree_;
+  Point point_;
+  int sign_;
+  mpfr_prec_t precision_;
+  Budget& budget_;
+  std::vector<std::pair<std::string, mpq_class>> bound_;  // indices of sums
+  bool left_reals_ = false;
+  long largest_ = 0, smallest_ = 0;
+};
+
+}  // namespace grpo::math
