@@ -95,7 +95,7 @@ void summarize_alpaca(const BenchmarkData& data, const std::vector<Answered>& co
     LengthComparison each;
     if (const auto found = scoring.marks[i].values.find("preference"); found != scoring.marks[i].values.end())
       each.preference = found->second, ++verdicts;
-    each.model_length = static_cast<double>(characters(final_answer(completions[i].text)));
+    each.model_length = static_cast<double>(characters(shown_answer(completions[i].text)));
     each.baseline_length = static_cast<double>(characters(problem.task.answer));
     if (const auto found = difficulty.find(problem.task.id); found != difficulty.end()) each.difficulty = found->second;
     comparisons.push_back(each);

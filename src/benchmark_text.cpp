@@ -44,7 +44,7 @@ std::string_view after_thinking(std::string_view text, bool think_open) {
   return think_open || text.find("<think>") != text.npos ? std::string_view() : text;
 }
 
-std::string_view final_answer(std::string_view text, bool think_open) {
+std::string_view shown_answer(std::string_view text, bool think_open) {
   constexpr std::string_view kOpen = "<answer>", kClose = "</answer>";
   text = after_thinking(text, think_open);
   if (const std::size_t close = text.rfind(kClose); close != text.npos)
@@ -182,7 +182,7 @@ std::string last_code_block(std::string_view text) {
 }
 
 std::string_view read_verdict(std::string_view verdict, std::string_view words) {
-  std::string_view said = final_answer(verdict);
+  std::string_view said = shown_answer(verdict);
   if (said.ends_with('.')) said.remove_suffix(1);
   for (std::size_t at = 0; at < words.size();) {
     const std::size_t end = std::min(words.find(' ', at), words.size());
@@ -195,7 +195,7 @@ std::string_view read_verdict(std::string_view verdict, std::string_view words) 
 std::optional<int> read_arena_verdict(std::string_view verdict) {
   constexpr std::array<std::pair<std::string_view, int>, 5> kLabels{
       {{"A>>B", 2}, {"A>B", 1}, {"A=B", 0}, {"B>A", -1}, {"B>>A", -2}}};
-  const std::string_view text = final_answer(verdict);
+  const std::string_view text = shown_answer(verdict);
   std::optional<int> agreed;
   for (std::size_t at = text.find("[["); at != text.npos; at = text.find("[[", at + 2)) {
     const std::string_view rest = text.substr(at + 2);

@@ -168,7 +168,7 @@ std::vector<std::string> judge_prompts(const BenchmarkData& data, const Benchmar
                                        std::string_view text, bool think_open) {
   using Judging = BenchmarkRules::Judging;
   const Judging judging = data.benchmark->rules->judging;
-  const std::string_view shown = final_answer(text, think_open), rival = problem.task.answer;
+  const std::string_view shown = shown_answer(text, think_open), rival = problem.task.answer;
   if (judging == Judging::none || is_silent(problem, shown)) return {};
   const auto ask = [&](std::string_view a, std::string_view b) {
     return fill(data.judge, {{"{question}", problem.question},
@@ -190,7 +190,7 @@ Scoring score_completions(const BenchmarkData& data, const std::vector<Answered>
   scoring.problems = data.problems.size(), scoring.answered = groups.size(), scoring.completions = completions.size();
   for (const Answered& each : completions) {
     Mark mark;
-    rules.score({*problems.at(each.id), each, final_answer(each.text, graders.think_open), graders}, mark);
+    rules.score({*problems.at(each.id), each, shown_answer(each.text, graders.think_open), graders}, mark);
     scoring.cut += each.cut;
     scoring.unreadable += mark.unreadable;
     scoring.marks.push_back(std::move(mark));

@@ -29,13 +29,10 @@ constexpr std::string_view kAlwaysEvaluated[] = {"accuracy", "format", "language
 }  // namespace
 
 Reward make_accuracy(const RewardsConfig& config) {
-  return [needs_format = config.accuracy_needs_format](const Task& task, const Completion& completion) -> Score {
-    if (task.answer.empty()) return Score::undefined();
-    std::string_view answer = completion.answer;
-    if (answer.empty() && !needs_format) answer = loose_answer(completion.text);
-    if (const auto verdict = check_verifiable(task.kind, answer, task.answer)) return *verdict ? 1.0 : 0.0;
-    if (task.kind == "countdown") return check_countdown(answer, task.answer) ? 1.0 : 0.0;
-    return answers_match(answer, task.answer) ? 1.0 : 0.0;
+  return [config](const Task& task, const Completion& completion) -> Score {
+    const Verdict verdict = answer_verdict(task, completion, config);
+    if (verdict == Verdict::bad_reference) return Score::undefined();
+    return verdict == Verdict::correct ? 1.0 : 0.0;
   };
 }
 
@@ -75,13 +72,10 @@ struct Registry {
   Registry() { rewards.insert(text_rewards().begin(), text_rewards().end()); }
 
   std::mutex mutex;
-  std::map<std::string, MakeReward, std::less<>> rewards{{"accuracy", make_accuracy},
-                                                         {"code", make_code},
-                                                         {"format", make_format},
-                                                         {"harmless", make_judged},
-                                                         {"helpful", make_judged},
-                                                         {"language_consistency", make_language_consistency},
-                                                         {"overlong", make_overlong}};
+  std::map<std::string, MakeReward, std::less<>> rewards{
+      {"accuracy", make_accuracy}, {"code", make_code},      {"format", make_format},
+      {"harmless", make_judged},   {"helpful", make_judged}, {"language_consistency", make_language_consistency},
+      {"overlong", make_overlong}};
 };
 
 Registry& registry() {
@@ -100,6 +94,29 @@ Reward make_reward(const std::string& name, const RewardsConfig& config) {
 }
 
 }  // namespace
+
+Verdict answer_verdict(const Task& task, const Completion& completion, const RewardsConfig& config) {
+  constexpr std::string_view kReadElsewhere[] = {"code", "instructions", "regex"};
+  if (task.answer.empty() || std::ranges::count(kReadElsewhere, task.kind)) return Verdict::bad_reference;
+  std::vector<std::string> answers;
+  if (!completion.answer.empty())
+    answers.push_back(completion.answer);
+  else if (!config.accuracy_needs_format)
+    answers = final_answer(completion.text, {.think_open = config.think_open});
+  const auto verdict_of = [&](std::string_view answer) {
+    const auto as_verdict = [](bool right) { return right ? Verdict::correct : Verdict::wrong; };
+    if (const auto solved = check_verifiable(task.kind, answer, task.answer)) return as_verdict(*solved);
+    if (task.kind == "countdown") return as_verdict(check_countdown(answer, task.answer));
+    if (task.kind == "choice")
+      return as_verdict(chosen_letter(answer) != '\0' && chosen_letter(answer) == chosen_letter(task.answer));
+    return check_answer(answer, task.answer, config.answers);
+  };
+  if (answers.empty())  // a bad reference shows whatever the model wrote
+    return verdict_of("") == Verdict::bad_reference ? Verdict::bad_reference : Verdict::unparseable;
+  for (const std::string& answer : answers)  // several are right only if all of them are
+    if (const Verdict verdict = verdict_of(answer); verdict != Verdict::correct) return verdict;
+  return Verdict::correct;
+}
 
 void register_reward(std::string name, Reward reward) {
   if (name.empty()) throw Error("reward", "expected a name for the reward, got \"\"");
@@ -124,6 +141,7 @@ void RewardsConfig::validate() const {
     if (std::any_of(by_kind.begin(), each, [&](const KindWeights& other) { return other.kind == each->kind; }))
       throw Error("reward", "expected each kind once in rewards.by_kind, got \"", each->kind, "\" again");
   }
+  answers.validate();
   if (threads < 1) throw Error("reward", "expected rewards.threads of at least 1, got ", threads);
   const bool overlong = weights.contains("overlong") ||
                         std::any_of(by_kind.begin(), by_kind.end(),

@@ -126,13 +126,32 @@ TEST(Accuracy, may_read_an_answer_outside_the_form) {
   RewardsConfig config;
   config.accuracy_needs_format = false;
   const Task task{"t", "", "42", "", ""};
-  EXPECT_EQ(score_of("accuracy", task, completion_of("It is \\boxed{41}, no, \\boxed{42}."), config), 1.0);
-  EXPECT_EQ(score_of("accuracy", task, completion_of("<answer>41</answer> no <answer>42</answer>"), config), 1.0);
+  EXPECT_EQ(score_of("accuracy", task, completion_of("So it is \\boxed{42}."), config), 1.0);
+  EXPECT_EQ(score_of("accuracy", task, completion_of("It is \\boxed{41}, no, \\boxed{42}."), config), 0.0);
+  EXPECT_EQ(score_of("accuracy", task, completion_of("<answer>41</answer> no <answer>42</answer>"), config), 0.0);
   EXPECT_EQ(score_of("accuracy", task, completion_of("\\boxed{41} <answer>42</answer>"), config), 1.0);
   EXPECT_EQ(score_of("accuracy", task, completion_of("<answer>42"), config), 0.0);
   EXPECT_EQ(score_of("accuracy", task, completion_of("\\boxed{42"), config), 0.0);
   EXPECT_EQ(score_of("accuracy", task, completion_of("42"), config), 0.0);
   EXPECT_EQ(score_of("accuracy", task, completion_of(solution("41") + "\\boxed{42}"), config), 0.0);
+}
+
+TEST(Accuracy, has_one_verdict_for_each_completion) {
+  RewardsConfig config;
+  config.accuracy_needs_format = false;
+  const auto verdict = [&](const std::string& text, const std::string& reference, const std::string& kind = "") {
+    Completion completion = completion_of(text);
+    return answer_verdict({"t", "", reference, kind, ""}, completion, config);
+  };
+  EXPECT_EQ(verdict("\\boxed{\\frac{1}{2}}", "0.5"), Verdict::correct);
+  EXPECT_EQ(verdict("\\boxed{0.4}", "0.5"), Verdict::wrong);
+  EXPECT_EQ(verdict("<think>0.5</think>I give up.", "0.5"), Verdict::unparseable);
+  EXPECT_EQ(verdict("\\boxed{0.5}", ""), Verdict::bad_reference);
+  EXPECT_EQ(verdict("\\boxed{9^{9^{9^9}}}", "1"), Verdict::over_budget);
+  EXPECT_EQ(verdict("<answer>(B)</answer>", "B", "choice"), Verdict::correct);
+  EXPECT_EQ(verdict("<answer>B or C</answer>", "B", "choice"), Verdict::wrong);
+  EXPECT_EQ(verdict("<answer>1 2 3</answer>", "ascending 3 1 2", "sorting"), Verdict::correct);
+  EXPECT_EQ(verdict("<answer>print(1)</answer>", "{}", "code"), Verdict::bad_reference);
 }
 
 TEST(Accuracy, is_undefined_without_a_reference) {

@@ -90,7 +90,7 @@ std::vector<std::string> judge_prompts(const BenchmarkData& data, const Benchmar
 
 /// What a completion answers: the text behind the last `</think>`, and in it the last `<answer>…</answer>` if there is
 /// one. "" while the thinking never ends (`think_open`: the prompt began it).
-std::string_view final_answer(std::string_view text, bool think_open = false);
+std::string_view shown_answer(std::string_view text, bool think_open = false);
 
 // ---- Scoring --------------------------------------------------------------------------------------------------------
 

@@ -34,7 +34,8 @@ using Reward = std::function<Score(const Task&, const Completion&)>;
 /// Thread-safe. Throws Error when the name or the function is empty.
 ///
 /// Built in, besides what the user registers:
-///   accuracy              1 when the answer is right, else 0; undefined for a task without a reference answer
+///   accuracy              1 when answer_verdict says correct, else 0; undefined where it says bad_reference
+///   code                  1 when the program passes the task's tests, else 0; see code.h
 ///   format                1 for `<think>…</think><answer>…</answer>`, else 0; see read_format
 ///   language_consistency  share of the reasoning's words that are in the task's language; see language_consistency
 ///   overlong              0 down to -1 for completions near or beyond the length limit; see overlong_penalty
@@ -72,6 +73,7 @@ struct RewardsConfig {
   bool think_open = false;
   bool accuracy_needs_format = true;
   Undefined undefined = Undefined::group_mean;
+  AnswerOptions answers;
   std::int64_t overlong_max_length = 0;
   std::int64_t overlong_buffer = 0;
   TextRewardsConfig text;
@@ -83,7 +85,8 @@ struct RewardsConfig {
     v("threads", threads, "threads that score completions while sampling goes on");
     v("think_open", think_open, "the prompt ends with <think>, so that completions must not open it again");
     v("accuracy_needs_format", accuracy_needs_format,
-      "an answer counts only inside the strict form; if false, the last \\boxed{} or <answer> counts too");
+      "an answer counts only inside the strict form; if false, what final_answer finds counts too");
+    v("answers", answers, "how answers are compared with references");
     v("undefined", undefined, "a sample without a reward that its group has: group_mean, or skip (TRL's sum)");
     v("overlong_max_length", overlong_max_length, "overlong: tokens from which on the penalty is -1");
     v("overlong_buffer", overlong_buffer, "overlong: tokens before that limit over which the penalty grows from 0");
@@ -107,6 +110,12 @@ struct FormatReading {
 /// already written `<think>`: the text starts inside the reasoning and must not contain that tag. The form of
 /// DeepSeek-R1-Zero (arXiv:2501.12948, table 1).
 FormatReading read_format(std::string_view text, bool think_open = false);
+
+/// The verdict behind `accuracy`, of `completion.answer` or, where that is empty and accuracy_needs_format is off, of
+/// what final_answer finds. The task's kind says who decides: check_countdown, check_verifiable, chosen_letter for
+/// "choice", else check_answer. bad_reference also for a task without a reference, and for the kinds whose reference
+/// another reward reads ("code", "instructions", "regex"). Never throws because of the completion.
+Verdict answer_verdict(const Task& task, const Completion& completion, const RewardsConfig& config);
 
 /// Whether `expression` solves the countdown problem `reference`, written "24 from 3 5 7 2" (the target, then the given
 /// numbers, which are non-negative integers of up to 18 digits). It may use + - * / (also − × · ⋅ ÷ and \times \cdot

@@ -11,8 +11,8 @@
 namespace grpo {
 
 /// One question. `answer` is the reference ("" when there is none), `kind` says which checker reads it ("" or
-/// "arithmetic": a number; "countdown": see reward.h; puzzles: see verifiable.h), `language` is the ISO 639-1 code that the reasoning should be
-/// in.
+/// "arithmetic": a number; "countdown": see reward.h; puzzles: see verifiable.h), `language` is the ISO 639-1 code that
+/// the reasoning should be in.
 struct Task {
   std::string id, prompt, answer, kind, language;
 };
