@@ -135,6 +135,7 @@ NodeId Parser::term() {
     } else if (sees(Sign::unit) || sees(Sign::currency) || sees(Sign::word)) {  // of all, too: 2√5 cm
       const Kind kind = tree_[left].kind;
       if (bars_ > 0 || kind == Kind::symbol || kind == Kind::quantity) fail();
+      if (sees(Sign::word) && kind == Kind::product) fail();  // "do not know" is prose
       const bool doubtful = peek().function == Function::opaque;
       left = add_named(Kind::quantity, unit(), {left});
       tree_[left].called = doubtful;
