@@ -199,7 +199,8 @@ std::optional<Verdict> check_named_kind(std::string_view answer, std::string_vie
   }
   if (const auto wanted = read_time(reference)) {
     const auto given = read_time(answer);
-    if (!given) return {};
+    if (!given && answer.find(':') == answer.npos) return Verdict::wrong;
+    if (!given) return {};  // both may be ratios
     if (wanted->half == '\0')
       return std::tie(given->hour, given->minute, given->second) ==
                      std::tie(wanted->hour, wanted->minute, wanted->second)
@@ -251,42 +252,60 @@ Reading read(std::string_view text, const AnswerOptions& options, math::Tree& tr
   return reading;
 }
 
-Verdict check_text(std::string_view answer, std::string_view reference, const AnswerOptions& options) {
+Verdict check_text(std::string_view answer, std::string_view reference, const AnswerOptions& options,
+                   std::int64_t& budget) {
   const std::string given = plain_text(answer), wanted = plain_text(reference);
   if (given.empty()) return Verdict::unparseable;
   if (wanted.empty()) return Verdict::bad_reference;
   if (const auto verdict = check_named_kind(answer, reference)) return *verdict;
 
+  math::CompareOptions how;
+  how.tolerance = options.tolerance;
+  how.convert_units = options.convert_units;
+  how.seed = hash(answer, hash(reference, 0xCBF29CE484222325));
+  how.budget = budget;
+  const auto spend = [&](Verdict verdict) {
+    budget = how.budget;
+    return verdict;
+  };
   math::Tree tree;
   const Reading right = read(reference, options, tree);
   if (right.status == math::ReadStatus::read) {
-    const math::Truth defined = math::is_defined(tree, right.roots[0]);
+    const math::Truth defined = math::is_defined(tree, right.roots[0], how);
     if (defined != math::Truth::yes) return defined == math::Truth::no ? Verdict::bad_reference : Verdict::over_budget;
   }
-  if (given == wanted) return Verdict::correct;
+  if (given == wanted) return spend(Verdict::correct);
   if (right.status == math::ReadStatus::over_budget) return Verdict::over_budget;
   const Reading left = read(answer, options, tree);
   if (left.status == math::ReadStatus::over_budget) return Verdict::over_budget;
   if (right.status == math::ReadStatus::unreadable) return Verdict::wrong;
   if (left.status == math::ReadStatus::unreadable) return Verdict::unparseable;
-  math::CompareOptions how;
-  how.tolerance = options.tolerance;
-  how.convert_units = options.convert_units;
-  how.seed = hash(answer, hash(reference, 0xCBF29CE484222325));
   Verdict verdict = Verdict::wrong;
   for (const math::NodeId reference_root : right.roots)
     for (const math::NodeId answer_root : left.roots) {
       const math::Truth truth = math::same_answer(tree, answer_root, reference_root, how);
-      if (truth == math::Truth::yes) return Verdict::correct;
+      if (truth == math::Truth::yes) return spend(Verdict::correct);
       if (truth == math::Truth::over_budget) verdict = Verdict::over_budget;
     }
-  return verdict;
+  return spend(verdict);
 }
 
 /// Whether a whole text is nothing but the answer, so that no sentence around it need be looked through.
 bool is_formula(std::string_view text, const AnswerOptions& options) {
   math::Tree tree;
   return read(text, options, tree).status != math::ReadStatus::unreadable;
+}
+
+/// Whether it holds letters that may be words: "x = 5" does not, and need not be read twice.
+bool has_words(std::string_view text) {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\\')
+      while (i + 1 < text.size() && is_letter(text[i + 1])) ++i;
+    else if (static_cast<unsigned char>(text[i]) >= 0x80 ||
+             (is_letter(text[i]) && i + 1 < text.size() && is_letter(text[i + 1])))
+      return true;
+  }
+  return false;
 }
 
 /// The final answers in a text that may be an answer, a sentence or a whole solution; empty where it says none.
@@ -299,7 +318,8 @@ std::vector<std::string> answers_in(std::string_view text, const AnswerOptions& 
   for (std::string& each : finding.answers) {
     // Announced answers and whole texts may be sentences.
     each = std::string(unwrap_answer(each));
-    if (each.find(' ') == each.npos || is_formula(each, options)) continue;
+    if (each.find(' ') == each.npos || (each.find('$') == each.npos && !has_words(each)) || is_formula(each, options))
+      continue;
     if (auto found = find_in_prose(each, marked)) each = std::string(unwrap_answer(*found));
   }
   return finding.answers;
@@ -383,11 +403,13 @@ Verdict check_answer(std::string_view answer, std::string_view reference, const 
   const auto given = answers_in(fold_width(answer, answer_storage), options);
   if (wanted.empty() || trim(wanted.back()).empty()) return Verdict::bad_reference;
   if (given.empty()) return Verdict::unparseable;
+  std::int64_t budget = math::CompareOptions().budget;
   if (wanted.size() > 1)
     for (const std::string& each : wanted)
-      if (check_text(each, wanted.back(), options) != Verdict::correct) return Verdict::bad_reference;
+      if (check_text(each, wanted.back(), options, budget) != Verdict::correct) return Verdict::bad_reference;
   for (const std::string& each : given)
-    if (const Verdict verdict = check_text(each, wanted.back(), options); verdict != Verdict::correct) return verdict;
+    if (const Verdict verdict = check_text(each, wanted.back(), options, budget); verdict != Verdict::correct)
+      return verdict;
   return Verdict::correct;
 }
 

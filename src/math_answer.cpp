@@ -8,6 +8,7 @@
 
 #include "math_equal.h"
 #include "math_expression.h"
+#include "math_unit.h"
 
 namespace grpo::math {
 namespace {
@@ -25,41 +26,9 @@ struct Piece {
   bool low_open = true, high_open = true;
 };
 
-/// Each unit in a base one, and what is measured: two units with one `kind` convert.
-struct Conversion {
-  std::string_view unit, kind;
-  const char* factor;
-};
-constexpr Conversion kConversions[] = {
-    {"mm", "length", "1/1000"},
-    {"cm", "length", "1/100"},
-    {"m", "length", "1"},
-    {"km", "length", "1000"},
-    {"inch", "length", "127/5000"},
-    {"ft", "length", "381/1250"},
-    {"yd", "length", "1143/1250"},
-    {"mi", "length", "201168/125"},
-    {"mg", "mass", "1/1000"},
-    {"g", "mass", "1"},
-    {"kg", "mass", "1000"},
-    {"t", "mass", "1000000"},
-    {"lb", "mass", "45359237/100000"},
-    {"oz", "mass", "45359237/1600000"},
-    {"ms", "time", "1/1000"},
-    {"s", "time", "1"},
-    {"min", "time", "60"},
-    {"h", "time", "3600"},
-    {"day", "time", "86400"},
-    {"week", "time", "604800"},
-    {"ml", "volume", "1/1000"},
-    {"l", "volume", "1"},
-    {"$", "money", "1"},
-    {"cent", "money", "1/100"},
-};
-
 class Matcher {
  public:
-  Matcher(Tree& tree, const CompareOptions& options) : tree_(tree), compare_(tree, options), options_(options) {}
+  Matcher(Tree& tree, CompareOptions& options) : tree_(tree), compare_(tree, options), options_(options) {}
 
   Truth same(NodeId answer, NodeId reference) {
     const bool is_same = same_whole(answer, reference);
@@ -283,7 +252,9 @@ class Matcher {
       return given.size() == wanted.size() && same_members(given, wanted);
     }
     if (x.kind == Kind::relation || y.kind == Kind::relation) return x.kind == y.kind && same_relation(a.node, b.node);
-    if (x.kind == Kind::ratio || y.kind == Kind::ratio) return x.kind == y.kind && same_ratio(x.children, y.children);
+    if (x.kind == Kind::ratio && y.kind == Kind::ratio) return same_ratio(x.children, y.children);
+    if (x.kind == Kind::ratio) return x.children.size() == 2 && same_number({tree_.add(Kind::quotient, x.children)}, b);
+    if (y.kind == Kind::ratio) return y.children.size() == 2 && same_number(a, {tree_.add(Kind::quotient, y.children)});
     if (x.kind == Kind::number && y.kind == Kind::number && (x.base != 10 || y.base != 10))
       return x.base == y.base && x.value == y.value;
     if (x.kind == Kind::unite || x.kind == Kind::intersect || x.kind == Kind::without)
@@ -365,26 +336,6 @@ class Matcher {
     symbol.name = at(quantity).name;
     return under(quantity, tree_.add(Kind::product, {at(quantity).children[0], tree_.add(std::move(symbol))}));
   }
-  /// A unit that a task may take for granted; "5 apples" is not 5.
-  static bool is_unit(const std::string& unit) {
-    return conversion(unit).has_value() || unit == "€" || unit == "£" || unit == "¥" || unit == "₩" || unit == "₹" ||
-           unit == "month" || unit == "year" || unit == "unit" || unit == "mph" || unit == "kph" || unit == "rad" ||
-           unit.find('/') != unit.npos;
-  }
-  static std::optional<std::pair<std::string, mpq_class>> conversion(const std::string& unit) {
-    const std::size_t hat = unit.find('^');
-    const std::string power = hat == unit.npos ? "1" : unit.substr(hat + 1);
-    if (power != "1" && power != "2" && power != "3") return {};
-    for (const Conversion& each : kConversions) {
-      if (each.unit != unit.substr(0, hat)) continue;
-      const mpq_class one(each.factor);
-      return std::pair(std::string(each.kind) + power, power == "1"   ? one
-                                                       : power == "2" ? mpq_class(one * one)
-                                                                      : mpq_class(one * one * one));
-    }
-    return {};
-  }
-
   // ---- Intervals and inequalities ----
 
   /// The set of reals that an interval, a union of them, or an inequality in one unknown is. A pair (a, b) may be one.
@@ -498,18 +449,17 @@ class Matcher {
 
   Tree& tree_;
   Comparison compare_;
-  const CompareOptions& options_;
+  CompareOptions& options_;
   bool too_long_ = false;
 };
 
 }  // namespace
 
-Truth same_answer(Tree& tree, NodeId answer, NodeId reference, const CompareOptions& options) {
+Truth same_answer(Tree& tree, NodeId answer, NodeId reference, CompareOptions& options) {
   return Matcher(tree, options).same(answer, reference);
 }
 
-Truth is_defined(Tree& tree, NodeId reference) {
-  const CompareOptions options;
+Truth is_defined(Tree& tree, NodeId reference, CompareOptions& options) {
   return Matcher(tree, options).is_defined(reference);
 }
 

@@ -41,11 +41,11 @@ Comparison::Outcome Comparison::compare_at(Scalar a, Scalar b, int attempt, bool
   const Point point = sample(options_.seed, attempt);
   mpfr_prec_t precision = kFirstPrecision;
   for (int round = 0; round < 2; ++round) {
-    Budget budget{left_};
+    Budget budget{options_.budget};
     Evaluator first(tree_, point, a.sign, precision, budget), second(tree_, point, b.sign, precision, budget);
     const auto x = first(a.node);
     const auto y = x ? second(b.node) : std::optional<Value>();
-    left_ = budget.left;
+    options_.budget = budget.left;
     if (budget.spent()) over_budget_ = true;
     if (!x || !y || over_budget_) return Outcome::unclear;
     if (!complex_allowed && (first.left_reals() || second.left_reals())) return Outcome::unclear;
@@ -87,12 +87,12 @@ Truth Comparison::proportional(NodeId a, NodeId b, bool positive) {
   int agreed = 0;
   for (int attempt = 0; attempt < kAttempts && agreed < kNeeded; ++attempt) {
     const Point point = sample(options_.seed, attempt);
-    Budget budget{left_};
+    Budget budget{options_.budget};
     constexpr mpfr_prec_t kPrecision = 640;
     Evaluator evaluate(tree_, point, 1, kPrecision, budget);
     const auto x = evaluate(a);
     const auto y = x ? evaluate(b) : std::optional<Value>();
-    left_ = budget.left;
+    options_.budget = budget.left;
     if (budget.spent()) {
       over_budget_ = true;
       return Truth::over_budget;
@@ -131,10 +131,10 @@ bool Comparison::rounds_to(NodeId decimal, Scalar exact) {
   const mpq_class shown = node.value * unit;  // whole: its digits
   if (shown.get_num().get_str().size() < kMinDigits) return false;
 
-  Budget budget{left_};
+  Budget budget{options_.budget};
   Evaluator evaluate(tree_, Point(), exact.sign, 512 + 4 * node.digits, budget);
   const auto value = evaluate(exact.node);
-  left_ = budget.left;
+  options_.budget = budget.left;
   if (!value) return false;
   const Complex bounds = value->to_bounds(512 + 4 * node.digits);
   if (!bounds.is_real) return false;
@@ -153,10 +153,10 @@ bool Comparison::rounds_to(NodeId decimal, Scalar exact) {
 
 bool Comparison::within_tolerance(Scalar answer, Scalar reference) {
   if (options_.tolerance <= 0 || has_symbols(answer.node) || has_symbols(reference.node)) return false;
-  Budget budget{left_};
+  Budget budget{options_.budget};
   Evaluator first(tree_, Point(), answer.sign, 256, budget), second(tree_, Point(), reference.sign, 256, budget);
   const auto x = first(answer.node), y = second(reference.node);
-  left_ = budget.left;
+  options_.budget = budget.left;
   if (!x || !y) return false;
   const Complex difference = x->to_bounds(256) + -y->to_bounds(256);
   const auto distance = absolute(difference), size = absolute(y->to_bounds(256));
@@ -167,10 +167,10 @@ bool Comparison::within_tolerance(Scalar answer, Scalar reference) {
 
 int Comparison::sign_of(Scalar a) {
   if (has_symbols(a.node)) return 0;
-  Budget budget{left_};
+  Budget budget{options_.budget};
   Evaluator evaluate(tree_, Point(), a.sign, 256, budget);
   const auto value = evaluate(a.node);
-  left_ = budget.left;
+  options_.budget = budget.left;
   if (!value) return 0;
   const Complex bounds = value->to_bounds(256);
   return !bounds.is_real ? 0 : bounds.real.is_positive() ? 1 : bounds.real.is_negative() ? -1 : 0;
@@ -178,10 +178,10 @@ int Comparison::sign_of(Scalar a) {
 
 bool Comparison::is_defined(Scalar a) {
   if (has_symbols(a.node) || has(a.node, Kind::infinity)) return true;
-  Budget budget{left_};
+  Budget budget{options_.budget};
   Evaluator evaluate(tree_, Point(), a.sign, kLeastPrecision, budget);
   const bool defined = evaluate(a.node).has_value();
-  left_ = budget.left;
+  options_.budget = budget.left;
   over_budget_ |= budget.spent();
   return defined;
 }

@@ -23,7 +23,7 @@ struct Scalar {
 /// x, and sqrt(x^2) is not.
 class Comparison {
  public:
-  Comparison(const Tree& tree, const CompareOptions& options) : tree_(tree), options_(options) {}
+  Comparison(const Tree& tree, CompareOptions& options) : tree_(tree), options_(options) {}
 
   Truth same(Scalar a, Scalar b);
   /// a/b is the same number wherever it is defined, not zero; positive where asked.
@@ -44,9 +44,8 @@ class Comparison {
   struct Sides;
 
   const Tree& tree_;
-  const CompareOptions& options_;
+  CompareOptions& options_;
   bool over_budget_ = false;
-  std::int64_t left_ = 1'000'000;  // of the budget, over all comparisons of one pair of answers
 };
 
 }  // namespace grpo::math

@@ -152,13 +152,14 @@ enum class Truth { no, yes, over_budget };
 struct CompareOptions {
   double tolerance = 0;
   bool convert_units = false;
-  std::uint64_t seed = 0;  // of the sample points
+  std::uint64_t seed = 0;           // of the sample points
+  std::int64_t budget = 1'000'000;  // what is left of it: all that is asked with these options pays from it
 };
 
 /// Whether two answers in one tree are the same; see check_answer for the rules. May add nodes to the tree.
-Truth same_answer(Tree& tree, NodeId answer, NodeId reference, const CompareOptions& options);
+Truth same_answer(Tree& tree, NodeId answer, NodeId reference, CompareOptions& options);
 
 /// Whether a reference means something: 1/0 does not.
-Truth is_defined(Tree& tree, NodeId reference);
+Truth is_defined(Tree& tree, NodeId reference, CompareOptions& options);
 
 }  // namespace grpo::math

@@ -360,81 +360,20 @@ class Cutter {
     const char c = peek();
     if (c == '=' || c == '<' || c == '>') return relation(1, c);
     ++at_;
-    switch (c) {
-      case '(':
-        ++depth_;
-        add(Sign::open_round);
-        return true;
-      case ')':
-        --depth_;
-        add(Sign::close_round);
-        return true;
-      case '[':
-        ++depth_;
-        add(Sign::open_square);
-        return true;
-      case ']':
-        --depth_;
-        add(Sign::close_square);
-        return true;
-      case '{':
-        add(Sign::open_brace);
-        return true;
-      case '}':
-        add(Sign::close_brace);
-        return true;
-      case '|':
-        add(Sign::bar);
-        return true;
-      case ',':
-        add(Sign::comma);
-        return true;
-      case ';':
-        add(Sign::semicolon);
-        return true;
-      case ':':
-        add(Sign::colon);
-        return true;
-      case '+':
-        if (peek() == '-' || rest().starts_with("/-")) {
-          at_ += peek() == '-' ? 1 : 2;
-          add(Sign::plus_minus);
-        } else {
-          add(Sign::plus);
-        }
-        return true;
-      case '-':
-        add(Sign::minus);
-        return true;
-      case '*':
-        add(Sign::times);
-        return true;
-      case '/':
-        add(Sign::divide);
-        return true;
-      case '^':
-        add(Sign::power);
-        return true;
-      case '_':
-        add(Sign::subscript);
-        return true;
-      case '!':
-        add(Sign::bang);
-        return true;
-      case '%':
-        add(Sign::percent);
-        return true;
-      case '&':
-        add(Sign::column);
-        return true;
-      case '\'':
-        add(Sign::prime);
-        return true;
-      case '$':
-        return space_ = true;
-      default:
-        return false;
+    if (c == '$') return space_ = true;
+    if (c == '(' || c == '[') ++depth_;
+    if (c == ')' || c == ']') --depth_;
+    if (c == '+' && (peek() == '-' || rest().starts_with("/-"))) {
+      at_ += peek() == '-' ? 1 : 2;
+      add(Sign::plus_minus);
+      return true;
     }
+    for (const auto& [written, sign] : kMarks) {
+      if (written != c) continue;
+      add(sign);
+      return true;
+    }
+    return false;
   }
 
   std::string_view text_;

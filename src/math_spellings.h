@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <string_view>
+#include <utility>
 
 #include "math_lexer.h"
 
@@ -103,6 +104,13 @@ inline constexpr auto kCharacters = std::to_array<Spelling>({
     {"\u2A7D", Sign::relation, "l"}, {"\u2A7E", Sign::relation, "g"}, {"\u3001", Sign::comma}, {"\u3002", Sign::word, "."},
 });
 
+inline constexpr std::pair<char, Sign> kMarks[] = {
+    {'(', Sign::open_round}, {')', Sign::close_round}, {'[', Sign::open_square}, {']', Sign::close_square},
+    {'{', Sign::open_brace}, {'}', Sign::close_brace}, {'|', Sign::bar}, {',', Sign::comma}, {';', Sign::semicolon},
+    {':', Sign::colon}, {'+', Sign::plus}, {'-', Sign::minus}, {'*', Sign::times}, {'/', Sign::divide},
+    {'^', Sign::power}, {'_', Sign::subscript}, {'!', Sign::bang}, {'%', Sign::percent}, {'&', Sign::column},
+    {'\'', Sign::prime}};
+
 /// Units: every spelling between spaces, and the one that stands for all. Areas and volumes are powers of lengths.
 struct Unit {
   std::string_view spellings, name;
@@ -119,7 +127,7 @@ inline constexpr auto kUnits = std::to_array<Unit>({
     {" mph ", "mph"}, {" kph ", "kph"}, {" Hz hertz ", "Hz"}, {" N newton newtons ", "N"}, {" J joule joules ", "J"},
     {" W watt watts ", "W"}, {" V volt volts ", "V"}, {" A amp amps ", "A"}, {" K kelvin ", "K"}, {" Pa ", "Pa"},
     {" dollar dollars USD ", "$"}, {" euro euros EUR ", "€"}, {" won 원 ", "₩"}, {" cent cents ", "cent"},
-    {" unit units ", "unit"}, {" people persons 명 人 ", "person"}, {" 개 个 個 ", "piece"}, {" rad radian radians ", "rad"},
+    {" unit units ", "unit"}, {" way ways ", "way"}, {" point points ", "point"}, {" people persons 명 人 ", "person"}, {" 개 个 個 ", "piece"}, {" rad radian radians ", "rad"},
 });
 // clang-format on
 

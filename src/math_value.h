@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -21,6 +22,16 @@ struct Value {
   bool is_exact() const { return !bounds; }
   Complex to_bounds(mpfr_prec_t precision) const { return bounds ? *bounds : Complex(Interval(exact, precision)); }
 };
+
+inline constexpr std::size_t kMaxBits = 1 << 15;  // of an exact number
+
+std::size_t bits(const mpz_class& value);
+std::size_t bits(const mpq_class& value);  ///< of both its parts
+inline bool is_whole(const mpq_class& value) { return value.get_den() == 1; }
+
+std::uint64_t mix(std::uint64_t x);
+std::uint64_t mix_text(std::uint64_t seed, std::string_view text);
+mpq_class fraction_from(std::uint64_t random);  ///< in (0, 3)
 
 /// What every variable is worth: pseudo-random numbers that follow from the seed and the variable's name.
 struct Point {

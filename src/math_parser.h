@@ -1,0 +1,130 @@
+// The parser of answers: precedence climbing, with a bound on the nesting. math_parser.cpp reads lists, relations and
+// arithmetic, math_primary.cpp what they are made of.
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "math_expression.h"
+#include "math_lexer.h"
+
+namespace grpo::math {
+
+constexpr int kMaxDepth = 100;  // of brackets, exponents, arguments and signs
+constexpr NodeId kNone = ~NodeId{0};
+
+/// How reading ends early; never leaves read_expression.
+struct Stop {
+  ReadStatus status;
+};
+
+class Parser {
+ public:
+  Parser(std::vector<Token> tokens, Tree& tree) : tokens_(std::move(tokens)), tree_(tree) {}
+
+  NodeId answer() {
+    const NodeId root = list(Sign::end, Kind::list);
+    if (peek().sign != Sign::end) fail();
+    return root;
+  }
+
+ private:
+  [[noreturn]] static void fail() { throw Stop{ReadStatus::unreadable}; }
+  const Token& peek(std::size_t ahead = 0) const { return tokens_[std::min(at_ + ahead, tokens_.size() - 1)]; }
+  bool sees(Sign sign) const { return peek().sign == sign; }
+  const Token& next() {
+    const Token& token = peek();
+    if (at_ + 1 < tokens_.size()) ++at_;
+    return token;
+  }
+  bool take(Sign sign) {
+    if (!sees(sign)) return false;
+    next();
+    return true;
+  }
+  void expect(Sign sign) {
+    if (!take(sign)) fail();
+  }
+  NodeId add(Kind kind, std::vector<NodeId> children, Function function = Function::none) {
+    if (tree_.full()) throw Stop{ReadStatus::over_budget};
+    return tree_.add(kind, std::move(children), function);
+  }
+  NodeId add_named(Kind kind, std::string name, std::vector<NodeId> children = {}) {
+    const NodeId id = add(kind, std::move(children));
+    tree_[id].name = std::move(name);
+    return id;
+  }
+  NodeId add_number(mpq_class value) {
+    const NodeId id = add(Kind::number, {});
+    tree_[id].value = std::move(value);
+    return id;
+  }
+
+  /// Counts nesting for as long as it lives.
+  struct Level {
+    explicit Level(int& depth) : depth(depth) {
+      if (++depth > kMaxDepth) throw Stop{ReadStatus::over_budget};
+    }
+    ~Level() { --depth; }
+    int& depth;
+  };
+
+  // math_parser.cpp
+  /// Members up to `close`, which stays. One member is itself; several are of `kind`; where both ; and , part them, the
+  /// semicolons part tuples.
+  NodeId list(Sign close, Kind kind);
+  NodeId relation();
+  NodeId set_expression();
+  NodeId ratio();
+  NodeId sum();
+  NodeId unary();
+  NodeId term();
+  bool is_literal(NodeId id) const;
+  bool is_whole(NodeId id) const;
+  /// 1/2 behind a whole number makes a mixed one; 3/2 and x/2 are factors.
+  bool is_proper(NodeId id) const;
+  /// "1/2" of "3 1/2".
+  bool is_mixed_ahead() const;
+  bool starts_factor(bool after_number) const;
+  /// A primary with what stands behind and above it.
+  NodeId factor();
+  NodeId raised(NodeId base);
+  NodeId exponent();
+  /// cm, cm^2, \text{ cm}^{2}, km/h, apples.
+  std::string unit();
+
+  // math_primary.cpp
+  NodeId primary();
+  NodeId signed_factor();
+  NodeId number(std::string text);
+  /// Digits in another base, which follows: 1011_2.
+  NodeId numeral(const std::string& digits);
+  bool is_bound(std::string_view name) const;
+  NodeId symbol(std::string name, bool may_call);
+  NodeId function(const Token& token);
+  /// What a function without brackets is of: sin 2x, \cos\frac{x}{2}, up to the next sign or function.
+  NodeId bare_argument();
+  NodeId enclosed(Sign close, Kind kind);
+  NodeId round();
+  NodeId square();
+  NodeId half_open(NodeId inside, bool open, bool close);
+  NodeId braces();
+  NodeId bars();
+  /// An argument of \frac and the like: braces, one digit, or one sign.
+  NodeId argument();
+  NodeId root(const std::string& degree);
+  NodeId fold(Function which);
+  NodeId overlined();
+  NodeId matrix(const std::string& environment);
+
+  std::vector<Token> tokens_;
+  Tree& tree_;
+  std::vector<std::string> bound_;  // names of indices
+  std::size_t at_ = 0, digits_ = 0;
+  int depth_ = 0, bars_ = 0;
+};
+
+}  // namespace grpo::math

@@ -1,0 +1,61 @@
+#include "math_unit.h"
+
+namespace grpo::math {
+namespace {
+
+/// Each unit in a base one, and what is measured: two units with one `kind` convert.
+struct Conversion {
+  std::string_view unit, kind;
+  const char* factor;
+};
+constexpr Conversion kConversions[] = {
+    {"mm", "length", "1/1000"},
+    {"cm", "length", "1/100"},
+    {"m", "length", "1"},
+    {"km", "length", "1000"},
+    {"inch", "length", "127/5000"},
+    {"ft", "length", "381/1250"},
+    {"yd", "length", "1143/1250"},
+    {"mi", "length", "201168/125"},
+    {"mg", "mass", "1/1000"},
+    {"g", "mass", "1"},
+    {"kg", "mass", "1000"},
+    {"t", "mass", "1000000"},
+    {"lb", "mass", "45359237/100000"},
+    {"oz", "mass", "45359237/1600000"},
+    {"ms", "time", "1/1000"},
+    {"s", "time", "1"},
+    {"min", "time", "60"},
+    {"h", "time", "3600"},
+    {"day", "time", "86400"},
+    {"week", "time", "604800"},
+    {"ml", "volume", "1/1000"},
+    {"l", "volume", "1"},
+    {"$", "money", "1"},
+    {"cent", "money", "1/100"},
+};
+
+}  // namespace
+
+std::optional<std::pair<std::string, mpq_class>> conversion(const std::string& unit) {
+  const std::size_t hat = unit.find('^');
+  const std::string power = hat == unit.npos ? "1" : unit.substr(hat + 1);
+  if (power != "1" && power != "2" && power != "3") return {};
+  for (const Conversion& each : kConversions) {
+    if (each.unit != unit.substr(0, hat)) continue;
+    const mpq_class one(each.factor);
+    return std::pair(std::string(each.kind) + power, power == "1"   ? one
+                                                     : power == "2" ? mpq_class(one * one)
+                                                                    : mpq_class(one * one * one));
+  }
+  return {};
+}
+
+bool is_unit(const std::string& unit) {
+  return conversion(unit).has_value() || unit == "€" || unit == "£" || unit == "¥" || unit == "₩" || unit == "₹" ||
+         unit == "month" || unit == "way" || unit == "point" || unit == "person" || unit == "unit^2" ||
+         unit == "unit^3" || unit == "year" || unit == "unit" || unit == "mph" || unit == "kph" || unit == "rad" ||
+         unit.find('/') != unit.npos;
+}
+
+}  // namespace grpo::math

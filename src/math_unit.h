@@ -1,0 +1,19 @@
+// What units measure, and how they convert.
+#pragma once
+
+#include <gmpxx.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace grpo::math {
+
+/// A unit that a task may take for granted; "5 apples" is not 5.
+bool is_unit(const std::string& unit);
+
+/// What `unit` measures (with its power: "length2") and how many of the base unit it is; nothing for units that do not
+/// convert.
+std::optional<std::pair<std::string, mpq_class>> conversion(const std::string& unit);
+
+}  // namespace grpo::math
