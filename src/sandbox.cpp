@@ -42,6 +42,8 @@ std::string advice() {
   if (first_line_of("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1")
     return "AppArmor forbids user namespaces (Ubuntu since 23.10): give bwrap a profile with `userns,` in "
            "/etc/apparmor.d, or sysctl -w kernel.apparmor_restrict_unprivileged_userns=0";
+  if (::geteuid() == 0 && first_line_of("/proc/self/uid_map").find(" 4294967295") == std::string::npos)
+    return "this root is one of a user namespace: root_drops_to must be an id that is mapped in it";
   return "in a container, allow user namespaces and mounts in it (Docker: --security-opt seccomp=unconfined "
          "--security-opt apparmor=unconfined); bubblewrap must be 0.8 or newer";
 }
@@ -147,10 +149,11 @@ std::vector<std::string> walls(const SandboxConfig& config, const Limits& limits
   if (::geteuid() == 0) add({kSetpriv, "--reuid", drop, "--regid", drop, "--clear-groups", "--inh-caps=-all", "--"});
   // Where memory runs out after all, the kernel is to end the program and not the one that trains.
   add({kChoom, "-n", "1000", "--", config.bwrap});
-  add(
-      split_at_spaces("--unshare-user --unshare-ipc --unshare-pid --unshare-net --unshare-uts --unshare-cgroup-try "
-                      "--die-with-parent --new-session --uid 1000 --gid 1000 --cap-drop ALL --hostname sandbox "
-                      "--ro-bind /usr /usr --ro-bind-try /etc/ld.so.cache /etc/ld.so.cache"));
+  constexpr const char* kWalls =
+      "--unshare-user --unshare-ipc --unshare-pid --unshare-net --unshare-uts --unshare-cgroup-try --die-with-parent "
+      "--new-session --uid 1000 --gid 1000 --cap-drop ALL --hostname sandbox --ro-bind /usr /usr "
+      "--ro-bind-try /etc/ld.so.cache /etc/ld.so.cache";
+  add(split_at_spaces(kWalls));
   for (const std::string folder : {"/bin", "/lib", "/lib64"}) {
     std::error_code error;
     const auto target = std::filesystem::read_symlink(folder, error);
@@ -246,7 +249,8 @@ Sandbox::Sandbox(SandboxConfig config) : config_(std::move(config)), filter_(sys
           .front();
   if (tried.outcome != Outcome::ok)
     throw Error("sandbox", "expected bubblewrap to set up a sandbox, got ", enum_name(tried.outcome), ": ",
-                tried.errors.substr(0, 400), "; ", advice(), ". Without a sandbox no program is run");
+                tried.errors.substr(0, std::min<std::size_t>(400, tried.errors.find_last_not_of('\n') + 1)), "; ",
+                advice(), ". Without a sandbox no program is run");
 }
 
 std::string Sandbox::why_unavailable(const SandboxConfig& config) {

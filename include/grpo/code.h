@@ -32,7 +32,8 @@ struct CodeTests {
 ///   "tests"
 ///   {"fn_name": "add", "inputs": [[1, 2], …], "outputs": [3, …]}   a function: the arguments of each call, its result
 ///   {"entry_point": "add", "test": "def check(candidate): …", "prompt": "…"}   a function (as in HumanEval,
-///       arXiv:2107.03374); the prompt may define what the test uses besides
+///       arXiv:2107.03374); the prompt may define what the test uses besides, and the test may call the function by its
+///       name
 /// Throws Error for anything else, and for functions in another language than Python.
 CodeTests read_code_tests(std::string_view json);
 
