@@ -22,7 +22,7 @@ namespace {
 
 // In steps of evidence, which are 1/4 nat.
 constexpr int kMost = 14;         // that one word may say, so that no name outweighs its sentence
-constexpr int kPrice = 48;        // of a run of words in another language
+constexpr int kPrice = 40;        // of a run of words in another language
 constexpr int kEdge = 8;          // of beginning or ending it inside a sentence
 constexpr int kClausePrice = 96;  // the same where a text is called mixed
 constexpr int kSure = 4;          // lead that an identified language has over the next
