@@ -22,7 +22,7 @@ namespace {
 
 // In steps of evidence, which are 1/4 nat.
 constexpr int kMost = 14;         // that one word may say, so that no name outweighs its sentence
-constexpr int kPrice = 48;        // of a run of words in another language
+constexpr int kPrice = 40;        // of a run of words in another language
 constexpr int kEdge = 8;          // of beginning or ending it inside a sentence
 constexpr int kClausePrice = 96;  // the same where a text is called mixed
 constexpr int kSure = 4;          // lead that an identified language has over the next
@@ -182,20 +182,15 @@ class WordEvidence {
     const bool again = std::find(recent_.begin(), recent_.end(), key) != recent_.end();
     recent_[next_++ % recent_.size()] = key;
     if (again) return kNothing;
-    Known& known = known_[(key * 0x9E3779B97F4A7C15ull) >> 56];
-    if (!exact || known.key != key) {
-      known.key = exact ? key : 0;
-      known.evidence = read(word);
+    const std::size_t place = (key * 0x9E3779B97F4A7C15ull) >> 54;
+    if (!exact || keys_[place] != key) {
+      keys_[place] = exact ? key : 0;
+      evidence_[place] = read(word);
     }
-    return known.evidence;
+    return evidence_[place];
   }
 
  private:
-  struct Known {
-    std::uint64_t key = 0;
-    Evidence evidence;
-  };
-
   Evidence read(const Word& word) const {
     LanguageModel::Reader reader(model_);
     if (word.composed) {
@@ -214,7 +209,8 @@ class WordEvidence {
   }
 
   const LanguageModel& model_;
-  std::array<Known, 256> known_;
+  std::array<std::uint64_t, 1024> keys_{};
+  std::array<Evidence, 1024> evidence_;  // of the words with these keys
   std::array<std::uint64_t, 4> recent_{};
   std::size_t next_ = 0;
 };

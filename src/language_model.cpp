@@ -40,8 +40,9 @@ LanguageModel::LanguageModel(const LanguageRows& rows) {
     rows_.emplace_back();
     for (std::size_t language = 0; rows.rows[++at] != '\n'; ++language)
       rows_.back()[language] = static_cast<std::uint8_t>(rows.rows[at] - ']');
-    std::size_t slot = slot_of(gram);
+    std::size_t slot = hash(gram) >> shift_;
     while (slots_[slot].gram != 0) slot = (slot + 1) & (slots_.size() - 1);
+    maybe_[hash(gram) >> 22] |= std::uint64_t{1} << (hash(gram) >> 16 & 63);
     slots_[slot] = {gram, static_cast<std::uint32_t>(rows_.size() - 1)};
   }
 }
@@ -62,9 +63,11 @@ std::size_t LanguageModel::index(std::string_view code) const {
   return found == codes_.end() ? kUnknown : static_cast<std::size_t>(found - codes_.begin());
 }
 
-const std::uint8_t* LanguageModel::find(std::uint32_t gram) const {
-  for (std::size_t slot = slot_of(gram); slots_[slot].gram != 0; slot = (slot + 1) & (slots_.size() - 1))
-    if (slots_[slot].gram == gram) return rows_[slots_[slot].row].data();
+const LanguageModel::Row* LanguageModel::find(std::uint32_t gram) const {
+  const std::uint32_t place = hash(gram);
+  if ((maybe_[place >> 22] >> (place >> 16 & 63) & 1) == 0) return nullptr;
+  for (std::size_t slot = place >> shift_; slots_[slot].gram != 0; slot = (slot + 1) & (slots_.size() - 1))
+    if (slots_[slot].gram == gram) return &rows_[slots_[slot].row];
   return nullptr;
 }
 
@@ -72,11 +75,12 @@ void LanguageModel::Reader::step(std::uint32_t symbol) {
   const std::uint32_t whole = before_ << 8 | symbol;
   before_ = whole & kThreeSymbols;
   // The longest context that the table has; the symbols before a word are 0, so shorter ones come of themselves.
-  const std::uint8_t* row = model_->find(whole);
+  const Row* row = model_->find(whole);
   if (row == nullptr) row = model_->find(whole & kThreeSymbols);
   if (row == nullptr) row = model_->find(whole & kTwoSymbols);
   if (row == nullptr) return;
-  for (std::size_t i = 0; i < kMaxLanguages; ++i) evidence_[i] = static_cast<std::int16_t>(evidence_[i] + row[i]);
+  const Row scores = *row;  // bytes could alias the sums, which would hinder vector instructions
+  for (std::size_t i = 0; i < kMaxLanguages; ++i) evidence_[i] = static_cast<std::int16_t>(evidence_[i] + scores[i]);
 }
 
 void LanguageModel::Reader::add(char32_t letter) {

@@ -50,14 +50,16 @@ class LanguageModel {
     std::uint32_t gram = 0, row = 0;
   };
   explicit LanguageModel(const struct LanguageRows& rows);
-  const std::uint8_t* find(std::uint32_t gram) const;
-  std::size_t slot_of(std::uint32_t gram) const { return gram * 0x9E3779B1u >> shift_; }
+  using Row = std::array<std::uint8_t, kMaxLanguages>;
+  const Row* find(std::uint32_t gram) const;
+  static std::uint32_t hash(std::uint32_t gram) { return gram * 0x9E3779B1u; }
 
   std::vector<std::string_view> codes_;
   std::array<std::uint8_t, 0x2000> symbols_{};  // by letter
   std::vector<Slot> slots_;                     // open addressing; gram 0 is empty
+  std::array<std::uint64_t, 1024> maybe_{};     // by hash: whether any gram is there; small, since most are not
   int shift_ = 0;
-  std::vector<std::array<std::uint8_t, kMaxLanguages>> rows_;
+  std::vector<Row> rows_;
 };
 
 }  // namespace grpo

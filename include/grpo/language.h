@@ -9,8 +9,11 @@
 // told apart by the letters, over as many words as it takes: of all ways to share out the words of a text between its
 // target language and others, the likeliest is taken, where every run of words in another language costs a fixed price.
 // So a foreign sentence counts as foreign, while a name, an abbreviation or a borrowed word is too short to earn the
-// price; and as the price is paid by run, wherever lines and sentences end, chopping a foreign text into small pieces
-// hides nothing. All readers take linear time, are thread-safe, and never throw because of the text.
+// price: a run needs three to five telling words, more where the languages are close relatives or the words have
+// capitals. As the price is paid by run, wherever lines and sentences end, chopping a foreign text into small pieces
+// hides nothing; a few foreign words at a time between as many of the target's do stay unseen. The order of sentences
+// does not matter, and counts of texts add up, as long as each sentence tells its language by itself. All readers take
+// linear time, are thread-safe, and never throw because of the text.
 #pragma once
 
 #include <cstddef>
