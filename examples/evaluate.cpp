@@ -1,11 +1,14 @@
 // Answers anyone's tasks with any model, scores the answers, and prints the figures as JSON.
 //   evaluate --model runs/zero --tasks mine.jsonl --k 8
 //   evaluate --model SmolLM2-135M-Instruct --chat --tasks mine.jsonl --k 8
+// or a suite of benchmarks, and prints its table:
+//   evaluate --model SmolLM2-135M-Instruct --chat --suite configs/eval_r1.json --out runs/evaluation
 #include "grpo/evaluate.h"
 
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "evaluate_suite.h"
 #include "grpo/config.h"
 #include "grpo/metrics.h"
 #include "grpo/model.h"
@@ -16,7 +19,7 @@
 namespace {
 
 struct EvaluateConfig : grpo::ModelConfig {
-  std::string tasks, out, text;
+  std::string tasks, suite, judge, out, text;
   bool chat = false;
   int k = 8;
   double temperature = 1.0, top_p = 1.0;
@@ -27,6 +30,8 @@ struct EvaluateConfig : grpo::ModelConfig {
   void visit(V& v) {
     grpo::ModelConfig::visit(v);
     v("tasks", tasks, "JSONL: prompt, and optionally answer, kind, language, id");
+    v("suite", suite, "in place of tasks: a list of benchmarks, such as configs/eval_r1.json; it says how to sample");
+    v("judge", judge, "suite: the model folder or run that judges where a benchmark asks a judge");
     v("chat", chat,
       "ask as the model was taught to be asked: a model folder's chat template (a run's chat is its own)");
     v("template", text, "ask with this text around {prompt}; without it and without chat a model folder gets {prompt}");
@@ -39,11 +44,13 @@ struct EvaluateConfig : grpo::ModelConfig {
     v("top_p", top_p, "nucleus sampling");
     v("max_new_tokens", max_new_tokens, "longest completion; 0: as in training, or 512 for a model folder");
     v("seed", seed, "seed of the draws");
-    v("out", out, "JSONL file for the completions, one line each");
+    v("out", out, "JSONL file for the completions, one line each; of a suite the folder for them");
   }
   void validate() const {
-    if (model.empty() || tasks.empty())
-      throw grpo::Error("config", "expected --model FOLDER and --tasks FILE.jsonl (see --help)");
+    if (model.empty() || tasks.empty() == suite.empty())
+      throw grpo::Error("config",
+                        "expected --model FOLDER and either --tasks FILE.jsonl or --suite FILE.json (see --help)");
+    if (!suite.empty() && out.empty()) throw grpo::Error("config", "expected --out FOLDER with --suite");
     grpo::ModelConfig::validate();
     if (k < 1) throw grpo::Error("config", "k: expected at least 1, got ", k);
     if (chat && !text.empty()) throw grpo::Error("config", "expected --chat or --template, got both");
@@ -54,11 +61,22 @@ struct EvaluateConfig : grpo::ModelConfig {
 
 int main(int argc, char** argv) try {
   const auto config = grpo::load_config<EvaluateConfig>(argc, argv);
-  const auto tasks = grpo::read_tasks(config.tasks);
+  std::vector<grpo::Task> tasks;
+  if (config.suite.empty()) tasks = grpo::read_tasks(config.tasks);
   grpo::Model model = grpo::open_model(config);
   grpo::ChatTemplate chat = config.chat ? model.own_chat() : model.chat;
   if (!config.text.empty()) chat = {config.text};
   if (config.chat || !config.text.empty()) model.rewards.think_open = chat.opens_think();
+  if (!config.suite.empty()) {
+    SuiteRun run{model, config.model, chat, nullptr, {}, config.suite, config.out, config.max_new_tokens};
+    if (!config.judge.empty()) {
+      grpo::ModelConfig judge = config;
+      judge.model = config.judge;
+      run.judge = std::make_unique<grpo::Model>(grpo::open_model(judge));
+      run.judge_chat = run.judge->own_chat();
+    }
+    return evaluate_suite(run);
+  }
   grpo::RolloutConfig settings = model.rollout;
   settings.samples = config.k;
   settings.sampling = {config.temperature, 0, config.top_p, 0};

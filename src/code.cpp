@@ -289,7 +289,7 @@ Score CodeChecker::score(const Task& task, const Completion& completion) const {
   return verdict.passed == verdict.total ? 1.0 : 0.0;
 }
 
-Reward code_reward(const CodeConfig& config) {
+std::function<Score(const Task&, const Completion&)> code_reward(const CodeConfig& config) {
   return [checker = std::make_shared<const CodeChecker>(config)](const Task& task, const Completion& completion) {
     return checker->score(task, completion);
   };

@@ -57,7 +57,7 @@ Reward make_overlong(const RewardsConfig& config) {
   };
 }
 
-Reward make_code(const RewardsConfig&) { return code_reward(); }
+Reward make_code(const RewardsConfig& config) { return code_reward(config.code); }
 
 // Filled in by a Judge, once the group is whole.
 Reward make_judged(const RewardsConfig&) {

@@ -5,12 +5,13 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "grpo/reward.h"
 #include "grpo/sandbox.h"
+#include "grpo/task.h"
 
 namespace grpo {
 
@@ -105,6 +106,6 @@ class CodeChecker {
 };
 
 /// The reward `code`: CodeChecker::score. Throws Error when no sandbox can be set up.
-Reward code_reward(const CodeConfig& config = {});
+std::function<Score(const Task&, const Completion&)> code_reward(const CodeConfig& config = {});
 
 }  // namespace grpo

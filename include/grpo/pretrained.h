@@ -27,9 +27,9 @@ Policy load_pretrained(const std::filesystem::path& folder);
 
 /// Writes `policy` into `folder`, which is made, in the form of `like`, the folder that it came from: config.json with
 /// `dtype` (fp32, fp16 or bf16; nothing: the policy's), weights in shards of at most `shard_bytes`, and copies of the
-/// tokenizer's files, the chat template and generation_config.json. Throws Error where the policy is not of that form, or
-/// where such a file is a link that leads out of `like` (to elsewhere than the blobs of the same cache): what it leads to
-/// would be copied.
+/// tokenizer's files, the chat template and generation_config.json. Throws Error where the policy is not of that form,
+/// or where such a file is a link that leads out of `like` (to elsewhere than the blobs of the same cache): what it
+/// leads to would be copied.
 void save_pretrained(const Policy& policy, const std::filesystem::path& folder, const std::filesystem::path& like,
                      std::optional<at::ScalarType> dtype = {}, int64_t shard_bytes = 5'000'000'000);
 

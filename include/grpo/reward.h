@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "grpo/answer.h"
+#include "grpo/code.h"
 #include "grpo/config.h"
 #include "grpo/language.h"  // language_consistency, count_language, mixes_languages
 #include "grpo/task.h"
@@ -74,6 +75,7 @@ struct RewardsConfig {
   bool accuracy_needs_format = true;
   Undefined undefined = Undefined::group_mean;
   AnswerOptions answers;
+  CodeConfig code;
   std::int64_t overlong_max_length = 0;
   std::int64_t overlong_buffer = 0;
   TextRewardsConfig text;
@@ -87,6 +89,7 @@ struct RewardsConfig {
     v("accuracy_needs_format", accuracy_needs_format,
       "an answer counts only inside the strict form; if false, what final_answer finds counts too");
     v("answers", answers, "how answers are compared with references");
+    v("code", code, "how programs are run");
     v("undefined", undefined, "a sample without a reward that its group has: group_mean, or skip (TRL's sum)");
     v("overlong_max_length", overlong_max_length, "overlong: tokens from which on the penalty is -1");
     v("overlong_buffer", overlong_buffer, "overlong: tokens before that limit over which the penalty grows from 0");
