@@ -30,8 +30,6 @@ struct Finding {
 
 /// <answer>, boxes, "Answer:", in this order.
 Finding find_marked_answer(std::string_view text);
-/// \boxed{} and \fbox{} alone.
-Finding find_boxes(std::string_view text);
 /// The answer that a sentence of prose ends with; nothing for refusals and doubts. `announced`: the sentence follows
 /// "Answer:", so that any number in it counts.
 std::optional<std::string> find_in_prose(std::string_view text, bool announced);

@@ -351,8 +351,6 @@ std::string_view unwrap_answer(std::string_view text) {
   return {};
 }
 
-Finding find_boxes(std::string_view text) { return boxes_of(text); }
-
 Finding find_marked_answer(std::string_view text) {
   if (const auto bodies = tagged(text)) {
     Finding finding;

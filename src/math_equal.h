@@ -41,7 +41,6 @@ class Comparison {
   enum class Outcome { different, same, unclear };
   Outcome compare_at(Scalar a, Scalar b, int attempt, bool complex_allowed);
   bool has(NodeId id, Kind kind) const;
-  struct Sides;
 
   const Tree& tree_;
   CompareOptions& options_;
