@@ -135,6 +135,7 @@ void RewardsConfig::validate() const {
     }
     if (!counts) throw Error("reward", "expected a weight other than 0 in ", where, ", got none");
   };
+  text.validate();
   check(weights, "rewards.weights");
   for (auto each = by_kind.begin(); each != by_kind.end(); ++each) {
     check(each->weights, "rewards.by_kind of \"" + each->kind + "\"");
