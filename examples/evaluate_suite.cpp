@@ -135,7 +135,7 @@ int evaluate_suite(const SuiteRun& run) {
   const grpo::SuiteConfig suite = read_suite(run.suite);
   fs::create_directories(run.out);
   const grpo::Graders graders = make_graders(run.model.rewards.think_open, run.model.rewards);
-  std::map<std::string, grpo::Scoring> results;
+  std::map<std::string, grpo::BenchmarkScore> results;
   nlohmann::ordered_json figures;
   std::set<std::string> seen;
   for (const grpo::SuiteRow& row : suite.rows) {
@@ -200,7 +200,7 @@ int evaluate_suite(const SuiteRun& run) {
       }
       results[row.name] = grpo::score_completions(data, answers, graders);
     }
-    const grpo::Scoring& scoring = results[row.name];
+    const grpo::BenchmarkScore& scoring = results[row.name];
     auto& out = figures[row.name];
     for (const auto& [name, estimate] : scoring.figures)
       out[name] = {{"value", estimate.value}, {"ci95", {estimate.interval.low, estimate.interval.high}}};

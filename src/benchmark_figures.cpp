@@ -33,7 +33,7 @@ const nlohmann::json& list(const JsonReader& line, std::string_view key) {
 }
 
 /// One rate over `total` problems, each of one trial.
-void add_rate(std::int64_t right, std::int64_t total, Scoring& scoring) {
+void add_rate(std::int64_t right, std::int64_t total, BenchmarkScore& scoring) {
   scoring.problems = scoring.answered = scoring.completions = static_cast<std::size_t>(total);
   scoring.figures["pass@1"] = {static_cast<double>(right) / static_cast<double>(total), clopper_pearson(right, total)};
 }
@@ -69,14 +69,14 @@ int rating_in(const JsonReader& contest, const std::map<std::string, std::size_t
 
 }  // namespace
 
-void summarize_simple_qa(const BenchmarkData&, const std::vector<Answered>&, Scoring& scoring) {
+void summarize_simple_qa(const BenchmarkData&, const std::vector<Answered>&, BenchmarkScore& scoring) {
   const double right = scoring.figures.at("pass@1").value, attempted = 1 - scoring.figures.at("not_attempted").value;
   const double given = attempted > 0 ? right / attempted : 0;
   scoring.figures["correct_given_attempted"] = {given, {}};
   scoring.figures["f_score"] = {given + right > 0 ? 2 * given * right / (given + right) : 0, {}};
 }
 
-void summarize_alpaca(const BenchmarkData& data, const std::vector<Answered>& completions, Scoring& scoring) {
+void summarize_alpaca(const BenchmarkData& data, const std::vector<Answered>& completions, BenchmarkScore& scoring) {
   std::vector<GamedComparison> gamed;
   std::map<std::string, double> difficulty;  // by the place of the instruction in the published file
   if (!data.beside.empty())
@@ -110,7 +110,7 @@ void summarize_alpaca(const BenchmarkData& data, const std::vector<Answered>& co
       fit.win_rate, {fit.win_rate - 1.96 * fit.standard_error, fit.win_rate + 1.96 * fit.standard_error}};
 }
 
-void summarize_arena(const BenchmarkData&, const std::vector<Answered>&, Scoring& scoring) {
+void summarize_arena(const BenchmarkData&, const std::vector<Answered>&, BenchmarkScore& scoring) {
   // Between two players the likeliest ratings are those whose odds are won : lost.
   const auto rate = [&](std::span<const std::size_t> places) {
     double won = 0, lost = 0;
@@ -127,7 +127,8 @@ void summarize_arena(const BenchmarkData&, const std::vector<Answered>&, Scoring
   scoring.figures.erase("lost");
 }
 
-void summarize_codeforces(const BenchmarkData& data, const std::vector<Answered>& completions, Scoring& scoring) {
+void summarize_codeforces(const BenchmarkData& data, const std::vector<Answered>& completions,
+                          BenchmarkScore& scoring) {
   if (data.beside.empty()) lacks_files(data, "a file of contests (`standings`, `ratingChanges`)");
   std::map<std::string, std::map<std::size_t, bool>> attempts;  // by problem: whether the n-th passed
   for (std::size_t i = 0; i < completions.size(); ++i)
@@ -167,7 +168,7 @@ void summarize_codeforces(const BenchmarkData& data, const std::vector<Answered>
   scoring.figures["percentile"] = {share(rating.value), {share(rating.interval.low), share(rating.interval.high)}};
 }
 
-void import_swe(const std::vector<nlohmann::json>& lines, const std::string& where, Scoring& scoring) {
+void import_swe(const std::vector<nlohmann::json>& lines, const std::string& where, BenchmarkScore& scoring) {
   if (lines.size() != 1) throw Error("benchmark", where, ": expected one report on one line, got ", lines.size());
   const JsonReader report(lines[0], where, "benchmark");
   const std::int64_t total = report.count("total_instances", 1 << 30);
@@ -181,7 +182,7 @@ void import_swe(const std::vector<nlohmann::json>& lines, const std::string& whe
   add_rate(right, total, scoring);
 }
 
-void import_aider(const std::vector<nlohmann::json>& lines, const std::string& where, Scoring& scoring) {
+void import_aider(const std::vector<nlohmann::json>& lines, const std::string& where, BenchmarkScore& scoring) {
   constexpr std::size_t kTries = 2;
   std::int64_t right = 0;
   for (const auto& each : lines) {

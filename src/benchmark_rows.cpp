@@ -232,7 +232,8 @@ bool read_cluewsc(const JsonReader& line, Reading& reading) {
   return true;
 }
 
-// ---- Scoring --------------------------------------------------------------------------------------------------------
+// ---- BenchmarkScore
+// --------------------------------------------------------------------------------------------------------
 
 void mark_answer(const Scored& scored, Mark& mark, std::string answer) {
   mark.unreadable = answer.empty();

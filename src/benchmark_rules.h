@@ -35,9 +35,10 @@ struct BenchmarkRules {
   /// Whether two answers have the same vote; null: when they are the same text.
   bool (*same)(const Graders& graders, const std::string& a, const std::string& b) = nullptr;
   /// Adds figures of the row's own to those that are means over marks; may be null.
-  void (*summarize)(const BenchmarkData& data, const std::vector<Answered>& completions, Scoring& scoring) = nullptr;
+  void (*summarize)(const BenchmarkData& data, const std::vector<Answered>& completions,
+                    BenchmarkScore& scoring) = nullptr;
   /// Reads a report. Null for the others.
-  void (*import)(const std::vector<nlohmann::json>& lines, const std::string& where, Scoring& scoring) = nullptr;
+  void (*import)(const std::vector<nlohmann::json>& lines, const std::string& where, BenchmarkScore& scoring) = nullptr;
   enum class Judging { none, alone, once, both_orders } judging = Judging::none;
 };
 
@@ -48,11 +49,11 @@ bool is_silent(const BenchmarkProblem& problem, std::string_view shown);
 /// Whether the model's answer is shown to the judge as A, where it is asked only once.
 bool model_is_first(const BenchmarkProblem& problem);
 
-void summarize_simple_qa(const BenchmarkData&, const std::vector<Answered>&, Scoring&);
-void summarize_alpaca(const BenchmarkData&, const std::vector<Answered>&, Scoring&);
-void summarize_arena(const BenchmarkData&, const std::vector<Answered>&, Scoring&);
-void summarize_codeforces(const BenchmarkData&, const std::vector<Answered>&, Scoring&);
-void import_swe(const std::vector<nlohmann::json>&, const std::string&, Scoring&);
-void import_aider(const std::vector<nlohmann::json>&, const std::string&, Scoring&);
+void summarize_simple_qa(const BenchmarkData&, const std::vector<Answered>&, BenchmarkScore&);
+void summarize_alpaca(const BenchmarkData&, const std::vector<Answered>&, BenchmarkScore&);
+void summarize_arena(const BenchmarkData&, const std::vector<Answered>&, BenchmarkScore&);
+void summarize_codeforces(const BenchmarkData&, const std::vector<Answered>&, BenchmarkScore&);
+void import_swe(const std::vector<nlohmann::json>&, const std::string&, BenchmarkScore&);
+void import_aider(const std::vector<nlohmann::json>&, const std::string&, BenchmarkScore&);
 
 }  // namespace grpo

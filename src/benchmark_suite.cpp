@@ -22,10 +22,10 @@ std::string printed(double value, bool rating) {
   return out.str();
 }
 
-std::string cell(const SuiteRow& row, const std::map<std::string, Scoring>& results) {
+std::string cell(const SuiteRow& row, const std::map<std::string, BenchmarkScore>& results) {
   const auto found = results.find(row.name);
   if (found == results.end()) return "-";
-  const Scoring& scoring = found->second;
+  const BenchmarkScore& scoring = found->second;
   std::string storage;
   const std::string& name = figure_of(row, storage);
   const auto figure = scoring.figures.find(name);
@@ -79,7 +79,7 @@ std::vector<std::filesystem::path> missing_files(const SuiteConfig& suite, const
 }
 
 std::string results_table(const SuiteConfig& suite, std::string_view model,
-                          const std::map<std::string, Scoring>& results) {
+                          const std::map<std::string, BenchmarkScore>& results) {
   std::ostringstream out;
   out << "| Benchmark | " << model << " |";
   for (const std::string& column : suite.columns) out << ' ' << column << " |";

@@ -66,7 +66,7 @@ ByProblem group(const BenchmarkData& data, const std::vector<Answered>& completi
 }
 
 /// The mean over problems of each mark's mean over samples.
-void add_means(const ByProblem& groups, Scoring& scoring) {
+void add_means(const ByProblem& groups, BenchmarkScore& scoring) {
   std::map<std::string, std::vector<double>> means;
   for (const auto& places : groups) {
     std::map<std::string, double> sums;
@@ -79,7 +79,7 @@ void add_means(const ByProblem& groups, Scoring& scoring) {
 }
 
 /// pass@K and cons@K, where every problem has the same K > 1 samples.
-void add_votes(const BenchmarkData& data, const Graders& graders, const ByProblem& groups, Scoring& scoring) {
+void add_votes(const BenchmarkData& data, const Graders& graders, const ByProblem& groups, BenchmarkScore& scoring) {
   const std::size_t k = groups.empty() ? 0 : groups[0].size();
   const bool alike = std::all_of(groups.begin(), groups.end(), [&](const auto& each) { return each.size() == k; });
   if (k < 2 || !alike || !scoring.figures.contains("pass@1")) return;
@@ -181,12 +181,13 @@ std::vector<std::string> judge_prompts(const BenchmarkData& data, const Benchmar
   return {model_is_first(problem) ? ask(shown, rival) : ask(rival, shown)};
 }
 
-Scoring score_completions(const BenchmarkData& data, const std::vector<Answered>& completions, const Graders& graders) {
+BenchmarkScore score_completions(const BenchmarkData& data, const std::vector<Answered>& completions,
+                                 const Graders& graders) {
   const BenchmarkRules& rules = *data.benchmark->rules;
   const ByProblem groups = group(data, completions);
   std::unordered_map<std::string_view, const BenchmarkProblem*> problems;
   for (const BenchmarkProblem& each : data.problems) problems.emplace(each.task.id, &each);
-  Scoring scoring;
+  BenchmarkScore scoring;
   scoring.problems = data.problems.size(), scoring.answered = groups.size(), scoring.completions = completions.size();
   for (const Answered& each : completions) {
     Mark mark;
@@ -201,10 +202,10 @@ Scoring score_completions(const BenchmarkData& data, const std::vector<Answered>
   return scoring;
 }
 
-Scoring import_report(const Benchmark& benchmark, const std::filesystem::path& file) {
+BenchmarkScore import_report(const Benchmark& benchmark, const std::filesystem::path& file) {
   if (!benchmark.imported())
     throw Error("benchmark", benchmark.name, ": expected swe_verified or aider_polyglot, whose reports are imported");
-  Scoring scoring;
+  BenchmarkScore scoring;
   benchmark.rules->import(read_values(file), file.string(), scoring);
   return scoring;
 }

@@ -9,6 +9,7 @@
 #include "answer.h"
 #include "grpo/error.h"
 #include "grpo/instructions.h"
+#include "grpo/language.h"
 #include "grpo/text_rewards.h"
 #include "letter_case.h"
 #include "pattern.h"
@@ -196,7 +197,10 @@ Reward make_instructions(const RewardsConfig& config) {
       response = completion.text;
       if (close != completion.text.npos) response.remove_prefix(close + kClose.size());
     }
-    return Instructions(task.answer, "answer").followed(response) ? 1.0 : 0.0;
+    return Instructions(task.answer, "answer")
+                   .followed(response, [](std::string_view text) { return identify_language(text); })
+               ? 1.0
+               : 0.0;
   };
 }
 

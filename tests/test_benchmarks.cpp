@@ -103,7 +103,7 @@ TEST_F(Benchmarks, codeforces_rates_as_the_published_evaluation_does) {
     source.beside = {write("contests.jsonl", {contest}), write("ratings.json", {json::array({800, 1000, 1200, 3000})})};
     Graders graders;
     graders.passes_tests = [](const BenchmarkProblem&, const std::string& program) { return program == "AC\n"; };
-    const Scoring scoring = score_completions(data("codeforces", problems, source), completions, graders);
+    const BenchmarkScore scoring = score_completions(data("codeforces", problems, source), completions, graders);
     const int rating = contest["rating"];
     EXPECT_EQ(scoring.figures.at("rating").value, rating);
     EXPECT_EQ(4 * scoring.figures.at("percentile").value, (rating > 800) + (rating > 1000) + (rating > 1200));
@@ -210,7 +210,7 @@ TEST_F(Benchmarks, maths_is_checked_by_the_grader_and_voted_on) {
     completions.push_back({"2024-I-1", sample, sample == 1 ? "\\boxed{204}" : "\\boxed{7}", false, {}});
     completions.push_back({"1", sample, std::string("\\boxed{") + halves[sample] + "}", false, {}});
   }
-  const Scoring scoring = score_completions(aime, completions);
+  const BenchmarkScore scoring = score_completions(aime, completions);
   EXPECT_EQ(scoring.figures.at("pass@1").value, (0.25 + 0.5) / 2);
   EXPECT_EQ(scoring.figures.at("pass@4").value, 1);
   EXPECT_EQ(scoring.figures.at("cons@4").value, 0.5) << "0.5 and 1/2 vote together";
@@ -276,7 +276,7 @@ TEST_F(Benchmarks, simple_qa_is_judged_in_single_letters) {
   EXPECT_EQ(mark(qa, "x").values.at("right"), 0) << "no verdict, no point";
 
   const std::vector<json> lines(4, object({{"problem", "q"}, {"answer", "a"}}));
-  const Scoring scoring = score_completions(
+  const BenchmarkScore scoring = score_completions(
       data("simple_qa", lines), {judged("0", {"A"}), judged("1", {"B"}), judged("2", {"C"}), judged("3", {"C"})});
   EXPECT_EQ(scoring.figures.at("not_attempted").value, 0.5);
   EXPECT_EQ(scoring.figures.at("correct_given_attempted").value, 0.5);
@@ -306,7 +306,7 @@ TEST_F(Benchmarks, alpaca_eval_compares_with_the_baseline_in_either_place) {
   }
   EXPECT_NEAR(first, 30, 15);
   completions.back().verdicts = {"both"};
-  const Scoring scoring = score_completions(alpaca, completions);
+  const BenchmarkScore scoring = score_completions(alpaca, completions);
   EXPECT_NEAR(scoring.figures.at("win_rate").value, 45.0 / 59, 1e-9) << "what cannot be read is no comparison";
   EXPECT_EQ(scoring.unreadable, 1u);
   EXPECT_NEAR(scoring.figures.at("lc_win_rate").value, 0.75, 0.1);
@@ -328,7 +328,7 @@ TEST_F(Benchmarks, arena_hard_plays_both_orders) {
   EXPECT_LT(prompts[0].find("BASELINE"), prompts[0].find("MODEL"));
   EXPECT_LT(prompts[1].find("MODEL"), prompts[1].find("BASELINE"));
   // 3 and 1 points for the model, 1 against it, and a tie.
-  const Scoring scoring =
+  const BenchmarkScore scoring =
       score_completions(arena, {judged("a", {"[[B>>A]]", "so [[A>B]]"}), judged("b", {"[[A>B]]", "[[A=B]]"})});
   EXPECT_NEAR(scoring.figures.at("score").value, 4.5 / 6, 1e-12);
   EXPECT_EQ(read_arena_verdict("[[A>B]] ... [[A>>B]]"), std::nullopt) << "two verdicts are none";
@@ -361,7 +361,7 @@ TEST_F(Benchmarks, chinese_rows) {
 
 TEST_F(Benchmarks, reports_of_other_harnesses_are_imported) {
   const auto swe = write("swe.json", {object({{"total_instances", 4}, {"resolved_ids", texts({"a", "b", "b"})}})});
-  const Scoring resolved = import_report(find_benchmark("swe_verified"), swe);
+  const BenchmarkScore resolved = import_report(find_benchmark("swe_verified"), swe);
   EXPECT_EQ(resolved.figures.at("pass@1").value, 0.5);
   EXPECT_NEAR(resolved.figures.at("pass@1").interval.low, clopper_pearson(2, 4).low, 1e-12);
   std::vector<json> exercises;
@@ -454,7 +454,7 @@ TEST(Suite, has_every_row_of_the_table) {
     EXPECT_EQ(std::any_of(suite.rows.begin(), suite.rows.end(), same), each.name != "human_eval") << each.name;
   }
 
-  Scoring scoring;
+  BenchmarkScore scoring;
   scoring.figures["pass@1"] = {0.7654, {0.7, 0.81}};
   scoring.figures["rating"] = {1234.4, {1000, 1500}};
   scoring.problems = 30, scoring.answered = 29;

@@ -5,6 +5,7 @@
 
 #include "error_of.h"
 #include "grpo/code.h"
+#include "grpo/reward.h"
 
 namespace grpo {
 namespace {

@@ -92,7 +92,8 @@ std::vector<std::string> judge_prompts(const BenchmarkData& data, const Benchmar
 /// one. "" while the thinking never ends (`think_open`: the prompt began it).
 std::string_view shown_answer(std::string_view text, bool think_open = false);
 
-// ---- Scoring --------------------------------------------------------------------------------------------------------
+// ---- BenchmarkScore
+// --------------------------------------------------------------------------------------------------------
 
 struct InstructionsFollowed {
   bool strict = false, loose = false;  ///< all instructions of the prompt
@@ -116,7 +117,7 @@ struct Mark {
 };
 
 /// Shares are 0 to 1, Codeforces' `rating` is its own unit. Intervals are 95 %, problems being the unit.
-struct Scoring {
+struct BenchmarkScore {
   std::map<std::string, Estimate> figures;
   std::vector<Mark> marks;  ///< of each completion, in the order given
   std::size_t problems = 0, answered = 0, completions = 0, cut = 0, unreadable = 0;
@@ -126,13 +127,13 @@ struct Scoring {
 /// samples, and what the row adds: f1, em (drop), loose (if_eval), not_attempted, f_score (simple_qa, c_simple_qa),
 /// lc_win_rate, win_rate (alpaca_eval), score (arena_hard), rating, percentile (codeforces). Throws Error for a
 /// completion of no problem, two of the same sample, a missing grader, or a missing file beside.
-Scoring score_completions(const BenchmarkData& data, const std::vector<Answered>& completions,
-                          const Graders& graders = {});
+BenchmarkScore score_completions(const BenchmarkData& data, const std::vector<Answered>& completions,
+                                 const Graders& graders = {});
 
 /// Figures from a report of the benchmark's own harness. swe_verified: the summary that SWE-bench's run_evaluation
 /// writes (`total_instances`, `resolved_ids`). aider_polyglot: the .aider.results.json of the exercises, one a line
 /// (`tests_outcomes`, of which the second try counts). Throws Error as read_benchmark does.
-Scoring import_report(const Benchmark& benchmark, const std::filesystem::path& file);
+BenchmarkScore import_report(const Benchmark& benchmark, const std::filesystem::path& file);
 
 /// DROP's two figures, 0 to 100, as its published evaluation gives them: spans normalised (case, articles, punctuation,
 /// the form of numbers), aligned one to one so that F1 of the bags of words is highest, numbers of the reference having
@@ -197,6 +198,6 @@ std::vector<std::filesystem::path> missing_files(const SuiteConfig& suite, const
 /// benchmark) beside the cited ones; below it what is cited from where, and which files are missing and where to get
 /// them.
 std::string results_table(const SuiteConfig& suite, std::string_view model,
-                          const std::map<std::string, Scoring>& results);
+                          const std::map<std::string, BenchmarkScore>& results);
 
 }  // namespace grpo
