@@ -3,6 +3,7 @@
 
 #include <gmpxx.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <initializer_list>
@@ -102,6 +103,7 @@ struct Node {
   std::int16_t base = 10;
   std::int32_t digits = -1;
   std::uint32_t columns = 0;
+  std::uint32_t depth = 0;  // of what is below
   mpq_class value{};
   std::string name{};  // also the signs of a relation
   std::vector<NodeId> children{};
@@ -111,8 +113,11 @@ struct Node {
 class Tree {
  public:
   static constexpr std::size_t kMaxNodes = 8192;
+  static constexpr std::uint32_t kMaxDepth = 512;  // a long product leans to one side, and readers of trees recurse
 
   NodeId add(Node node) {
+    for (const NodeId child : node.children) node.depth = std::max(node.depth, nodes_[child].depth + 1);
+    deepest_ = std::max(deepest_, node.depth);
     nodes_.push_back(std::move(node));
     return static_cast<NodeId>(nodes_.size() - 1);
   }
@@ -127,13 +132,14 @@ class Tree {
     node.value = std::move(value);
     return add(std::move(node));
   }
-  bool full() const { return nodes_.size() >= kMaxNodes; }
+  bool full() const { return nodes_.size() >= kMaxNodes || deepest_ >= kMaxDepth; }
   const Node& operator[](NodeId id) const { return nodes_[id]; }
   Node& operator[](NodeId id) { return nodes_[id]; }
   std::size_t size() const { return nodes_.size(); }
 
  private:
   std::deque<Node> nodes_;  // references to nodes last
+  std::uint32_t deepest_ = 0;
 };
 
 enum class ReadStatus { read, unreadable, over_budget };
@@ -152,8 +158,8 @@ enum class Truth { no, yes, over_budget };
 struct CompareOptions {
   double tolerance = 0;
   bool convert_units = false;
-  std::uint64_t seed = 0;           // of the sample points
-  std::int64_t budget = 1'000'000;  // what is left of it: all that is asked with these options pays from it
+  std::uint64_t seed = 0;         // of the sample points
+  std::int64_t budget = 500'000;  // what is left of it: all that is asked with these options pays from it
 };
 
 /// Whether two answers in one tree are the same; see check_answer for the rules. May add nodes to the tree.

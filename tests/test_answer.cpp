@@ -358,4 +358,23 @@ TEST(Countdown, evaluates_many_numbers_quickly) {
 }
 
 }  // namespace
+
+TEST(CheckAnswer, does_not_recurse_into_chains_of_any_length) {
+  const auto repeated = [](std::string_view piece, std::size_t times) {
+    std::string text;
+    while (times-- > 0) text += piece;
+    return text;
+  };
+  for (const std::string_view piece :
+       {"1-", "x", "2/", "x y ", "1+-", "!", "°", "%", "\\pm ", "a_1 ", "2^", "x=", "\\cup "})
+    for (const std::size_t times : {100u, 600u, 5000u, 20000u}) {
+      const std::string text = "3" + repeated(piece, times) + "3";
+      check_answer(text, "3");
+      check_answer("3", text);
+      check_answer(text, text);
+    }
+  EXPECT_EQ(check_answer(repeated("1-", 5000) + "1", "-4999"), Verdict::over_budget);
+  EXPECT_EQ(check_answer(repeated("1-", 100) + "1", "-99"), Verdict::correct);
+}
+
 }  // namespace grpo
