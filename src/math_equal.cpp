@@ -49,7 +49,7 @@ Comparison::Outcome Comparison::compare_at(Scalar a, Scalar b, int attempt, bool
     if (budget.spent()) over_budget_ = true;
     if (!x || !y || over_budget_) return Outcome::unclear;
     if (!complex_allowed && (first.left_reals() || second.left_reals())) return Outcome::unclear;
-    if (x->is_exact() && y->is_exact()) return x->exact == y->exact ? Outcome::same : Outcome::different;
+    if (x->is_exact() && y->is_exact()) return x->exact() == y->exact() ? Outcome::same : Outcome::different;
     const Complex p = x->to_bounds(precision), q = y->to_bounds(precision);
     if (p.apart(q)) return Outcome::different;
     if (round == 1) return p.narrow(kAgreement) && q.narrow(kAgreement) ? Outcome::same : Outcome::unclear;
@@ -100,11 +100,11 @@ Truth Comparison::proportional(NodeId a, NodeId b, bool positive) {
     if (!x || !y || evaluate.left_reals() || evaluate.spread() > 160) continue;
     std::optional<Value> here;
     if (x->is_exact() && y->is_exact()) {
-      if (x->exact == 0 || y->exact == 0) {
-        if (x->exact != y->exact) return Truth::no;
+      if (x->exact() == 0 || y->exact() == 0) {
+        if (x->exact() != y->exact()) return Truth::no;
         continue;
       }
-      here = Value(mpq_class(x->exact / y->exact));
+      here = Value(mpq_class(x->exact() / y->exact()));
     } else if (auto quotient = divide(x->to_bounds(kPrecision), y->to_bounds(kPrecision))) {
       here = Value(std::move(*quotient));
     } else {
@@ -113,7 +113,7 @@ Truth Comparison::proportional(NodeId a, NodeId b, bool positive) {
     const Complex bounds = here->to_bounds(kPrecision);
     if (!bounds.is_real || bounds.real.contains_zero() || !bounds.narrow(kAgreement)) return Truth::no;
     if (positive && !bounds.real.is_positive()) return Truth::no;
-    if (factor && (factor->is_exact() && here->is_exact() ? factor->exact != here->exact
+    if (factor && (factor->is_exact() && here->is_exact() ? factor->exact() != here->exact()
                                                           : factor->to_bounds(kPrecision).apart(bounds)))
       return Truth::no;
     factor = here;

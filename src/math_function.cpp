@@ -71,9 +71,9 @@ std::optional<Value> Evaluator::compute_function(const Node& node) {
     case Function::root: {
       if (!second) return take_root(*a, 2);
       const Value& order = **second;
-      if (!order.is_exact() || !is_whole(order.exact) || order.exact < 2 || order.exact > 1000)
-        return order.is_exact() && order.exact == 0 ? Result() : raise(*a, *divide(Value(mpq_class(1)), order));
-      return take_root(*a, order.exact.get_num().get_ui());
+      if (!order.is_exact() || !is_whole(order.exact()) || order.exact() < 2 || order.exact() > 1000)
+        return order.is_exact() && order.exact() == 0 ? Result() : raise(*a, *divide(Value(mpq_class(1)), order));
+      return take_root(*a, order.exact().get_num().get_ui());
     }
     case Function::ln:
       return second ? Result() : log_of(*a);
@@ -82,30 +82,30 @@ std::optional<Value> Evaluator::compute_function(const Node& node) {
       if (!log) return {};
       // Without a base it is read in none: then only laws that hold in every base count.
       const Result base = second ? log_of(**second) : Value(fraction_from(mix_text(point_.seed, "base of log")));
-      if (!base || (base->is_exact() && base->exact == 0)) return {};
+      if (!base || (base->is_exact() && base->exact() == 0)) return {};
       return divide(*log, *base);
     }
     case Function::absolute: {
-      if (a->is_exact()) return Value(mpq_class(abs(a->exact)));
+      if (a->is_exact()) return Value(mpq_class(abs(a->exact())));
       pay_for_bounds(16);
-      auto size = absolute(*a->bounds);
+      auto size = absolute(a->bounds());
       return size ? finite(Complex(std::move(*size))) : Result();
     }
     case Function::floor:
     case Function::ceiling: {
       const bool up = function == Function::ceiling;
       const auto whole = [&](const mpq_class& x) { return up ? mpz_class(-floor_of(-x)) : floor_of(x); };
-      if (a->is_exact()) return Value(mpq_class(whole(a->exact)));
-      if (!a->bounds->is_real || mpfr_get_exp(a->bounds->real.high()) > 4096) return {};
+      if (a->is_exact()) return Value(mpq_class(whole(a->exact())));
+      if (!a->bounds().is_real || mpfr_get_exp(a->bounds().real.high()) > 4096) return {};
       mpq_class low, high;
-      mpfr_get_q(low.get_mpq_t(), a->bounds->real.low());
-      mpfr_get_q(high.get_mpq_t(), a->bounds->real.high());
+      mpfr_get_q(low.get_mpq_t(), a->bounds().real.low());
+      mpfr_get_q(high.get_mpq_t(), a->bounds().real.high());
       const mpz_class result = whole(low);
       return result == whole(high) ? Result(Value(mpq_class(result))) : Result();
     }
     case Function::factorial:
     case Function::double_factorial:
-      return a->is_exact() ? integer_function(function, a->exact) : Result();
+      return a->is_exact() ? integer_function(function, a->exact()) : Result();
     case Function::binomial:
     case Function::gcd:
     case Function::lcm:
@@ -115,14 +115,14 @@ std::optional<Value> Evaluator::compute_function(const Node& node) {
       for (std::size_t i = 1; result && i < node.children.size(); ++i) {
         const Result next = i == 1 ? *second : (*this)(node.children[i]);
         if (!next || !result->is_exact() || !next->is_exact()) return {};
-        result = of_two_integers(function, result->exact, next->exact);
+        result = of_two_integers(function, result->exact(), next->exact());
       }
       return result;
     }
     case Function::real_part:
-      return a->is_exact() ? *a : Value(Complex(a->bounds->real));
+      return a->is_exact() ? *a : Value(Complex(a->bounds().real));
     case Function::imaginary_part:
-      return a->is_exact() ? Value(mpq_class(0)) : Value(Complex(a->bounds->imaginary));
+      return a->is_exact() ? Value(mpq_class(0)) : Value(Complex(a->bounds().imaginary));
     default:
       return second ? Result() : transcendental(function, *a);
   }
@@ -191,11 +191,11 @@ std::optional<Value> Evaluator::opaque(std::uint64_t key, const std::vector<Node
     const Result value = (*this)(arguments[i]);
     if (!value) return {};
     if (value->is_exact()) {
-      pay_for_bits(bits(value->exact) * 16);
-      key = mix_text(key, value->exact.get_str(62));
+      pay_for_bits(bits(value->exact()) * 16);
+      key = mix_text(key, value->exact().get_str(62));
       continue;
     }
-    for (const Interval* part : {&value->bounds->real, &value->bounds->imaginary}) {
+    for (const Interval* part : {&value->bounds().real, &value->bounds().imaginary}) {
       const double rounded = part->contains_zero() ? 0.0 : mpfr_get_d(part->low(), MPFR_RNDN);
       std::uint64_t image = 0;
       std::memcpy(&image, &rounded, sizeof image);
@@ -212,20 +212,20 @@ std::optional<Value> Evaluator::compute_fold(const Node& node) {
   const bool endless = tree_[node.children[2]].kind == Kind::infinity;
   const Result from = (*this)(node.children[1]), to = endless ? from : (*this)(node.children[2]);
   if (!from || !to) return {};
-  const bool counts = !endless && from->is_exact() && to->is_exact() && is_whole(from->exact) && is_whole(to->exact);
+  const bool counts = !endless && from->is_exact() && to->is_exact() && is_whole(from->exact()) && is_whole(to->exact());
   if (!counts) {  // a value that follows from bounds and body
     bound_.emplace_back(index, fraction_from(mix_text(point_.seed, "index")));
     Result result = opaque(mix(point_.seed + (product ? 1 : 2)), node.children, 1);
     bound_.pop_back();
     return result;
   }
-  if (to->exact - from->exact >= kMaxTerms) {
+  if (to->exact() - from->exact() >= kMaxTerms) {
     budget_.left = -1;
     return {};
   }
   Result total = Value(mpq_class(product ? 1 : 0));
-  bound_.emplace_back(index, from->exact);
-  for (; total && bound_.back().second <= to->exact; bound_.back().second += 1) {
+  bound_.emplace_back(index, from->exact());
+  for (; total && bound_.back().second <= to->exact(); bound_.back().second += 1) {
     const Result next = (*this)(body);
     total = !next ? Result() : product ? multiply(*total, *next) : add(*total, *next);
   }

@@ -69,6 +69,12 @@ Interval operator*(const Interval& a, const Interval& b) {
 
 std::optional<Interval> divide(const Interval& a, const Interval& b) {
   if (b.contains_zero()) return {};
+  if (mpfr_sgn(a.low()) >= 0 && b.is_positive()) {
+    Interval result(a.precision());
+    mpfr_div(result.low(), a.low(), b.high(), MPFR_RNDD);
+    mpfr_div(result.high(), a.high(), b.low(), MPFR_RNDU);
+    return result;
+  }
   return from_ends(a, b, mpfr_div);
 }
 
@@ -99,7 +105,10 @@ Interval Interval::gentle(Monotone f) const {
   return result;
 }
 
-Complex operator-(const Complex& a) { return {-a.real, -a.imaginary}; }
+Complex operator-(const Complex& a) {
+  if (a.is_real) return Complex(-a.real);
+  return {-a.real, -a.imaginary};
+}
 
 Complex operator+(const Complex& a, const Complex& b) {
   if (a.is_real && b.is_real) return Complex(a.real + b.real);
@@ -113,9 +122,10 @@ Complex operator*(const Complex& a, const Complex& b) {
 
 std::optional<Complex> divide(const Complex& a, const Complex& b) {
   if (b.is_real) {
-    const auto real = divide(a.real, b.real), imaginary = divide(a.imaginary, b.real);
+    auto real = divide(a.real, b.real);
     if (!real) return {};
-    return Complex(*real, *imaginary);
+    if (a.is_real) return Complex(std::move(*real));
+    return Complex(std::move(*real), *divide(a.imaginary, b.real));
   }
   const Interval size = b.real * b.real + b.imaginary * b.imaginary;
   const Complex product = a * Complex(b.real, -b.imaginary);

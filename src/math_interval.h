@@ -5,38 +5,33 @@
 #include <gmpxx.h>
 #include <mpfr.h>
 
+#include <cstddef>
+#include <memory>
 #include <optional>
+#include <utility>
 
 namespace grpo::math {
 
-/// A real number that is at least `low` and at most `high`.
+/// A real number that is at least `low` and at most `high`. The digits of both lie in one block, which moves from owner
+/// to owner: an evaluation makes and moves many.
 class Interval {
  public:
-  explicit Interval(mpfr_prec_t precision) {
-    mpfr_init2(low_, precision);
-    mpfr_init2(high_, precision);
-    mpfr_set_zero(low_, 1);
-    mpfr_set_zero(high_, 1);
-  }
+  explicit Interval(mpfr_prec_t precision) : Interval(precision, new_digits(precision)) {}
   Interval(const mpq_class& value, mpfr_prec_t precision) : Interval(precision) {
     mpfr_set_q(low_, value.get_mpq_t(), MPFR_RNDD);
     mpfr_set_q(high_, value.get_mpq_t(), MPFR_RNDU);
   }
-  Interval(const Interval& other) : Interval(other.precision()) { *this = other; }
-  Interval(Interval&& other) noexcept : Interval(MPFR_PREC_MIN) { swap(other); }
-  Interval& operator=(const Interval& other) {
+  Interval(const Interval& other) : Interval(other.precision(), other.digits_ ? new_digits(other.precision()) : nullptr) {
+    if (!digits_) return;
     mpfr_set(low_, other.low_, MPFR_RNDD);
     mpfr_set(high_, other.high_, MPFR_RNDU);
-    return *this;
   }
-  Interval& operator=(Interval&& other) noexcept {
-    swap(other);
-    return *this;
-  }
-  ~Interval() {
-    mpfr_clear(low_);
-    mpfr_clear(high_);
-  }
+  Interval(Interval&&) noexcept = default;
+  Interval& operator=(const Interval& other) { return *this = Interval(other); }
+  Interval& operator=(Interval&&) noexcept = default;
+
+  /// A zero to read: it has no digits, so nothing can be written to it.
+  static Interval zero(mpfr_prec_t precision) { return Interval(precision, nullptr); }
 
   mpfr_prec_t precision() const { return mpfr_get_prec(low_); }
   mpfr_srcptr low() const { return low_; }
@@ -68,10 +63,18 @@ class Interval {
   Interval gentle(Monotone f) const;
 
  private:
-  void swap(Interval& other) noexcept {
-    mpfr_swap(low_, other.low_);
-    mpfr_swap(high_, other.high_);
+  using Digits = std::unique_ptr<mp_limb_t[]>;
+
+  Interval(mpfr_prec_t precision, Digits digits) : digits_(std::move(digits)) {
+    mpfr_custom_init_set(low_, MPFR_ZERO_KIND, 0, precision, digits_.get());
+    mpfr_custom_init_set(high_, MPFR_ZERO_KIND, 0, precision, digits_ ? digits_.get() + limbs(precision) : nullptr);
   }
+  static std::size_t limbs(mpfr_prec_t precision) { return mpfr_custom_get_size(precision) / sizeof(mp_limb_t); }
+  static Digits new_digits(mpfr_prec_t precision) {
+    return std::make_unique_for_overwrite<mp_limb_t[]>(2 * limbs(precision));
+  }
+
+  Digits digits_;
   mpfr_t low_, high_;
 };
 
@@ -82,7 +85,7 @@ struct Complex {
   Interval real, imaginary;
   bool is_real = true;
 
-  explicit Complex(Interval value) : real(std::move(value)), imaginary(real.precision()) {}
+  explicit Complex(Interval value) : real(std::move(value)), imaginary(Interval::zero(real.precision())) {}
   Complex(Interval re, Interval im) : real(std::move(re)), imaginary(std::move(im)), is_real(imaginary.is_zero()) {}
 
   bool is_finite() const { return real.is_finite() && imaginary.is_finite(); }

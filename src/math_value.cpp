@@ -43,11 +43,11 @@ void Evaluator::note_size(const Value& value) {
     smallest_ = std::min(smallest_, size);
   };
   if (value.is_exact()) {
-    if (value.exact != 0)
-      note(static_cast<long>(bits(value.exact.get_num())) - static_cast<long>(bits(value.exact.get_den())));
+    if (value.exact() != 0)
+      note(static_cast<long>(bits(value.exact().get_num())) - static_cast<long>(bits(value.exact().get_den())));
     return;
   }
-  for (const Interval* part : {&value.bounds->real, &value.bounds->imaginary})
+  for (const Interval* part : {&value.bounds().real, &value.bounds().imaginary})
     if (!part->contains_zero()) note(mpfr_get_exp(part->high()));
 }
 
@@ -72,11 +72,11 @@ std::optional<Value> Evaluator::operator()(NodeId id) {
 
 std::optional<Value> Evaluator::add(const Value& a, const Value& b) {
   if (a.is_exact() && b.is_exact()) {
-    const std::size_t size = bits(a.exact) + bits(b.exact);
+    const std::size_t size = bits(a.exact()) + bits(b.exact());
     pay_for_bits(size);
     if (size > kMaxBits) budget_.left = -1;
     if (budget_.spent()) return {};
-    return Value(mpq_class(a.exact + b.exact));
+    return Value(mpq_class(a.exact() + b.exact()));
   }
   pay_for_bounds(2);
   return finite(bounds_of(a) + bounds_of(b));
@@ -84,24 +84,24 @@ std::optional<Value> Evaluator::add(const Value& a, const Value& b) {
 
 std::optional<Value> Evaluator::multiply(const Value& a, const Value& b) {
   if (a.is_exact() && b.is_exact()) {
-    const std::size_t size = bits(a.exact) + bits(b.exact);
+    const std::size_t size = bits(a.exact()) + bits(b.exact());
     pay_for_bits(size * 2);
     if (size > kMaxBits) budget_.left = -1;
     if (budget_.spent()) return {};
-    return Value(mpq_class(a.exact * b.exact));
+    return Value(mpq_class(a.exact() * b.exact()));
   }
-  if ((a.is_exact() && a.exact == 0) || (b.is_exact() && b.exact == 0)) return Value(mpq_class(0));
+  if ((a.is_exact() && a.exact() == 0) || (b.is_exact() && b.exact() == 0)) return Value(mpq_class(0));
   pay_for_bounds(4);
   return finite(bounds_of(a) * bounds_of(b));
 }
 
 std::optional<Value> Evaluator::divide(const Value& a, const Value& b) {
   if (b.is_exact()) {
-    if (b.exact == 0) return {};
-    return multiply(a, Value(mpq_class(1 / b.exact)));
+    if (b.exact() == 0) return {};
+    return multiply(a, Value(mpq_class(1 / b.exact())));
   }
   pay_for_bounds(8);
-  auto quotient = math::divide(bounds_of(a), *b.bounds);
+  auto quotient = math::divide(bounds_of(a), b.bounds());
   return quotient ? finite(std::move(*quotient)) : Result();
 }
 
@@ -177,7 +177,7 @@ std::optional<Value> Evaluator::compute(const Node& node) {
 std::optional<Value> Evaluator::compute_power(const Node& node) {
   const Result exponent = (*this)(node.children[1]);
   if (!exponent) return {};
-  if (tree_[node.children[0]].kind == Kind::e && !(exponent->is_exact() && is_whole(exponent->exact))) {
+  if (tree_[node.children[0]].kind == Kind::e && !(exponent->is_exact() && is_whole(exponent->exact()))) {
     pay_for_bounds(120);
     return finite(exp(bounds_of(*exponent)));
   }
@@ -188,17 +188,17 @@ std::optional<Value> Evaluator::compute_power(const Node& node) {
 std::optional<Value> Evaluator::whole_power(const Value& base, const mpz_class& exponent) {
   const mpz_class size = abs(exponent);
   if (base.is_exact()) {
-    if (base.exact == 0) return exponent > 0 ? Result(Value(mpq_class(0))) : Result();
-    if (base.exact == 1) return Value(mpq_class(1));
-    if (base.exact == -1) return Value(mpq_class(mpz_odd_p(exponent.get_mpz_t()) ? -1 : 1));
-    if (!size.fits_ulong_p() || bits(base.exact) * mpq_class(size) > kMaxBits) {
+    if (base.exact() == 0) return exponent > 0 ? Result(Value(mpq_class(0))) : Result();
+    if (base.exact() == 1) return Value(mpq_class(1));
+    if (base.exact() == -1) return Value(mpq_class(mpz_odd_p(exponent.get_mpz_t()) ? -1 : 1));
+    if (!size.fits_ulong_p() || bits(base.exact()) * mpq_class(size) > kMaxBits) {
       budget_.left = -1;
       return {};
     }
-    pay_for_bits(bits(base.exact) * size.get_ui() * 4);
+    pay_for_bits(bits(base.exact()) * size.get_ui() * 4);
     mpq_class result;
-    mpz_pow_ui(result.get_num_mpz_t(), base.exact.get_num_mpz_t(), size.get_ui());
-    mpz_pow_ui(result.get_den_mpz_t(), base.exact.get_den_mpz_t(), size.get_ui());
+    mpz_pow_ui(result.get_num_mpz_t(), base.exact().get_num_mpz_t(), size.get_ui());
+    mpz_pow_ui(result.get_den_mpz_t(), base.exact().get_den_mpz_t(), size.get_ui());
     return Value(exponent < 0 ? mpq_class(1 / result) : result);
   }
   if (size > 1'000'000) {
@@ -216,10 +216,10 @@ std::optional<Value> Evaluator::whole_power(const Value& base, const mpz_class& 
 
 std::optional<Value> Evaluator::raise(const Value& base, const Value& exponent) {
   if (exponent.is_exact()) {
-    const mpq_class& e = exponent.exact;
+    const mpq_class& e = exponent.exact();
     if (is_whole(e)) return whole_power(base, e.get_num());
-    if (base.is_exact() && base.exact == 0) return e > 0 ? Result(Value(mpq_class(0))) : Result();
-    if (base.is_exact() && base.exact > 0 && e.get_den() <= 64) {
+    if (base.is_exact() && base.exact() == 0) return e > 0 ? Result(Value(mpq_class(0))) : Result();
+    if (base.is_exact() && base.exact() > 0 && e.get_den() <= 64) {
       const Result root = take_root(base, e.get_den().get_ui());
       if (!root || root->is_exact()) return root ? whole_power(*root, e.get_num()) : Result();
     }
@@ -233,7 +233,7 @@ std::optional<Value> Evaluator::raise(const Value& base, const Value& exponent) 
 
 std::optional<Value> Evaluator::log_of(const Value& of) {
   pay_for_bounds(120);
-  if (of.is_exact() && of.exact == 1) return Value(mpq_class(0));
+  if (of.is_exact() && of.exact() == 1) return Value(mpq_class(0));
   const Complex bounds = bounds_of(of);
   if (bounds.is_real && bounds.real.is_negative()) left_reals_ = true;
   auto result = log(bounds);
@@ -243,15 +243,15 @@ std::optional<Value> Evaluator::log_of(const Value& of) {
 std::optional<Value> Evaluator::take_root(const Value& of, unsigned long order) {
   pay_for_bounds(16);
   if (of.is_exact()) {
-    if (of.exact < 0 && order % 2 == 1) {
-      const Result root = take_root(Value(mpq_class(-of.exact)), order);
+    if (of.exact() < 0 && order % 2 == 1) {
+      const Result root = take_root(Value(mpq_class(-of.exact())), order);
       return root ? multiply(*root, Value(mpq_class(-1))) : Result();
     }
-    if (of.exact >= 0) {
-      pay_for_bits(bits(of.exact) * 4);
+    if (of.exact() >= 0) {
+      pay_for_bits(bits(of.exact()) * 4);
       mpq_class root;
-      if (mpz_root(root.get_num_mpz_t(), of.exact.get_num_mpz_t(), order) &&
-          mpz_root(root.get_den_mpz_t(), of.exact.get_den_mpz_t(), order))
+      if (mpz_root(root.get_num_mpz_t(), of.exact().get_num_mpz_t(), order) &&
+          mpz_root(root.get_den_mpz_t(), of.exact().get_den_mpz_t(), order))
         return Value(std::move(root));
     }
   }
@@ -268,7 +268,7 @@ std::optional<Value> Evaluator::take_root(const Value& of, unsigned long order) 
       const Interval root = positive_root(-bounds.real);
       if (order % 2 == 1) return finite(Complex(-root));
       left_reals_ = true;
-      if (order == 2) return finite(Complex(Interval(precision_), root));
+      if (order == 2) return finite(Complex(Interval::zero(precision_), root));
     }
   }
   const Result log = log_of(of);

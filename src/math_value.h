@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "math_expression.h"
@@ -13,14 +14,20 @@
 
 namespace grpo::math {
 
-struct Value {
-  mpq_class exact;
-  std::optional<Complex> bounds;  // where it is not rational
+/// A rational number, or bounds of one that is not known to be rational.
+class Value {
+ public:
+  Value(mpq_class value) : value_(std::move(value)) {}  // NOLINT: values are made of numbers
+  Value(Complex value) : value_(std::move(value)) {}    // NOLINT
+  bool is_exact() const { return std::holds_alternative<mpq_class>(value_); }
+  const mpq_class& exact() const { return *std::get_if<mpq_class>(&value_); }
+  const Complex& bounds() const { return *std::get_if<Complex>(&value_); }
+  Complex to_bounds(mpfr_prec_t precision) const {
+    return is_exact() ? Complex(Interval(exact(), precision)) : bounds();
+  }
 
-  Value(mpq_class value) : exact(std::move(value)) {}  // NOLINT: values are made of numbers
-  Value(Complex value) : bounds(std::move(value)) {}   // NOLINT
-  bool is_exact() const { return !bounds; }
-  Complex to_bounds(mpfr_prec_t precision) const { return bounds ? *bounds : Complex(Interval(exact, precision)); }
+ private:
+  std::variant<mpq_class, Complex> value_;
 };
 
 inline constexpr std::size_t kMaxBits = 1 << 15;  // of an exact number
