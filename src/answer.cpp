@@ -371,7 +371,7 @@ std::optional<mpq_class> read_number(std::string_view text) {
   bool negative = false;
   const auto literal = [&](math::NodeId id) -> std::optional<mpq_class> {
     if (tree[id].kind == math::Kind::negate) negative = !negative, id = tree[id].children[0];
-    return tree[id].kind == math::Kind::number ? std::optional(tree[id].value) : std::nullopt;
+    return tree[id].kind == math::Kind::number ? tree[id].value : std::nullopt;
   };
   std::optional<mpq_class> value;
   if (tree[root].kind == math::Kind::quotient) {

@@ -85,7 +85,7 @@ class Matcher {
   std::string label_text(NodeId id) const {
     const Node& node = at(id);
     std::string text = std::to_string(static_cast<int>(node.kind)) + node.name;
-    if (node.kind == Kind::number) text += node.value.get_str();
+    if (node.kind == Kind::number) text += node.value->get_str();
     text += '(';
     for (const NodeId child : node.children) text += label_text(child);
     return text + ')';
@@ -94,7 +94,7 @@ class Matcher {
   /// What a relation says a thing is: 3 of x = 3, of 1 + 2 = 3 and of x ≈ 3; S of x ∈ S. The working between is not
   /// judged, but a second plain number that differs is a second answer. Nothing for any other relation.
   std::optional<Member> stated(const Scalar& scalar, bool trusted) {
-    const Node node = at(scalar);
+    const Node& node = at(scalar);
     if (node.kind != Kind::relation) return Member{scalar, ""};
     const auto& members = node.children;
     if (node.name == "e")
@@ -141,7 +141,7 @@ class Matcher {
       too_long_ = true;
       return false;
     }
-    const Node node = at(scalar);
+    const Node& node = at(scalar);
     if (node.kind == Kind::list || node.kind == Kind::set || is_union_of_sets(node)) {
       for (const NodeId child : node.children)
         if (!flatten({child}, trusted, label, members)) return false;
@@ -294,7 +294,7 @@ class Matcher {
     return node.kind == Kind::number && node.digits >= 0;
   }
 
-  bool same_ratio(const std::vector<NodeId>& a, const std::vector<NodeId>& b) {
+  bool same_ratio(std::span<const NodeId> a, std::span<const NodeId> b) {
     if (a.size() != b.size()) return false;
     for (std::size_t i = 0; i < a.size(); ++i) {
       if (compare_.same({a[i]}, {b[i]}) == Truth::yes) continue;
@@ -305,7 +305,7 @@ class Matcher {
     }
     return compare_.sign_of({a[0]}) == compare_.sign_of({b[0]}) || same_children(a, b);
   }
-  bool same_children(const std::vector<NodeId>& a, const std::vector<NodeId>& b) {
+  bool same_children(std::span<const NodeId> a, std::span<const NodeId> b) {
     for (std::size_t i = 0; i < a.size(); ++i)
       if (compare_.same({a[i]}, {b[i]}) != Truth::yes) return false;
     return true;
@@ -340,7 +340,7 @@ class Matcher {
 
   /// The set of reals that an interval, a union of them, or an inequality in one unknown is. A pair (a, b) may be one.
   std::optional<std::vector<Piece>> region(NodeId id) {
-    const Node node = at(id);
+    const Node& node = at(id);
     const auto end = [&](NodeId child) { return infinite_sign(child) ? std::optional<Scalar>() : Scalar{child}; };
     switch (node.kind) {
       case Kind::bracket:
@@ -427,24 +427,31 @@ class Matcher {
 
   /// Equations up to a factor, inequalities up to a positive one; longer chains member by member.
   bool same_relation(NodeId a, NodeId b) {
-    Node x = at(a), y = at(b);
-    for (Node* node : {&x, &y}) {  // written with < and ≤
-      if (node->name.find_first_not_of(">g") != node->name.npos) continue;
-      std::reverse(node->name.begin(), node->name.end());
-      std::reverse(node->children.begin(), node->children.end());
-      for (char& sign : node->name) sign = sign == '>' ? '<' : 'l';
-    }
-    if (x.name != y.name) return false;
-    const char sign = x.name[0];
-    if (x.name.size() == 1 && (sign == '=' || sign == '#' || sign == '<' || sign == 'l')) {
-      const auto difference = [&](const Node& node) {
-        return tree_.add(Kind::sum, {node.children[0], tree_.add(Kind::negate, {node.children[1]})});
+    struct Chain {
+      std::string signs;
+      std::vector<NodeId> members;
+    };
+    const auto rising = [&](NodeId id) {  // written with < and ≤
+      const Node& node = at(id);
+      Chain chain{node.name, {node.children.begin(), node.children.end()}};
+      if (chain.signs.find_first_not_of(">g") != chain.signs.npos) return chain;
+      std::ranges::reverse(chain.signs);
+      std::ranges::reverse(chain.members);
+      for (char& sign : chain.signs) sign = sign == '>' ? '<' : 'l';
+      return chain;
+    };
+    const Chain x = rising(a), y = rising(b);
+    if (x.signs != y.signs) return false;
+    const char sign = x.signs[0];
+    if (x.signs.size() == 1 && (sign == '=' || sign == '#' || sign == '<' || sign == 'l')) {
+      const auto difference = [&](const Chain& chain) {
+        return tree_.add(Kind::sum, {chain.members[0], tree_.add(Kind::negate, {chain.members[1]})});
       };
       const NodeId p = difference(x), q = difference(y);
       if (!compare_.has_symbols(p) || !compare_.has_symbols(q)) return false;
       return compare_.proportional(p, q, sign == '<' || sign == 'l') == Truth::yes;
     }
-    return same_children(x.children, y.children);
+    return same_children(x.members, y.members);
   }
 
   Tree& tree_;

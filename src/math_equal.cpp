@@ -128,7 +128,7 @@ bool Comparison::rounds_to(NodeId decimal, Scalar exact) {
   if (node.kind != Kind::number || node.digits < kMinDigits || has_symbols(exact.node)) return false;
   mpz_class unit;
   mpz_ui_pow_ui(unit.get_mpz_t(), 10, static_cast<unsigned long>(node.digits));
-  const mpq_class shown = node.value * unit;  // whole: its digits
+  const mpq_class shown = *node.value * unit;  // whole: its digits
   if (shown.get_num().get_str().size() < kMinDigits) return false;
 
   Budget budget{options_.budget};

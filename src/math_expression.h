@@ -4,9 +4,14 @@
 #include <gmpxx.h>
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <initializer_list>
+#include <memory_resource>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -104,9 +109,9 @@ struct Node {
   std::int32_t digits = -1;
   std::uint32_t columns = 0;
   std::uint32_t depth = 0;  // of what is below
-  mpq_class value{};
-  std::string name{};  // also the signs of a relation
-  std::vector<NodeId> children{};
+  std::optional<mpq_class> value{};  // of a number
+  std::string name{};                // also the signs of a relation
+  std::span<NodeId> children{};      // in the tree's memory
 };
 
 /// A tree and all its nodes. Children are made before their parents.
@@ -115,17 +120,28 @@ class Tree {
   static constexpr std::size_t kMaxNodes = 8192;
   static constexpr std::uint32_t kMaxDepth = 512;  // a long product leans to one side, and readers of trees recurse
 
-  NodeId add(Node node) {
-    for (const NodeId child : node.children) node.depth = std::max(node.depth, nodes_[child].depth + 1);
+  Tree() = default;
+  Tree(const Tree&) = delete;
+  Tree& operator=(const Tree&) = delete;
+
+  NodeId add(Node node, std::span<const NodeId> children = {}) {
+    if (!children.empty()) {
+      auto* const own = static_cast<NodeId*>(memory_.allocate(children.size_bytes(), alignof(NodeId)));
+      std::ranges::copy(children, own);
+      node.children = {own, children.size()};
+    }
+    for (const NodeId child : children) node.depth = std::max(node.depth, nodes_[child].depth + 1);
     deepest_ = std::max(deepest_, node.depth);
     nodes_.push_back(std::move(node));
     return static_cast<NodeId>(nodes_.size() - 1);
   }
-  NodeId add(Kind kind, std::vector<NodeId> children = {}, Function function = Function::none) {
+  NodeId add(Kind kind, std::span<const NodeId> children, Function function = Function::none) {
     Node node{kind};
     node.function = function;
-    node.children = std::move(children);
-    return add(std::move(node));
+    return add(std::move(node), children);
+  }
+  NodeId add(Kind kind, std::initializer_list<NodeId> children, Function function = Function::none) {
+    return add(kind, std::span(children), function);
   }
   NodeId add_number(mpq_class value) {
     Node node{Kind::number};
@@ -138,7 +154,9 @@ class Tree {
   std::size_t size() const { return nodes_.size(); }
 
  private:
-  std::deque<Node> nodes_;  // references to nodes last
+  alignas(std::max_align_t) std::array<std::byte, 4096> first_;  // enough for nearly all answers
+  std::pmr::monotonic_buffer_resource memory_{first_.data(), first_.size()};
+  std::pmr::deque<Node> nodes_{&memory_};  // references to nodes last
   std::uint32_t deepest_ = 0;
 };
 

@@ -182,7 +182,7 @@ std::optional<Value> Evaluator::transcendental(Function function, const Value& o
 
 // ---- What has no value of its own ----
 
-std::optional<Value> Evaluator::opaque(std::uint64_t key, const std::vector<NodeId>& arguments, std::size_t first) {
+std::optional<Value> Evaluator::opaque(std::uint64_t key, std::span<const NodeId> arguments, std::size_t first) {
   for (std::size_t i = first; i < arguments.size(); ++i) {
     if (tree_[arguments[i]].kind == Kind::infinity) {
       key = mix_text(key, "infinity");

@@ -39,13 +39,13 @@ NodeId Parser::list(Sign close, Kind kind) {
     if (!parted && !sees(Sign::number) && !sees(Sign::symbol)) break;  // "3 3" are two members
   }
   if (all.size() == 1) return all[0];
-  if (!(commas && semicolons)) return add(kind, std::move(all));
+  if (!(commas && semicolons)) return add(kind, all);
   ends.push_back(all.size());
   for (std::size_t i = 0, end = 0; end < ends.size(); ++end) {
     for (; i < ends[end]; ++i) items.push_back(all[i]);
     if (!items.empty()) end_group();
   }
-  return groups.size() == 1 ? groups[0] : add(kind, std::move(groups));
+  return groups.size() == 1 ? groups[0] : add(kind, groups);
 }
 
 NodeId Parser::relation() {
@@ -62,7 +62,7 @@ NodeId Parser::relation() {
       break;
     }
   }
-  return members.size() == 1 ? members[0] : add_named(Kind::relation, std::move(signs), std::move(members));
+  return members.size() == 1 ? members[0] : add_named(Kind::relation, std::move(signs), members);
 }
 
 NodeId Parser::set_expression() {
@@ -83,14 +83,14 @@ NodeId Parser::ratio() {
   if (!sees(Sign::colon)) return left;
   std::vector<NodeId> members{left};
   while (take(Sign::colon)) members.push_back(sum());
-  return add(Kind::ratio, std::move(members));
+  return add(Kind::ratio, members);
 }
 
 NodeId Parser::sum() {
   const Level level(depth_);
   NodeId left = term();
   std::vector<NodeId> members{left};
-  const auto collect = [&] { return members.size() == 1 ? members[0] : add(Kind::sum, std::exchange(members, {})); };
+  const auto collect = [&] { return members.size() == 1 ? members[0] : add(Kind::sum, members); };
   while (true) {
     if (take(Sign::plus)) {
       members.push_back(term());
@@ -166,13 +166,13 @@ NodeId Parser::term() {
 bool Parser::is_literal(NodeId id) const { return tree_[id].kind == Kind::number; }
 
 bool Parser::is_whole(NodeId id) const {
-  return is_literal(id) && tree_[id].digits < 0 && tree_[id].value.get_den() == 1;
+  return is_literal(id) && tree_[id].digits < 0 && tree_[id].value->get_den() == 1;
 }
 
 bool Parser::is_proper(NodeId id) const {
   const Node& node = tree_[id];
   return node.kind == Kind::quotient && is_whole(node.children[0]) && is_whole(node.children[1]) &&
-         tree_[node.children[0]].value < tree_[node.children[1]].value;
+         *tree_[node.children[0]].value < *tree_[node.children[1]].value;
 }
 
 bool Parser::is_mixed_ahead() const {

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <algorithm>
+#include <initializer_list>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -48,19 +50,30 @@ class Parser {
   void expect(Sign sign) {
     if (!take(sign)) fail();
   }
-  NodeId add(Kind kind, std::vector<NodeId> children, Function function = Function::none) {
+  NodeId add(Kind kind, std::span<const NodeId> children, Function function = Function::none) {
     if (tree_.full()) throw Stop{ReadStatus::over_budget};
-    return tree_.add(kind, std::move(children), function);
+    return tree_.add(kind, children, function);
   }
-  NodeId add_named(Kind kind, std::string name, std::vector<NodeId> children = {}) {
-    const NodeId id = add(kind, std::move(children));
+  NodeId add(Kind kind, std::initializer_list<NodeId> children, Function function = Function::none) {
+    return add(kind, std::span(children), function);
+  }
+  NodeId add_named(Kind kind, std::string name, std::span<const NodeId> children = {}) {
+    const NodeId id = add(kind, children);
     tree_[id].name = std::move(name);
     return id;
+  }
+  NodeId add_named(Kind kind, std::string name, std::initializer_list<NodeId> children) {
+    return add_named(kind, std::move(name), std::span(children));
   }
   NodeId add_number(mpq_class value) {
     const NodeId id = add(Kind::number, {});
     tree_[id].value = std::move(value);
     return id;
+  }
+
+  /// The members of a list; anything else is its own only member. `of` must outlive what is returned.
+  std::span<const NodeId> members(const NodeId& of) const {
+    return tree_[of].kind == Kind::list ? std::span<const NodeId>(tree_[of].children) : std::span(&of, 1);
   }
 
   /// Counts nesting for as long as it lives.

@@ -148,8 +148,8 @@ NodeId Parser::symbol(std::string name, bool may_call) {
     subscripted = true;
     const NodeId index = argument();
     const Node& node = tree_[index];
-    if (node.kind == Kind::number && node.value.get_den() == 1) {
-      name += '_' + node.value.get_num().get_str();
+    if (node.kind == Kind::number && node.value->get_den() == 1) {
+      name += '_' + node.value->get_num().get_str();
     } else {
       return add_named(Kind::call, name + '_', {index});
     }
@@ -162,10 +162,7 @@ NodeId Parser::symbol(std::string name, bool may_call) {
     if (function || lone) {
       next();
       const NodeId inside = enclosed(Sign::close_round, Kind::list);
-      if (function) {
-        const bool several = tree_[inside].kind == Kind::list;
-        return add_named(Kind::call, std::move(name), several ? tree_[inside].children : std::vector{inside});
-      }
+      if (function) return add_named(Kind::call, std::move(name), members(inside));
       const NodeId first = add_named(Kind::symbol, std::move(name));
       const NodeId product = add(Kind::product, {first, inside});
       tree_[product].called = true;
@@ -190,7 +187,7 @@ NodeId Parser::function(const Token& token) {
     of = bare_argument();
   }
   if (power != kNone && tree_[power].kind == Kind::negate && is_whole(tree_[power].children[0]) &&
-      tree_[tree_[power].children[0]].value == 1) {
+      *tree_[tree_[power].children[0]].value == 1) {
     power = kNone;
     which = which == Function::sin   ? Function::arcsin
             : which == Function::cos ? Function::arccos
@@ -198,12 +195,13 @@ NodeId Parser::function(const Token& token) {
                                      : Function::opaque;
     if (which == Function::opaque) fail();
   }
-  std::vector<NodeId> arguments = tree_[of].kind == Kind::list ? tree_[of].children : std::vector{of};
+  const auto given = members(of);
+  std::vector<NodeId> arguments(given.begin(), given.end());
   if (base != kNone) {
     if (which != Function::log) fail();
     arguments.push_back(base);
   }
-  const NodeId result = add(Kind::function, std::move(arguments), which);
+  const NodeId result = add(Kind::function, arguments, which);
   return power != kNone ? add(Kind::power, {result, power}) : result;
 }
 
@@ -302,7 +300,7 @@ NodeId Parser::root(const std::string& degree) {
   if (!degree.empty()) order = add_number(std::stoi(degree));
   children.push_back(sees(Sign::number) ? number(next().text) : argument());  // √17, and \\sqrt17 as it is meant
   if (order != kNone) children.push_back(order);
-  return add(Kind::function, std::move(children), Function::root);
+  return add(Kind::function, children, Function::root);
 }
 
 NodeId Parser::fold(Function which) {
@@ -354,7 +352,7 @@ NodeId Parser::matrix(const std::string& environment) {
     if (!more) break;
   }
   if (row != 0 || cells.empty() || next().text != environment) fail();
-  const NodeId id = add(Kind::matrix, std::move(cells));
+  const NodeId id = add(Kind::matrix, cells);
   tree_[id].columns = columns;
   return id;
 }

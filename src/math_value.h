@@ -86,7 +86,7 @@ class Evaluator {
   Result whole_power(const Value& base, const mpz_class& exponent);
   Result take_root(const Value& of, unsigned long order);
   Result log_of(const Value& of);
-  Result opaque(std::uint64_t key, const std::vector<NodeId>& arguments, std::size_t first = 0);
+  Result opaque(std::uint64_t key, std::span<const NodeId> arguments, std::size_t first = 0);
 
   Complex bounds_of(const Value& value) const { return value.to_bounds(precision_); }
   Result finite(Complex value);
