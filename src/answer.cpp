@@ -119,7 +119,8 @@ struct Time {
   }
 };
 std::optional<Time> read_time(std::string_view text) {
-  std::string plain = plain_text(text);
+  if (text.find(':') == text.npos) return {};
+  const std::string plain = plain_text(text);
   std::string tight;
   for (const char c : plain)
     if (c != ' ' && c != '.' && c != '\\' && c != '{' && c != '}') tight += lower(c);
@@ -270,16 +271,20 @@ Verdict check_text(std::string_view answer, std::string_view reference, const An
   };
   math::Tree tree;
   const Reading right = read(reference, options, tree);
-  if (right.status == math::ReadStatus::read) {
+  // What is equal to the reference shows that it means something.
+  const auto unless_undefined = [&](Verdict verdict) {
+    if (right.status != math::ReadStatus::read) return verdict;
     const math::Truth defined = math::is_defined(tree, right.roots[0], how);
-    if (defined != math::Truth::yes) return defined == math::Truth::no ? Verdict::bad_reference : Verdict::over_budget;
-  }
-  if (given == wanted) return spend(Verdict::correct);
+    return defined == math::Truth::yes ? verdict
+           : defined == math::Truth::no ? Verdict::bad_reference
+                                        : Verdict::over_budget;
+  };
+  if (given == wanted) return spend(unless_undefined(Verdict::correct));
   if (right.status == math::ReadStatus::over_budget) return Verdict::over_budget;
   const Reading left = read(answer, options, tree);
-  if (left.status == math::ReadStatus::over_budget) return Verdict::over_budget;
+  if (left.status == math::ReadStatus::over_budget) return unless_undefined(Verdict::over_budget);
   if (right.status == math::ReadStatus::unreadable) return Verdict::wrong;
-  if (left.status == math::ReadStatus::unreadable) return Verdict::unparseable;
+  if (left.status == math::ReadStatus::unreadable) return unless_undefined(Verdict::unparseable);
   Verdict verdict = Verdict::wrong;
   for (const math::NodeId reference_root : right.roots)
     for (const math::NodeId answer_root : left.roots) {
@@ -287,7 +292,7 @@ Verdict check_text(std::string_view answer, std::string_view reference, const An
       if (truth == math::Truth::yes) return spend(Verdict::correct);
       if (truth == math::Truth::over_budget) verdict = Verdict::over_budget;
     }
-  return spend(verdict);
+  return spend(unless_undefined(verdict));
 }
 
 /// Whether a whole text is nothing but the answer, so that no sentence around it need be looked through.

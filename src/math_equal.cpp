@@ -9,7 +9,7 @@
 namespace grpo::math {
 namespace {
 
-constexpr mpfr_prec_t kFirstPrecision = 128, kLeastPrecision = 448, kMostPrecision = 16384;
+constexpr mpfr_prec_t kFirstPrecision = 640, kLeastPrecision = 448, kMostPrecision = 16384;
 constexpr long kAgreement = -380;  // bits that overlapping bounds must be narrower than, relative to max(1, size)
 constexpr int kAttempts = 10, kNeeded = 4;  // sample points
 constexpr int kMinDigits = 6;               // of a decimal that may stand for what it rounds
@@ -43,8 +43,8 @@ Comparison::Outcome Comparison::compare_at(Scalar a, Scalar b, int attempt, bool
   for (int round = 0; round < 2; ++round) {
     Budget budget{options_.budget};
     Evaluator first(tree_, point, a.sign, precision, budget), second(tree_, point, b.sign, precision, budget);
-    const auto x = first(a.node);
-    const auto y = x ? second(b.node) : std::optional<Value>();
+    const auto y = second(b.node);  // the reference: where it is undefined, the answer need not be worked out
+    const auto x = y ? first(a.node) : std::optional<Value>();
     options_.budget = budget.left;
     if (budget.spent()) over_budget_ = true;
     if (!x || !y || over_budget_) return Outcome::unclear;
@@ -52,9 +52,11 @@ Comparison::Outcome Comparison::compare_at(Scalar a, Scalar b, int attempt, bool
     if (x->is_exact() && y->is_exact()) return x->exact() == y->exact() ? Outcome::same : Outcome::different;
     const Complex p = x->to_bounds(precision), q = y->to_bounds(precision);
     if (p.apart(q)) return Outcome::different;
-    if (round == 1) return p.narrow(kAgreement) && q.narrow(kAgreement) ? Outcome::same : Outcome::unclear;
     // A difference may hide below the smallest number that came up, raised to a power.
-    precision = kLeastPrecision + 8 * std::max(first.spread(), second.spread());
+    const mpfr_prec_t needed = kLeastPrecision + 8 * std::max(first.spread(), second.spread());
+    if (round == 1 || needed <= precision)
+      return p.narrow(kAgreement) && q.narrow(kAgreement) ? Outcome::same : Outcome::unclear;
+    precision = needed;
     if (precision > kMostPrecision) {
       over_budget_ = true;
       return Outcome::unclear;
@@ -155,7 +157,8 @@ bool Comparison::within_tolerance(Scalar answer, Scalar reference) {
   if (options_.tolerance <= 0 || has_symbols(answer.node) || has_symbols(reference.node)) return false;
   Budget budget{options_.budget};
   Evaluator first(tree_, Point(), answer.sign, 256, budget), second(tree_, Point(), reference.sign, 256, budget);
-  const auto x = first(answer.node), y = second(reference.node);
+  const auto y = second(reference.node);
+  const auto x = y ? first(answer.node) : std::optional<Value>();
   options_.budget = budget.left;
   if (!x || !y) return false;
   const Complex difference = x->to_bounds(256) + -y->to_bounds(256);

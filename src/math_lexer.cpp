@@ -402,6 +402,7 @@ std::string_view unit_named(std::string_view word, bool letters) {
 
 std::optional<std::vector<Token>> cut_into_tokens(std::string_view text, const ReadOptions& options) {
   std::vector<Token> tokens;
+  tokens.reserve(std::min<std::size_t>(text.size() + 1, 64));
   if (!Cutter(text, options, 0, tokens).run()) return {};
   tokens.emplace_back();
   return tokens;
