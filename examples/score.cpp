@@ -3,14 +3,18 @@
 //   score --rewards accuracy,format,language_consistency --in completions.jsonl --out scored.jsonl
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <exception>
 #include <fstream>
 #include <iostream>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <string_view>
 #include <thread>
+#include <vector>
 
 #include "grpo/answer.h"
 #include "grpo/config.h"
@@ -69,9 +73,11 @@ class LineScorer {
   explicit LineScorer(const ScoreConfig& config)
       : names_(split_names(config.rewards)), config_(with_weights(config.scoring, names_)), scorer_(config_) {}
 
-  /// The line with its scores and its verdict. Called from several threads.
-  Json operator()(Json line, const std::string& where) const {
-    grpo::Verdict verdict;
+  /// The line with its scores and its verdict at its end, all else as it was. Called from several threads.
+  std::string operator()(std::string_view text, const std::string& where, grpo::Verdict& verdict) const {
+    Json line = Json::parse(text, nullptr, false);
+    if (!line.is_object())
+      throw grpo::Error("score", where, ": expected a JSON object, got ", std::string(text.substr(0, 80)));
     Json scores = Json::object();
     if (line.contains("completion")) {
       const grpo::Task task{where, text_of(line, "prompt", where), text_of(line, "answer", where),
@@ -92,9 +98,15 @@ class LineScorer {
     } else {
       throw grpo::Error("score", where, ": expected \"completion\", or \"gold\" and \"pred\", got neither");
     }
-    line["scores"] = std::move(scores);
-    line["verdict"] = grpo::enum_name(verdict);
-    return line;
+    if (line.contains("scores") || line.contains("verdict")) {  // scored before
+      line["scores"] = std::move(scores);
+      line["verdict"] = grpo::enum_name(verdict);
+      return line.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
+    }
+    std::string scored(text.substr(0, text.rfind('}')));
+    scored.append(",\"scores\":").append(scores.dump());
+    scored.append(",\"verdict\":\"").append(grpo::enum_name(verdict)).append("\"}\n");
+    return scored;
   }
 
  private:
@@ -120,9 +132,96 @@ class LineScorer {
   grpo::Scorer scorer_;
 };
 
-struct Numbered {
-  std::string text;
-  std::size_t number;
+/// The lines of a file, scored by several threads and written in their order.
+class Run {
+ public:
+  Run(const ScoreConfig& config, const LineScorer& score)
+      : config_(config), score_(score), in_(config.in, std::ios::binary) {
+    if (!in_) throw grpo::Error("score", config.in, ": expected a JSONL file, got no such file");
+    out_.open(config.out, std::ios::binary);
+    if (!out_) throw grpo::Error("score", config.out, ": expected a file to write to, could not open it");
+  }
+
+  void operator()() {
+    const std::size_t threads = config_.threads > 0 ? static_cast<std::size_t>(config_.threads)
+                                                    : std::max(1u, std::thread::hardware_concurrency());
+    {
+      std::vector<std::jthread> others;
+      for (std::size_t t = 1; t < threads; ++t) others.emplace_back([this] { work(); });
+      work();
+    }
+    out_.close();
+    if (failure_) std::rethrow_exception(failure_);
+    if (!out_) throw grpo::Error("score", config_.out, ": could not write all of it; is the disk full?");
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+    std::cerr << '\r' << total_ << " lines, " << static_cast<long>(static_cast<double>(total_) / std::max(seconds, 1e-9))
+              << " a second on " << threads << " threads:";
+    for (std::size_t v = 0; v < verdicts_.size(); ++v)
+      std::cerr << (v ? ", " : " ") << verdicts_[v] << ' ' << grpo::EnumNames<grpo::Verdict>::values[v].second;
+    std::cerr << '\n';
+  }
+
+ private:
+  using Counts = std::array<std::size_t, grpo::EnumNames<grpo::Verdict>::values.size()>;
+
+  /// Reads a block of lines, scores them, waits for the blocks before it, and writes; until there are no more.
+  void work() {
+    constexpr std::size_t kLinesAtOnce = 256;
+    std::vector<std::string> lines(kLinesAtOnce);
+    std::string scored;
+    while (true) {
+      std::unique_lock lock(mutex_);
+      if (failure_) return;
+      const std::size_t block = next_block_++, first = read_;
+      std::size_t count = 0;
+      while (count < kLinesAtOnce && std::getline(in_, lines[count])) ++count;
+      read_ += count;
+      lock.unlock();
+      Counts counts{};
+      std::exception_ptr failure;
+      scored.clear();
+      try {
+        for (std::size_t i = 0; i < count; ++i) {
+          if (lines[i].find_first_not_of(" \t\r") == lines[i].npos) continue;
+          grpo::Verdict verdict{};
+          scored += score_(lines[i], config_.in + ':' + std::to_string(first + i + 1), verdict);
+          ++counts[static_cast<std::size_t>(verdict)];
+        }
+      } catch (...) {
+        failure = std::current_exception();
+      }
+      lock.lock();
+      turn_.wait(lock, [&] { return written_ == block; });
+      if (!failure_) write(scored, counts);
+      if (failure && !failure_) failure_ = failure;
+      ++written_;
+      turn_.notify_all();
+      if (count == 0) return;
+    }
+  }
+
+  void write(const std::string& scored, const Counts& counts) {
+    out_ << scored;
+    for (std::size_t v = 0; v < counts.size(); ++v) {
+      verdicts_[v] += counts[v];
+      total_ += counts[v];
+    }
+    if (const auto now = std::chrono::steady_clock::now(); now - told_ > std::chrono::milliseconds(500)) {
+      std::cerr << '\r' << total_ << " lines" << std::flush;
+      told_ = now;
+    }
+  }
+
+  const ScoreConfig& config_;
+  const LineScorer& score_;
+  std::ifstream in_;
+  std::ofstream out_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now(), told_ = start_;
+  std::mutex mutex_;  // of all below, and of the files
+  std::condition_variable turn_;
+  std::size_t next_block_ = 0, read_ = 0, written_ = 0, total_ = 0;  // blocks, lines, blocks, lines
+  Counts verdicts_{};
+  std::exception_ptr failure_;
 };
 
 }  // namespace
@@ -130,69 +229,8 @@ struct Numbered {
 int main(int argc, char** argv) try {
   const auto config = grpo::load_config<ScoreConfig>(argc, argv);
   const LineScorer score(config);
-  std::ifstream in(config.in, std::ios::binary);
-  if (!in) throw grpo::Error("score", config.in, ": expected a JSONL file, got no such file");
-  std::ofstream out(config.out, std::ios::binary);
-  if (!out) throw grpo::Error("score", config.out, ": expected a file to write to, could not open it");
-
-  const std::size_t threads =
-      config.threads > 0 ? static_cast<std::size_t>(config.threads) : std::max(1u, std::thread::hardware_concurrency());
-  constexpr std::size_t kLinesAtOnce = 8192;
-  std::array<std::size_t, grpo::EnumNames<grpo::Verdict>::values.size()> verdicts{};
-  const auto start = std::chrono::steady_clock::now();
-  auto told = start;
-  std::size_t number = 0, total = 0;
-  for (bool more = true; more;) {
-    std::vector<Numbered> lines;
-    for (std::string text; lines.size() < kLinesAtOnce && (more = static_cast<bool>(std::getline(in, text)));) {
-      ++number;
-      if (text.find_first_not_of(" \t\r") != std::string::npos) lines.push_back({std::move(text), number});
-    }
-    std::atomic<std::size_t> next = 0;
-    std::mutex mutex;
-    std::exception_ptr failure;
-    const auto work = [&] {
-      std::array<std::size_t, verdicts.size()> counts{};
-      try {
-        for (std::size_t i; (i = next++) < lines.size();) {
-          const std::string where = config.in + ':' + std::to_string(lines[i].number);
-          Json line = Json::parse(lines[i].text, nullptr, false);
-          if (!line.is_object())
-            throw grpo::Error("score", where, ": expected a JSON object, got ", lines[i].text.substr(0, 80));
-          line = score(std::move(line), where);
-          for (std::size_t v = 0; v < counts.size(); ++v)
-            counts[v] += line["verdict"] == grpo::EnumNames<grpo::Verdict>::values[v].second;
-          lines[i].text = line.dump(-1, ' ', false, Json::error_handler_t::replace);
-        }
-      } catch (...) {
-        std::lock_guard lock(mutex);
-        failure = std::current_exception();
-        next = lines.size();
-      }
-      std::lock_guard lock(mutex);
-      for (std::size_t v = 0; v < counts.size(); ++v) verdicts[v] += counts[v];
-    };
-    {
-      std::vector<std::jthread> others;
-      for (std::size_t t = 1; t < threads; ++t) others.emplace_back(work);
-      work();
-    }
-    if (failure) std::rethrow_exception(failure);
-    for (const Numbered& line : lines) out << line.text << '\n';
-    total += lines.size();
-    if (const auto now = std::chrono::steady_clock::now(); now - told > std::chrono::milliseconds(500)) {
-      std::cerr << '\r' << total << " lines" << std::flush;
-      told = now;
-    }
-  }
-  out.close();
-  if (!out) throw grpo::Error("score", config.out, ": could not write all of it; is the disk full?");
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  std::cerr << "\r" << total << " lines, " << static_cast<long>(static_cast<double>(total) / std::max(seconds, 1e-9))
-            << " a second on " << threads << " threads:";
-  for (std::size_t v = 0; v < verdicts.size(); ++v)
-    std::cerr << (v ? ", " : " ") << verdicts[v] << ' ' << grpo::EnumNames<grpo::Verdict>::values[v].second;
-  std::cerr << '\n';
+  Run run(config, score);
+  run();
   return 0;
 } catch (const std::exception& error) {
   return grpo::report(error);
