@@ -42,13 +42,13 @@ Comparison::Outcome Comparison::compare_at(Scalar a, Scalar b, int attempt, bool
   mpfr_prec_t precision = kFirstPrecision;
   for (int round = 0; round < 2; ++round) {
     Budget budget{options_.budget};
-    Evaluator first(tree_, point, a.sign, precision, budget), second(tree_, point, b.sign, precision, budget);
+    Evaluator first(tree_, point, a.sign, precision, budget, !complex_allowed);
+    Evaluator second(tree_, point, b.sign, precision, budget, !complex_allowed);
     const auto y = second(b.node);  // the reference: where it is undefined, the answer need not be worked out
     const auto x = y ? first(a.node) : std::optional<Value>();
     options_.budget = budget.left;
     if (budget.spent()) over_budget_ = true;
     if (!x || !y || over_budget_) return Outcome::unclear;
-    if (!complex_allowed && (first.left_reals() || second.left_reals())) return Outcome::unclear;
     if (x->is_exact() && y->is_exact()) return x->exact() == y->exact() ? Outcome::same : Outcome::different;
     const Complex p = x->to_bounds(precision), q = y->to_bounds(precision);
     if (p.apart(q)) return Outcome::different;
@@ -91,7 +91,7 @@ Truth Comparison::proportional(NodeId a, NodeId b, bool positive) {
     const Point point = sample(options_.seed, attempt);
     Budget budget{options_.budget};
     constexpr mpfr_prec_t kPrecision = 640;
-    Evaluator evaluate(tree_, point, 1, kPrecision, budget);
+    Evaluator evaluate(tree_, point, 1, kPrecision, budget, true);
     const auto x = evaluate(a);
     const auto y = x ? evaluate(b) : std::optional<Value>();
     options_.budget = budget.left;
@@ -99,7 +99,7 @@ Truth Comparison::proportional(NodeId a, NodeId b, bool positive) {
       over_budget_ = true;
       return Truth::over_budget;
     }
-    if (!x || !y || evaluate.left_reals() || evaluate.spread() > 160) continue;
+    if (!x || !y || evaluate.spread() > 160) continue;
     std::optional<Value> here;
     if (x->is_exact() && y->is_exact()) {
       if (x->exact() == 0 || y->exact() == 0) {

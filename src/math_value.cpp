@@ -235,7 +235,7 @@ std::optional<Value> Evaluator::log_of(const Value& of) {
   pay_for_bounds(120);
   if (of.is_exact() && of.exact() == 1) return Value(mpq_class(0));
   const Complex bounds = bounds_of(of);
-  if (bounds.is_real && bounds.real.is_negative()) left_reals_ = true;
+  if (bounds.is_real && bounds.real.is_negative() && reals_only_) return {};
   auto result = log(bounds);
   return result ? finite(std::move(*result)) : Result();
 }
@@ -267,7 +267,7 @@ std::optional<Value> Evaluator::take_root(const Value& of, unsigned long order) 
     if (bounds.real.is_negative()) {
       const Interval root = positive_root(-bounds.real);
       if (order % 2 == 1) return finite(Complex(-root));
-      left_reals_ = true;
+      if (reals_only_) return {};
       if (order == 2) return finite(Complex(Interval::zero(precision_), root));
     }
   }

@@ -57,14 +57,14 @@ struct Budget {
 /// Evaluates the nodes of a tree at a point.
 class Evaluator {
  public:
-  /// `sign` is what ± stands for.
-  Evaluator(const Tree& tree, Point point, int sign, mpfr_prec_t precision, Budget& budget)
-      : tree_(tree), point_(point), sign_(sign), precision_(precision), budget_(budget) {}
+  /// `sign` is what ± stands for; with `reals_only` even roots and logarithms of negative numbers have no
+  /// value.
+  Evaluator(const Tree& tree, Point point, int sign, mpfr_prec_t precision, Budget& budget, bool reals_only = false)
+      : tree_(tree), point_(point), sign_(sign), precision_(precision), budget_(budget), reals_only_(reals_only) {}
 
   /// Nothing where the expression is undefined, where bounds do not tell, and where the budget ends.
   std::optional<Value> operator()(NodeId id);
 
-  bool left_reals() const { return left_reals_; }  ///< an even root or a logarithm of a negative number was taken
   /// Bits between the largest and the smallest size that came up: what precision must exceed to see differences.
   long spread() const { return std::max(0L, largest_ - smallest_); }
 
@@ -101,8 +101,8 @@ class Evaluator {
   int sign_;
   mpfr_prec_t precision_;
   Budget& budget_;
+  bool reals_only_;
   std::vector<std::pair<std::string, mpq_class>> bound_;  // indices of sums
-  bool left_reals_ = false;
   long largest_ = 0, smallest_ = 0;
 };
 
