@@ -152,6 +152,7 @@ using Date = std::tuple<int, int, int>;  // year (0: not said), month, day
 std::optional<Date> read_date(std::string_view text) {
   constexpr std::string_view kMonths[] = {"january", "february", "march",     "april",   "may",      "june",
                                           "july",    "august",   "september", "october", "november", "december"};
+  if (text.size() > 100 || text.find_first_of("0123456789") == text.npos) return {};
   const std::string plain = plain_text(text);
   if (plain.size() > 40) return {};
   std::vector<int> numbers;
