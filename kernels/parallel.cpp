@@ -54,8 +54,14 @@ class Pool {
     // Only who has joined is waited for. A worker that has lost its core before that finds the job closed: on a machine
     // whose cores are not all there at once, waiting for it would cost a time slice for every job.
     state_.fetch_and(~kOpen, std::memory_order_acq_rel);
-    for (int spins = 0; (state_.load(std::memory_order_acquire) & kJoined) > 0;)
-      ++spins < kSpins ? pause() : std::this_thread::yield();
+    const auto left = [&] { return (state_.load() & kJoined) == 0; };
+    for (int spins = 0; !left() && spins < kSpins; ++spins) pause();
+    if (!left()) {  // a worker has lost its core; who sleeps is put back on one sooner than who yields
+      std::unique_lock lock(mutex_);
+      waits_.store(true);
+      left_.wait(lock, left);
+      waits_.store(false);
+    }
     if (error_) std::rethrow_exception(error_);
   }
 
@@ -92,7 +98,11 @@ class Pool {
       while ((state & kOpen) && state >> kGenerationShift == seen)
         if (state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel, std::memory_order_acquire)) {
           take();
-          state_.fetch_sub(1, std::memory_order_acq_rel);
+          state_.fetch_sub(1);
+          if (waits_.load()) {
+            std::lock_guard lock(mutex_);
+            left_.notify_one();
+          }
           break;
         }
     }
@@ -105,10 +115,10 @@ class Pool {
 
   std::vector<std::thread> workers_;
   std::mutex mutex_;
-  std::condition_variable wake_;
+  std::condition_variable wake_, left_;
   std::atomic<uint64_t> state_{0};
   std::atomic<int> sleepers_{0};
-  std::atomic<bool> stop_{false};
+  std::atomic<bool> stop_{false}, waits_{false};
   std::atomic<int64_t> next_{0};
   const TaskRef* job_ = nullptr;
   int64_t tasks_ = 0;
