@@ -35,7 +35,8 @@ struct ScoreConfig {
   template <class V>
   void visit(V& v) {
     v("in", in,
-      "JSONL: completion, and optionally prompt, answer, kind, language, completion_ids; or gold and pred, a reference "
+      "JSONL: completion, and optionally prompt, answer, kind, language (en), completion_ids; or gold and pred, a "
+      "reference "
       "and an answer");
     v("out", out, "JSONL: these lines with scores (an object by reward) and verdict added");
     v("rewards", rewards, "names of rewards, with commas between them");
@@ -80,8 +81,9 @@ class LineScorer {
       throw grpo::Error("score", where, ": expected a JSON object, got ", std::string(text.substr(0, 80)));
     Json scores = Json::object();
     if (line.contains("completion")) {
-      const grpo::Task task{where, text_of(line, "prompt", where), text_of(line, "answer", where),
-                            text_of(line, "kind", where), text_of(line, "language", where)};
+      grpo::Task task{where, text_of(line, "prompt", where), text_of(line, "answer", where),
+                      text_of(line, "kind", where), text_of(line, "language", where)};
+      if (task.language.empty()) task.language = "en";  // as in a file of tasks
       grpo::Completion completion;
       completion.text = text_of(line, "completion", where);
       read_ids(line, completion, where);
@@ -154,8 +156,9 @@ class Run {
     if (failure_) std::rethrow_exception(failure_);
     if (!out_) throw grpo::Error("score", config_.out, ": could not write all of it; is the disk full?");
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-    std::cerr << '\r' << total_ << " lines, " << static_cast<long>(static_cast<double>(total_) / std::max(seconds, 1e-9))
-              << " a second on " << threads << " threads:";
+    std::cerr << '\r' << total_ << " lines, "
+              << static_cast<long>(static_cast<double>(total_) / std::max(seconds, 1e-9)) << " a second on " << threads
+              << " threads:";
     for (std::size_t v = 0; v < verdicts_.size(); ++v)
       std::cerr << (v ? ", " : " ") << verdicts_[v] << ' ' << grpo::EnumNames<grpo::Verdict>::values[v].second;
     std::cerr << '\n';

@@ -276,7 +276,7 @@ Verdict check_text(std::string_view answer, std::string_view reference, const An
   const auto unless_undefined = [&](Verdict verdict) {
     if (right.status != math::ReadStatus::read) return verdict;
     const math::Truth defined = math::is_defined(tree, right.roots[0], how);
-    return defined == math::Truth::yes ? verdict
+    return defined == math::Truth::yes  ? verdict
            : defined == math::Truth::no ? Verdict::bad_reference
                                         : Verdict::over_budget;
   };

@@ -108,7 +108,7 @@ struct Node {
   std::int16_t base = 10;
   std::int32_t digits = -1;
   std::uint32_t columns = 0;
-  std::uint32_t depth = 0;  // of what is below
+  std::uint32_t depth = 0;           // of what is below
   std::optional<mpq_class> value{};  // of a number
   std::string name{};                // also the signs of a relation
   std::span<NodeId> children{};      // in the tree's memory

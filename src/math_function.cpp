@@ -212,7 +212,8 @@ std::optional<Value> Evaluator::compute_fold(const Node& node) {
   const bool endless = tree_[node.children[2]].kind == Kind::infinity;
   const Result from = (*this)(node.children[1]), to = endless ? from : (*this)(node.children[2]);
   if (!from || !to) return {};
-  const bool counts = !endless && from->is_exact() && to->is_exact() && is_whole(from->exact()) && is_whole(to->exact());
+  const bool counts =
+      !endless && from->is_exact() && to->is_exact() && is_whole(from->exact()) && is_whole(to->exact());
   if (!counts) {  // a value that follows from bounds and body
     bound_.emplace_back(index, fraction_from(mix_text(point_.seed, "index")));
     Result result = opaque(mix(point_.seed + (product ? 1 : 2)), node.children, 1);

@@ -21,7 +21,8 @@ class Interval {
     mpfr_set_q(low_, value.get_mpq_t(), MPFR_RNDD);
     mpfr_set_q(high_, value.get_mpq_t(), MPFR_RNDU);
   }
-  Interval(const Interval& other) : Interval(other.precision(), other.digits_ ? new_digits(other.precision()) : nullptr) {
+  Interval(const Interval& other)
+      : Interval(other.precision(), other.digits_ ? new_digits(other.precision()) : nullptr) {
     if (!digits_) return;
     mpfr_set(low_, other.low_, MPFR_RNDD);
     mpfr_set(high_, other.high_, MPFR_RNDU);
