@@ -221,9 +221,11 @@ std::optional<Verdict> check_named_kind(std::string_view answer, std::string_vie
 /// Whether "1,22" may be 1.22 as well as 1 and 22: one comma, digits around it, and nothing else that parts.
 bool has_two_readings(std::string_view text) {
   const std::size_t comma = text.find(',');
-  return comma != text.npos && text.find_first_of(",;([{", comma + 1) == text.npos &&
-         text.find_first_of("([{") == text.npos && comma > 0 && is_digit(text[comma - 1]) && comma + 1 < text.size() &&
-         is_digit(text[comma + 1]);
+  if (comma == text.npos || comma == 0 || !is_digit(text[comma - 1])) return false;
+  const std::string_view after = text.substr(comma + 1);
+  const std::size_t digits = std::min(after.find_first_not_of("0123456789"), after.size());
+  return digits > 0 && after.substr(0, digits) != "0" &&  // nobody writes 1 as 1,0
+         after.find_first_of(",;([{") == after.npos && text.find_first_of("([{") == text.npos;
 }
 
 std::uint64_t hash(std::string_view text, std::uint64_t seed) {  // FNV-1a
@@ -281,9 +283,10 @@ Verdict check_text(std::string_view answer, std::string_view reference, const An
   if (right.status == math::ReadStatus::unreadable) return Verdict::wrong;
   if (left.status == math::ReadStatus::unreadable) return Verdict::unparseable;
   Verdict verdict = Verdict::wrong;
-  for (const math::NodeId reference_root : right.roots)
-    for (const math::NodeId answer_root : left.roots) {
-      const math::Truth truth = math::same_answer(tree, answer_root, reference_root, how);
+  for (std::size_t i = 0; i < right.roots.size(); ++i)
+    for (std::size_t j = 0; j < left.roots.size(); ++j) {
+      if (i > 0 && j > 0) continue;  // 1,2 and 1,20 are both written as lists
+      const math::Truth truth = math::same_answer(tree, left.roots[j], right.roots[i], how);
       if (truth == math::Truth::yes) return spend(Verdict::correct);
       if (truth == math::Truth::over_budget) verdict = Verdict::over_budget;
     }

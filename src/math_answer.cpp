@@ -135,6 +135,16 @@ class Matcher {
     return std::any_of(node.children.begin(), node.children.end(), [&](NodeId child) { return has_plus_minus(child); });
   }
 
+  /// A copy in which ± is + or -.
+  NodeId settled(NodeId id, int sign) {
+    Node node = at(id);
+    for (NodeId& child : node.children) child = settled(child, sign);
+    if (node.kind != Kind::plus_minus && node.kind != Kind::minus_plus) return tree_.add(std::move(node));
+    NodeId& last = node.children.back();
+    if ((node.kind == Kind::plus_minus) != (sign > 0)) last = tree_.add(Kind::negate, {last});
+    return node.children.size() == 1 ? last : tree_.add(Kind::sum, node.children);
+  }
+
   /// The members of a list or set, each ± making two; false where a relation states nothing.
   bool flatten(const Scalar& scalar, bool trusted, std::string label, std::vector<Member>& members) {
     if (members.size() > kMaxMembers) {
@@ -150,7 +160,10 @@ class Matcher {
     if (node.kind == Kind::relation) {
       auto member = stated(scalar, trusted);
       if (!member) {
-        members.push_back({scalar, ""});
+        const bool two =
+            std::any_of(node.children.begin(), node.children.end(), [&](NodeId id) { return has_plus_minus(id); });
+        members.push_back({{two ? settled(scalar.node, 1) : scalar.node, scalar.sign}, ""});
+        if (two) members.push_back({{settled(scalar.node, -1)}, ""});
         return true;
       }
       return flatten(member->value, trusted, member->label, members);
@@ -165,7 +178,8 @@ class Matcher {
   }
 
   bool same_whole(NodeId answer, NodeId reference) {
-    if (const auto a = region(answer), b = region(reference); a && b) return same_region(*a, *b);
+    if (const auto a = region(answer), b = region(reference); a && b)
+      return same_unknown(answer, reference) && same_region(*a, *b);
     std::vector<Member> given, wanted;
     if (!flatten({answer}, false, "", given) || !flatten({reference}, true, "", wanted)) return false;
     const bool set_given = is_set(answer), set_wanted = is_set(reference);
@@ -243,7 +257,8 @@ class Matcher {
     if ((x_row && y.kind == Kind::tuple) || (y_row && x.kind == Kind::tuple)) return children();
     if (x.kind == Kind::bracket && y.kind == Kind::bracket) return x.open == y.open && x.close == y.close && children();
     if (x.kind == Kind::tuple && y.kind == Kind::tuple) return children();
-    if (const auto p = region(a.node), q = region(b.node); p && q) return same_region(*p, *q);
+    if (const auto p = region(a.node), q = region(b.node); p && q)
+      return same_unknown(a.node, b.node) && same_region(*p, *q);
     if (x.kind == Kind::set || y.kind == Kind::set || x.kind == Kind::list || y.kind == Kind::list) {
       std::vector<Member> given, wanted;
       if ((x.kind == Kind::list) != (y.kind == Kind::list) || !flatten(a, false, "", given) ||
@@ -296,14 +311,14 @@ class Matcher {
 
   bool same_ratio(const std::vector<NodeId>& a, const std::vector<NodeId>& b) {
     if (a.size() != b.size()) return false;
-    for (std::size_t i = 0; i < a.size(); ++i) {
-      if (compare_.same({a[i]}, {b[i]}) == Truth::yes) continue;
+    if (same_children(a, b)) return true;
+    for (std::size_t i = 1; i < a.size(); ++i) {
       const NodeId cross = tree_.add(Kind::product, {a[i], b[0]}), other = tree_.add(Kind::product, {b[i], a[0]});
       if (compare_.sign_of({a[0]}) == 0 || compare_.sign_of({b[0]}) == 0 ||
           compare_.same({cross}, {other}) != Truth::yes)
         return false;
     }
-    return compare_.sign_of({a[0]}) == compare_.sign_of({b[0]}) || same_children(a, b);
+    return compare_.sign_of({a[0]}) == compare_.sign_of({b[0]});
   }
   bool same_children(const std::vector<NodeId>& a, const std::vector<NodeId>& b) {
     for (std::size_t i = 0; i < a.size(); ++i)
@@ -318,6 +333,7 @@ class Matcher {
     const auto bare = [&](const Scalar& scalar) {
       return at(scalar).kind == Kind::quantity ? under(scalar, at(scalar).children[0]) : scalar;
     };
+    if (at(a).kind == Kind::degree || at(b).kind == Kind::degree) return false;  // 45 mph is not 45°
     const std::string given = unit(a), wanted = unit(b);
     const auto doubtful = [&](const Scalar& scalar) { return at(scalar).kind == Kind::quantity && at(scalar).called; };
     if (given.empty() && doubtful(b)) return same_number(a, as_product(b));
@@ -384,7 +400,9 @@ class Matcher {
     const auto is_open = [](char sign) { return sign == '<' || sign == '>'; };
     const auto is_rising = [](char sign) { return sign == '<' || sign == 'l'; };
     const auto is_order = [&](char sign) { return is_open(sign) || sign == 'l' || sign == 'g'; };
-    const auto is_constant = [&](NodeId id) { return !compare_.has_symbols(id) && at(id).kind < Kind::quantity; };
+    const auto is_constant = [&](NodeId id) {
+      return !compare_.has_symbols(id) && at(id).kind < Kind::quantity && !has_plus_minus(id);
+    };
     const auto bound = [&](NodeId id) { return infinite_sign(id) ? std::optional<Scalar>() : Scalar{id}; };
     if (signs.size() == 1 && is_label(members[0]) && is_constant(members[1])) {
       if (signs == "#") return std::vector{Piece{{}, bound(members[1])}, Piece{bound(members[1]), {}}};
@@ -405,6 +423,20 @@ class Matcher {
     const bool rising = is_rising(signs[0]);
     return std::vector{Piece{bound(members[rising ? 0 : 2]), bound(members[rising ? 2 : 0]),
                              is_open(signs[rising ? 0 : 1]), is_open(signs[rising ? 1 : 0])}};
+  }
+
+  /// Whether two regions are not those of two variables: a > 0 is not x > 0.
+  bool same_unknown(NodeId a, NodeId b) const {
+    const std::string x = unknown(a), y = unknown(b);
+    return x.empty() || y.empty() || x == y;
+  }
+  std::string unknown(NodeId id) const {
+    const Node& node = at(id);
+    if (node.kind == Kind::list) return unknown(node.children[0]);
+    if (node.kind != Kind::relation) return "";
+    for (const NodeId child : node.children)
+      if (at(child).kind == Kind::symbol && at(child).name.size() == 1) return at(child).name;
+    return "";
   }
 
   bool same_end(const std::optional<Scalar>& a, const std::optional<Scalar>& b) {

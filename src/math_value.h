@@ -36,7 +36,9 @@ mpq_class fraction_from(std::uint64_t random);  ///< in (0, 3)
 /// What every variable is worth: pseudo-random numbers that follow from the seed and the variable's name.
 struct Point {
   std::uint64_t seed = 0;
-  int kind = 0;  // 0: positive fractions; 1: fractions of either sign; 2: natural numbers
+  /// 0: positive fractions; 1: fractions of either sign; 2: natural numbers; 3 and more: fractions all of one sign,
+  /// small and large
+  int kind = 0;
 
   mpq_class of(std::string_view name) const;
 };

@@ -158,7 +158,8 @@ INSTANTIATE_TEST_SUITE_P(
         Pair{"\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "\\left[\\begin{array}{cc}1&2\\\\3&4\\end{array}\\right]"},
         Pair{"\\begin{pmatrix}1\\\\2\\end{pmatrix}", "(1,2)"}, Pair{"(5,2),(7,2)", "p=5,q=2;p=7,q=2"},
         Pair{"(7,11), (11,7)", "(11,7) or (7,11)"}, Pair{"6:8", "3:4"}, Pair{"\\{1,2\\}\\cup\\{3\\}", "\\{1,2,3\\}"},
-        Pair{"\\boxed{1} and \\boxed{2}", "1, 2"}, Pair{"1,22", "1.22"}));
+        Pair{"\\boxed{1} and \\boxed{2}", "1, 2"}, Pair{"1,22", "1.22"}, Pair{"1000,00", "1000"},
+        Pair{"4:6:8", "2:3:4"}, Pair{"x \\neq -5, x \\neq 5", "x \\neq \\pm 5"}, Pair{"|1-x|", "|x-1|"}));
 INSTANTIATE_TEST_SUITE_P(
     OtherKinds, Equal,
     testing::Values(Pair{"(B)", "B"}, Pair{"B) 12", "(B)"}, Pair{"\\text{(B)}", "B"}, Pair{"5 cm", "5\\text{ cm}"},
@@ -197,6 +198,14 @@ INSTANTIATE_TEST_SUITE_P(
                     Pair{"\\begin{pmatrix}1&2\\\\3&5\\end{pmatrix}", "\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}"},
                     Pair{"\\begin{pmatrix}1&2\\end{pmatrix}", "\\begin{pmatrix}1\\\\2\\end{pmatrix}"},
                     Pair{"-[0,1)", "1"}, Pair{"\\pm 3", "3"}, Pair{"\\infty", "-\\infty"}, Pair{"x = 3 = 4", "3"}));
+
+INSTANTIATE_TEST_SUITE_P(AlikeTexts, Different,
+                         testing::Values(Pair{"5:1", "2:1"}, Pair{"-2,10", "-2,1"}, Pair{"x=-1,0", "x=-1"},
+                                         Pair{"x \\neq 5", "x \\neq \\pm 5"}, Pair{"x > 0", "a > 0"},
+                                         Pair{"k \\neq 2", "m \\neq 2"}, Pair{"45^\\circ", "45\\text{ mph}"},
+                                         Pair{"x-1", "|x-1|"}, Pair{"10-x", "|x-10|"},
+                                         Pair{"x-500", "\\sqrt{(x-500)^2}"},
+                                         Pair{"\\lceil x\\rceil", "\\lfloor x\\rfloor + 1"}));
 
 TEST(Verdicts, name_what_went_wrong) {
   const auto verdict = [](const std::string& answer, const std::string& reference) {
