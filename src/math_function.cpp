@@ -6,7 +6,7 @@
 namespace grpo::math {
 namespace {
 
-constexpr unsigned long kMaxFactorial = 2000;  // its argument
+constexpr unsigned long kMaxFactorial = 3000;  // its argument
 constexpr long kMaxTerms = 10'000;             // of a sum or product
 
 mpz_class floor_of(const mpq_class& value) {

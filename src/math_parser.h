@@ -26,7 +26,8 @@ class Parser {
   Parser(std::vector<Token> tokens, Tree& tree) : tokens_(std::move(tokens)), tree_(tree) {}
 
   NodeId answer() {
-    const NodeId root = list(Sign::end, Kind::list);
+    if (sees(Sign::relation) && (peek().text == "=" || peek().text == "~")) next();  // "= 5"
+    const NodeId root = over(list(Sign::end, Kind::list), Sign::end);
     if (peek().sign != Sign::end) fail();
     return root;
   }
@@ -76,6 +77,8 @@ class Parser {
   /// Members up to `close`, which stays. One member is itself; several are of `kind`; where both ; and , part them, the
   /// semicolons part tuples.
   NodeId list(Sign close, Kind kind);
+  /// What \over and \choose make of `left` and all that follows up to `close`, which stays.
+  NodeId over(NodeId left, Sign close);
   NodeId relation();
   NodeId set_expression();
   NodeId ratio();
@@ -95,6 +98,7 @@ class Parser {
   NodeId exponent();
   /// cm, cm^2, \text{ cm}^{2}, km/h, apples.
   std::string unit();
+  std::string unit_name();
 
   // math_primary.cpp
   NodeId primary();
@@ -112,6 +116,8 @@ class Parser {
   NodeId square();
   NodeId half_open(NodeId inside, bool open, bool close);
   NodeId braces();
+  /// Whether a colon stands for "such that" in the braces that are open: \{x : x > 0\}, and not \{1 : 2\}.
+  bool is_condition_ahead() const;
   NodeId bars();
   /// An argument of \frac and the like: braces, one digit, or one sign.
   NodeId argument();
@@ -125,6 +131,7 @@ class Parser {
   std::vector<std::string> bound_;  // names of indices
   std::size_t at_ = 0, digits_ = 0;
   int depth_ = 0, bars_ = 0;
+  bool colon_parts_ = true;  // of a ratio; else it says "such that"
 };
 
 }  // namespace grpo::math
