@@ -8,6 +8,7 @@
 
 #include "answer.h"
 #include "math_expression.h"
+#include "math_spellings.h"
 #include "utf8.h"
 
 namespace grpo {
@@ -49,8 +50,8 @@ char choice(std::string_view text, bool may_explain) {
   for (std::size_t at = 0; at < text.size() && plain.size() < 64; ++at) {
     if (text[at] == '\\') {
       while (at + 1 < text.size() && is_letter(text[at + 1])) ++at;
-    } else if (std::string_view("{}$ *").find(text[at]) == std::string_view::npos || text[at] == ' ') {
-      if (std::string_view("{}$*").find(text[at]) == std::string_view::npos) plain += text[at];
+    } else if (std::string_view("{}$ *`").find(text[at]) == std::string_view::npos || text[at] == ' ') {
+      if (std::string_view("{}$*`").find(text[at]) == std::string_view::npos) plain += text[at];
     }
   }
   std::string_view rest = trim(plain);
@@ -86,6 +87,9 @@ std::string plain_text(std::string_view text) {
       const auto body = braced_body(text, command.size() - 1);
       if (body && body->size() + command.size() + 1 == text.size()) text = trim(*body);
     }
+    if (const auto body = text.starts_with('{') ? braced_body(text, 0) : std::nullopt;
+        body && body->size() + 2 == text.size() && body->find(',') == body->npos)
+      text = trim(*body);
     if (text.size() > 1 && ((text.starts_with('"') && text.ends_with('"')) ||
                             (text.starts_with("**") && text.ends_with("**") && text.size() > 4)))
       text = trim(text.substr(text[0] == '"' ? 1 : 2, text.size() - (text[0] == '"' ? 2 : 4)));
@@ -105,7 +109,7 @@ std::string plain_text(std::string_view text) {
     longest = std::max(longest, run);
     plain += text[at++];
   }
-  if (longest >= 3 && plain.find('\\') == plain.npos)
+  if ((longest >= 3 || plain == "NO" || plain == "No") && plain.find('\\') == plain.npos)
     for (char& c : plain) c = lower(c);
   return plain;
 }
@@ -311,6 +315,20 @@ bool has_words(std::string_view text) {
   return false;
 }
 
+/// Whether numbers of a text stand in a sentence, not in a formula that cannot be read.
+bool is_prose(std::string_view text) {
+  if (text.find('$') != text.npos) return true;
+  for (std::size_t i = 0; i + 1 < text.size(); ++i) {
+    if (text[i] != '\\') continue;
+    std::size_t end = i + 1;
+    while (end < text.size() && is_letter(text[end])) ++end;
+    if (text[i + 1] == '(' || text[i + 1] == '[') return true;
+    if (end > i + 1 && !math::is_text_command(text.substr(i + 1, end - i - 1))) return false;
+    i = end - 1;
+  }
+  return true;
+}
+
 /// The final answers in a text that may be an answer, a sentence or a whole solution; empty where it says none.
 std::vector<std::string> answers_in(std::string_view text, const AnswerOptions& options) {
   Finding finding = find_marked_answer(text);
@@ -321,8 +339,10 @@ std::vector<std::string> answers_in(std::string_view text, const AnswerOptions& 
   for (std::string& each : finding.answers) {
     // Announced answers and whole texts may be sentences.
     each = std::string(unwrap_answer(each));
-    if (each.find(' ') == each.npos || (each.find('$') == each.npos && !has_words(each)) || is_formula(each, options))
+    if (each.find_first_of(" \n\t") == each.npos || (each.find('$') == each.npos && !has_words(each)) ||
+        is_formula(each, options))
       continue;
+    if (!is_prose(each)) continue;
     if (auto found = find_in_prose(each, marked)) each = std::string(unwrap_answer(*found));
   }
   return finding.answers;
@@ -394,6 +414,9 @@ void AnswerOptions::validate() const {
 Verdict check_answer(std::string_view answer, std::string_view reference, const AnswerOptions& options) {
   options.validate();
   if (answer.size() > kMaxBytes || reference.size() > kMaxBytes) return Verdict::over_budget;
+  // What was thought on the way is no answer.
+  constexpr std::string_view kThought = "</think>";
+  if (const std::size_t end = answer.rfind(kThought); end != answer.npos) answer.remove_prefix(end + kThought.size());
   answer = trim(answer);
   reference = trim(reference);
   if (!options.decimal_comma && options.tolerance == 0) {

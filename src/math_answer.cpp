@@ -36,8 +36,7 @@ class Matcher {
   }
   Truth is_defined(NodeId reference) {
     const Node& node = tree_[reference];
-    if (node.kind > Kind::degree || node.kind == Kind::ratio || node.base != 10 || compare_.is_defined({reference}))
-      return Truth::yes;
+    if (node.kind > Kind::degree || node.kind == Kind::ratio || compare_.is_defined({reference})) return Truth::yes;
     return compare_.over_budget() ? Truth::over_budget : Truth::no;
   }
 
@@ -64,13 +63,19 @@ class Matcher {
         return true;
       case Kind::tuple:
         return all();
-      case Kind::ratio:
       case Kind::quotient:
+        return all();
+      case Kind::ratio:
         return std::all_of(node.children.begin(), node.children.end(), is_segment);
       case Kind::product:
         return node.called || is_label_product(node);
+      case Kind::power: {  // A^{-1}
+        const Node& exponent = at(node.children[1]);
+        return is_segment(node.children[0]) && exponent.kind == Kind::negate && at(exponent.children[0]).value == 1;
+      }
       case Kind::function:
-        return node.function == Function::absolute && is_segment(node.children[0]);
+        return node.children.size() == 1 && is_segment(node.children[0]) &&
+               (node.function == Function::absolute || node.function <= Function::csc);  // |AB|, cos A
       default:
         return false;
     }
@@ -195,7 +200,11 @@ class Matcher {
     if (!set_wanted && given.size() == 1 && at(given[0].value).kind == Kind::tuple && labelled_wanted)
       return same_in_order(parts(given[0].value), wanted);
     if (given.size() != wanted.size()) return false;
-    if (labelled_given != labelled_wanted && !set_given && !set_wanted) return same_in_order(given, wanted);
+    const auto unlabelled = [](const std::vector<Member>& members) {
+      return std::all_of(members.begin(), members.end(), [](const Member& each) { return each.label.empty(); });
+    };
+    if (labelled_given != labelled_wanted && !set_given && !set_wanted && (unlabelled(given) || unlabelled(wanted)))
+      return same_in_order(given, wanted);
     return same_members(given, wanted);
   }
 
@@ -238,14 +247,26 @@ class Matcher {
   }
 
   bool same_member(const Member& given, const Member& wanted) {
-    if (!given.label.empty() && !wanted.label.empty() && given.label != wanted.label) return false;
+    if (!given.label.empty() && !wanted.label.empty() && given.label != wanted.label && !is_root_of(given, wanted) &&
+        !is_root_of(wanted, given))
+      return false;
     return same_item(given.value, wanted.value);
+  }
+
+  /// x_1 of x: one of its values.
+  bool is_root_of(const Member& numbered, const Member& plain) const {
+    const std::size_t index = numbered.label.find('_');
+    return index != std::string::npos && numbered.label.substr(0, index) + "()" == plain.label;
   }
 
   // ---- One thing ----
 
-  bool same_item(const Scalar& a, const Scalar& b) {
+  bool same_item(Scalar a, Scalar b) {
+    a.node = worked_out(a.node);
+    b.node = worked_out(b.node);
     const Node &x = at(a), &y = at(b);
+    if (x.kind == Kind::negate && y.kind == Kind::negate && at(x.children[0]).base != 10)
+      return same_item(under(a, x.children[0]), under(b, y.children[0]));
     const auto children = [&] {
       if (x.children.size() != y.children.size()) return false;
       for (std::size_t i = 0; i < x.children.size(); ++i)
@@ -276,6 +297,34 @@ class Matcher {
       return x.kind == y.kind && children();
     if (x.kind == Kind::quantity || y.kind == Kind::quantity) return same_quantity(a, b);
     return same_number(a, b);
+  }
+  /// Multiples and sums of matrices as matrices; all else as it is.
+  NodeId worked_out(NodeId id, int depth = 0) {
+    const Kind kind = at(id).kind;
+    if (depth > 8 || at(id).children.size() > 16 ||
+        (kind != Kind::product && kind != Kind::quotient && kind != Kind::sum && kind != Kind::negate))
+      return id;
+    const Node node = at(id);
+    std::vector<NodeId> parts;
+    std::size_t matrices = 0;
+    for (const NodeId child : node.children) {
+      parts.push_back(worked_out(child, depth + 1));
+      matrices += at(parts.back()).kind == Kind::matrix;
+    }
+    if (matrices == 0 || (node.kind == Kind::sum ? matrices != parts.size() : matrices != 1)) return id;
+    if (node.kind == Kind::quotient && at(parts[0]).kind != Kind::matrix) return id;
+    const std::size_t which = at(parts[0]).kind == Kind::matrix ? 0 : 1;
+    Node result = at(parts[which]);
+    for (const NodeId part : parts)
+      if (node.kind == Kind::sum &&
+          (at(part).columns != result.columns || at(part).children.size() != result.children.size()))
+        return id;
+    for (std::size_t i = 0; i < result.children.size(); ++i) {
+      std::vector<NodeId> terms;
+      for (const NodeId part : parts) terms.push_back(at(part).kind == Kind::matrix ? at(part).children[i] : part);
+      result.children[i] = tree_.add(node.kind, std::move(terms));
+    }
+    return tree_.add(std::move(result));
   }
   bool same_inner(const Scalar& a, const Scalar& b) {
     const auto given = stated(a, false), wanted = stated(b, true);
@@ -338,8 +387,8 @@ class Matcher {
     const auto doubtful = [&](const Scalar& scalar) { return at(scalar).kind == Kind::quantity && at(scalar).called; };
     if (given.empty() && doubtful(b)) return same_number(a, as_product(b));
     if (wanted.empty() && doubtful(a)) return same_number(as_product(a), b);
-    if (given == wanted || (given.empty() && is_unit(wanted)) || (wanted.empty() && is_unit(given)))
-      return same_item(bare(a), bare(b));
+    // 3 for 3 rubles: the reference tells what is counted.
+    if (given == wanted || given.empty() || (wanted.empty() && is_unit(given))) return same_item(bare(a), bare(b));
     if (!options_.convert_units) return false;
     const auto from = conversion(given), to = conversion(wanted);
     if (!from || !to || from->first != to->first) return false;
@@ -369,7 +418,16 @@ class Matcher {
       }
       case Kind::symbol:
         if (node.name == "R" || node.name == "\\R") return std::vector{Piece{}};
+        if (node.name == "R^+" || node.name == "R_+") return std::vector{Piece{Scalar{tree_.add_number(0)}, {}}};
+        if (node.name == "R^-" || node.name == "R_-") return std::vector{Piece{{}, Scalar{tree_.add_number(0)}}};
         return {};
+      case Kind::without:
+        return line_without(node.children[0], node.children[1]);
+      case Kind::sum: {  // R - {0}
+        const Node& last = at(node.children.back());
+        if (node.children.size() != 2 || last.kind != Kind::negate) return {};
+        return line_without(node.children[0], last.children[0]);
+      }
       case Kind::unite: {
         auto pieces = region(node.children[0]);
         const auto more = pieces ? region(node.children[1]) : std::nullopt;
@@ -391,6 +449,26 @@ class Matcher {
       default:
         return {};
     }
+  }
+
+  /// The real line less some points.
+  std::optional<std::vector<Piece>> line_without(NodeId line, NodeId points) {
+    if (at(line).name != "R" || at(points).kind != Kind::set || at(points).children.size() > 8) return {};
+    std::vector<NodeId> sorted = at(points).children;
+    for (std::size_t i = 0; i < sorted.size(); ++i)
+      for (std::size_t j = i; j > 0; --j) {
+        const int order =
+            compare_.sign_of({tree_.add(Kind::sum, {sorted[j], tree_.add(Kind::negate, {sorted[j - 1]})})});
+        if (order == 0) return {};
+        if (order < 0) std::swap(sorted[j], sorted[j - 1]);
+      }
+    std::vector<Piece> pieces(1);
+    for (const NodeId point : sorted) {
+      if (has_plus_minus(point)) return {};
+      pieces.back().high = Scalar{point};
+      pieces.push_back(Piece{Scalar{point}, {}});
+    }
+    return pieces;
   }
 
   std::optional<std::vector<Piece>> region_of_relation(const Node& node) {

@@ -9,7 +9,7 @@ namespace {
 
 constexpr mpfr_prec_t kFirstPrecision = 128, kLeastPrecision = 448, kMostPrecision = 16384;
 constexpr long kAgreement = -380;  // bits that overlapping bounds must be narrower than, relative to max(1, size)
-constexpr int kAttempts = 10, kNeeded = 4;  // sample points
+constexpr int kAttempts = 18, kNeeded = 4;  // sample points
 constexpr int kPieceKinds[] = {2, 3, 4, 5, 6, 7};
 constexpr std::int64_t kPieceBudget = 20'000;
 constexpr int kMinDigits = 6;  // of a decimal that may stand for what it rounds
@@ -19,8 +19,8 @@ Point sample(std::uint64_t seed, int attempt, int kind) {
 }
 /// Fractions first; natural numbers for what only they have, such as n!.
 Point sample(std::uint64_t seed, int attempt) {
-  constexpr int kKinds[kAttempts] = {0, 1, 0, 1, 1, 2, 2, 2, 2, 2};
-  return sample(seed, attempt, kKinds[attempt]);
+  constexpr int kKinds[] = {0, 1, 0, 1, 1};
+  return sample(seed, attempt, attempt < 5 ? kKinds[attempt] : 2);
 }
 
 }  // namespace
@@ -38,6 +38,18 @@ bool Comparison::has(NodeId id, Kind kind) const {
 
 bool Comparison::has_symbols(NodeId id) const {
   return has(id, Kind::symbol) || has(id, Kind::call) || has(id, Kind::fold);
+}
+
+bool Comparison::has_no_value(NodeId id) const {
+  std::vector<NodeId> open{id};
+  while (!open.empty()) {
+    const Node& node = tree_[open.back()];
+    open.pop_back();
+    if ((node.kind >= Kind::quantity && node.kind != Kind::fold) || node.kind == Kind::ratio || node.base != 10)
+      return true;
+    open.insert(open.end(), node.children.begin(), node.children.end());
+  }
+  return false;
 }
 
 bool Comparison::has_pieces(NodeId id) const {
@@ -215,7 +227,7 @@ int Comparison::sign_of(Scalar a) {
 }
 
 bool Comparison::is_defined(Scalar a) {
-  if (has_symbols(a.node) || has(a.node, Kind::infinity)) return true;
+  if (has_symbols(a.node) || has(a.node, Kind::infinity) || has_no_value(a.node)) return true;
   Budget budget{options_.budget};
   Evaluator evaluate(tree_, Point(), a.sign, kLeastPrecision, budget);
   const bool defined = evaluate(a.node).has_value();

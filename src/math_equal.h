@@ -42,6 +42,8 @@ class Comparison {
   enum class Outcome { different, same, unclear };
   Outcome compare_at(Scalar a, Scalar b, const Point& point, bool complex_allowed);
   bool has(NodeId id, Kind kind) const;
+  /// Whether something in it is no number: a matrix, a set, a numeral of another base.
+  bool has_no_value(NodeId id) const;
   /// Whether it is made of pieces, as |x| is, so that it may be another expression on a part of the line.
   bool has_pieces(NodeId id) const;
   /// Whether points of all signs and sizes find no difference.

@@ -129,12 +129,12 @@ std::optional<Value> Evaluator::compute_function(const Node& node) {
 }
 
 std::optional<Value> Evaluator::transcendental(Function function, const Value& of) {
+  if (function == Function::exp) return exponential(of);
   pay_for_bounds(150);
   const Complex z = bounds_of(of);
-  if (function == Function::exp) return finite(exp(z));
   if (!z.is_real) return {};
   const Interval& x = z.real;
-  if (mpfr_get_exp(x.high()) > 4096 && !mpfr_zero_p(x.high())) {
+  if (x.size() > kMaxAngle) {
     budget_.left = -1;
     return {};
   }

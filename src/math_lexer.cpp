@@ -170,9 +170,10 @@ class Cutter {
       add(Sign::unit, "inch");
       return true;
     }
-    if (const Spelling* spelling = find_spelling(kWords, word)) return spelled(*spelling);
+    const bool minutes = word == "min" && ends_value() && peek() != '(' && peek() != '{';
+    if (const Spelling* spelling = find_spelling(kWords, word); spelling && !minutes) return spelled(*spelling);
     if (const auto unit = unit_named(word, text_depth_ > 0);
-        !unit.empty() && (after_number || word.size() > 2 || (text_depth_ > 0 && ends_value()))) {
+        !unit.empty() && (after_number || word.size() > 2 || ((text_depth_ > 0 || space_) && ends_value()))) {
       add(Sign::unit, std::string(unit));
       return true;
     }
@@ -196,7 +197,7 @@ class Cutter {
         !unit_named(std::string_view(&c, 1), true).empty()) {
       add(Sign::unit, std::string(unit_named(std::string_view(&c, 1), true)));
     } else if (text_depth_ == 0 && after_number && space_ && is_plain_ && ends_quantity() &&
-               std::string_view("mgshL").find(c) != std::string_view::npos) {
+               std::string_view("mgshLNJWVAK").find(c) != std::string_view::npos) {
       add(Sign::unit, std::string(unit_named(std::string_view(&c, 1), true))).function = Function::opaque;
     } else if (c == 'U' && !tokens_.empty() && closes(tokens_.back().sign) && opens(rest())) {
       add(Sign::unite);
@@ -208,7 +209,8 @@ class Cutter {
   /// Whether what was read may be measured in the unit that comes next.
   bool ends_value() const {
     if (tokens_.empty()) return false;
-    const Sign last = tokens_.back().sign;
+    const bool bracket = tokens_.size() > 1 && tokens_.back().sign == Sign::open_round;  // 5 (cm)
+    const Sign last = tokens_[tokens_.size() - (bracket ? 2 : 1)].sign;
     return last == Sign::number || last == Sign::close_brace || last == Sign::close_round || last == Sign::pi;
   }
   /// Whether a unit may end here: 5 m, 5 m^2, 5 m/s; but not 5 m - n.

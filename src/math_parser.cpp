@@ -10,7 +10,8 @@ namespace {
 constexpr Sign kFactorStarts[] = {Sign::symbol,      Sign::function,     Sign::pi,          Sign::e,
                                   Sign::i,           Sign::open_round,   Sign::open_square, Sign::open_brace,
                                   Sign::open_floor,  Sign::open_ceiling, Sign::fraction,    Sign::binomial,
-                                  Sign::square_root, Sign::fold,         Sign::overline,    Sign::infinity};
+                                  Sign::square_root, Sign::fold,         Sign::overline,    Sign::infinity,
+                                  Sign::begin};
 
 bool starts_operand(Sign sign) {
   return sign == Sign::number ||

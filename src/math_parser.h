@@ -108,6 +108,8 @@ class Parser {
   NodeId numeral(const std::string& digits);
   bool is_bound(std::string_view name) const;
   NodeId symbol(std::string name, bool may_call);
+  /// max of m_{\max}, red of x_{\text{red}}; "" for an index that is an expression.
+  std::string subscript_words();
   NodeId function(const Token& token);
   /// What a function without brackets is of: sin 2x, \cos\frac{x}{2}, up to the next sign or function.
   NodeId bare_argument();

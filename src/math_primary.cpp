@@ -146,6 +146,7 @@ NodeId Parser::symbol(std::string name, bool may_call) {
   bool subscripted = false;
   if (take(Sign::subscript)) {
     subscripted = true;
+    if (const std::string words = subscript_words(); !words.empty()) return add_named(Kind::symbol, name + '_' + words);
     const NodeId index = argument();
     const Node& node = tree_[index];
     if (node.kind == Kind::number && node.value.get_den() == 1) {
@@ -175,6 +176,19 @@ NodeId Parser::symbol(std::string name, bool may_call) {
   return add_named(Kind::symbol, std::move(name));
 }
 
+std::string Parser::subscript_words() {
+  const auto is_name = [&](std::size_t ahead) {
+    const Sign sign = peek(ahead).sign;
+    return sign == Sign::function || sign == Sign::word || sign == Sign::unit;
+  };
+  if (is_name(0)) return next().text;
+  if (!sees(Sign::open_brace) || !is_name(1)) return {};
+  std::string words;
+  for (next(); !sees(Sign::close_brace) && !sees(Sign::end);) words += next().text + ' ';
+  expect(Sign::close_brace);
+  return words;
+}
+
 NodeId Parser::function(const Token& token) {
   Function which = token.function;
   NodeId power = kNone, base = kNone;
@@ -189,16 +203,19 @@ NodeId Parser::function(const Token& token) {
   } else {
     of = bare_argument();
   }
+  bool reciprocal = token.text == "cot^-1";
   if (power != kNone && tree_[power].kind == Kind::negate && is_whole(tree_[power].children[0]) &&
       tree_[tree_[power].children[0]].value == 1) {
     power = kNone;
+    reciprocal = which == Function::cot;
     which = which == Function::sin   ? Function::arcsin
             : which == Function::cos ? Function::arccos
             : which == Function::tan ? Function::arctan
+            : which == Function::cot ? Function::arctan
                                      : Function::opaque;
     if (which == Function::opaque) fail();
   }
-  if (token.text == "cot^-1") of = add(Kind::quotient, {add_number(1), of});  // arccot x is arctan 1/x
+  if (reciprocal) of = add(Kind::quotient, {add_number(1), of});  // arccot x is arctan 1/x
   if (token.text == "lg" && base == kNone) base = add_number(10);
   std::vector<NodeId> arguments = tree_[of].kind == Kind::list ? tree_[of].children : std::vector{of};
   if (base != kNone) {

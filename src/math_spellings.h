@@ -164,7 +164,7 @@ inline constexpr std::string_view kIgnored =
     "mathopen mathclose nonumber hspace vspace Large large overrightarrow bf rm it sf tt Bbb mathop strut notag ";
 /// Short words that are no products of variables.
 inline constexpr std::string_view kShortWords =
-    " no yes odd is of if do to in on it at by as an the not all any so we he she one two six ten red tie win ";
+    " no yes odd per is of if do to in on it at by as an the not all any so we he she one two six ten red tie win ";
 
 inline bool is_among(std::string_view words, std::string_view word) {
   for (std::size_t at = words.find(word); at != words.npos; at = words.find(word, at + 1))

@@ -24,6 +24,7 @@ struct Value {
 };
 
 inline constexpr std::size_t kMaxBits = 1 << 15;  // of an exact number
+inline constexpr long kMaxAngle = 4096;           // bits before the point of what a sine is taken of
 
 std::size_t bits(const mpz_class& value);
 std::size_t bits(const mpq_class& value);  ///< of both its parts
@@ -81,6 +82,7 @@ class Evaluator {
   Result whole_power(const Value& base, const mpz_class& exponent);
   Result take_root(const Value& of, unsigned long order);
   Result log_of(const Value& of);
+  Result exponential(const Value& of);
   Result opaque(std::uint64_t key, const std::vector<NodeId>& arguments, std::size_t first = 0);
 
   Complex bounds_of(const Value& value) const { return value.to_bounds(precision_); }
