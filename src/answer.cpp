@@ -8,6 +8,7 @@
 
 #include "answer.h"
 #include "math_expression.h"
+#include "math_spellings.h"
 #include "utf8.h"
 
 namespace grpo {
@@ -49,8 +50,8 @@ char choice(std::string_view text, bool may_explain) {
   for (std::size_t at = 0; at < text.size() && plain.size() < 64; ++at) {
     if (text[at] == '\\') {
       while (at + 1 < text.size() && is_letter(text[at + 1])) ++at;
-    } else if (std::string_view("{}$ *").find(text[at]) == std::string_view::npos || text[at] == ' ') {
-      if (std::string_view("{}$*").find(text[at]) == std::string_view::npos) plain += text[at];
+    } else if (std::string_view("{}$ *`").find(text[at]) == std::string_view::npos || text[at] == ' ') {
+      if (std::string_view("{}$*`").find(text[at]) == std::string_view::npos) plain += text[at];
     }
   }
   std::string_view rest = trim(plain);
@@ -86,6 +87,9 @@ std::string plain_text(std::string_view text) {
       const auto body = braced_body(text, command.size() - 1);
       if (body && body->size() + command.size() + 1 == text.size()) text = trim(*body);
     }
+    if (const auto body = text.starts_with('{') ? braced_body(text, 0) : std::nullopt;
+        body && body->size() + 2 == text.size() && body->find(',') == body->npos)
+      text = trim(*body);
     if (text.size() > 1 && ((text.starts_with('"') && text.ends_with('"')) ||
                             (text.starts_with("**") && text.ends_with("**") && text.size() > 4)))
       text = trim(text.substr(text[0] == '"' ? 1 : 2, text.size() - (text[0] == '"' ? 2 : 4)));
@@ -105,7 +109,7 @@ std::string plain_text(std::string_view text) {
     longest = std::max(longest, run);
     plain += text[at++];
   }
-  if (longest >= 3 && plain.find('\\') == plain.npos)
+  if ((longest >= 3 || plain == "NO" || plain == "No") && plain.find('\\') == plain.npos)
     for (char& c : plain) c = lower(c);
   return plain;
 }
@@ -223,9 +227,11 @@ std::optional<Verdict> check_named_kind(std::string_view answer, std::string_vie
 /// Whether "1,22" may be 1.22 as well as 1 and 22: one comma, digits around it, and nothing else that parts.
 bool has_two_readings(std::string_view text) {
   const std::size_t comma = text.find(',');
-  return comma != text.npos && text.find_first_of(",;([{", comma + 1) == text.npos &&
-         text.find_first_of("([{") == text.npos && comma > 0 && is_digit(text[comma - 1]) && comma + 1 < text.size() &&
-         is_digit(text[comma + 1]);
+  if (comma == text.npos || comma == 0 || !is_digit(text[comma - 1])) return false;
+  const std::string_view after = text.substr(comma + 1);
+  const std::size_t digits = std::min(after.find_first_not_of("0123456789"), after.size());
+  return digits > 0 && after.substr(0, digits) != "0" &&  // nobody writes 1 as 1,0
+         after.find_first_of(",;([{") == after.npos && text.find_first_of("([{") == text.npos;
 }
 
 std::uint64_t hash(std::string_view text, std::uint64_t seed) {  // FNV-1a
@@ -287,9 +293,10 @@ Verdict check_text(std::string_view answer, std::string_view reference, const An
   if (right.status == math::ReadStatus::unreadable) return Verdict::wrong;
   if (left.status == math::ReadStatus::unreadable) return unless_undefined(Verdict::unparseable);
   Verdict verdict = Verdict::wrong;
-  for (const math::NodeId reference_root : right.roots)
-    for (const math::NodeId answer_root : left.roots) {
-      const math::Truth truth = math::same_answer(tree, answer_root, reference_root, how);
+  for (std::size_t i = 0; i < right.roots.size(); ++i)
+    for (std::size_t j = 0; j < left.roots.size(); ++j) {
+      if (i > 0 && j > 0) continue;  // 1,2 and 1,20 are both written as lists
+      const math::Truth truth = math::same_answer(tree, left.roots[j], right.roots[i], how);
       if (truth == math::Truth::yes) return spend(Verdict::correct);
       if (truth == math::Truth::over_budget) verdict = Verdict::over_budget;
     }
@@ -314,6 +321,20 @@ bool has_words(std::string_view text) {
   return false;
 }
 
+/// Whether numbers of a text stand in a sentence, not in a formula that cannot be read.
+bool is_prose(std::string_view text) {
+  if (text.find('$') != text.npos) return true;
+  for (std::size_t i = 0; i + 1 < text.size(); ++i) {
+    if (text[i] != '\\') continue;
+    std::size_t end = i + 1;
+    while (end < text.size() && is_letter(text[end])) ++end;
+    if (text[i + 1] == '(' || text[i + 1] == '[') return true;
+    if (end > i + 1 && !math::is_text_command(text.substr(i + 1, end - i - 1))) return false;
+    i = end - 1;
+  }
+  return true;
+}
+
 /// The final answers in a text that may be an answer, a sentence or a whole solution; empty where it says none.
 std::vector<std::string> answers_in(std::string_view text, const AnswerOptions& options) {
   Finding finding = find_marked_answer(text);
@@ -324,8 +345,10 @@ std::vector<std::string> answers_in(std::string_view text, const AnswerOptions& 
   for (std::string& each : finding.answers) {
     // Announced answers and whole texts may be sentences.
     each = std::string(unwrap_answer(each));
-    if (each.find(' ') == each.npos || (each.find('$') == each.npos && !has_words(each)) || is_formula(each, options))
+    if (each.find_first_of(" \n\t") == each.npos || (each.find('$') == each.npos && !has_words(each)) ||
+        is_formula(each, options))
       continue;
+    if (!is_prose(each)) continue;
     if (auto found = find_in_prose(each, marked)) each = std::string(unwrap_answer(*found));
   }
   return finding.answers;
@@ -397,6 +420,9 @@ void AnswerOptions::validate() const {
 Verdict check_answer(std::string_view answer, std::string_view reference, const AnswerOptions& options) {
   options.validate();
   if (answer.size() > kMaxBytes || reference.size() > kMaxBytes) return Verdict::over_budget;
+  // What was thought on the way is no answer.
+  constexpr std::string_view kThought = "</think>";
+  if (const std::size_t end = answer.rfind(kThought); end != answer.npos) answer.remove_prefix(end + kThought.size());
   answer = trim(answer);
   reference = trim(reference);
   if (!options.decimal_comma && options.tolerance == 0) {

@@ -205,10 +205,15 @@ bool follows_copula(std::string_view before) {
   if (before.size() > 40) before.remove_prefix(before.size() - 40);
   std::string text = lowered(trim(before));
   while (!text.empty() && (text.back() == '$' || text.back() == ' ' || text.back() == '\\')) text.pop_back();
+  for (const std::string_view currency : {"€", "£", "¥", "₩"})
+    if (text.ends_with(currency)) text.resize(text.size() - currency.size());
+  while (text.ends_with(' ')) text.pop_back();
   for (const std::string_view about : {" approximately", " about", " exactly", " just", " only"})
     if (text.ends_with(about)) text.resize(text.size() - about.size());
-  for (const std::string_view word : {" is", " it's", " are", " equals", " equal to", " by", " was", " be", "=", ":",
-                                      " becomes", " to", "：", "는", "은", "是", "为", "は"})
+  for (const std::string_view word :
+       {" is",   " it's",  " are",   " equals", " equal to", " by",   " was", " be",   "=",       ":",     " becomes",
+        " to",   " get",   " gets",  " give",   " gives",    " have", " has", " find", " obtain", " pays", " paid",
+        " cost", " costs", " takes", " needs",  "：",        "는",    "은",   "是",    "为",      "は"})
     if (text.ends_with(word)) return true;
   return text == "is" || text == "it's";
 }
@@ -224,17 +229,19 @@ bool is_negated(std::string_view before) {
 
 // ---- "Answer:" ----
 
-constexpr std::string_view kAnnouncements[] = {
-    "final answer is", "answer is", "answers are", "answer:", "answer：", "answer**:", "answer:**", "answer**",
-    "answer =",        "정답은",    "정답:",       "정답：",  "답은",     "답:",       "답：",      "答案是",
-    "答案为",          "答案:",     "答案：",      "答：",    "答え:",    "答え：",    "答えは"};
+constexpr std::string_view kAnnouncements[] = {"final answer is", "answer is",  "#### ",       "option is", "choice is",
+                                               "final answer\n",  "# answer\n", "answers are", "answer:",   "answer：",
+                                               "answer**:",       "answer:**",  "answer**",    "answer =",  "정답은",
+                                               "정답:",           "정답：",     "답은",        "답:",       "답：",
+                                               "答案是",          "答案为",     "答案:",       "答案：",    "答：",
+                                               "答え:",           "答え：",     "答えは"};
 
 /// The first place of each announcement in `text` (lower case), ends of them, in order.
 std::vector<std::pair<std::size_t, std::size_t>> announcements(const std::string& text) {
   std::vector<std::pair<std::size_t, std::size_t>> found;
   for (std::size_t at = 0; at < text.size(); ++at) {
     const char c = text[at];
-    if (c != 'f' && c != 'a' && static_cast<unsigned char>(c) < 0x80) continue;
+    if (std::string_view("acfo#").find(c) == std::string_view::npos && static_cast<unsigned char>(c) < 0x80) continue;
     std::size_t size = 0;
     for (const std::string_view each : kAnnouncements)
       if (text.compare(at, each.size(), each) == 0) size = std::max(size, each.size());

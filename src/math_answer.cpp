@@ -36,8 +36,7 @@ class Matcher {
   }
   Truth is_defined(NodeId reference) {
     const Node& node = tree_[reference];
-    if (node.kind > Kind::degree || node.kind == Kind::ratio || node.base != 10 || compare_.is_defined({reference}))
-      return Truth::yes;
+    if (node.kind > Kind::degree || node.kind == Kind::ratio || compare_.is_defined({reference})) return Truth::yes;
     return compare_.over_budget() ? Truth::over_budget : Truth::no;
   }
 
@@ -64,13 +63,19 @@ class Matcher {
         return true;
       case Kind::tuple:
         return all();
-      case Kind::ratio:
       case Kind::quotient:
+        return all();
+      case Kind::ratio:
         return std::all_of(node.children.begin(), node.children.end(), is_segment);
       case Kind::product:
         return node.called || is_label_product(node);
+      case Kind::power: {  // A^{-1}
+        const Node& exponent = at(node.children[1]);
+        return is_segment(node.children[0]) && exponent.kind == Kind::negate && at(exponent.children[0]).value == 1;
+      }
       case Kind::function:
-        return node.function == Function::absolute && is_segment(node.children[0]);
+        return node.children.size() == 1 && is_segment(node.children[0]) &&
+               (node.function == Function::absolute || node.function <= Function::csc);  // |AB|, cos A
       default:
         return false;
     }
@@ -135,6 +140,17 @@ class Matcher {
     return std::any_of(node.children.begin(), node.children.end(), [&](NodeId child) { return has_plus_minus(child); });
   }
 
+  /// A copy in which ± is + or -.
+  NodeId settled(NodeId id, int sign) {
+    const Node& node = at(id);
+    std::vector<NodeId> children;
+    for (const NodeId child : node.children) children.push_back(settled(child, sign));
+    if (node.kind != Kind::plus_minus && node.kind != Kind::minus_plus) return tree_.add_like(id, children);
+    NodeId& last = children.back();
+    if ((node.kind == Kind::plus_minus) != (sign > 0)) last = tree_.add(Kind::negate, {last});
+    return children.size() == 1 ? last : tree_.add(Kind::sum, children);
+  }
+
   /// The members of a list or set, each ± making two; false where a relation states nothing.
   bool flatten(const Scalar& scalar, bool trusted, std::string label, std::vector<Member>& members) {
     if (members.size() > kMaxMembers) {
@@ -150,7 +166,10 @@ class Matcher {
     if (node.kind == Kind::relation) {
       auto member = stated(scalar, trusted);
       if (!member) {
-        members.push_back({scalar, ""});
+        const bool two =
+            std::any_of(node.children.begin(), node.children.end(), [&](NodeId id) { return has_plus_minus(id); });
+        members.push_back({{two ? settled(scalar.node, 1) : scalar.node, scalar.sign}, ""});
+        if (two) members.push_back({{settled(scalar.node, -1)}, ""});
         return true;
       }
       return flatten(member->value, trusted, member->label, members);
@@ -165,7 +184,8 @@ class Matcher {
   }
 
   bool same_whole(NodeId answer, NodeId reference) {
-    if (const auto a = region(answer), b = region(reference); a && b) return same_region(*a, *b);
+    if (const auto a = region(answer), b = region(reference); a && b)
+      return same_unknown(answer, reference) && same_region(*a, *b);
     std::vector<Member> given, wanted;
     if (!flatten({answer}, false, "", given) || !flatten({reference}, true, "", wanted)) return false;
     const bool set_given = is_set(answer), set_wanted = is_set(reference);
@@ -181,7 +201,11 @@ class Matcher {
     if (!set_wanted && given.size() == 1 && at(given[0].value).kind == Kind::tuple && labelled_wanted)
       return same_in_order(parts(given[0].value), wanted);
     if (given.size() != wanted.size()) return false;
-    if (labelled_given != labelled_wanted && !set_given && !set_wanted) return same_in_order(given, wanted);
+    const auto unlabelled = [](const std::vector<Member>& members) {
+      return std::all_of(members.begin(), members.end(), [](const Member& each) { return each.label.empty(); });
+    };
+    if (labelled_given != labelled_wanted && !set_given && !set_wanted && (unlabelled(given) || unlabelled(wanted)))
+      return same_in_order(given, wanted);
     return same_members(given, wanted);
   }
 
@@ -224,14 +248,26 @@ class Matcher {
   }
 
   bool same_member(const Member& given, const Member& wanted) {
-    if (!given.label.empty() && !wanted.label.empty() && given.label != wanted.label) return false;
+    if (!given.label.empty() && !wanted.label.empty() && given.label != wanted.label && !is_root_of(given, wanted) &&
+        !is_root_of(wanted, given))
+      return false;
     return same_item(given.value, wanted.value);
+  }
+
+  /// x_1 of x: one of its values.
+  bool is_root_of(const Member& numbered, const Member& plain) const {
+    const std::size_t index = numbered.label.find('_');
+    return index != std::string::npos && numbered.label.substr(0, index) + "()" == plain.label;
   }
 
   // ---- One thing ----
 
-  bool same_item(const Scalar& a, const Scalar& b) {
+  bool same_item(Scalar a, Scalar b) {
+    a.node = worked_out(a.node);
+    b.node = worked_out(b.node);
     const Node &x = at(a), &y = at(b);
+    if (x.kind == Kind::negate && y.kind == Kind::negate && at(x.children[0]).base != 10)
+      return same_item(under(a, x.children[0]), under(b, y.children[0]));
     const auto children = [&] {
       if (x.children.size() != y.children.size()) return false;
       for (std::size_t i = 0; i < x.children.size(); ++i)
@@ -243,7 +279,8 @@ class Matcher {
     if ((x_row && y.kind == Kind::tuple) || (y_row && x.kind == Kind::tuple)) return children();
     if (x.kind == Kind::bracket && y.kind == Kind::bracket) return x.open == y.open && x.close == y.close && children();
     if (x.kind == Kind::tuple && y.kind == Kind::tuple) return children();
-    if (const auto p = region(a.node), q = region(b.node); p && q) return same_region(*p, *q);
+    if (const auto p = region(a.node), q = region(b.node); p && q)
+      return same_unknown(a.node, b.node) && same_region(*p, *q);
     if (x.kind == Kind::set || y.kind == Kind::set || x.kind == Kind::list || y.kind == Kind::list) {
       std::vector<Member> given, wanted;
       if ((x.kind == Kind::list) != (y.kind == Kind::list) || !flatten(a, false, "", given) ||
@@ -261,6 +298,39 @@ class Matcher {
       return x.kind == y.kind && children();
     if (x.kind == Kind::quantity || y.kind == Kind::quantity) return same_quantity(a, b);
     return same_number(a, b);
+  }
+  /// Multiples and sums of matrices as matrices; all else as it is.
+  NodeId worked_out(NodeId id, int depth = 0) {
+    const Kind kind = at(id).kind;
+    if (depth > 8 || at(id).children.size() > 16 ||
+        (kind != Kind::product && kind != Kind::quotient && kind != Kind::sum && kind != Kind::negate))
+      return id;
+    const Node& node = at(id);
+    std::vector<NodeId> parts;
+    std::size_t matrices = 0;
+    for (const NodeId child : node.children) {
+      parts.push_back(worked_out(child, depth + 1));
+      matrices += at(parts.back()).kind == Kind::matrix;
+    }
+    if (matrices == 0 || (node.kind == Kind::sum ? matrices != parts.size() : matrices != 1)) return id;
+    if (node.kind == Kind::quotient && at(parts[0]).kind != Kind::matrix) return id;
+    const std::size_t which = at(parts[0]).kind == Kind::matrix ? 0 : 1;
+    if (tree_.full()) {  // lists compare every member with every other
+      too_long_ = true;
+      return id;
+    }
+    const Node& shape = at(parts[which]);
+    for (const NodeId part : parts)
+      if (node.kind == Kind::sum &&
+          (at(part).columns != shape.columns || at(part).children.size() != shape.children.size()))
+        return id;
+    std::vector<NodeId> cells;
+    for (std::size_t i = 0; i < shape.children.size(); ++i) {
+      std::vector<NodeId> terms;
+      for (const NodeId part : parts) terms.push_back(at(part).kind == Kind::matrix ? at(part).children[i] : part);
+      cells.push_back(tree_.add(node.kind, terms));
+    }
+    return tree_.add_like(parts[which], cells);
   }
   bool same_inner(const Scalar& a, const Scalar& b) {
     const auto given = stated(a, false), wanted = stated(b, true);
@@ -296,14 +366,14 @@ class Matcher {
 
   bool same_ratio(std::span<const NodeId> a, std::span<const NodeId> b) {
     if (a.size() != b.size()) return false;
-    for (std::size_t i = 0; i < a.size(); ++i) {
-      if (compare_.same({a[i]}, {b[i]}) == Truth::yes) continue;
+    if (same_children(a, b)) return true;
+    for (std::size_t i = 1; i < a.size(); ++i) {
       const NodeId cross = tree_.add(Kind::product, {a[i], b[0]}), other = tree_.add(Kind::product, {b[i], a[0]});
       if (compare_.sign_of({a[0]}) == 0 || compare_.sign_of({b[0]}) == 0 ||
           compare_.same({cross}, {other}) != Truth::yes)
         return false;
     }
-    return compare_.sign_of({a[0]}) == compare_.sign_of({b[0]}) || same_children(a, b);
+    return compare_.sign_of({a[0]}) == compare_.sign_of({b[0]});
   }
   bool same_children(std::span<const NodeId> a, std::span<const NodeId> b) {
     for (std::size_t i = 0; i < a.size(); ++i)
@@ -318,12 +388,13 @@ class Matcher {
     const auto bare = [&](const Scalar& scalar) {
       return at(scalar).kind == Kind::quantity ? under(scalar, at(scalar).children[0]) : scalar;
     };
+    if (at(a).kind == Kind::degree || at(b).kind == Kind::degree) return false;  // 45 mph is not 45°
     const std::string given = unit(a), wanted = unit(b);
     const auto doubtful = [&](const Scalar& scalar) { return at(scalar).kind == Kind::quantity && at(scalar).called; };
     if (given.empty() && doubtful(b)) return same_number(a, as_product(b));
     if (wanted.empty() && doubtful(a)) return same_number(as_product(a), b);
-    if (given == wanted || (given.empty() && is_unit(wanted)) || (wanted.empty() && is_unit(given)))
-      return same_item(bare(a), bare(b));
+    // 3 for 3 rubles: the reference tells what is counted.
+    if (given == wanted || given.empty() || (wanted.empty() && is_unit(given))) return same_item(bare(a), bare(b));
     if (!options_.convert_units) return false;
     const auto from = conversion(given), to = conversion(wanted);
     if (!from || !to || from->first != to->first) return false;
@@ -332,7 +403,7 @@ class Matcher {
   }
   /// 5 m as five times m.
   Scalar as_product(const Scalar& quantity) {
-    Node symbol{Kind::symbol};
+    Node symbol(Kind::symbol);
     symbol.name = at(quantity).name;
     return under(quantity, tree_.add(Kind::product, {at(quantity).children[0], tree_.add(std::move(symbol))}));
   }
@@ -353,7 +424,16 @@ class Matcher {
       }
       case Kind::symbol:
         if (node.name == "R" || node.name == "\\R") return std::vector{Piece{}};
+        if (node.name == "R^+" || node.name == "R_+") return std::vector{Piece{Scalar{tree_.add_number(0)}, {}}};
+        if (node.name == "R^-" || node.name == "R_-") return std::vector{Piece{{}, Scalar{tree_.add_number(0)}}};
         return {};
+      case Kind::without:
+        return line_without(node.children[0], node.children[1]);
+      case Kind::sum: {  // R - {0}
+        const Node& last = at(node.children.back());
+        if (node.children.size() != 2 || last.kind != Kind::negate) return {};
+        return line_without(node.children[0], last.children[0]);
+      }
       case Kind::unite: {
         auto pieces = region(node.children[0]);
         const auto more = pieces ? region(node.children[1]) : std::nullopt;
@@ -377,6 +457,26 @@ class Matcher {
     }
   }
 
+  /// The real line less some points.
+  std::optional<std::vector<Piece>> line_without(NodeId line, NodeId points) {
+    if (at(line).name != "R" || at(points).kind != Kind::set || at(points).children.size() > 8) return {};
+    std::vector<NodeId> sorted(at(points).children.begin(), at(points).children.end());
+    for (std::size_t i = 0; i < sorted.size(); ++i)
+      for (std::size_t j = i; j > 0; --j) {
+        const int order =
+            compare_.sign_of({tree_.add(Kind::sum, {sorted[j], tree_.add(Kind::negate, {sorted[j - 1]})})});
+        if (order == 0) return {};
+        if (order < 0) std::swap(sorted[j], sorted[j - 1]);
+      }
+    std::vector<Piece> pieces(1);
+    for (const NodeId point : sorted) {
+      if (has_plus_minus(point)) return {};
+      pieces.back().high = Scalar{point};
+      pieces.push_back(Piece{Scalar{point}, {}});
+    }
+    return pieces;
+  }
+
   std::optional<std::vector<Piece>> region_of_relation(const Node& node) {
     const auto& members = node.children;
     const std::string& signs = node.name;
@@ -384,7 +484,9 @@ class Matcher {
     const auto is_open = [](char sign) { return sign == '<' || sign == '>'; };
     const auto is_rising = [](char sign) { return sign == '<' || sign == 'l'; };
     const auto is_order = [&](char sign) { return is_open(sign) || sign == 'l' || sign == 'g'; };
-    const auto is_constant = [&](NodeId id) { return !compare_.has_symbols(id) && at(id).kind < Kind::quantity; };
+    const auto is_constant = [&](NodeId id) {
+      return !compare_.has_symbols(id) && at(id).kind < Kind::quantity && !has_plus_minus(id);
+    };
     const auto bound = [&](NodeId id) { return infinite_sign(id) ? std::optional<Scalar>() : Scalar{id}; };
     if (signs.size() == 1 && is_label(members[0]) && is_constant(members[1])) {
       if (signs == "#") return std::vector{Piece{{}, bound(members[1])}, Piece{bound(members[1]), {}}};
@@ -405,6 +507,20 @@ class Matcher {
     const bool rising = is_rising(signs[0]);
     return std::vector{Piece{bound(members[rising ? 0 : 2]), bound(members[rising ? 2 : 0]),
                              is_open(signs[rising ? 0 : 1]), is_open(signs[rising ? 1 : 0])}};
+  }
+
+  /// Whether two regions are not those of two variables: a > 0 is not x > 0.
+  bool same_unknown(NodeId a, NodeId b) const {
+    const std::string x = unknown(a), y = unknown(b);
+    return x.empty() || y.empty() || x == y;
+  }
+  std::string unknown(NodeId id) const {
+    const Node& node = at(id);
+    if (node.kind == Kind::list) return unknown(node.children[0]);
+    if (node.kind != Kind::relation) return "";
+    for (const NodeId child : node.children)
+      if (at(child).kind == Kind::symbol && at(child).name.size() == 1) return at(child).name;
+    return "";
   }
 
   bool same_end(const std::optional<Scalar>& a, const std::optional<Scalar>& b) {

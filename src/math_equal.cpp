@@ -4,20 +4,23 @@
 #include <cmath>
 #include <optional>
 
-#include "math_value.h"
-
 namespace grpo::math {
 namespace {
 
 constexpr mpfr_prec_t kFirstPrecision = 640, kLeastPrecision = 448, kMostPrecision = 16384;
 constexpr long kAgreement = -380;  // bits that overlapping bounds must be narrower than, relative to max(1, size)
-constexpr int kAttempts = 10, kNeeded = 4;  // sample points
-constexpr int kMinDigits = 6;               // of a decimal that may stand for what it rounds
+constexpr int kAttempts = 18, kNeeded = 4;  // sample points
+constexpr int kPieceKinds[] = {2, 3, 4, 5, 6, 7};
+constexpr std::int64_t kPieceBudget = 20'000;
+constexpr int kMinDigits = 6;  // of a decimal that may stand for what it rounds
 
+Point sample(std::uint64_t seed, int attempt, int kind) {
+  return {seed * 0x9E3779B97F4A7C15 + static_cast<std::uint64_t>(attempt) * 0xD1B54A32D192ED03, kind};
+}
 /// Fractions first; natural numbers for what only they have, such as n!.
 Point sample(std::uint64_t seed, int attempt) {
-  constexpr int kKinds[kAttempts] = {0, 1, 0, 1, 1, 2, 2, 2, 2, 2};
-  return {seed * 0x9E3779B97F4A7C15 + static_cast<std::uint64_t>(attempt) * 0xD1B54A32D192ED03, kKinds[attempt]};
+  constexpr int kKinds[] = {0, 1, 0, 1, 1};
+  return sample(seed, attempt, attempt < 5 ? kKinds[attempt] : 2);
 }
 
 }  // namespace
@@ -37,8 +40,54 @@ bool Comparison::has_symbols(NodeId id) const {
   return has(id, Kind::symbol) || has(id, Kind::call) || has(id, Kind::fold);
 }
 
-Comparison::Outcome Comparison::compare_at(Scalar a, Scalar b, int attempt, bool complex_allowed) {
-  const Point point = sample(options_.seed, attempt);
+bool Comparison::has_no_value(NodeId id) const {
+  std::vector<NodeId> open{id};
+  while (!open.empty()) {
+    const Node& node = tree_[open.back()];
+    open.pop_back();
+    if ((node.kind >= Kind::quantity && node.kind != Kind::fold) || node.kind == Kind::ratio || node.base != 10)
+      return true;
+    open.insert(open.end(), node.children.begin(), node.children.end());
+  }
+  return false;
+}
+
+bool Comparison::has_pieces(NodeId id) const {
+  std::vector<NodeId> open{id};
+  while (!open.empty()) {
+    const Node& node = tree_[open.back()];
+    open.pop_back();
+    switch (node.function) {
+      case Function::absolute:
+      case Function::floor:
+      case Function::ceiling:
+      case Function::minimum:
+      case Function::maximum:
+      case Function::root:
+        return true;
+      default:
+        open.insert(open.end(), node.children.begin(), node.children.end());
+    }
+  }
+  return false;
+}
+
+bool Comparison::same_on_all_pieces(Scalar a, Scalar b, bool complex_allowed) {
+  if (!has_pieces(a.node) && !has_pieces(b.node)) return true;
+  for (const int kind : kPieceKinds) {
+    // What is too dear at one of these points need not be known there.
+    const std::int64_t rest = options_.budget - std::min(options_.budget, kPieceBudget);
+    options_.budget -= rest;
+    const Outcome outcome = compare_at(a, b, sample(options_.seed, kAttempts + kind, kind), complex_allowed);
+    options_.budget = rest + std::max<std::int64_t>(0, options_.budget);
+    over_budget_ = options_.budget == 0;
+    if (outcome == Outcome::different) return false;
+    if (over_budget_) return false;
+  }
+  return true;
+}
+
+Comparison::Outcome Comparison::compare_at(Scalar a, Scalar b, const Point& point, bool complex_allowed) {
   mpfr_prec_t precision = kFirstPrecision;
   for (int round = 0; round < 2; ++round) {
     Budget budget{options_.budget};
@@ -70,16 +119,17 @@ Truth Comparison::same(Scalar a, Scalar b) {
     return over_budget_ ? Truth::over_budget : is_same ? Truth::yes : Truth::no;
   };
   const bool constant = !has_symbols(a.node) && !has_symbols(b.node);
-  if (constant) return answer(compare_at(a, b, 0, true) == Outcome::same);
+  if (constant) return answer(compare_at(a, b, sample(options_.seed, 0), true) == Outcome::same);
   const bool imaginary = has(a.node, Kind::i) || has(b.node, Kind::i);
   for (const bool complex_allowed : {imaginary, true}) {
     int agreed = 0;
     for (int attempt = 0; attempt < kAttempts && agreed < kNeeded && !over_budget_; ++attempt) {
-      const Outcome outcome = compare_at(a, b, attempt, complex_allowed);
+      const Outcome outcome = compare_at(a, b, sample(options_.seed, attempt), complex_allowed);
       if (outcome == Outcome::different) return answer(false);
       agreed += outcome == Outcome::same;
     }
-    if (agreed > 0 || over_budget_ || imaginary) return answer(agreed >= kNeeded);
+    if (agreed > 0 || over_budget_ || imaginary)
+      return answer(agreed >= kNeeded && same_on_all_pieces(a, b, complex_allowed));
   }
   return answer(false);
 }
@@ -180,7 +230,7 @@ int Comparison::sign_of(Scalar a) {
 }
 
 bool Comparison::is_defined(Scalar a) {
-  if (has_symbols(a.node) || has(a.node, Kind::infinity)) return true;
+  if (has_symbols(a.node) || has(a.node, Kind::infinity) || has_no_value(a.node)) return true;
   Budget budget{options_.budget};
   Evaluator evaluate(tree_, Point(), a.sign, kLeastPrecision, budget);
   const bool defined = evaluate(a.node).has_value();

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "math_expression.h"
+#include "math_value.h"
 
 namespace grpo::math {
 
@@ -39,8 +40,14 @@ class Comparison {
 
  private:
   enum class Outcome { different, same, unclear };
-  Outcome compare_at(Scalar a, Scalar b, int attempt, bool complex_allowed);
+  Outcome compare_at(Scalar a, Scalar b, const Point& point, bool complex_allowed);
   bool has(NodeId id, Kind kind) const;
+  /// Whether something in it is no number: a matrix, a set, a numeral of another base.
+  bool has_no_value(NodeId id) const;
+  /// Whether it is made of pieces, as |x| is, so that it may be another expression on a part of the line.
+  bool has_pieces(NodeId id) const;
+  /// Whether points of all signs and sizes find no difference.
+  bool same_on_all_pieces(Scalar a, Scalar b, bool complex_allowed);
 
   const Tree& tree_;
   CompareOptions& options_;

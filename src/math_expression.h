@@ -101,6 +101,9 @@ enum class Relation : char {
 using NodeId = std::uint32_t;
 
 struct Node {
+  explicit Node(Kind kind) : kind(kind) {}
+  Node(Node&&) = default;  // a copy would share its children: Tree::add_like makes one that does not
+
   Kind kind;
   Function function = Function::none;
   bool called = false;  // a product written as a(b): maybe a function; a quantity whose unit may be a variable: 5 m
@@ -136,15 +139,29 @@ class Tree {
     return static_cast<NodeId>(nodes_.size() - 1);
   }
   NodeId add(Kind kind, std::span<const NodeId> children, Function function = Function::none) {
-    Node node{kind};
+    Node node(kind);
     node.function = function;
     return add(std::move(node), children);
   }
   NodeId add(Kind kind, std::initializer_list<NodeId> children, Function function = Function::none) {
     return add(kind, std::span(children), function);
   }
+  /// A node like `id` but for its children.
+  NodeId add_like(NodeId id, std::span<const NodeId> children) {
+    const Node& like = nodes_[id];
+    Node node(like.kind);
+    node.function = like.function;
+    node.called = like.called;
+    node.open = like.open, node.close = like.close;
+    node.base = like.base;
+    node.digits = like.digits;
+    node.columns = like.columns;
+    node.value = like.value;
+    node.name = like.name;
+    return add(std::move(node), children);
+  }
   NodeId add_number(mpq_class value) {
-    Node node{Kind::number};
+    Node node(Kind::number);
     node.value = std::move(value);
     return add(std::move(node));
   }

@@ -6,7 +6,7 @@
 namespace grpo::math {
 namespace {
 
-constexpr unsigned long kMaxFactorial = 2000;  // its argument
+constexpr unsigned long kMaxFactorial = 3000;  // its argument
 constexpr long kMaxTerms = 10'000;             // of a sum or product
 
 mpz_class floor_of(const mpq_class& value) {
@@ -129,12 +129,12 @@ std::optional<Value> Evaluator::compute_function(const Node& node) {
 }
 
 std::optional<Value> Evaluator::transcendental(Function function, const Value& of) {
+  if (function == Function::exp) return exponential(of);
   pay_for_bounds(150);
   const Complex z = bounds_of(of);
-  if (function == Function::exp) return finite(exp(z));
   if (!z.is_real) return {};
   const Interval& x = z.real;
-  if (mpfr_get_exp(x.high()) > 4096 && !mpfr_zero_p(x.high())) {
+  if (x.size() > kMaxAngle) {
     budget_.left = -1;
     return {};
   }

@@ -5,6 +5,7 @@
 #include <gmpxx.h>
 #include <mpfr.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -46,6 +47,11 @@ class Interval {
   bool is_positive() const { return mpfr_sgn(low_) > 0; }
   bool is_negative() const { return mpfr_sgn(high_) < 0; }
   bool apart(const Interval& other) const { return mpfr_less_p(high_, other.low_) || mpfr_less_p(other.high_, low_); }
+  /// Bits before the point of its larger end.
+  long size() const {
+    const auto of = [](mpfr_srcptr x) { return mpfr_regular_p(x) ? std::max<long>(0, mpfr_get_exp(x)) : 0; };
+    return std::max(of(low_), of(high_));
+  }
   /// Whether it is narrower than 2^exponent times max(1, its size).
   bool narrow(long exponent) const;
 

@@ -161,8 +161,19 @@ class Cutter {
     const bool after_number = !tokens_.empty() && (tokens_.back().sign == Sign::number);
     at_ = end;
     if (word.size() == 1) return letter(word[0]);
-    if (const Spelling* spelling = find_spelling(kWords, word)) return spelled(*spelling);
-    if (const auto unit = unit_named(word, text_depth_ > 0); !unit.empty() && (after_number || word.size() > 2)) {
+    if (is_condition(word)) return space_ = true;
+    if (const std::string_view power = unit_power(word); !power.empty()) {
+      add(Sign::unit, std::string(power));
+      return true;
+    }
+    if (text_depth_ > 0 && word == "in" && ends_value() && at_ == text_.size()) {  // 5\text{ in}^2
+      add(Sign::unit, "inch");
+      return true;
+    }
+    const bool minutes = word == "min" && ends_value() && peek() != '(' && peek() != '{';
+    if (const Spelling* spelling = find_spelling(kWords, word); spelling && !minutes) return spelled(*spelling);
+    if (const auto unit = unit_named(word, text_depth_ > 0);
+        !unit.empty() && (after_number || word.size() > 2 || ((text_depth_ > 0 || space_) && ends_value()))) {
       add(Sign::unit, std::string(unit));
       return true;
     }
@@ -182,10 +193,11 @@ class Cutter {
   bool letter(char c) {
     const bool after_number = !tokens_.empty() && tokens_.back().sign == Sign::number;
     const bool squared = rest().starts_with("\u00B2") || rest().starts_with("\u00B3");  // 12m², not in LaTeX
-    if ((text_depth_ > 0 || squared) && after_number && !unit_named(std::string_view(&c, 1), true).empty()) {
+    if ((text_depth_ > 0 ? ends_value() : squared && after_number) &&
+        !unit_named(std::string_view(&c, 1), true).empty()) {
       add(Sign::unit, std::string(unit_named(std::string_view(&c, 1), true)));
-    } else if (text_depth_ == 0 && after_number && space_ && is_plain_ &&
-               std::string_view("mgshL").find(c) != std::string_view::npos) {
+    } else if (text_depth_ == 0 && after_number && space_ && is_plain_ && ends_quantity() &&
+               std::string_view("mgshLNJWVAK").find(c) != std::string_view::npos) {
       add(Sign::unit, std::string(unit_named(std::string_view(&c, 1), true))).function = Function::opaque;
     } else if (c == 'U' && !tokens_.empty() && closes(tokens_.back().sign) && opens(rest())) {
       add(Sign::unite);
@@ -194,6 +206,39 @@ class Cutter {
     }
     return true;
   }
+  /// Whether what was read may be measured in the unit that comes next.
+  bool ends_value() const {
+    if (tokens_.empty()) return false;
+    const bool bracket = tokens_.size() > 1 && tokens_.back().sign == Sign::open_round;  // 5 (cm)
+    const Sign last = tokens_[tokens_.size() - (bracket ? 2 : 1)].sign;
+    return last == Sign::number || last == Sign::close_brace || last == Sign::close_round || last == Sign::pi;
+  }
+  /// Whether a unit may end here: 5 m, 5 m^2, 5 m/s; but not 5 m - n.
+  bool ends_quantity() const {
+    std::string_view rest = this->rest();
+    for (const std::string_view power : {"^2", "^3", "^{2}", "^{3}"})
+      if (rest.starts_with(power)) rest.remove_prefix(power.size());
+    const std::size_t next = skip_white_space(rest);
+    return next == rest.size() || std::string_view("/,;.)").find(rest[next]) != std::string_view::npos ||
+           rest.substr(next).starts_with("and ") || rest.substr(next).starts_with("or ");
+  }
+  /// "square" of "square inches", "sq. ft"; "cubic". At what follows the word.
+  std::string_view unit_power(std::string_view word) {
+    const bool square = word == "square" || word == "sq", cubic = word == "cubic" || word == "cu";
+    if (!square && !cubic) return {};
+    const std::size_t from = at_ + (peek() == '.' ? 1 : 0), start = skip_white_space(text_, from);
+    std::size_t end = start;
+    while (end < text_.size() && is_letter(text_[end])) ++end;
+    if (unit_named(text_.substr(start, end - start), true).empty()) return {};
+    at_ = start;
+    return square ? "square" : "cubic";
+  }
+  /// "if" of the cases of a function.
+  bool is_condition(std::string_view word) const {
+    return !environments_.empty() && environments_.back() == Environment::cases &&
+           (word == "if" || word == "for" || word == "when" || word == "where");
+  }
+
   static bool closes(Sign sign) {
     return sign == Sign::close_round || sign == Sign::close_square || sign == Sign::close_set;
   }
@@ -215,19 +260,26 @@ class Cutter {
         return true;
       }
       at_ += 2;
-      add(Sign::row);
-      return true;
+      return row();
     }
     if (!is_letter(peek(1))) return escaped();
     std::size_t end = at_ + 1;
     while (end < text_.size() && is_letter(text_[end])) ++end;
     const std::string_view name = text_.substr(at_ + 1, end - at_ - 1);
     at_ = end;
-    if (is_ignored(name)) return space_ = true;
+    if (is_ignored(name)) return sized(name);
     if (is_text_command(name)) return text_command();
     if (name == "begin" || name == "end") {
       const auto body = braced();
       if (!body) return false;
+      if (name == "begin") {
+        environments_.push_back(*body == "cases"     ? Environment::cases
+                                : is_aligning(*body) ? Environment::lines
+                                                     : Environment::table);
+      }
+      const bool is_table = environments_.empty() || environments_.back() == Environment::table;
+      if (name == "end" && !environments_.empty()) environments_.pop_back();
+      if (!is_table) return space_ = true;
       if (*body == "array" || *body == "tabular") {
         if (name == "begin") braced();  // the columns
       }
@@ -238,6 +290,41 @@ class Cutter {
     // An unknown command is a name like any other; it can equal nothing but itself.
     add(Sign::symbol, "\\" + std::string(name));
     return true;
+  }
+
+  /// Behind \left and the like a full stop stands for no bracket, and < for an angle.
+  bool sized(std::string_view name) {
+    if (name == "left" || name == "right") {
+      while (is_space(peek())) ++at_;
+      const char c = peek();
+      if (c == '.' || c == '<' || c == '>') ++at_;
+      if (c == '<') add(Sign::open_angle);
+      if (c == '>') add(Sign::close_angle);
+    }
+    return space_ = true;
+  }
+
+  /// Lines of an equation follow one another: x &= 2 \\ &= 3 is x = 2 = 3, and other lines and cases are members.
+  bool row() {
+    if (peek() == '[') {  // \\[2mm]
+      const std::size_t close = text_.find(']', at_);
+      if (close != text_.npos && close < at_ + 8 && text_.find_first_of("mpe", at_) < close) at_ = close + 1;
+    }
+    if (environments_.empty() || environments_.back() == Environment::table) {
+      add(Sign::row);
+      return true;
+    }
+    std::size_t next = at_;
+    while (next < text_.size() && (is_space(text_[next]) || text_[next] == '&')) ++next;
+    const std::string_view rest = text_.substr(next);
+    const bool goes_on = rest.empty() || rest[0] == '=' || rest.starts_with("\\end") || rest.starts_with("\\approx");
+    if (!goes_on) add(environments_.back() == Environment::cases ? Sign::semicolon : Sign::comma);
+    return space_ = true;
+  }
+  static bool is_aligning(std::string_view environment) {
+    if (environment.ends_with('*')) environment.remove_suffix(1);
+    return is_among(" align aligned alignat equation eqnarray gather gathered multline split math displaymath ",
+                    environment);
   }
 
   bool escaped() {
@@ -301,8 +388,10 @@ class Cutter {
   }
 
   bool text_command() {
-    const auto body = braced();
+    auto body = braced();
     if (!body || text_depth_ == kMaxTextDepth) return false;
+    if (body->ends_with('.') && body->size() > 1 && is_letter((*body)[body->size() - 2])) body->remove_suffix(1);
+    if (is_condition(trim(*body))) return space_ = true;
     if (*body == "e" || *body == "i") return letter((*body)[0]);
     return Cutter(*body, options_, text_depth_ + 1, tokens_).run();
   }
@@ -322,9 +411,17 @@ class Cutter {
       return space_ = true;
     const std::string_view bytes = text_.substr(at_ - c.size, c.size);
     if (const Spelling* spelling = find_spelling(kCharacters, bytes)) {
-      if (spelling->sign == Sign::power) {  // ², ³, …
-        add(Sign::power);
-        add(Sign::number, std::string(spelling->text));
+      if (spelling->sign == Sign::power || spelling->sign == Sign::subscript) {  // ², x¹⁰, x₁
+        std::string digits(spelling->text);
+        while (at_ < text_.size() && static_cast<unsigned char>(text_[at_]) >= 0x80) {
+          const CodePoint next = decode_utf8(text_, at_);
+          const Spelling* digit = find_spelling(kCharacters, text_.substr(at_, next.size));
+          if (!digit || digit->sign != spelling->sign) break;
+          digits += digit->text;
+          at_ += next.size;
+        }
+        add(spelling->sign);
+        add(Sign::number, std::move(digits));
         return true;
       }
       if (spelling->sign == Sign::fraction) {  // ½
@@ -358,6 +455,12 @@ class Cutter {
     if (two == "=>" || two == "->") return ++at_, ++at_, add(Sign::implies), true;
     if (two == "**") return ++at_, ++at_, add(Sign::power), true;
     const char c = peek();
+    if (rest().starts_with("...")) return at_ += 3, add(Sign::symbol, "..."), true;
+    if (c == '&' && !environments_.empty() && environments_.back() != Environment::table) {
+      ++at_;
+      if (environments_.back() == Environment::cases) add(Sign::comma);
+      return space_ = true;
+    }
     if (c == '=' || c == '<' || c == '>') return relation(1, c);
     ++at_;
     if (c == '$') return space_ = true;
@@ -376,10 +479,13 @@ class Cutter {
     return false;
   }
 
+  enum class Environment : char { table, lines, cases };
+
   std::string_view text_;
   const ReadOptions& options_;
   int text_depth_;
   std::vector<Token>& tokens_;
+  std::vector<Environment> environments_;
   std::size_t at_ = 0;
   int depth_ = 0;  // of brackets
   bool space_ = false, thousands_in_brackets_ = false, is_plain_ = false;

@@ -50,6 +50,7 @@ enum class Sign : char {
   plus_minus,
   minus_plus,
   fraction,
+  over,  // what stands before by what stands behind
   binomial,
   square_root,
   pi,

@@ -10,7 +10,13 @@ namespace {
 constexpr Sign kFactorStarts[] = {Sign::symbol,      Sign::function,     Sign::pi,          Sign::e,
                                   Sign::i,           Sign::open_round,   Sign::open_square, Sign::open_brace,
                                   Sign::open_floor,  Sign::open_ceiling, Sign::fraction,    Sign::binomial,
-                                  Sign::square_root, Sign::fold,         Sign::overline,    Sign::infinity};
+                                  Sign::square_root, Sign::fold,         Sign::overline,    Sign::infinity,
+                                  Sign::begin};
+
+bool starts_operand(Sign sign) {
+  return sign == Sign::number ||
+         std::find(std::begin(kFactorStarts), std::end(kFactorStarts), sign) != std::end(kFactorStarts);
+}
 
 }  // namespace
 
@@ -36,7 +42,8 @@ NodeId Parser::list(Sign close, Kind kind) {
       parted = true;
     }
     if (!parted && sees(close)) break;
-    if (!parted && !sees(Sign::number) && !sees(Sign::symbol)) break;  // "3 3" are two members
+    // "3 3" are two members, and so are x = kπ (k ∈ Z).
+    if (!parted && !sees(Sign::number) && !sees(Sign::symbol) && !sees(Sign::open_round)) break;
   }
   if (all.size() == 1) return all[0];
   if (!(commas && semicolons)) return add(kind, all);
@@ -46,6 +53,13 @@ NodeId Parser::list(Sign close, Kind kind) {
     if (!items.empty()) end_group();
   }
   return groups.size() == 1 ? groups[0] : add(kind, groups);
+}
+
+NodeId Parser::over(NodeId left, Sign close) {
+  if (!sees(Sign::over)) return left;
+  const bool binomial = next().function == Function::binomial;
+  const NodeId right = list(close, Kind::list);
+  return binomial ? add(Kind::function, {left, right}, Function::binomial) : add(Kind::quotient, {left, right});
 }
 
 NodeId Parser::relation() {
@@ -58,6 +72,11 @@ NodeId Parser::relation() {
     } else if (sees(Sign::relation)) {
       signs += next().text;
       members.push_back(set_expression());
+    } else if (sees(Sign::open_round) && peek(1).sign == Sign::relation) {  // (mod 4)
+      next();
+      signs += next().text;
+      members.push_back(set_expression());
+      expect(Sign::close_round);
     } else {
       break;
     }
@@ -80,7 +99,7 @@ NodeId Parser::set_expression() {
 
 NodeId Parser::ratio() {
   NodeId left = sum();
-  if (!sees(Sign::colon)) return left;
+  if (!sees(Sign::colon) || !colon_parts_) return left;
   std::vector<NodeId> members{left};
   while (take(Sign::colon)) members.push_back(sum());
   return add(Kind::ratio, members);
@@ -140,6 +159,11 @@ NodeId Parser::term() {
       left = add_named(Kind::quantity, unit(), {left});
       tree_[left].called = doubtful;
       literal = false;
+    } else if (sees(Sign::open_round) && peek(1).sign == Sign::unit && tree_[left].kind != Kind::symbol) {  // 9 (cm)
+      next();
+      left = add_named(Kind::quantity, unit(), {left});
+      expect(Sign::close_round);
+      literal = false;
     } else if (take(Sign::percent)) {  // of all that stands before: 1/2% is 0.005
       left = add(Kind::percent, {left});
       literal = false;
@@ -191,6 +215,8 @@ bool Parser::starts_factor(bool after_number) const {
       return !after_number && !peek().space_before && at_ > 0 && tokens_[at_ - 1].sign != Sign::symbol;
     case Sign::bar:
       return bars_ == 0;
+    case Sign::open_round:  // (k ∈ Z) and (mod 4) are no factors
+      return peek(1).sign != Sign::relation && (peek(1).sign != Sign::symbol || peek(2).sign != Sign::relation);
     default:
       return std::find(std::begin(kFactorStarts), std::end(kFactorStarts), peek().sign) != std::end(kFactorStarts);
   }
@@ -235,6 +261,16 @@ NodeId Parser::raised(NodeId base) {
     next(), next(), next();
     return add(Kind::degree, {base});
   }
+  if (tree_[base].kind == Kind::symbol) {  // \mathbb{R}^+
+    const std::size_t brace = sees(Sign::open_brace) ? 1 : 0;
+    const Sign sign = peek(brace).sign, after = peek(brace + 1).sign;
+    const bool lone = brace ? after == Sign::close_brace : !starts_operand(after);
+    if (lone && (sign == Sign::plus || sign == Sign::minus || sign == Sign::times)) {
+      for (std::size_t i = 0; i < 1 + 2 * brace; ++i) next();
+      const char* mark = sign == Sign::plus ? "^+" : sign == Sign::minus ? "^-" : "^*";
+      return add_named(Kind::symbol, tree_[base].name + mark);
+    }
+  }
   return add(Kind::power, {base, exponent()});
 }
 
@@ -247,10 +283,18 @@ NodeId Parser::exponent() {
 }
 
 std::string Parser::unit() {
+  const std::string name = unit_name();
+  return name == "mi/h" ? "mph" : name == "km/h" ? "kph" : name;
+}
+
+std::string Parser::unit_name() {
   std::string name = next().text;
   const bool square = name == "square" || name == "sq", cubic = name == "cubic";
   if ((square || cubic) && sees(Sign::unit)) return next().text + (square ? "^2" : "^3");
-  while (sees(Sign::word)) name += ' ' + next().text;
+  const auto sees_per = [&] {
+    return sees(Sign::word) && peek().text == "per" && (peek(1).sign == Sign::unit || peek(1).sign == Sign::word);
+  };
+  while (sees(Sign::word) && !sees_per()) name += ' ' + next().text;
   const auto power = [&] {
     if (!take(Sign::power)) return;
     const bool brace = take(Sign::open_brace);
@@ -258,8 +302,8 @@ std::string Parser::unit() {
     if (brace) expect(Sign::close_brace);
   };
   power();
-  while (sees(Sign::divide) &&
-         (peek(1).sign == Sign::unit || peek(1).sign == Sign::word || peek(1).sign == Sign::symbol)) {
+  while (sees_per() || (sees(Sign::divide) &&
+                        (peek(1).sign == Sign::unit || peek(1).sign == Sign::word || peek(1).sign == Sign::symbol))) {
     next();
     name += '/' + next().text;
     power();

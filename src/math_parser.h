@@ -28,7 +28,8 @@ class Parser {
   Parser(std::vector<Token> tokens, Tree& tree) : tokens_(std::move(tokens)), tree_(tree) {}
 
   NodeId answer() {
-    const NodeId root = list(Sign::end, Kind::list);
+    if (sees(Sign::relation) && (peek().text == "=" || peek().text == "~")) next();  // "= 5"
+    const NodeId root = over(list(Sign::end, Kind::list), Sign::end);
     if (peek().sign != Sign::end) fail();
     return root;
   }
@@ -89,6 +90,8 @@ class Parser {
   /// Members up to `close`, which stays. One member is itself; several are of `kind`; where both ; and , part them, the
   /// semicolons part tuples.
   NodeId list(Sign close, Kind kind);
+  /// What \over and \choose make of `left` and all that follows up to `close`, which stays.
+  NodeId over(NodeId left, Sign close);
   NodeId relation();
   NodeId set_expression();
   NodeId ratio();
@@ -108,6 +111,7 @@ class Parser {
   NodeId exponent();
   /// cm, cm^2, \text{ cm}^{2}, km/h, apples.
   std::string unit();
+  std::string unit_name();
 
   // math_primary.cpp
   NodeId primary();
@@ -117,6 +121,8 @@ class Parser {
   NodeId numeral(const std::string& digits);
   bool is_bound(std::string_view name) const;
   NodeId symbol(std::string name, bool may_call);
+  /// max of m_{\max}, red of x_{\text{red}}; "" for an index that is an expression.
+  std::string subscript_words();
   NodeId function(const Token& token);
   /// What a function without brackets is of: sin 2x, \cos\frac{x}{2}, up to the next sign or function.
   NodeId bare_argument();
@@ -125,6 +131,8 @@ class Parser {
   NodeId square();
   NodeId half_open(NodeId inside, bool open, bool close);
   NodeId braces();
+  /// Whether a colon stands for "such that" in the braces that are open: \{x : x > 0\}, and not \{1 : 2\}.
+  bool is_condition_ahead() const;
   NodeId bars();
   /// An argument of \frac and the like: braces, one digit, or one sign.
   NodeId argument();
@@ -138,6 +146,7 @@ class Parser {
   std::vector<std::string> bound_;  // names of indices
   std::size_t at_ = 0, digits_ = 0;
   int depth_ = 0, bars_ = 0;
+  bool colon_parts_ = true;  // of a ratio; else it says "such that"
 };
 
 }  // namespace grpo::math

@@ -27,7 +27,7 @@ NodeId Parser::primary() {
     case Sign::infinity:
       return add(Kind::infinity, {});
     case Sign::symbol:
-      return symbol(token.text, true);
+      return token.text == "\u2205" ? add(Kind::set, {}) : symbol(token.text, true);
     case Sign::unit:
       return symbol(token.text, false);
     case Sign::currency:
@@ -146,6 +146,7 @@ NodeId Parser::symbol(std::string name, bool may_call) {
   bool subscripted = false;
   if (take(Sign::subscript)) {
     subscripted = true;
+    if (const std::string words = subscript_words(); !words.empty()) return add_named(Kind::symbol, name + '_' + words);
     const NodeId index = argument();
     const Node& node = tree_[index];
     if (node.kind == Kind::number && node.value->get_den() == 1) {
@@ -172,6 +173,19 @@ NodeId Parser::symbol(std::string name, bool may_call) {
   return add_named(Kind::symbol, std::move(name));
 }
 
+std::string Parser::subscript_words() {
+  const auto is_name = [&](std::size_t ahead) {
+    const Sign sign = peek(ahead).sign;
+    return sign == Sign::function || sign == Sign::word || sign == Sign::unit;
+  };
+  if (is_name(0)) return next().text;
+  if (!sees(Sign::open_brace) || !is_name(1)) return {};
+  std::string words;
+  for (next(); !sees(Sign::close_brace) && !sees(Sign::end);) words += next().text + ' ';
+  expect(Sign::close_brace);
+  return words;
+}
+
 NodeId Parser::function(const Token& token) {
   Function which = token.function;
   NodeId power = kNone, base = kNone;
@@ -186,15 +200,20 @@ NodeId Parser::function(const Token& token) {
   } else {
     of = bare_argument();
   }
+  bool reciprocal = token.text == "cot^-1";
   if (power != kNone && tree_[power].kind == Kind::negate && is_whole(tree_[power].children[0]) &&
       *tree_[tree_[power].children[0]].value == 1) {
     power = kNone;
+    reciprocal = which == Function::cot;
     which = which == Function::sin   ? Function::arcsin
             : which == Function::cos ? Function::arccos
             : which == Function::tan ? Function::arctan
+            : which == Function::cot ? Function::arctan
                                      : Function::opaque;
     if (which == Function::opaque) fail();
   }
+  if (reciprocal) of = add(Kind::quotient, {add_number(1), of});  // arccot x is arctan 1/x
+  if (token.text == "lg" && base == kNone) base = add_number(10);
   const auto given = members(of);
   std::vector<NodeId> arguments(given.begin(), given.end());
   if (base != kNone) {
@@ -216,7 +235,7 @@ NodeId Parser::bare_argument() {
 
 NodeId Parser::enclosed(Sign close, Kind kind) {
   const int bars = std::exchange(bars_, 0);
-  const NodeId inside = list(close, kind);
+  const NodeId inside = over(list(close, kind), close);
   expect(close);
   bars_ = bars;
   return inside;
@@ -252,11 +271,37 @@ NodeId Parser::half_open(NodeId inside, bool open, bool close) {
 NodeId Parser::braces() {
   if (take(Sign::close_set)) return add(Kind::set, {});
   ++bars_;  // \{x | x > 0\}
+  const bool colon_parts = std::exchange(colon_parts_, !is_condition_ahead());
   const NodeId first = list(Sign::close_set, Kind::set);
+  colon_parts_ = colon_parts;
   --bars_;
-  if (take(Sign::bar) || take(Sign::colon)) return enclosed(Sign::close_set, Kind::list);
+  if (take(Sign::bar) || take(Sign::colon)) {
+    NodeId condition = enclosed(Sign::close_set, Kind::list);
+    const auto is_real = [&](NodeId id) {  // x ∈ R
+      return tree_[id].kind == Kind::relation && tree_[id].name == "e" && tree_[tree_[id].children[1]].name == "R";
+    };
+    if (tree_[condition].kind == Kind::list) {
+      std::vector<NodeId> rest;
+      for (const NodeId each : tree_[condition].children)
+        if (!is_real(each)) rest.push_back(each);
+      condition = rest.size() == 1 ? rest[0] : add(Kind::list, std::move(rest));
+    }
+    // The name of what meets the condition does not matter; 2k of 2k | k ∈ Z does.
+    const Node& member = tree_[first];
+    const bool named =
+        member.kind == Kind::symbol || is_real(first) ||
+        (member.kind == Kind::tuple && std::all_of(member.children.begin(), member.children.end(),
+                                                   [&](NodeId id) { return tree_[id].kind == Kind::symbol; }));
+    return named ? condition : add(Kind::tuple, {first, condition});
+  }
   expect(Sign::close_set);
   return tree_[first].kind == Kind::set ? first : add(Kind::set, {first});
+}
+
+bool Parser::is_condition_ahead() const {
+  for (std::size_t i = 0; peek(i).sign != Sign::close_set && peek(i).sign != Sign::end; ++i)
+    if (peek(i).sign == Sign::relation) return true;
+  return false;
 }
 
 NodeId Parser::bars() {
@@ -272,7 +317,7 @@ NodeId Parser::argument() {
   const Level level(depth_);
   if (take(Sign::open_brace)) {
     const int bars = std::exchange(bars_, 0);
-    const NodeId inside = sum();
+    const NodeId inside = over(sum(), Sign::close_brace);
     bars_ = bars;
     expect(Sign::close_brace);
     return inside;

@@ -34,6 +34,8 @@ mpq_class Point::of(std::string_view name) const {
   const std::uint64_t random = mix_text(seed, name);
   if (kind == 2) return mpq_class(static_cast<unsigned long>(1 + random % 29));
   mpq_class value = fraction_from(random);
+  constexpr int kFactors[] = {-1, 40, -40, 4000, -4000};
+  if (kind >= 3) return value * kFactors[kind - 3];
   return kind == 1 && (random >> 63) ? mpq_class(-value) : value;
 }
 
@@ -178,8 +180,7 @@ std::optional<Value> Evaluator::compute_power(const Node& node) {
   const Result exponent = (*this)(node.children[1]);
   if (!exponent) return {};
   if (tree_[node.children[0]].kind == Kind::e && !(exponent->is_exact() && is_whole(exponent->exact()))) {
-    pay_for_bounds(120);
-    return finite(exp(bounds_of(*exponent)));
+    return exponential(*exponent);
   }
   const Result base = (*this)(node.children[0]);
   return base ? raise(*base, *exponent) : Result();
@@ -227,8 +228,18 @@ std::optional<Value> Evaluator::raise(const Value& base, const Value& exponent) 
   const Result log = log_of(base);
   const Result product = log ? multiply(exponent, *log) : Result();
   if (!product) return {};
+  return exponential(*product);
+}
+
+std::optional<Value> Evaluator::exponential(const Value& of) {
   pay_for_bounds(120);
-  return finite(exp(bounds_of(*product)));
+  const Complex bounds = bounds_of(of);
+  // The angle of e^{ix}, and its bits have all to be known.
+  if (!bounds.is_real && bounds.imaginary.size() > kMaxAngle) {
+    budget_.left = -1;
+    return {};
+  }
+  return finite(exp(bounds));
 }
 
 std::optional<Value> Evaluator::log_of(const Value& of) {
@@ -273,8 +284,7 @@ std::optional<Value> Evaluator::take_root(const Value& of, unsigned long order) 
   }
   const Result log = log_of(of);
   const Result part = log ? divide(*log, Value(mpq_class(order))) : Result();
-  pay_for_bounds(120);
-  return part ? finite(exp(bounds_of(*part))) : Result();
+  return part ? exponential(*part) : Result();
 }
 
 }  // namespace grpo::math

@@ -31,6 +31,7 @@ class Value {
 };
 
 inline constexpr std::size_t kMaxBits = 1 << 15;  // of an exact number
+inline constexpr long kMaxAngle = 4096;           // bits before the point of what a sine is taken of
 
 std::size_t bits(const mpz_class& value);
 std::size_t bits(const mpq_class& value);  ///< of both its parts
@@ -43,7 +44,9 @@ mpq_class fraction_from(std::uint64_t random);  ///< in (0, 3)
 /// What every variable is worth: pseudo-random numbers that follow from the seed and the variable's name.
 struct Point {
   std::uint64_t seed = 0;
-  int kind = 0;  // 0: positive fractions; 1: fractions of either sign; 2: natural numbers
+  /// 0: positive fractions; 1: fractions of either sign; 2: natural numbers; 3 and more: fractions all of one sign,
+  /// small and large
+  int kind = 0;
 
   mpq_class of(std::string_view name) const;
 };
@@ -86,6 +89,7 @@ class Evaluator {
   Result whole_power(const Value& base, const mpz_class& exponent);
   Result take_root(const Value& of, unsigned long order);
   Result log_of(const Value& of);
+  Result exponential(const Value& of);
   Result opaque(std::uint64_t key, std::span<const NodeId> arguments, std::size_t first = 0);
 
   Complex bounds_of(const Value& value) const { return value.to_bounds(precision_); }

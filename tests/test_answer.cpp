@@ -158,7 +158,8 @@ INSTANTIATE_TEST_SUITE_P(
         Pair{"\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "\\left[\\begin{array}{cc}1&2\\\\3&4\\end{array}\\right]"},
         Pair{"\\begin{pmatrix}1\\\\2\\end{pmatrix}", "(1,2)"}, Pair{"(5,2),(7,2)", "p=5,q=2;p=7,q=2"},
         Pair{"(7,11), (11,7)", "(11,7) or (7,11)"}, Pair{"6:8", "3:4"}, Pair{"\\{1,2\\}\\cup\\{3\\}", "\\{1,2,3\\}"},
-        Pair{"\\boxed{1} and \\boxed{2}", "1, 2"}, Pair{"1,22", "1.22"}));
+        Pair{"\\boxed{1} and \\boxed{2}", "1, 2"}, Pair{"1,22", "1.22"}, Pair{"1000,00", "1000"},
+        Pair{"4:6:8", "2:3:4"}, Pair{"x \\neq -5, x \\neq 5", "x \\neq \\pm 5"}, Pair{"|1-x|", "|x-1|"}));
 INSTANTIATE_TEST_SUITE_P(
     OtherKinds, Equal,
     testing::Values(Pair{"(B)", "B"}, Pair{"B) 12", "(B)"}, Pair{"\\text{(B)}", "B"}, Pair{"5 cm", "5\\text{ cm}"},
@@ -197,6 +198,68 @@ INSTANTIATE_TEST_SUITE_P(
                     Pair{"\\begin{pmatrix}1&2\\\\3&5\\end{pmatrix}", "\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}"},
                     Pair{"\\begin{pmatrix}1&2\\end{pmatrix}", "\\begin{pmatrix}1\\\\2\\end{pmatrix}"},
                     Pair{"-[0,1)", "1"}, Pair{"\\pm 3", "3"}, Pair{"\\infty", "-\\infty"}, Pair{"x = 3 = 4", "3"}));
+
+INSTANTIATE_TEST_SUITE_P(
+    Notation, Equal,
+    testing::Values(Pair{"{1\\over 2}", "1/2"}, Pair{"$1 \\over 2$", "1/2"}, Pair{"{10 \\choose 3}", "120"},
+                    Pair{"\\bf 12", "12"}, Pair{"0.\\dot{3}", "1/3"}, Pair{"\\lg 2", "\\log_{10} 2"},
+                    Pair{"\\cot^{-1} 2", "\\arctan\\frac12"}, Pair{"\\operatorname{arccot} 2", "\\arctan\\frac12"},
+                    Pair{"\\lVert v\\rVert", "\\|v\\|"}, Pair{"\\overrightarrow{AB}", "\\vec{AB}"},
+                    Pair{"x¹⁰", "x^{10}"}, Pair{"log₂ 8", "3"}, Pair{"⅜", "3/8"}, Pair{"\\left<1,2\\right>", "(1,2)"},
+                    Pair{"1,2,\\ldots,9", "1,2,\\dots,9"}, Pair{"= 42", "42"}, Pair{"\\approx 3.5", "3.5"},
+                    Pair{"{\\text{Evelyn}}", "\\text{Evelyn}"}, Pair{"no", "No"},
+                    Pair{"\\frac{d\\,!}{k(d-k)!}", "\\frac{(d-1)! d}{(d-k)!k}"},
+                    Pair{"m_{\\max}=n^2", "m_{\\max} = n\\cdot n"},
+                    Pair{"\\frac1{2004!}", "\\frac{1}{2004\\cdot 2003!}"}, Pair{"16 m^2-8 m n+n^2", "(4m-n)^2"},
+                    Pair{"\\begin{align*} x &= 2\\cdot 3 \\\\ &= 6 \\end{align*}", "6"},
+                    Pair{"\\begin{cases} x=1 \\\\ y=2 \\end{cases}", "x=1, y=2"},
+                    Pair{"\\begin{cases} x & \\text{if } x>0 \\\\ 0, & x \\le 0 \\end{cases}",
+                         "\\begin{cases} x, & x > 0 \\\\ 0 & \\text{for } x \\leq 0 \\end{cases}"},
+                    Pair{"\\frac15\\begin{pmatrix}1&2\\end{pmatrix}", "\\begin{bmatrix}1/5&0.4\\end{bmatrix}"},
+                    Pair{"\\begin{pmatrix}1&2\\cr 3&4\\end{pmatrix}", "\\begin{pmatrix}1&2\\\\[2mm]3&4\\end{pmatrix}"},
+                    Pair{"-221_3", "-221_{3}"}));
+INSTANTIATE_TEST_SUITE_P(
+    SetsAndConditions, Equal,
+    testing::Values(Pair{"\\varnothing", "\\emptyset"}, Pair{"\\{\\}", "∅"}, Pair{"\\{x : x \\ge 2\\}", "[2,\\infty)"},
+                    Pair{"\\{x\\in\\mathbb{R} : x > 0\\}", "\\mathbb{R}^+"},
+                    Pair{"\\{2k+1 \\mid k \\in Z\\}", "\\{2k+1: k\\in Z\\}"},
+                    Pair{"(-\\infty,0)\\cup(0,\\infty)", "\\mathbb{R}\\setminus\\{0\\}"},
+                    Pair{"\\mathbb{R}-\\{2,-1\\}", "(-\\infty,-1)\\cup(-1,2)\\cup(2,\\infty)"},
+                    Pair{"x=k\\pi \\quad (k\\in \\mathbb{Z})", "x=k\\pi, k\\in\\mathbb{Z}"},
+                    Pair{"n\\equiv 1\\pmod 4", "n \\equiv 1 \\pmod{4}"}, Pair{"n ≡ 1 (mod 4)", "n\\equiv 1\\pmod 4"},
+                    Pair{"x_1=-2, x_2=3", "x=3 \\text{ or } x=-2"}, Pair{"\\frac12", "\\cos A=\\frac12"},
+                    Pair{"2", "\\frac{a}{b}=2"},
+                    Pair{"A^{-1} = \\begin{pmatrix}1\\\\2\\end{pmatrix}", "\\begin{pmatrix}1\\\\2\\end{pmatrix}"}));
+INSTANTIATE_TEST_SUITE_P(Units, Equal,
+                         testing::Values(Pair{"5", "5\\text{ sq. units}"}, Pair{"80 miles per hour", "80\\text{ mph}"},
+                                         Pair{"2\\pi", "2\\pi\\text{ cm}"},
+                                         Pair{"36\\pi \\text{ in}^3", "36\\pi\\text{ cubic inches}"},
+                                         Pair{"8\\sqrt2\\text{ cm}", "8\\sqrt{2}"}, Pair{"9(\\text{cm})", "9"},
+                                         Pair{"\\frac{1}{16\\pi} cm/s", "1 /(16 \\pi) \\mathrm{cm} / \\mathrm{s}"},
+                                         Pair{"20 N", "20\\text{ N}"}, Pair{"18\\text{ ways.}", "18"},
+                                         Pair{"27 \\mathrm{~min}", "27"}, Pair{"3", "3 rubles"}));
+INSTANTIATE_TEST_SUITE_P(Sentences, Equal,
+                         testing::Values(Pair{"#### 42", "42"}, Pair{"Some work: 6 and 7.\n#### 42", "42"},
+                                         Pair{"We get 42", "42"}, Pair{"He paid $15", "15"},
+                                         Pair{"It costs €15.50", "15.5"}, Pair{"Answer\n\\[\n9\n\\]", "9"},
+                                         Pair{"### Answer\n9", "9"}, Pair{"Final Answer\n\n12", "12"},
+                                         Pair{"The correct option is B.", "B"},
+                                         Pair{"The correct choice is **(B)**.", "B"}, Pair{"`C`", "C"}));
+
+INSTANTIATE_TEST_SUITE_P(
+    AlikeTexts, Different,
+    testing::Values(Pair{"5:1", "2:1"}, Pair{"-2,10", "-2,1"}, Pair{"x=-1,0", "x=-1"},
+                    Pair{"x \\neq 5", "x \\neq \\pm 5"}, Pair{"x > 0", "a > 0"}, Pair{"k \\neq 2", "m \\neq 2"},
+                    Pair{"45^\\circ", "45\\text{ mph}"}, Pair{"x-1", "|x-1|"}, Pair{"10-x", "|x-10|"},
+                    Pair{"x-500", "\\sqrt{(x-500)^2}"}, Pair{"\\lceil x\\rceil", "\\lfloor x\\rfloor + 1"},
+                    Pair{"\\{2k \\mid k\\in Z\\}", "\\{2k+1 \\mid k\\in Z\\}"},
+                    Pair{"\\{x\\in Z: x>0\\}", "(0,\\infty)"}, Pair{"n\\equiv 2\\pmod 3", "n\\equiv 1\\pmod 6"},
+                    Pair{"B \\subset A", "A \\subset B"}, Pair{"x¹⁰", "1"}, Pair{"0", "\\emptyset"},
+                    Pair{"\\mathbb{R}", "\\mathbb{R}\\setminus\\{0\\}"},
+                    Pair{"x=1, y=3", "\\begin{cases}x=1\\\\y=2\\end{cases}"}, Pair{"\\boxed{80 \\unknown x}", "80"},
+                    Pair{"<think>\\boxed{12}</think> I give up", "12"},
+                    Pair{"\\frac12\\begin{pmatrix}1&2\\end{pmatrix}", "\\begin{pmatrix}1&2\\end{pmatrix}"},
+                    Pair{"Room 5", "Day 5"}, Pair{"-221_3", "-221_4"}));
 
 TEST(Verdicts, name_what_went_wrong) {
   const auto verdict = [](const std::string& answer, const std::string& reference) {
