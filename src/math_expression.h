@@ -194,7 +194,7 @@ struct CompareOptions {
   double tolerance = 0;
   bool convert_units = false;
   std::uint64_t seed = 0;         // of the sample points
-  std::int64_t budget = 500'000;  // what is left of it: all that is asked with these options pays from it
+  std::int64_t budget = 300'000;  // what is left of it: all that is asked with these options pays from it
 };
 
 /// Whether two answers in one tree are the same; see check_answer for the rules. May add nodes to the tree.

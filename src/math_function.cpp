@@ -87,7 +87,7 @@ std::optional<Value> Evaluator::compute_function(const Node& node) {
     }
     case Function::absolute: {
       if (a->is_exact()) return Value(mpq_class(abs(a->exact())));
-      pay_for_bounds(16);
+      pay_for_bounds(4);
       auto size = absolute(a->bounds());
       return size ? finite(Complex(std::move(*size))) : Result();
     }
@@ -130,7 +130,6 @@ std::optional<Value> Evaluator::compute_function(const Node& node) {
 
 std::optional<Value> Evaluator::transcendental(Function function, const Value& of) {
   if (function == Function::exp) return exponential(of);
-  pay_for_bounds(150);
   const Complex z = bounds_of(of);
   if (!z.is_real) return {};
   const Interval& x = z.real;
@@ -138,6 +137,9 @@ std::optional<Value> Evaluator::transcendental(Function function, const Value& o
     budget_.left = -1;
     return {};
   }
+  const bool inverse = function >= Function::arcsin && function <= Function::arctan;
+  pay_for_bounds(inverse ? 64 : 32, x.size());
+  if (budget_.spent()) return {};
   const auto over = [&](const Interval& a, const Interval& b) -> Result {
     auto quotient = math::divide(a, b);
     return quotient ? finite(Complex(std::move(*quotient))) : Result();

@@ -78,9 +78,9 @@ std::optional<Value> Evaluator::add(const Value& a, const Value& b) {
     pay_for_bits(size);
     if (size > kMaxBits) budget_.left = -1;
     if (budget_.spent()) return {};
-    return Value(mpq_class(a.exact() + b.exact()));
+    return Result(std::in_place, a.exact() + b.exact());
   }
-  pay_for_bounds(2);
+  pay_for_bounds(1);
   return finite(bounds_of(a) + bounds_of(b));
 }
 
@@ -90,10 +90,10 @@ std::optional<Value> Evaluator::multiply(const Value& a, const Value& b) {
     pay_for_bits(size * 2);
     if (size > kMaxBits) budget_.left = -1;
     if (budget_.spent()) return {};
-    return Value(mpq_class(a.exact() * b.exact()));
+    return Result(std::in_place, a.exact() * b.exact());
   }
   if ((a.is_exact() && a.exact() == 0) || (b.is_exact() && b.exact() == 0)) return Value(mpq_class(0));
-  pay_for_bounds(4);
+  pay_for_bounds(2);
   return finite(bounds_of(a) * bounds_of(b));
 }
 
@@ -102,7 +102,7 @@ std::optional<Value> Evaluator::divide(const Value& a, const Value& b) {
     if (b.exact() == 0) return {};
     return multiply(a, Value(mpq_class(1 / b.exact())));
   }
-  pay_for_bounds(8);
+  pay_for_bounds(4);
   auto quotient = math::divide(bounds_of(a), b.bounds());
   return quotient ? finite(std::move(*quotient)) : Result();
 }
@@ -111,15 +111,16 @@ std::optional<Value> Evaluator::compute(const Node& node) {
   const auto child = [&](std::size_t i) { return (*this)(node.children[i]); };
   switch (node.kind) {
     case Kind::number:
-      return node.base == 10 ? Result(Value(*node.value)) : Result();
+      return node.base == 10 ? Result(std::in_place, *node.value) : Result();
     case Kind::symbol: {
       for (auto each = bound_.rbegin(); each != bound_.rend(); ++each)
-        if (each->first == node.name) return Value(each->second);
+        if (each->first == node.name) return Result(std::in_place, each->second);
       return Value(point_.of(node.name));
     }
     case Kind::pi:
       return Value(Complex(Interval::pi(precision_)));
     case Kind::e:
+      pay_for_bounds(14);
       return Value(Complex(Interval(mpq_class(1), precision_).rising(mpfr_exp)));
     case Kind::i:
       return Value(Complex(Interval(precision_), Interval(mpq_class(1), precision_)));
@@ -232,27 +233,30 @@ std::optional<Value> Evaluator::raise(const Value& base, const Value& exponent) 
 }
 
 std::optional<Value> Evaluator::exponential(const Value& of) {
-  pay_for_bounds(120);
   const Complex bounds = bounds_of(of);
   // The angle of e^{ix}, and its bits have all to be known.
   if (!bounds.is_real && bounds.imaginary.size() > kMaxAngle) {
     budget_.left = -1;
     return {};
   }
+  pay_for_bounds(16);
+  if (!bounds.is_real) pay_for_bounds(32, bounds.imaginary.size());
+  if (budget_.spent()) return {};
   return finite(exp(bounds));
 }
 
 std::optional<Value> Evaluator::log_of(const Value& of) {
-  pay_for_bounds(120);
   if (of.is_exact() && of.exact() == 1) return Value(mpq_class(0));
   const Complex bounds = bounds_of(of);
+  pay_for_bounds(bounds.is_real ? 20 : 90);
+  if (budget_.spent()) return {};
   if (bounds.is_real && bounds.real.is_negative() && reals_only_) return {};
   auto result = log(bounds);
   return result ? finite(std::move(*result)) : Result();
 }
 
 std::optional<Value> Evaluator::take_root(const Value& of, unsigned long order) {
-  pay_for_bounds(16);
+  pay_for_bounds(4);
   if (of.is_exact()) {
     if (of.exact() < 0 && order % 2 == 1) {
       const Result root = take_root(Value(mpq_class(-of.exact())), order);

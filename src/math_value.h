@@ -19,6 +19,9 @@ class Value {
  public:
   Value(mpq_class value) : value_(std::move(value)) {}  // NOLINT: values are made of numbers
   Value(Complex value) : value_(std::move(value)) {}    // NOLINT
+  /// The value of a sum or product of rationals, worked out where it will lie.
+  template <class T, class U>
+  explicit Value(const __gmp_expr<T, U>& rational) : value_(std::in_place_type<mpq_class>, rational) {}
   bool is_exact() const { return std::holds_alternative<mpq_class>(value_); }
   const mpq_class& exact() const { return *std::get_if<mpq_class>(&value_); }
   const Complex& bounds() const { return *std::get_if<Complex>(&value_); }
@@ -96,8 +99,12 @@ class Evaluator {
   Result finite(Complex value);
   void pay(std::int64_t units) { budget_.left -= units; }
   void pay_for_bits(std::size_t bits) { pay(static_cast<std::int64_t>(4 + bits / 16)); }
-  /// An operation on bounds that is `weight` times as dear as an addition; dearer than linear in the precision.
-  void pay_for_bounds(std::int64_t weight) { pay(4 + weight * (precision_ / 16 + precision_ * precision_ / 16384)); }
+  /// An operation on bounds, of `weight` times ten nanoseconds at a precision of 16 bits; dearer than linear in the
+  /// precision, of which an angle needs as much more as it has bits before its point.
+  void pay_for_bounds(std::int64_t weight, long angle = 0) {
+    const std::int64_t precision = precision_ + angle;
+    pay(4 + weight * (precision / 16 + precision * precision / 16384));
+  }
   void note_size(const Value& value);
 
   const Tree& tree_;

@@ -286,7 +286,11 @@ TEST(Verdicts, over_budget_costs_little) {
     const std::clock_t start = std::clock();
     EXPECT_EQ(enum_name(check_answer(heavy, "1")), "over_budget") << heavy.substr(0, 40);
     EXPECT_EQ(enum_name(check_answer("1", heavy)), "over_budget") << heavy.substr(0, 40);
+#ifndef __SANITIZE_ADDRESS__  // which slows allocation down
     EXPECT_LT(std::clock() - start, CLOCKS_PER_SEC / 20) << heavy.substr(0, 40);
+#else
+    static_cast<void>(start);
+#endif
   }
 }
 
