@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <unordered_map>
 #include <utility>
 
 #include "math_spellings.h"
@@ -494,16 +495,16 @@ class Cutter {
 }  // namespace
 
 std::string_view unit_named(std::string_view word, bool letters) {
+  static const std::unordered_map<std::string_view, std::string_view> units = [] {
+    std::unordered_map<std::string_view, std::string_view> made;
+    for (const auto& [spellings, unit] : kUnits)
+      for (std::size_t from = 1, to; (to = spellings.find(' ', from)) != spellings.npos; from = to + 1)
+        made.emplace(spellings.substr(from, to - from), unit);
+    return made;
+  }();
   if (word.size() == 1 && !letters) return {};
-  for (const auto& [spellings, unit] : kUnits) {
-    std::size_t at = spellings.find(word);
-    while (at != spellings.npos) {
-      const std::size_t end = at + word.size();
-      if (spellings[at - 1] == ' ' && spellings[end] == ' ') return unit;
-      at = spellings.find(word, end);
-    }
-  }
-  return {};
+  const auto found = units.find(word);
+  return found == units.end() ? std::string_view() : found->second;
 }
 
 std::optional<std::vector<Token>> cut_into_tokens(std::string_view text, const ReadOptions& options) {
