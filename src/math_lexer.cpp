@@ -494,7 +494,7 @@ class Cutter {
 }  // namespace
 
 std::string_view unit_named(std::string_view word, bool letters) {
-  if (word.size() == 1 && !letters) return {};
+  if (word.empty() || (word.size() == 1 && !letters)) return {};
   for (const auto& [spellings, unit] : kUnits) {
     std::size_t at = spellings.find(word);
     while (at != spellings.npos) {

@@ -34,7 +34,7 @@ mpq_class Point::of(std::string_view name) const {
   const std::uint64_t random = mix_text(seed, name);
   if (kind == 2) return mpq_class(static_cast<unsigned long>(1 + random % 29));
   mpq_class value = fraction_from(random);
-  constexpr int kFactors[] = {-1, 40, -40, 4000, -4000};
+  static const mpq_class kFactors[] = {-1, 40, -40, 4000, -4000, mpq_class(1, 8), mpq_class(-1, 8)};
   if (kind >= 3) return value * kFactors[kind - 3];
   return kind == 1 && (random >> 63) ? mpq_class(-value) : value;
 }
