@@ -17,6 +17,7 @@ namespace {
 constexpr std::size_t kMaxBytes = 1 << 16;  // of an answer, prose included
 constexpr std::size_t kMaxFormula = 16384;  // of what is read as mathematics
 constexpr std::size_t kMaxDigits = 4096;    // of a plain number
+constexpr std::size_t kMaxNamed = 256;      // of a date or a time of day
 constexpr std::size_t kMaxReadings = 8;     // different final answers that are compared
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -125,6 +126,7 @@ struct Time {
   }
 };
 std::optional<Time> read_time(std::string_view text) {
+  if (text.size() > kMaxNamed) return {};
   std::string plain = plain_text(text);
   std::string tight;
   for (const char c : plain)
@@ -157,6 +159,7 @@ using Date = std::tuple<int, int, int>;  // year (0: not said), month, day
 std::optional<Date> read_date(std::string_view text) {
   constexpr std::string_view kMonths[] = {"january", "february", "march",     "april",   "may",      "june",
                                           "july",    "august",   "september", "october", "november", "december"};
+  if (text.size() > kMaxNamed) return {};
   const std::string plain = plain_text(text);
   if (plain.size() > 40) return {};
   std::vector<int> numbers;

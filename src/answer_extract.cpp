@@ -260,7 +260,7 @@ std::vector<std::pair<std::size_t, std::size_t>> announcements(const std::string
     if (std::string_view("acfo#").find(c) == std::string_view::npos && static_cast<unsigned char>(c) < 0x80) continue;
     std::size_t size = 0;
     for (const std::string_view each : kAnnouncements)
-      if (text.compare(at, each.size(), each) == 0) size = std::max(size, each.size());
+      if (each[0] == c && text.compare(at, each.size(), each) == 0) size = std::max(size, each.size());
     if (size == 0 || (is_letter(c) && at > 0 && is_letter(text[at - 1]))) continue;
     found.emplace_back(at, at + size);
     if (found.size() > kMaxFindings) found.erase(found.begin());

@@ -93,8 +93,11 @@ std::optional<Value> Evaluator::multiply(const Value& a, const Value& b) {
     return Value(mpq_class(a.exact * b.exact));
   }
   if ((a.is_exact() && a.exact == 0) || (b.is_exact() && b.exact == 0)) return Value(mpq_class(0));
-  pay_for_bounds(4);
-  return finite(bounds_of(a) * bounds_of(b));
+  const Complex x = bounds_of(a), y = bounds_of(b);
+  const bool real = x.is_real && y.is_real;
+  pay_for_bounds(real ? 4 : 16);
+  if (!real) pay(200);
+  return finite(x * y);
 }
 
 std::optional<Value> Evaluator::divide(const Value& a, const Value& b) {
@@ -232,8 +235,8 @@ std::optional<Value> Evaluator::raise(const Value& base, const Value& exponent) 
 }
 
 std::optional<Value> Evaluator::exponential(const Value& of) {
-  pay_for_bounds(120);
   const Complex bounds = bounds_of(of);
+  pay_for_bounds(bounds.is_real ? 120 : 300);
   // The angle of e^{ix}, and its bits have all to be known.
   if (!bounds.is_real && bounds.imaginary.size() > kMaxAngle) {
     budget_.left = -1;

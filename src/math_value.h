@@ -90,7 +90,7 @@ class Evaluator {
   void pay(std::int64_t units) { budget_.left -= units; }
   void pay_for_bits(std::size_t bits) { pay(static_cast<std::int64_t>(4 + bits / 16)); }
   /// An operation on bounds that is `weight` times as dear as an addition; dearer than linear in the precision.
-  void pay_for_bounds(std::int64_t weight) { pay(4 + weight * (precision_ / 16 + precision_ * precision_ / 16384)); }
+  void pay_for_bounds(std::int64_t weight) { pay(40 + weight * (precision_ / 16 + precision_ * precision_ / 16384)); }
   void note_size(const Value& value);
 
   const Tree& tree_;
