@@ -17,6 +17,7 @@ namespace {
 constexpr std::size_t kMaxBytes = 1 << 16;  // of an answer, prose included
 constexpr std::size_t kMaxFormula = 16384;  // of what is read as mathematics
 constexpr std::size_t kMaxDigits = 4096;    // of a plain number
+constexpr std::size_t kMaxNamed = 256;      // of a date or a time of day
 constexpr std::size_t kMaxReadings = 8;     // different final answers that are compared
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -60,8 +61,9 @@ char choice(std::string_view text, bool may_explain) {
       if (rest.starts_with(word)) rest.remove_prefix(word.size());
   const bool round = rest.starts_with('(');
   if (round) rest.remove_prefix(1);
-  if (rest.empty() || rest[0] < 'A' || rest[0] > 'J') return '\0';
-  const char letter = rest[0];
+  if (rest.empty()) return '\0';
+  const char letter = round && may_explain && rest[0] >= 'a' && rest[0] <= 'e' ? rest[0] - 'a' + 'A' : rest[0];  // (c)
+  if (letter < 'A' || letter > 'J') return '\0';
   rest.remove_prefix(1);
   if (round && !rest.starts_with(')')) return '\0';
   const bool marked = round || rest.starts_with(')') || rest.starts_with('.') || rest.starts_with(':');
@@ -80,6 +82,7 @@ char choice(std::string_view text, bool may_explain) {
 /// and dollars; small letters where it holds a word.
 std::string plain_text(std::string_view text) {
   text = unwrap_answer(text);
+  if (text.starts_with("\\displaystyle ")) text = trim(text.substr(std::string_view("\\displaystyle ").size()));
   for (int layer = 0; layer < 4; ++layer) {
     for (const std::string_view command :
          {"\\text{", "\\textbf{", "\\mathrm{", "\\mbox{", "\\textit{", "\\textnormal{", "\\mathbf{"}) {
@@ -123,7 +126,7 @@ struct Time {
   }
 };
 std::optional<Time> read_time(std::string_view text) {
-  if (text.find(':') == text.npos) return {};
+  if (text.size() > kMaxNamed || text.find(':') == text.npos) return {};
   const std::string plain = plain_text(text);
   std::string tight;
   for (const char c : plain)
@@ -156,7 +159,7 @@ using Date = std::tuple<int, int, int>;  // year (0: not said), month, day
 std::optional<Date> read_date(std::string_view text) {
   constexpr std::string_view kMonths[] = {"january", "february", "march",     "april",   "may",      "june",
                                           "july",    "august",   "september", "october", "november", "december"};
-  if (text.size() > 100 || text.find_first_of("0123456789") == text.npos) return {};
+  if (text.size() > kMaxNamed || text.find_first_of("0123456789") == text.npos) return {};
   const std::string plain = plain_text(text);
   if (plain.size() > 40) return {};
   std::vector<int> numbers;
@@ -344,12 +347,14 @@ std::vector<std::string> answers_in(std::string_view text, const AnswerOptions& 
   if (finding.answers.size() > kMaxReadings) finding.answers.resize(kMaxReadings);
   for (std::string& each : finding.answers) {
     // Announced answers and whole texts may be sentences.
+    const bool sentence = !each.starts_with('$') && !each.starts_with("\\(") && !each.starts_with("\\[");
     each = std::string(unwrap_answer(each));
     if (each.find_first_of(" \n\t") == each.npos || (each.find('$') == each.npos && !has_words(each)) ||
         is_formula(each, options))
       continue;
     if (!is_prose(each)) continue;
-    if (auto found = find_in_prose(each, marked)) each = std::string(unwrap_answer(*found));
+    if (auto found = find_in_prose(each, marked && !finding.boxed && sentence))
+      each = std::string(unwrap_answer(*found));
   }
   return finding.answers;
 }

@@ -25,6 +25,7 @@ std::optional<mpq_class> read_number(std::string_view text);
 /// What is found of an answer in a text.
 struct Finding {
   std::vector<std::string> answers;  // different ones must all be right
+  bool boxed = false;                // boxes hold no sentences: \boxed{\text{June 20}} is not 20
   bool broken = false;               // there is a place for the answer, and nothing that can be read in it
 };
 

@@ -113,7 +113,8 @@ Finding boxes_of(std::string_view text) {
       finding.answers.push_back(std::move(group));
     i = j;
   }
-  if (finding.answers.size() == 1 && finding.answers[0].empty()) finding = {{}, true};
+  finding.boxed = !finding.answers.empty();
+  if (finding.answers.size() == 1 && finding.answers[0].empty()) finding = {{}, false, true};
   return finding;
 }
 
@@ -157,7 +158,16 @@ std::size_t number_end(std::string_view text, std::size_t at) {
   return end;
 }
 
-/// Formulas and bare numbers of a text, in order.
+/// The end of the point or interval at `at`, such as (1, 2) or [0, 1/2); else `at`.
+std::size_t point_end(std::string_view text, std::size_t at) {
+  if ((text[at] != '(' && text[at] != '[') || (at > 0 && is_letter(text[at - 1]))) return at;
+  const std::size_t end = std::min(text.find_first_not_of("0123456789.,;/- ", at + 1), text.size());
+  const std::string_view inside = text.substr(at, end - at);
+  const bool parted = inside.find_first_of(",;") != inside.npos && inside.find_first_of("0123456789") != inside.npos;
+  return parted && end < text.size() && (text[end] == ')' || text[end] == ']') ? end + 1 : at;
+}
+
+/// Formulas, points and bare numbers of a text, in order.
 std::vector<Span> spans_of(std::string_view text) {
   std::vector<Span> spans;
   // `none`: where a search for this closing mark found nothing; it need not be searched for again.
@@ -167,7 +177,8 @@ std::vector<Span> spans_of(std::string_view text) {
     bool found = false;
     for (std::size_t i = 0; i < 4 && !found; ++i) {
       if (none[i] || !text.substr(at).starts_with(kOpen[i])) continue;
-      const std::size_t close = text.find(kClose[i], at + kOpen[i].size());
+      std::size_t close = text.find(kClose[i], at + kOpen[i].size());
+      while (i == 1 && close != text.npos && text[close - 1] == '\\') close = text.find('$', close + 1);  // $\$40$
       if (close == text.npos) {
         none[i] = true;
         continue;
@@ -179,6 +190,11 @@ std::vector<Span> spans_of(std::string_view text) {
       found = true;
     }
     if (found) continue;
+    if (const std::size_t end = point_end(text, at); end > at) {
+      spans.push_back({at, end, false});
+      at = end;
+      continue;
+    }
     const bool starts = is_digit(text[at]) || (text[at] == '.' && at + 1 < text.size() && is_digit(text[at + 1]));
     if (starts && (at == 0 || !(is_letter(text[at - 1]) || text[at - 1] == '_'))) {
       const std::size_t first = at;
@@ -204,7 +220,7 @@ bool is_joint(std::string_view between) {
 bool follows_copula(std::string_view before) {
   if (before.size() > 40) before.remove_prefix(before.size() - 40);
   std::string text = lowered(trim(before));
-  while (!text.empty() && (text.back() == '$' || text.back() == ' ' || text.back() == '\\')) text.pop_back();
+  while (!text.empty() && std::string_view("$ \\}").find(text.back()) != std::string_view::npos) text.pop_back();
   for (const std::string_view currency : {"€", "£", "¥", "₩"})
     if (text.ends_with(currency)) text.resize(text.size() - currency.size());
   while (text.ends_with(' ')) text.pop_back();
@@ -213,7 +229,7 @@ bool follows_copula(std::string_view before) {
   for (const std::string_view word :
        {" is",   " it's",  " are",   " equals", " equal to", " by",   " was", " be",   "=",       ":",     " becomes",
         " to",   " get",   " gets",  " give",   " gives",    " have", " has", " find", " obtain", " pays", " paid",
-        " cost", " costs", " takes", " needs",  "：",        "는",    "은",   "是",    "为",      "は"})
+        " cost", " costs", " takes", " needs",  " est",      "：",    "는",   "은",    "是",      "为",    "は"})
     if (text.ends_with(word)) return true;
   return text == "is" || text == "it's";
 }
@@ -244,7 +260,7 @@ std::vector<std::pair<std::size_t, std::size_t>> announcements(const std::string
     if (std::string_view("acfo#").find(c) == std::string_view::npos && static_cast<unsigned char>(c) < 0x80) continue;
     std::size_t size = 0;
     for (const std::string_view each : kAnnouncements)
-      if (text.compare(at, each.size(), each) == 0) size = std::max(size, each.size());
+      if (each[0] == c && text.compare(at, each.size(), each) == 0) size = std::max(size, each.size());
     if (size == 0 || (is_letter(c) && at > 0 && is_letter(text[at - 1]))) continue;
     found.emplace_back(at, at + size);
     if (found.size() > kMaxFindings) found.erase(found.begin());

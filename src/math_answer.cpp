@@ -63,16 +63,13 @@ class Matcher {
         return true;
       case Kind::tuple:
         return all();
+      case Kind::ratio:
       case Kind::quotient:
         return all();
-      case Kind::ratio:
-        return std::all_of(node.children.begin(), node.children.end(), is_segment);
       case Kind::product:
         return node.called || is_label_product(node);
-      case Kind::power: {  // A^{-1}
-        const Node& exponent = at(node.children[1]);
-        return is_segment(node.children[0]) && exponent.kind == Kind::negate && at(exponent.children[0]).value == 1;
-      }
+      case Kind::power:
+        return is_inverse(node);
       case Kind::function:
         return node.children.size() == 1 && is_segment(node.children[0]) &&
                (node.function == Function::absolute || node.function <= Function::csc);  // |AB|, cos A
@@ -80,11 +77,24 @@ class Matcher {
         return false;
     }
   }
-  /// \angle ABC
+  /// \angle ABC, dy, f^{-1}(x)
   bool is_label_product(const Node& node) const {
-    return node.kind == Kind::product && at(node.children[0]).kind == Kind::symbol &&
+    if (node.kind != Kind::product) return false;
+    if (at(node.children[1]).kind == Kind::symbol &&
+        (at(node.children[0]).name == "d" || is_inverse(at(node.children[0]))))
+      return true;
+    return at(node.children[0]).kind == Kind::symbol &&
            (at(node.children[0]).name == "\\angle" || at(node.children[0]).name == "\\triangle") &&
            at(node.children[1]).kind == Kind::symbol;
+  }
+
+  /// A^{-1} and f^{-1}
+  bool is_inverse(const Node& node) const {
+    if (node.kind != Kind::power || at(node.children[0]).kind != Kind::symbol) return false;
+    const char letter = at(node.children[0]).name[0];
+    const Node& exponent = at(node.children[1]);
+    return ((letter >= 'A' && letter <= 'Z') || (letter >= 'f' && letter <= 'h')) && exponent.kind == Kind::negate &&
+           at(exponent.children[0]).value == 1;
   }
 
   std::string label_text(NodeId id) const {
@@ -448,7 +458,7 @@ class Matcher {
           if (!more) return {};
           pieces.insert(pieces.end(), more->begin(), more->end());
         }
-        return pieces;
+        return met(std::move(pieces));
       }
       case Kind::relation:
         return region_of_relation(node);
@@ -457,6 +467,15 @@ class Matcher {
     }
   }
 
+  /// x > 1, x < 3 is what lies between: the union would be the whole line, which nobody says so.
+  std::vector<Piece> met(std::vector<Piece> pieces) {
+    if (pieces.size() != 2) return pieces;
+    Piece &from = pieces[pieces[0].low ? 0 : 1], &to = pieces[pieces[0].low ? 1 : 0];
+    if (!from.low || from.high || to.low || !to.high) return pieces;
+    if (compare_.sign_of({tree_.add(Kind::sum, {to.high->node, tree_.add(Kind::negate, {from.low->node})})}) <= 0)
+      return pieces;
+    return {Piece{from.low, to.high, from.low_open, to.high_open}};
+  }
   /// The real line less some points.
   std::optional<std::vector<Piece>> line_without(NodeId line, NodeId points) {
     if (at(line).name != "R" || at(points).kind != Kind::set || at(points).children.size() > 8) return {};

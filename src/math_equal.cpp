@@ -1,7 +1,7 @@
 #include "math_equal.h"
 
 #include <algorithm>
-#include <cmath>
+#include <iterator>
 #include <optional>
 
 namespace grpo::math {
@@ -9,7 +9,7 @@ namespace {
 
 constexpr mpfr_prec_t kFirstPrecision = 640, kLeastPrecision = 448, kMostPrecision = 16384;
 constexpr long kAgreement = -380;  // bits that overlapping bounds must be narrower than, relative to max(1, size)
-constexpr int kAttempts = 18, kNeeded = 4;  // sample points
+constexpr int kAttempts = 24, kNeeded = 4;  // sample points
 constexpr int kPieceKinds[] = {2, 3, 4, 5, 6, 7};
 constexpr std::int64_t kPieceBudget = 20'000;
 constexpr int kMinDigits = 6;  // of a decimal that may stand for what it rounds
@@ -17,10 +17,10 @@ constexpr int kMinDigits = 6;  // of a decimal that may stand for what it rounds
 Point sample(std::uint64_t seed, int attempt, int kind) {
   return {seed * 0x9E3779B97F4A7C15 + static_cast<std::uint64_t>(attempt) * 0xD1B54A32D192ED03, kind};
 }
-/// Fractions first; natural numbers for what only they have, such as n!.
+/// Fractions first; natural numbers for what only they have, such as n!, and small fractions for √(1-x²).
 Point sample(std::uint64_t seed, int attempt) {
-  constexpr int kKinds[] = {0, 1, 0, 1, 1};
-  return sample(seed, attempt, attempt < 5 ? kKinds[attempt] : 2);
+  constexpr int kKinds[] = {0, 1, 0, 1, 1, 2, 8, 2, 9, 2, 8, 2, 9};
+  return sample(seed, attempt, attempt < static_cast<int>(std::size(kKinds)) ? kKinds[attempt] : 2);
 }
 
 }  // namespace

@@ -433,7 +433,8 @@ class Cutter {
       }
       return spelled(*spelling);
     }
-    const std::string_view unit = unit_named(bytes, true);
+    const bool may_count = c.value >= 0x3000 && c.value < 0xE000;  // 명, 个
+    const std::string_view unit = may_count ? unit_named(bytes, true) : std::string_view();
     if (!unit.empty()) {
       add(Sign::unit, std::string(unit));
       return true;

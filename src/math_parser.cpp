@@ -129,7 +129,7 @@ NodeId Parser::unary() {
   const Level level(depth_);
   if (take(Sign::minus)) {
     const NodeId of = unary();
-    if (tree_[of].kind != Kind::quantity) return add(Kind::negate, {of});
+    if (tree_[of].kind != Kind::quantity && tree_[of].kind != Kind::degree) return add(Kind::negate, {of});
     const NodeId turned = add(Kind::negate, {tree_[of].children[0]});  // -5 cm is (-5) cm
     tree_[of].children[0] = turned;
     return of;

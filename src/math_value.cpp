@@ -34,7 +34,7 @@ mpq_class Point::of(std::string_view name) const {
   const std::uint64_t random = mix_text(seed, name);
   if (kind == 2) return mpq_class(static_cast<unsigned long>(1 + random % 29));
   mpq_class value = fraction_from(random);
-  constexpr int kFactors[] = {-1, 40, -40, 4000, -4000};
+  static const mpq_class kFactors[] = {-1, 40, -40, 4000, -4000, mpq_class(1, 8), mpq_class(-1, 8)};
   if (kind >= 3) return value * kFactors[kind - 3];
   return kind == 1 && (random >> 63) ? mpq_class(-value) : value;
 }
@@ -93,8 +93,9 @@ std::optional<Value> Evaluator::multiply(const Value& a, const Value& b) {
     return Result(std::in_place, a.exact() * b.exact());
   }
   if ((a.is_exact() && a.exact() == 0) || (b.is_exact() && b.exact() == 0)) return Value(mpq_class(0));
-  pay_for_bounds(2);
-  return finite(bounds_of(a) * bounds_of(b));
+  const Complex x = bounds_of(a), y = bounds_of(b);
+  pay_for_bounds(x.is_real && y.is_real ? 2 : 10);
+  return finite(x * y);
 }
 
 std::optional<Value> Evaluator::divide(const Value& a, const Value& b) {
@@ -234,6 +235,7 @@ std::optional<Value> Evaluator::raise(const Value& base, const Value& exponent) 
 
 std::optional<Value> Evaluator::exponential(const Value& of) {
   const Complex bounds = bounds_of(of);
+  pay_for_bounds(bounds.is_real ? 120 : 300);
   // The angle of e^{ix}, and its bits have all to be known.
   if (!bounds.is_real && bounds.imaginary.size() > kMaxAngle) {
     budget_.left = -1;

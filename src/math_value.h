@@ -99,11 +99,11 @@ class Evaluator {
   Result finite(Complex value);
   void pay(std::int64_t units) { budget_.left -= units; }
   void pay_for_bits(std::size_t bits) { pay(static_cast<std::int64_t>(4 + bits / 16)); }
-  /// An operation on bounds, of `weight` times ten nanoseconds at a precision of 16 bits; dearer than linear in the
+  /// An operation on bounds, of `weight` units at a precision of 16 bits; dearer than linear in the
   /// precision, of which an angle needs as much more as it has bits before its point.
   void pay_for_bounds(std::int64_t weight, long angle = 0) {
     const std::int64_t precision = precision_ + angle;
-    pay(4 + weight * (precision / 16 + precision * precision / 16384));
+    pay(40 + weight * (precision / 16 + precision * precision / 16384));
   }
   void note_size(const Value& value);
 

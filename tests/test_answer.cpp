@@ -238,13 +238,18 @@ INSTANTIATE_TEST_SUITE_P(Units, Equal,
                                          Pair{"\\frac{1}{16\\pi} cm/s", "1 /(16 \\pi) \\mathrm{cm} / \\mathrm{s}"},
                                          Pair{"20 N", "20\\text{ N}"}, Pair{"18\\text{ ways.}", "18"},
                                          Pair{"27 \\mathrm{~min}", "27"}, Pair{"3", "3 rubles"}));
-INSTANTIATE_TEST_SUITE_P(Sentences, Equal,
-                         testing::Values(Pair{"#### 42", "42"}, Pair{"Some work: 6 and 7.\n#### 42", "42"},
-                                         Pair{"We get 42", "42"}, Pair{"He paid $15", "15"},
-                                         Pair{"It costs €15.50", "15.5"}, Pair{"Answer\n\\[\n9\n\\]", "9"},
-                                         Pair{"### Answer\n9", "9"}, Pair{"Final Answer\n\n12", "12"},
-                                         Pair{"The correct option is B.", "B"},
-                                         Pair{"The correct choice is **(B)**.", "B"}, Pair{"`C`", "C"}));
+INSTANTIATE_TEST_SUITE_P(
+    Sentences, Equal,
+    testing::Values(Pair{"#### 42", "42"}, Pair{"Some work: 6 and 7.\n#### 42", "42"}, Pair{"We get 42", "42"},
+                    Pair{"He paid $15", "15"}, Pair{"It costs €15.50", "15.5"}, Pair{"Answer\n\\[\n9\n\\]", "9"},
+                    Pair{"### Answer\n9", "9"}, Pair{"Final Answer\n\n12", "12"}, Pair{"The correct option is B.", "B"},
+                    Pair{"The correct choice is **(B)**.", "B"}, Pair{"`C`", "C"}, Pair{"answer is (c)", "C"},
+                    Pair{"The point is (1, 2).", "(1,2)"}, Pair{"Therefore $\\$40$ is the price.", "40"},
+                    Pair{"So it is $\\text{June 20}$", "June 20"}, Pair{"\\boxed{\\text{June 20}}", "\\text{June 20}"},
+                    Pair{"\\boxed{\\text{The answer is } 10}", "10"}, Pair{"-5°", "-5"},
+                    Pair{"x \\ge -2 and x \\le 2", "[-2,2]"}, Pair{"2x", "\\frac{dy}{dx} = 2x"},
+                    Pair{"\\frac{x-1}2", "f^{-1}(x) = \\frac{x-1}{2}"}, Pair{"1:2:3", "a:b:c = 2:4:6"},
+                    Pair{"\\frac{2x}{\\sqrt{1-x^4}}", "2x(1-x^4)^{-1/2}"}));
 
 INSTANTIATE_TEST_SUITE_P(
     AlikeTexts, Different,
@@ -259,7 +264,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Pair{"x=1, y=3", "\\begin{cases}x=1\\\\y=2\\end{cases}"}, Pair{"\\boxed{80 \\unknown x}", "80"},
                     Pair{"<think>\\boxed{12}</think> I give up", "12"},
                     Pair{"\\frac12\\begin{pmatrix}1&2\\end{pmatrix}", "\\begin{pmatrix}1&2\\end{pmatrix}"},
-                    Pair{"Room 5", "Day 5"}, Pair{"-221_3", "-221_4"}));
+                    Pair{"Room 5", "Day 5"}, Pair{"\\boxed{June 20}", "20"}, Pair{"\\boxed{diverges, 0}", "0"},
+                    Pair{"sq \\sqrt", "sq"}, Pair{"x<1 or x>2", "1<x<2"}, Pair{"-221_3", "-221_4"}));
 
 TEST(Verdicts, name_what_went_wrong) {
   const auto verdict = [](const std::string& answer, const std::string& reference) {
