@@ -281,10 +281,7 @@ Score CodeChecker::score(const Task& task, const Completion& completion) const {
   if (source.empty()) return 0.0;
   CodeVerdict verdict = check(source, tests);
   if (verdict.outcome == Outcome::infrastructure) verdict = check(source, tests);
-  if (verdict.outcome == Outcome::infrastructure) {
-    ++failures_;
-    return Score::undefined();
-  }
+  if (verdict.outcome == Outcome::infrastructure) return Score::undefined();
   if (config_.partial) return static_cast<double>(verdict.passed) / static_cast<double>(verdict.total);
   return verdict.passed == verdict.total ? 1.0 : 0.0;
 }

@@ -12,8 +12,6 @@
 namespace grpo {
 namespace {
 
-enum : std::uint8_t { kWord = 1, kDecimal = 2, kUpper = 4, kLower = 8, kSpaceBit = 16 };
-
 struct Run {
   char32_t first, last;
 };
@@ -28,10 +26,10 @@ constexpr Run kMoreLower[] = {
     {0xA7F8, 0xA7F9}, {0xAB5C, 0xAB5F}, {0x10780, 0x10780}, {0x10783, 0x10785}, {0x10787, 0x107B0}, {0x107B2, 0x107BA}};
 
 std::uint8_t bits_of_category(std::string_view name) {
-  std::uint8_t bits = name[0] == 'L' || name[0] == 'N' ? kWord : 0;
-  if (name == "Nd") bits |= kDecimal;
-  if (name == "Lu" || name == "Lt") bits |= kUpper;
-  if (name == "Ll" || name == "Lt") bits |= kLower;
+  std::uint8_t bits = name[0] == 'L' || name[0] == 'N' ? kWordKind : 0;
+  if (name == "Nd") bits |= kDecimalKind;
+  if (name == "Lu" || name == "Lt") bits |= kUpperKind;
+  if (name == "Ll" || name == "Lt") bits |= kLowerKind;
   return bits;
 }
 
@@ -50,53 +48,47 @@ const std::vector<std::uint8_t>& classes() {
       for (const Run& run : runs)
         for (char32_t c = run.first; c <= run.last; ++c) bits[c] |= bit;
     };
-    add(kMoreUpper, kUpper);
-    add(kMoreLower, kLower);
-    bits['_'] |= kWord;
+    add(kMoreUpper, kUpperKind);
+    add(kMoreLower, kLowerKind);
     for (char32_t c = 0; c <= 0x3000; ++c)
-      if (jinja::is_space(c) && c != 0x200B) bits[c] |= kSpaceBit;
+      if (jinja::is_space(c) && c != 0x200B) bits[c] |= kSpaceKind;
     return bits;
   }();
   return table;
 }
 
-bool has(char32_t c, std::uint8_t bit) { return c < 0x110000 && (classes()[c] & bit) != 0; }
-
-bool is_all(std::u32string_view text, std::uint8_t wanted, std::uint8_t other) {
-  bool some = false;
+bool is_all(std::u32string_view text, CharacterKind wanted, CharacterKind other) {
+  std::uint8_t all = 0;
   for (const char32_t c : text) {
-    if (has(c, other)) return false;
-    some |= has(c, wanted);
+    all |= kinds_of(c);
+    if ((all & other) != 0) return false;
   }
-  return some;
+  return (all & wanted) != 0;
 }
 
 }  // namespace
 
 std::u32string code_points(std::string_view text) {
-  std::u32string result;
-  result.reserve(text.size());
-  for (std::size_t at = 0; at < text.size();) {
+  std::u32string result(text.size(), U'\0');
+  std::size_t size = 0;
+  for (std::size_t at = 0; at < text.size(); ++size) {
     if (const auto byte = static_cast<unsigned char>(text[at]); byte < 0x80) {
-      result += byte;
+      result[size] = byte;
       ++at;
       continue;
     }
     const CodePoint c = decode_utf8(text, at);
-    result += c.value == kBrokenUtf8 ? U'\uFFFD' : c.value;
+    result[size] = c.value == kBrokenUtf8 ? U'\uFFFD' : c.value;
     at += c.size;
   }
+  result.resize(size);
   return result;
 }
 
-bool is_word(char32_t c) { return has(c, kWord); }
-bool is_decimal(char32_t c) { return has(c, kDecimal); }
-bool is_space(char32_t c) { return has(c, kSpaceBit); }
-bool has_upper(char32_t c) { return has(c, kUpper); }
-bool has_lower(char32_t c) { return has(c, kLower); }
+std::uint8_t kinds_beyond_ascii(char32_t c) { return c < 0x110000 ? classes()[c] : 0; }
 
-bool is_all_upper(std::u32string_view text) { return is_all(text, kUpper, kLower); }
-bool is_all_lower(std::u32string_view text) { return is_all(text, kLower, kUpper); }
+bool is_all_upper(std::u32string_view text) { return is_all(text, kUpperKind, kLowerKind); }
+bool is_all_lower(std::u32string_view text) { return is_all(text, kLowerKind, kUpperKind); }
 
 std::size_t find_space(std::string_view text, std::size_t at) {
   while (at < text.size()) {

@@ -19,19 +19,6 @@
 
 namespace grpo {
 
-namespace {
-
-/// str.lower, with a short way for ASCII.
-std::string small_letters(std::string_view text) {
-  if (std::any_of(text.begin(), text.end(), [](char c) { return (c & 0x80) != 0; })) return to_lower(text);
-  std::string small(text);
-  for (char& c : small)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
-  return small;
-}
-
-}  // namespace
-
 // ---- A reading of a response ----------------------------------------------------------------------------------------
 
 std::u32string_view ResponseText::points() const {
@@ -40,16 +27,15 @@ std::u32string_view ResponseText::points() const {
 }
 
 const std::string& ResponseText::small() const {
-  if (small_.empty()) small_ = small_letters(text_);
+  if (small_.empty()) small_ = to_lower(text_);
   return small_;
 }
 
 bool ResponseText::is_in(const std::string& language) const {
-  if (identify_ != nullptr) {
-    const std::string found = identify_(text_);
-    return found.empty() || found.substr(0, found.find('-')) == language.substr(0, language.find('-'));
-  }
-  try {
+  const auto code_of = [](const std::string& whole) { return whole.substr(0, whole.find('-')); };
+  if (identify_ != nullptr && can_identify(code_of(language)))
+    if (const std::string found = identify_(text_); !found.empty()) return code_of(found) == code_of(language);
+  try {  // word by word, then
     const LanguageCount words = count_language(text_, language);
     return words.target >= words.other;
   } catch (const Error&) {
@@ -236,7 +222,7 @@ std::string first_word(std::string_view paragraph) {
   std::string small;  // each letter by itself: a sigma at the end is no other letter then
   for (std::size_t at = 0; at < word.size();) {
     const std::size_t size = decode_utf8(word, at).size;
-    small += small_letters(word.substr(at, size));
+    small += to_lower(word.substr(at, size));
     at += size;
   }
   return small;
@@ -276,7 +262,7 @@ InstructionCheck make_frequency(Arguments& arguments) {
 InstructionCheck make_letter_frequency(Arguments& arguments) {
   const std::string given = arguments.string("letter");
   if (jinja::character_count(given) != 1) throw arguments.refuse("letter", "one character");
-  std::string letter = small_letters(strip_space(given));
+  std::string letter = to_lower(strip_space(given));
   if (jinja::character_count(letter) != 1) letter.clear();  // none that a text could contain
   return [letter, enough = arguments.compare("let_frequency", "let_relation")](const ResponseText& response) {
     return enough(count_of(response.small(), letter));
@@ -287,7 +273,7 @@ InstructionCheck make_first_word(Arguments& arguments) {
   const std::int64_t paragraphs = arguments.count("num_paragraphs", 1), nth = arguments.count("nth_paragraph", 1);
   if (nth > paragraphs) throw arguments.refuse("nth_paragraph", "at most num_paragraphs");
   return [paragraphs = static_cast<std::size_t>(paragraphs), nth = static_cast<std::size_t>(nth),
-          word = small_letters(arguments.string("first_word"))](const ResponseText& response) {
+          word = to_lower(arguments.string("first_word"))](const ResponseText& response) {
     // Empty paragraphs are not counted, but they have a place in the order.
     const std::vector<std::string_view> parts = jinja::split(response.text(), "\n\n");
     const auto full = static_cast<std::size_t>(
@@ -302,7 +288,7 @@ InstructionCheck make_postscript(Arguments& arguments) {
   const std::string marker(strip_space(arguments.string("postscript_marker")));
   const std::string pattern = marker == "P.P.S"  ? "p\\.\\s?p\\.\\s?s"
                               : marker == "P.S." ? "p\\.\\s?s\\."
-                                                 : small_letters(marker);
+                                                 : to_lower(marker);
   return [pattern = arguments.pattern("postscript_marker", pattern, Pattern::Case::matters)](
              const ResponseText& response) { return pattern.found_in(response.small()) == true; };
 }
@@ -346,8 +332,8 @@ constexpr std::pair<const char*, Make> kInstructions[] = {
      [](Arguments& a) -> InstructionCheck {
        const std::string prompt = a.string("prompt_to_repeat");
        if (prompt.empty()) throw a.refuse("prompt_to_repeat", "a prompt");
-       return [prompt = small_letters(strip_space(prompt))](const ResponseText& r) {
-         return small_letters(strip_space(r.text())).starts_with(prompt);
+       return [prompt = to_lower(strip_space(prompt))](const ResponseText& r) {
+         return to_lower(strip_space(r.text())).starts_with(prompt);
        };
      }},
     {"combination:two_responses",
@@ -418,8 +404,8 @@ constexpr std::pair<const char*, Make> kInstructions[] = {
      }},
     {"startend:end_checker",
      [](Arguments& a) -> InstructionCheck {
-       return [phrase = small_letters(strip_space(a.string("end_phrase")))](const ResponseText& r) {
-         return small_letters(jinja::strip(strip_space(r.text()), Side::both, "\"")).ends_with(phrase);
+       return [phrase = to_lower(strip_space(a.string("end_phrase")))](const ResponseText& r) {
+         return to_lower(jinja::strip(strip_space(r.text()), Side::both, "\"")).ends_with(phrase);
        };
      }},
     {"startend:quotation",

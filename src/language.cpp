@@ -6,6 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
+#include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -27,7 +30,7 @@ constexpr int kEdge = 8;          // of beginning or ending it inside a sentence
 constexpr int kClausePrice = 96;  // the same where a text is called mixed
 constexpr int kSure = 4;          // lead that an identified language has over the next
 constexpr char32_t kNonJoiner = 0x200C;
-constexpr int kHan = 2, kKana = 8;
+constexpr std::int16_t kHan = 2, kKana = 8;
 
 constexpr std::size_t kScripts = static_cast<std::size_t>(Script::mark);  // those that words are counted in
 using WordCounts = std::array<std::size_t, kScripts>;
@@ -58,9 +61,8 @@ bool ends_sentence(char32_t c) {
   return kEnds.find(c) != kEnds.npos;
 }
 bool is_diacritic(char32_t c) { return c >= 0x0300 && c <= 0x036F; }
-bool is_ascii_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-/// Whether a word certainly ends before this byte.
-bool parts_words(char c) { return c == ' ' || c == '\n' || c == ',' || c == '-' || c == ')' || c == '!' || c == '?'; }
+bool is_ascii(char c) { return static_cast<unsigned char>(c) < 0x80; }
+bool is_ascii_letter(char c) { return static_cast<unsigned char>((c | 0x20) - 'a') < 26; }
 bool is_ideographic(Script script) { return script == Script::han || script == Script::kana; }
 
 /// Calls on_word(const Word&) for each word of a text.
@@ -73,7 +75,7 @@ class WordReader {
     NeutralSpans neutral(text);
     std::size_t plain = 0;  // where the text that is not neutral begins
     for (std::size_t at = 0; at < text.size();) {
-      const std::size_t end = NeutralSpans::may_begin(text[at]) ? neutral.end_of(at) : at;
+      const std::size_t end = neutral.may_begin(at) ? neutral.end_of(at) : at;
       if (end == at) {
         ++at;
         continue;
@@ -85,47 +87,79 @@ class WordReader {
   }
 
  private:
+  /// Words are read segment by segment (see word_end). Three ways are shorter and come to the same: what is ASCII and
+  /// no letter is read by itself, because no word begins with it; a run of letters that nothing can prolong is a word;
+  /// and characters without a rule of their own, such as Han, are alone but for what is passed over.
   void read_plain(std::string_view text) {
     for (std::size_t at = 0; at < text.size();) {
-      if (const std::size_t end = read_ascii_word(text, at); end > at) {
-        at = end;
-        continue;
+      const char byte = text[at];
+      std::size_t from = at;  // a place in the segment that word_end can start from
+      if (is_ascii_letter(byte)) {
+        if (const std::size_t end = end_of_ascii_letters(text, at); certainly_ends(text, end)) {
+          read_ascii_word(text.substr(at, end - at));
+          at = end;
+          continue;
+        }
+      } else if (is_ascii(byte) && (at + 1 == text.size() || is_ascii(text[at + 1]))) {
+        if (word_.letters == 0 || !is_apostrophe(static_cast<char32_t>(byte))) {
+          end_word();
+          word_.first |= ends_sentence(static_cast<char32_t>(byte));
+          ++at;
+          continue;
+        }
       }
-      if (text[at] == ' ') {
-        end_word();
-        ++at;
-        continue;
-      }
-      const std::size_t end = word_end(text, at);
-      while (at < end) {
-        const CodePoint c = decode_utf8(text, at);
+      CodePoint c = decode_utf8(text, at);
+      CharacterClass is = class_of(c.value);
+      const auto step = [&] {
+        read_character(c.value, is.script);
+        from = at;
         at += c.size;
-        read_character(c.value);
+        if (at == text.size()) return false;
+        c = decode_utf8(text, at);
+        is = class_of(c.value);
+        return true;
+      };
+      bool whole = false;  // the segment has been read
+      if (is.word_break == WordBreak::other) {
+        whole = !step() || !is_passed_over(is.word_break);
+      } else {
+        while (is.word_break == WordBreak::letter && step()) continue;
+        whole = at > from && certainly_ends(text, at);
       }
+      if (!whole)
+        for (const std::size_t end = word_end(text, from); at < end;) step();
       // Thai and its like know no spaces, and no boundaries in the annex: what stands together is a word.
       if (word_.script != Script::thai && word_.script != Script::other) end_word();
     }
     end_word();
   }
 
-  /// The end of a word of plain letters that begins at `at`, having read it; most words of most texts are of this kind.
-  std::size_t read_ascii_word(std::string_view text, std::size_t at) {
-    std::size_t end = at;
-    while (end < text.size() && is_ascii_letter(text[end])) ++end;
-    if (end == at || (end < text.size() && !parts_words(text[end]))) return at;
-    end_word();
-    word_.script = Script::latin;
-    word_.letters = end - at;
-    for (; at < end; ++at) {
-      word_.capital |= text[at] < 'a';
-      word_.add(static_cast<char32_t>(text[at] | 0x20));
-    }
-    end_word();
-    return end;
+  static std::size_t end_of_ascii_letters(std::string_view text, std::size_t at) {
+    while (at < text.size() && is_ascii_letter(text[at])) ++at;
+    return at;
   }
 
-  void read_character(char32_t c) {
-    const Script script = class_of(c).script;
+  /// Whether nothing at `at` or behind it can belong to the word of letters before it.
+  static bool certainly_ends(std::string_view text, std::size_t at) {
+    if (at == text.size()) return true;
+    const char c = text[at];
+    if (!is_ascii(c) || is_ascii_letter(c) || (c >= '0' && c <= '9') || c == '_') return false;
+    if (c != '.' && c != ':' && c != '\'') return true;
+    return at + 1 == text.size() || (is_ascii(text[at + 1]) && !is_ascii_letter(text[at + 1]));
+  }
+
+  void read_ascii_word(std::string_view letters) {
+    end_word();
+    word_.script = Script::latin;
+    word_.letters = letters.size();
+    for (const char c : letters) {
+      word_.capital |= c < 'a';
+      word_.add(static_cast<char32_t>(c | 0x20));
+    }
+    end_word();
+  }
+
+  void read_character(char32_t c, Script script) {
     if (script == Script::mark) {
       if (is_diacritic(c)) word_.composed = false;
       if (is_diacritic(c)) word_.add(c);
@@ -145,6 +179,7 @@ class WordReader {
   }
 
   void end_word() {
+    if (word_.letters == 0 && word_.size == 0) return;
     const bool variable = word_.letters == 1 && (word_.script == Script::latin || word_.script == Script::greek);
     if (word_.letters > 0 && !variable) {
       on_word_(word_);
@@ -165,61 +200,90 @@ void for_each_word(std::string_view text, OnWord on_word) {
   WordReader<OnWord>(std::move(on_word)).read(text);
 }
 
-/// What the words of a text say. Most are short and come again, so they are remembered; and one that comes again within
-/// a few words says nothing, lest a list of the same name do.
-class WordEvidence {
- public:
-  explicit WordEvidence(const LanguageModel& model) : model_(model) {}
-
-  const Evidence& of(const Word& word) {
-    static constexpr Evidence kNothing{};
-    std::uint64_t key = 0;
-    bool exact = word.size <= sizeof key;
-    for (std::size_t i = 0; i < word.size; ++i) {
-      exact &= word.symbols[i] < 0x80;
-      key = (key << 8 | key >> 56) ^ word.symbols[i];
-    }
-    const bool again = std::find(recent_.begin(), recent_.end(), key) != recent_.end();
-    recent_[next_++ % recent_.size()] = key;
-    if (again) return kNothing;
-    const std::size_t place = (key * 0x9E3779B97F4A7C15ull) >> 54;
-    if (!exact || keys_[place] != key) {
-      keys_[place] = exact ? key : 0;
-      evidence_[place] = read(word);
-    }
-    return evidence_[place];
-  }
-
- private:
-  Evidence read(const Word& word) const {
-    LanguageModel::Reader reader(model_);
-    if (word.composed) {
-      for (std::size_t i = 0; i < word.size; ++i) reader.add(word.symbols[i]);
-      return reader.finish();
-    }
-    std::string text;
-    for (std::size_t i = 0; i < word.size; ++i) append_utf8(text, word.symbols[i]);
-    text = normalize(UnicodeForm::nfc, text);
-    for (std::size_t at = 0; at < text.size();) {
-      const CodePoint c = decode_utf8(text, at);
-      reader.add(c.value);
-      at += c.size;
-    }
-    return reader.finish();
-  }
-
-  const LanguageModel& model_;
-  std::array<std::uint64_t, 1024> keys_{};
-  std::array<Evidence, 1024> evidence_;  // of the words with these keys
-  std::array<std::uint64_t, 4> recent_{};
-  std::size_t next_ = 0;
-};
-
 std::int16_t greatest(const Evidence& evidence) {
   std::int16_t most = evidence[0];
   for (const std::int16_t each : evidence) most = each > most ? each : most;
   return most;
 }
+
+/// What a word says.
+struct Spoken {
+  Evidence evidence{};
+  std::int16_t most = 0;  // of it
+};
+
+/// What the words of a text say; one that comes again within a few words says nothing, lest a list of the same name do.
+class WordEvidence {
+ public:
+  explicit WordEvidence(const LanguageModel& model) : model_(&model), memory_(&memory_of(model)) {}
+
+  const Spoken& of(const Word& word) {
+    static constexpr Spoken kNothing{};
+    std::uint64_t key = 0;
+    char32_t all = 0;
+    for (std::size_t i = 0; i < word.size; ++i) {
+      all |= word.symbols[i];
+      key = (key << 8 | key >> 56) ^ word.symbols[i];
+    }
+    const bool again = std::find(recent_.begin(), recent_.end(), key) != recent_.end();
+    recent_[next_++ % recent_.size()] = key;
+    if (again) return kNothing;
+    if (word.size > Known::kSymbols || all > 0xFFFF || !word.composed) return unknown_ = read(word);
+    Known& known = (*memory_)[(key * 0x9E3779B97F4A7C15ull) >> (64 - kMemoryBits)];
+    if (!known.is(word)) {
+      known.spoken = read(word);
+      known.size = static_cast<std::uint16_t>(word.size);
+      std::copy_n(word.symbols.begin(), word.size, known.symbols.begin());
+    }
+    return known.spoken;
+  }
+
+ private:
+  struct Known {
+    static constexpr std::size_t kSymbols = 20;
+    bool is(const Word& word) const {
+      return size == word.size && std::equal(symbols.begin(), symbols.begin() + size, word.symbols.begin());
+    }
+    Spoken spoken;
+    std::uint16_t size = 0;  // 0: nothing yet
+    std::array<char16_t, kSymbols> symbols;
+  };
+  static constexpr int kMemoryBits = 12;
+  using Memory = std::vector<Known>;
+
+  /// Completions of one policy share most of their words, so these are remembered from text to text, half a megabyte
+  /// for each thread and model.
+  static Memory& memory_of(const LanguageModel& model) {
+    thread_local std::vector<std::pair<const LanguageModel*, std::unique_ptr<Memory>>> memories;
+    for (auto& [of, memory] : memories)
+      if (of == &model) return *memory;
+    return *memories.emplace_back(&model, std::make_unique<Memory>(std::size_t{1} << kMemoryBits)).second;
+  }
+
+  Spoken read(const Word& word) const {
+    LanguageModel::Reader reader(*model_);
+    if (word.composed) {
+      for (std::size_t i = 0; i < word.size; ++i) reader.add(word.symbols[i]);
+    } else {
+      std::string text;
+      for (std::size_t i = 0; i < word.size; ++i) append_utf8(text, word.symbols[i]);
+      text = normalize(UnicodeForm::nfc, text);
+      for (std::size_t at = 0; at < text.size();) {
+        const CodePoint c = decode_utf8(text, at);
+        reader.add(c.value);
+        at += c.size;
+      }
+    }
+    const Evidence evidence = reader.finish();
+    return {evidence, greatest(evidence)};
+  }
+
+  const LanguageModel* model_;
+  Memory* memory_;
+  Spoken unknown_;  // of a word that is not remembered
+  std::array<std::uint64_t, 4> recent_{};
+  std::size_t next_ = 0;
+};
 
 // ---- Runs in another language ---------------------------------------------------------------------------------------
 
@@ -233,9 +297,10 @@ class Labelling {
   }
 
   /// The next word. `halved`: its evidence counts half; `first`: of a sentence; `words`: that it counts.
-  void add(const Evidence& evidence, bool halved, bool first, std::uint32_t words = 1) {
+  void add(const Spoken& spoken, bool halved, bool first, std::uint32_t words = 1) {
+    const Evidence& evidence = spoken.evidence;
     const std::int16_t own = evidence[target_];
-    if (calm_ && !first && greatest(evidence) <= own) return;
+    if (calm_ && !first && spoken.most <= own) return;
     const std::int16_t edge = first ? 0 : kEdge, enters = static_cast<std::int16_t>(-price_ - edge);
     const std::int16_t leader = greatest(lead_), best = std::max<std::int16_t>(0, leader - edge);
     if (best > 0) target_words_ = words_[index_of(leader)];
@@ -324,10 +389,10 @@ Script script_of_language(std::string_view language) {
 
 /// Chinese and Japanese as Labelling sees them: Han characters are a little likelier in Chinese, kana are Japanese.
 constexpr std::size_t kChinese = 0, kJapanese = 1;
-Evidence evidence_of_ideograph(Script script) {
-  Evidence evidence{};
-  evidence[script == Script::han ? kChinese : kJapanese] = script == Script::han ? kHan : kKana;
-  return evidence;
+Spoken said_by_ideograph(Script script) {
+  Spoken spoken{.most = script == Script::han ? kHan : kKana};
+  spoken.evidence[script == Script::han ? kChinese : kJapanese] = spoken.most;
+  return spoken;
 }
 
 LanguageCount count_ideographs(std::string_view text, Script target) {
@@ -336,7 +401,7 @@ LanguageCount count_ideographs(std::string_view text, Script target) {
   for_each_word(text, [&](const Word& word) {
     const bool counts = is_ideographic(word.script) && (target == Script::kana || word.script == Script::han);
     ++(counts ? count.target : count.other);
-    if (is_ideographic(word.script)) labelling.add(evidence_of_ideograph(word.script), false, word.first, counts);
+    if (is_ideographic(word.script)) labelling.add(said_by_ideograph(word.script), false, word.first, counts);
   });
   const std::size_t foreign = labelling.foreign();
   return {count.target - foreign, count.other + foreign};
@@ -362,37 +427,66 @@ LanguageCount count_words(std::string_view text, Script script, const LanguageMo
   return {count.target - foreign, count.other + foreign};
 }
 
+/// What the words of one script say of a text's language.
+class Tally {
+ public:
+  explicit Tally(const LanguageModel& model) : said_(model) {}
+
+  void add(const Word& word) {
+    const Spoken& spoken = said_.of(word);
+    for (std::size_t l = 0; l < kMaxLanguages; ++l)
+      recent_[l] += std::max(spoken.evidence[l] - spoken.most, -2 * kMost);
+    if (++words_ % kFlush == 0) flush();
+  }
+
+  std::array<std::int64_t, kMaxLanguages> sums() {
+    flush();
+    return sums_;
+  }
+
+ private:
+  static constexpr std::size_t kFlush = 1 << 20;  // small numbers are added up faster, and so many cannot overflow
+  void flush() {
+    for (std::size_t l = 0; l < kMaxLanguages; ++l) sums_[l] += std::exchange(recent_[l], 0);
+  }
+
+  WordEvidence said_;
+  std::array<std::int32_t, kMaxLanguages> recent_{};
+  std::array<std::int64_t, kMaxLanguages> sums_{};
+  std::size_t words_ = 0;
+};
+
 struct Identified {
+  WordCounts words{};
   Script script = Script::none;
   const LanguageModel* model = nullptr;
   std::size_t language = LanguageModel::kUnknown;  // of the model
   int lead = 0;                                    // over the next language
 };
 
-WordCounts count_scripts(std::string_view text) {
-  WordCounts counts{};
-  for_each_word(text, [&](const Word& word) { ++words_in(counts, word.script); });
-  return counts;
-}
-
-Identified identify(std::string_view text, WordCounts counts) {
-  // A word has about two Han characters or four of kana.
+Identified identify(std::string_view text) {
+  Identified result;
+  std::array<std::optional<Tally>, kScripts> tallies;  // of the scripts that languages share
+  std::size_t thai_letters = 0;
+  for_each_word(text, [&](const Word& word) {
+    if (word.script == Script::thai) thai_letters += word.letters;
+    auto& tally = tallies[static_cast<std::size_t>(word.script)];
+    if (words_in(result.words, word.script)++ == 0)
+      if (const LanguageModel* model = LanguageModel::of(word.script)) tally.emplace(*model);
+    if (tally) tally->add(word);
+  });
+  // A word has about two Han characters, four of kana, or four Thai letters, the signs above and below them aside.
+  WordCounts counts = result.words;
+  words_in(counts, Script::thai) = (thai_letters + 3) / 4;
   const std::size_t han = words_in(counts, Script::han), kana = words_in(counts, Script::kana);
   words_in(counts, Script::han) = kana * 10 >= han + kana ? 0 : (han + kana + 1) / 2;
   words_in(counts, Script::kana) = kana * 10 >= han + kana ? (han + kana + 2) / 3 : 0;
   const auto most = std::max_element(counts.begin(), counts.end());
-  if (*most == 0) return {};
-  Identified result{static_cast<Script>(most - counts.begin())};
+  if (*most == 0) return result;
+  result.script = static_cast<Script>(most - counts.begin());
   result.model = LanguageModel::of(result.script);
   if (result.model == nullptr) return result;
-  WordEvidence said(*result.model);
-  std::array<std::int64_t, kMaxLanguages> sums{};
-  for_each_word(text, [&](const Word& word) {
-    if (word.script != result.script) return;
-    const Evidence& evidence = said.of(word);
-    const int top = greatest(evidence);
-    for (std::size_t l = 0; l < kMaxLanguages; ++l) sums[l] += std::max(evidence[l] - top, -2 * kMost);
-  });
+  auto sums = tallies[static_cast<std::size_t>(result.script)]->sums();
   const auto end = sums.begin() + static_cast<std::ptrdiff_t>(result.model->languages());
   const auto best = std::max_element(sums.begin(), end);
   result.language = static_cast<std::size_t>(best - sums.begin());
@@ -421,17 +515,25 @@ Score language_consistency(std::string_view reasoning, std::string_view language
 }
 
 bool mixes_languages(std::string_view reasoning) {
-  const WordCounts counts = count_scripts(reasoning);
-  WordCounts scripts = counts;
+  const Identified most = identify(reasoning);
+  WordCounts scripts = most.words;
   words_in(scripts, Script::kana) += std::exchange(words_in(scripts, Script::han), 0);
   if (std::count_if(scripts.begin(), scripts.end(), [](std::size_t count) { return count > 0; }) > 1) return true;
-  const Identified most = identify(reasoning, counts);
   return most.model != nullptr && most.lead >= kSure &&
          count_words(reasoning, most.script, *most.model, most.language, kClausePrice).other > 0;
 }
 
+bool can_identify(std::string_view language) {
+  for (const Language& each : kLanguages) {
+    const LanguageModel* model = LanguageModel::of(each.script);
+    if (model != nullptr ? model->index(language) != LanguageModel::kUnknown : each.codes.substr(1, 2) == language)
+      return true;
+  }
+  return false;
+}
+
 std::string identify_language(std::string_view text) {
-  const Identified most = identify(text, count_scripts(text));
+  const Identified most = identify(text);
   if (most.model != nullptr) return most.lead < kSure ? "" : std::string(most.model->code(most.language));
   for (const Language& each : kLanguages)
     if (each.script == most.script) return std::string(each.codes.substr(1, 2));

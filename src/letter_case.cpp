@@ -1,6 +1,7 @@
 #include "letter_case.h"
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 #include <optional>
 
@@ -9,16 +10,6 @@
 
 namespace grpo {
 namespace {
-
-void append(std::string& text, char32_t c) {
-  if (c < 0x80) {
-    text += static_cast<char>(c);
-  } else {
-    const int more = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
-    text += static_cast<char>((0xFF00 >> (more + 1) & 0xFF) | c >> 6 * more);
-    for (int i = more - 1; i >= 0; --i) text += static_cast<char>(0x80 | (c >> 6 * i & 0x3F));
-  }
-}
 
 template <std::size_t N>
 std::optional<char32_t> counterpart(const LetterRun (&runs)[N], char32_t c) {
@@ -69,15 +60,15 @@ void append_upper(std::string& out, std::string_view bytes, char32_t c) {
   if (const ExpandingLetter* several = c >= 0x80 ? expanding(c) : nullptr)
     out += several->capital;
   else if (const auto upper = upper_of(c))
-    append(out, *upper);
+    append_utf8(out, *upper);
   else
     out += bytes;
 }
 
 void append_title(std::string& out, std::string_view bytes, char32_t c) {
-  if (const auto row = digraph(c)) return append(out, *row + 1);
+  if (const auto row = digraph(c)) return append_utf8(out, *row + 1);
   if (is_georgian(c)) return void(out += bytes);
-  if (const auto greek = greek_title(c)) return append(out, *greek);
+  if (const auto greek = greek_title(c)) return append_utf8(out, *greek);
   const ExpandingLetter* several = c >= 0x80 ? expanding(c) : nullptr;
   if (!several) return append_upper(out, bytes, c);
   // Only the first of several is a capital here, and an iota is again one below.
@@ -86,9 +77,9 @@ void append_title(std::string& out, std::string_view bytes, char32_t c) {
     const CodePoint each = decode_utf8(several->capital, at);
     const auto lower = lower_of(each.value);
     if (each.value == 0x399 && at > 0)
-      append(out, 0x345);
+      append_utf8(out, 0x345);
     else
-      append(out, !first && lower ? *lower : each.value);
+      append_utf8(out, !first && lower ? *lower : each.value);
     first = first && !lower;  // what is no letter, such as an apostrophe, is not the first one
     at += each.size;
   }
@@ -125,17 +116,26 @@ bool ends_word(std::string_view text, std::size_t at, std::size_t after) {
 void append_lower(std::string& out, std::string_view text, std::size_t at, const CodePoint& c) {
   const auto lower = lower_of(c.value);
   if (c.value == 0x3A3 && ends_word(text, at, at + c.size))
-    append(out, 0x3C2);
+    append_utf8(out, 0x3C2);
   else if (lower)
-    append(out, *lower);
+    append_utf8(out, *lower);
   else
     out += text.substr(at, c.size);
-  if (c.value == 0x130) append(out, 0x307);
+  if (c.value == 0x130) append_utf8(out, 0x307);
 }
 
 }  // namespace
 
-char32_t small_letter(char32_t c) { return lower_of(c).value_or(c); }
+char32_t small_letter(char32_t c) {
+  // The alphabets of Europe, in which most letters with a case are: a table, because language.cpp asks for each one.
+  static const auto table = [] {
+    std::array<char16_t, 0x600> small{};
+    for (char32_t each = 0; each < small.size(); ++each)
+      small[each] = static_cast<char16_t>(lower_of(each).value_or(each));
+    return small;
+  }();
+  return c < table.size() ? table[c] : lower_of(c).value_or(c);
+}
 
 std::string to_upper(std::string_view text) {
   std::string result;
@@ -149,7 +149,13 @@ std::string to_upper(std::string_view text) {
 
 std::string to_lower(std::string_view text) {
   std::string result;
+  result.reserve(text.size());
   for (std::size_t at = 0; at < text.size();) {
+    if (const char byte = text[at]; static_cast<unsigned char>(byte) < 0x80) {
+      result += static_cast<char>(byte >= 'A' && byte <= 'Z' ? byte + 32 : byte);
+      ++at;
+      continue;
+    }
     const CodePoint c = decode_utf8(text, at);
     append_lower(result, text, at, c);
     at += c.size;

@@ -1,6 +1,7 @@
 // What no language can be told by: mathematics, code, URLs and tags.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <optional>
 #include <string_view>
@@ -12,8 +13,17 @@ class NeutralSpans {
  public:
   explicit NeutralSpans(std::string_view text) : text_(text) {}
 
-  /// Whether `c` can begin a span; for all other characters `end_of` need not be asked.
-  static bool may_begin(char c) { return c == '\\' || c == '$' || c == '`' || c == '<' || c == 'h' || c == 'w'; }
+  /// Whether a span can begin at `at`; at other places `end_of` need not be asked.
+  bool may_begin(std::size_t at) const {
+    static constexpr auto kBegins = [] {  // 2: an address begins so, and goes on with a letter
+      std::array<char, 256> begins{};
+      for (const unsigned char c : {'\\', '$', '`', '<'}) begins[c] = 1;
+      begins['h'] = begins['w'] = 2;
+      return begins;
+    }();
+    const char kind = kBegins[static_cast<unsigned char>(text_[at])];
+    return kind == 1 || (kind == 2 && char_at(at + 1) == (text_[at] == 'h' ? 't' : 'w'));
+  }
 
   /// The end of the neutral span that starts at `at`, or `at` when none does. To be asked of ascending places.
   std::size_t end_of(std::size_t at);

@@ -17,7 +17,7 @@ constexpr std::array<std::string_view, 3> kHangul{"잠깐", "다시", "재확인
 /// Anywhere: no spaces between words.
 constexpr std::array<std::string_view, 7> kHanAndKana{"等等", "等一下", "检查", "檢查", "再想", "待って", "もう一度"};
 
-bool is_word_char(char c) {
+constexpr bool is_word_char(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
 
@@ -39,24 +39,43 @@ std::size_t end_of_phrase(std::string_view text, std::size_t at, std::string_vie
 
 bool is_hangul_syllable(char32_t c) { return c >= 0xAC00 && c <= 0xD7A3; }
 
+/// Whether a Latin phrase may begin with these two letters: few words do, and each is asked.
+bool may_begin(char first, char second) {
+  static constexpr auto kPairs = [] {
+    std::array<bool, 1024> pairs{};
+    for (const std::string_view phrase : kLatin)
+      pairs[static_cast<std::size_t>((phrase[0] & 31) << 5 | (phrase[1] & 31))] = true;
+    return pairs;
+  }();
+  return kPairs[static_cast<std::size_t>((first & 31) << 5 | (second & 31))];
+}
+
 /// One past the first phrase at or after `from`, or npos.
 std::size_t find_phrase(std::string_view text, std::size_t from) {
-  char32_t before = ' ';
+  bool in_latin_word = false, behind_hangul = false;
   for (std::size_t at = from; at < text.size();) {
-    const CodePoint c = decode_utf8(text, at);
-    const std::string_view rest = text.substr(at);
-    if (c.value < 0x80) {
-      if (is_word_char(text[at]) && (before >= 0x80 || !is_word_char(static_cast<char>(before))))
+    if (static_cast<unsigned char>(text[at]) < 0x80) {
+      if (!in_latin_word && at + 1 < text.size() && may_begin(text[at], text[at + 1]))
         for (const std::string_view phrase : kLatin)
           if (const std::size_t end = end_of_phrase(text, at, phrase); end != text.npos) return end;
-    } else {
-      if (!is_hangul_syllable(before))
+      in_latin_word = is_word_char(text[at]);
+      behind_hangul = false;
+      ++at;
+      continue;
+    }
+    const CodePoint c = decode_utf8(text, at);
+    const std::string_view rest = text.substr(at);
+    if (is_hangul_syllable(c.value)) {
+      if (!behind_hangul)
         for (const std::string_view word : kHangul)
           if (rest.starts_with(word)) return at + word.size();
+      behind_hangul = true;
+    } else {
       for (const std::string_view word : kHanAndKana)
         if (rest.starts_with(word)) return at + word.size();
+      behind_hangul = false;
     }
-    before = c.value;
+    in_latin_word = false;
     at += c.size;
   }
   return text.npos;

@@ -26,53 +26,55 @@ constexpr std::string_view kAlwaysEvaluated[] = {"accuracy", "format", "language
 
 // ---- Built-in rewards -----------------------------------------------------------------------------------------------
 
-}  // namespace
+BuiltInReward built_in(Reward reward) {
+  return [reward = std::move(reward)](const Task& task, const Completion& completion, const Scores&) {
+    return reward(task, completion);
+  };
+}
 
-Reward make_accuracy(const RewardsConfig& config) {
-  return [config](const Task& task, const Completion& completion) -> Score {
+BuiltInReward make_accuracy(const RewardsConfig& config) {
+  return [config](const Task& task, const Completion& completion, const Scores&) -> Score {
     const Verdict verdict = answer_verdict(task, completion, config);
     if (verdict == Verdict::bad_reference) return Score::undefined();
     return verdict == Verdict::correct ? 1.0 : 0.0;
   };
 }
 
-namespace {
-
-Reward make_format(const RewardsConfig&) {
+BuiltInReward make_format(const RewardsConfig&) {
   // The Scorer has read the form: bodies of valid text are never empty.
-  return [](const Task&, const Completion& completion) -> Score { return completion.answer.empty() ? 0.0 : 1.0; };
+  return [](const Task&, const Completion& completion, const Scores&) -> Score {
+    return completion.answer.empty() ? 0.0 : 1.0;
+  };
 }
 
-Reward make_language_consistency(const RewardsConfig&) {
-  return [](const Task& task, const Completion& completion) {
+BuiltInReward make_language_consistency(const RewardsConfig&) {
+  return [](const Task& task, const Completion& completion, const Scores&) {
     // Text in a broken form is read whole; else breaking the form would be a way around this reward.
     return language_consistency(completion.reasoning.empty() ? completion.text : completion.reasoning, task.language);
   };
 }
 
-Reward make_overlong(const RewardsConfig& config) {
-  return [limit = config.overlong_max_length, buffer = config.overlong_buffer](const Task&,
-                                                                               const Completion& completion) -> Score {
+BuiltInReward make_overlong(const RewardsConfig& config) {
+  return [limit = config.overlong_max_length, buffer = config.overlong_buffer](
+             const Task&, const Completion& completion, const Scores&) -> Score {
     return overlong_penalty(static_cast<std::int64_t>(completion.tokens.size()), limit, buffer);
   };
 }
 
-Reward make_code(const RewardsConfig& config) { return code_reward(config.code); }
+BuiltInReward make_code(const RewardsConfig& config) { return built_in(code_reward(config.code)); }
 
 // Filled in by a Judge, once the group is whole.
-Reward make_judged(const RewardsConfig&) {
-  return [](const Task&, const Completion&) { return Score::undefined(); };
+BuiltInReward make_judged(const RewardsConfig&) {
+  return [](const Task&, const Completion&, const Scores&) { return Score::undefined(); };
 }
 
 // ---- Registry -------------------------------------------------------------------------------------------------------
-
-using MakeReward = std::function<Reward(const RewardsConfig&)>;
 
 struct Registry {
   Registry() { rewards.insert(text_rewards().begin(), text_rewards().end()); }
 
   std::mutex mutex;
-  std::map<std::string, MakeReward, std::less<>> rewards{
+  std::map<std::string, std::function<BuiltInReward(const RewardsConfig&)>, std::less<>> rewards{
       {"accuracy", make_accuracy}, {"code", make_code},      {"format", make_format},
       {"harmless", make_judged},   {"helpful", make_judged}, {"language_consistency", make_language_consistency},
       {"overlong", make_overlong}};
@@ -83,7 +85,7 @@ Registry& registry() {
   return registry;
 }
 
-Reward make_reward(const std::string& name, const RewardsConfig& config) {
+BuiltInReward make_reward(const std::string& name, const RewardsConfig& config) {
   std::lock_guard lock(registry().mutex);
   const auto& rewards = registry().rewards;
   if (const auto found = rewards.find(name); found != rewards.end()) return found->second(config);
@@ -123,7 +125,7 @@ void register_reward(std::string name, Reward reward) {
   if (!reward) throw Error("reward", "expected a function for the reward \"", name, "\", got an empty one");
   std::lock_guard lock(registry().mutex);
   registry().rewards.insert_or_assign(std::move(name),
-                                      [reward = std::move(reward)](const RewardsConfig&) { return reward; });
+                                      [reward = built_in(std::move(reward))](const RewardsConfig&) { return reward; });
 }
 
 void RewardsConfig::validate() const {
@@ -209,7 +211,7 @@ struct Scorer::Pool {
   void cancel() noexcept;
 
   const RewardsConfig config;
-  std::vector<std::pair<std::string, Reward>> rewards;  // alphabetical
+  std::vector<std::pair<std::string, BuiltInReward>> rewards;  // alphabetical
   std::unordered_map<Group*, std::vector<bool>>
       submitted;  // by sample, since the last finish; the caller's thread only
 
@@ -243,7 +245,7 @@ Scores Scorer::Pool::score(const Task& task, Completion& completion) const {
       return Error("reward", "\"", name, "\" of task \"", task.id, "\": ", why);
     };
     try {
-      const Score score = reward(task, completion);
+      const Score score = reward(task, completion, scores);
       if (score.defined() && !std::isfinite(score.value()))
         throw Error("reward", "expected a finite score or Score::undefined(), got ", score.value());
       scores.emplace(name, score);

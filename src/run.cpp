@@ -209,21 +209,28 @@ void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateRep
   const Evaluation figures = summarize(groups);
   double reward = 0;
   int64_t rewarded = 0, flat = 0;
-  std::map<std::string, std::pair<double, int64_t>> by_name;
+  struct Total {
+    double sum = 0;
+    int64_t defined = 0, undefined = 0;
+  };
+  std::map<std::string, Total> by_name;
   for (const Group& group : groups) {
     flat += has_signal(group) ? 0 : 1;
     for (size_t i = 0; i < group.completions.size(); ++i) {
       if (std::isfinite(group.rewards[i])) reward += group.rewards[i], ++rewarded;
       for (const auto& [name, score] : group.scores[i]) {
-        auto& [sum, count] = by_name[name];
-        if (score.defined()) sum += score.value(), ++count;
+        Total& total = by_name[name];
+        ++(score.defined() ? total.defined : total.undefined);
+        if (score.defined()) total.sum += score.value();
       }
     }
   }
   const auto ratio = [](double a, double b) { return b > 0 ? a / b : std::nan(""); };
   Json line{{"step", step}, {"reward", number(ratio(reward, static_cast<double>(rewarded)))}};
   for (const auto& [name, total] : by_name)
-    line["reward/" + name] = number(ratio(total.first, static_cast<double>(total.second)));
+    line["reward/" + name] = number(ratio(total.sum, static_cast<double>(total.defined)));
+  for (const auto& [name, total] : by_name)
+    line["undefined/" + name] = total.undefined;  // a failing sandbox shows here
   line.update({{"accuracy", number(figures.pass_at_1)},
                {"format", number(figures.format)},
                {"language_consistency", number(figures.language_consistency)},

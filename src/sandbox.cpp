@@ -19,7 +19,7 @@ namespace {
 constexpr const char* kSetpriv = "/usr/bin/setpriv";
 constexpr const char* kPrlimit = "/usr/bin/prlimit";
 constexpr const char* kChoom = "/usr/bin/choom";
-constexpr const char* kProgram = "/work/program";  // inside
+constexpr const char* kProgram = "/program/main";  // inside
 constexpr std::int64_t kOpenFiles = 64;
 constexpr std::int64_t kStackBytes = 64 << 20;
 constexpr int kSignalBase = 128;  // bwrap's exit status for a signal, as a shell's

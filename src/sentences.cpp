@@ -1,6 +1,7 @@
 #include "sentences.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <iterator>
 #include <string>
 #include <unordered_map>
@@ -15,7 +16,27 @@ namespace {
 using View = std::u32string_view;
 using Span = std::pair<std::size_t, std::size_t>;
 
-bool any_of(View set, char32_t c) { return set.find(c) != set.npos; }
+constexpr bool any_of(View set, char32_t c) { return set.find(c) != set.npos; }
+
+/// The same for sets that every character of a text is looked up in.
+class CharacterSet {
+ public:
+  constexpr explicit CharacterSet(View characters) : characters_(characters) {
+    for (const char32_t c : characters)
+      if (c < 0x80)
+        ascii_[c >> 6] |= std::uint64_t{1} << (c & 63);
+      else
+        beyond_ascii_ = true;
+  }
+  constexpr bool has(char32_t c) const {
+    return c < 0x80 ? (ascii_[c >> 6] >> (c & 63) & 1) != 0 : beyond_ascii_ && any_of(characters_, c);
+  }
+
+ private:
+  View characters_;
+  std::uint64_t ascii_[2]{};
+  bool beyond_ascii_ = false;
+};
 
 // ---- The model ------------------------------------------------------------------------------------------------------
 
@@ -58,9 +79,10 @@ const Model& model() {
 
 // ---- Tokens around a period -----------------------------------------------------------------------------------------
 
-constexpr View kEndings = U".?!";
-constexpr View kNoWord = U"?!)\";}]*:@'({[";     // in no word
-constexpr View kNoStart = U"(\"`{[:;&#*@)}]-,";  // no word begins with these
+constexpr CharacterSet kEndings(U".?!");
+constexpr CharacterSet kBlanks(U" \t\n\r\v\f");
+constexpr CharacterSet kNoWord(U"?!)\";}]*:@'({[");     // in no word
+constexpr CharacterSet kNoStart(U"(\"`{[:;&#*@)}]-,");  // no word begins with these
 
 struct Token {
   View text;
@@ -112,7 +134,7 @@ std::size_t long_punctuation(View line, std::size_t at) {
 }
 
 bool word_ends(View line, std::size_t at) {
-  return at == line.size() || is_space(line[at]) || any_of(kNoWord, line[at]) || long_punctuation(line, at) > 0;
+  return at == line.size() || is_space(line[at]) || kNoWord.has(line[at]) || long_punctuation(line, at) > 0;
 }
 
 void append_tokens(View line, std::vector<Token>& tokens) {
@@ -124,7 +146,7 @@ void append_tokens(View line, std::vector<Token>& tokens) {
     }
     if (size == 0) {
       size = 1;
-      if (!any_of(kNoStart, line[at]))
+      if (!kNoStart.has(line[at]))
         while (!word_ends(line, at + size) && !(line[at + size] == U',' && word_ends(line, at + size + 1))) ++size;
     }
     tokens.push_back({line.substr(at, size)});
@@ -134,7 +156,7 @@ void append_tokens(View line, std::vector<Token>& tokens) {
 
 void judge_alone(Token& token) {
   const View text = token.text;
-  if (text.size() == 1 && any_of(kEndings, text[0])) {
+  if (text.size() == 1 && kEndings.has(text[0])) {
     token.breaks = true;
   } else if (text.size() > 1 && text.find_first_not_of(U'.') == text.npos) {
     token.ellipsis = true;
@@ -179,9 +201,9 @@ void judge_with_next(Token& token, const Token& next) {
     make_abbreviation();
 }
 
-/// Whether a sentence ends before the last token of `context`.
-bool has_break(View context) {
-  std::vector<Token> tokens;
+/// Whether a sentence ends before the last token of `context`; `tokens` is room to work in.
+bool has_break(View context, std::vector<Token>& tokens) {
+  tokens.clear();
   for (std::size_t start = 0; start <= context.size();) {
     const std::size_t end = std::min(context.find(U'\n', start), context.size());
     append_tokens(context.substr(start, end - start), tokens);
@@ -204,9 +226,9 @@ struct Candidate {
 std::vector<Candidate> find_candidates(View text) {
   std::vector<Candidate> found;
   for (std::size_t at = 0; at + 1 < text.size(); ++at) {
-    if (!any_of(kEndings, text[at])) continue;
+    if (!kEndings.has(text[at])) continue;
     Candidate each{0, at, at + 1, at + 2};
-    if (!any_of(kNoWord, text[at + 1])) {
+    if (!kNoWord.has(text[at + 1])) {
       while (each.next < text.size() && is_space(text[each.next])) ++each.next;
       if (each.next == at + 1 || each.next == text.size()) continue;
       for (each.after_end = each.next; each.after_end < text.size() && !is_space(text[each.after_end]);)
@@ -215,7 +237,7 @@ std::vector<Candidate> find_candidates(View text) {
     // The word goes back to the last white space behind the candidate before; without one, to where that one's began.
     const std::size_t from = found.empty() ? 0 : found.back().at;
     std::size_t space = at;
-    while (space > from && !any_of(U" \t\n\r\v\f", text[space - 1])) --space;
+    while (space > from && !kBlanks.has(text[space - 1])) --space;
     each.word = space > from + 1 ? space : found.empty() ? 0 : found.back().word;
     // Of candidates in one word the last one counts.
     if (!found.empty() && found.back().at > each.word)
@@ -230,9 +252,10 @@ std::vector<Candidate> find_candidates(View text) {
 
 std::vector<Span> split_sentences(View text) {
   std::vector<Span> pieces;
+  std::vector<Token> room;
   std::size_t start = 0;
   for (const Candidate& each : find_candidates(text)) {
-    if (!has_break(text.substr(each.word, each.after_end - each.word))) continue;
+    if (!has_break(text.substr(each.word, each.after_end - each.word), room)) continue;
     pieces.emplace_back(start, each.at + 1);
     start = each.next;
   }
@@ -268,7 +291,7 @@ std::vector<Span> split_sentences(View text) {
 
 namespace {
 
-constexpr View kApart = U"«“‘„`»”’\";@#$%&?!*[](){}<>";  // tokens of their own
+constexpr CharacterSet kApart(U"«“‘„`»”’\";@#$%&?!*[](){}<>");  // tokens of their own
 
 char32_t small(char32_t c) { return c >= U'A' && c <= U'Z' ? c + 32 : c; }
 
@@ -277,13 +300,13 @@ bool equals_in_small(View text, View wanted) {
          std::equal(text.begin(), text.end(), wanted.begin(), [](char32_t a, char32_t b) { return small(a) == b; });
 }
 
-/// `sentence` with white space for every token that is one of punctuation only, and for its last period.
-std::u32string blank_punctuation(View sentence) {
-  std::u32string text(sentence);
+/// Makes `text` the sentence with white space for every token that is one of punctuation only, and for its last period.
+void blank_punctuation(View sentence, std::u32string& text) {
+  text = sentence;
   const auto at = [&](std::size_t i) { return i < sentence.size() ? sentence[i] : U' '; };
   for (std::size_t i = 0; i < text.size(); ++i) {
     const char32_t c = sentence[i], next = at(i + 1);
-    if (any_of(kApart, c)) {
+    if (kApart.has(c)) {
       text[i] = U' ';
     } else if ((c == U'\'' || c == U'-') && next == c) {
       text[i] = U' ';
@@ -302,7 +325,6 @@ std::u32string blank_punctuation(View sentence) {
   while (end > 0 && is_space(sentence[end - 1])) --end;
   while (end > 0 && any_of(U"])}>\"'»”’ ", sentence[end - 1])) --end;
   if (end > 1 && sentence[end - 1] == U'.' && sentence[end - 2] != U'.') text[end - 1] = U' ';
-  return text;
 }
 
 /// Parts `word`, without white space, before an ending such as 'S or N'T, and inside CAN|NOT and the like. `last`: it
@@ -355,8 +377,9 @@ void append_parts(View word, bool last, std::vector<View>& parts) {
 std::size_t count_capital_words(View text) {
   std::size_t count = 0;
   std::vector<View> parts;
+  std::u32string blanked;
   for (const auto& [first, last] : split_sentences(text)) {
-    const std::u32string blanked = blank_punctuation(text.substr(first, last - first));
+    blank_punctuation(text.substr(first, last - first), blanked);
     for (std::size_t at = 0; at < blanked.size();) {
       std::size_t end = at;
       while (end < blanked.size() && !is_space(blanked[end])) ++end;

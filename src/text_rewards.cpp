@@ -68,16 +68,24 @@ double cosine_length_reward(bool right, std::int64_t length, const TextRewardsCo
 
 std::string normalized_text(std::string_view text) {
   std::string storage;
-  const std::string form = to_lower(normalize(UnicodeForm::nfkc, valid_utf8(unwrap_answer(text), storage)));
-  std::string result;
+  std::string form = to_lower(normalize(UnicodeForm::nfkc, valid_utf8(unwrap_answer(text), storage)));
+  std::size_t size = 0;
   for (std::size_t at = skip_white_space(form); at < form.size();) {
-    const std::size_t size = decode_utf8(form, at).size;
-    result += std::string_view(form).substr(at, size);
-    const std::size_t next = skip_white_space(form, at + size);
-    if (next > at + size && next < form.size()) result += ' ';
-    at = next;
+    if (form[at] > ' ') {  // no white space, and by far the most frequent
+      form[size++] = form[at++];
+      continue;
+    }
+    const std::size_t next = skip_white_space(form, at);
+    if (next == form.size()) break;
+    if (next > at) {
+      form[size++] = ' ';
+      at = next;
+      continue;
+    }
+    for (std::size_t left = decode_utf8(form, at).size; left > 0; --left) form[size++] = form[at++];
   }
-  return result;
+  form.resize(size);
+  return form;
 }
 
 // ---- Multiple choice ------------------------------------------------------------------------------------------------
@@ -155,40 +163,41 @@ std::string_view answer_of(const Completion& completion, bool needs_format) {
 
 /// A reward of 1 or 0 that needs a reference answer.
 template <class F>
-Reward make_answer_check(const RewardsConfig& config, F check) {
-  return [needs_format = config.accuracy_needs_format, check](const Task& task, const Completion& completion) -> Score {
+BuiltInReward make_answer_check(const RewardsConfig& config, F check) {
+  return [needs_format = config.accuracy_needs_format, check](const Task& task, const Completion& completion,
+                                                              const Scores&) -> Score {
     if (task.answer.empty()) return Score::undefined();
     return check(task, answer_of(completion, needs_format)) ? 1.0 : 0.0;
   };
 }
 
-Reward make_repetition(const RewardsConfig& config) {
-  return [n = config.text.repetition_ngram, most = config.text.repetition_most](const Task&,
-                                                                                const Completion& completion) -> Score {
+BuiltInReward make_repetition(const RewardsConfig& config) {
+  return [n = config.text.repetition_ngram, most = config.text.repetition_most](
+             const Task&, const Completion& completion, const Scores&) -> Score {
     return -most * repeated_share(completion.tokens, n);  // of all tokens: a broken form is no way around it
   };
 }
 
-Reward make_length(const RewardsConfig& config) {
-  return
-      [accuracy = make_accuracy(config), text = config.text](const Task& task, const Completion& completion) -> Score {
-        const Score right = accuracy(task, completion);
-        if (!right.defined()) return Score::undefined();
-        if (completion.finish == Finish::length) return text.length_exceeded;
-        return cosine_length_reward(right.value() > 0, static_cast<std::int64_t>(completion.tokens.size()), text);
-      };
+BuiltInReward make_length(const RewardsConfig& config) {
+  return [text = config.text](const Task&, const Completion& completion, const Scores& scores) -> Score {
+    const Score& right = scores.at("accuracy");
+    if (!right.defined()) return Score::undefined();
+    if (completion.finish == Finish::length) return text.length_exceeded;
+    return cosine_length_reward(right.value() > 0, static_cast<std::int64_t>(completion.tokens.size()), text);
+  };
 }
 
-Reward make_reflection(const RewardsConfig& config) {
-  return [most = static_cast<std::size_t>(config.text.reflection_most)](const Task&,
-                                                                        const Completion& completion) -> Score {
+BuiltInReward make_reflection(const RewardsConfig& config) {
+  return [most = static_cast<std::size_t>(config.text.reflection_most)](const Task&, const Completion& completion,
+                                                                        const Scores&) -> Score {
     const std::string_view text = completion.reasoning.empty() ? completion.text : completion.reasoning;
     return static_cast<double>(std::min(count_reflections(text), most));
   };
 }
 
-Reward make_instructions(const RewardsConfig& config) {
-  return [needs_format = config.accuracy_needs_format](const Task& task, const Completion& completion) -> Score {
+BuiltInReward make_instructions(const RewardsConfig& config) {
+  return [needs_format = config.accuracy_needs_format](const Task& task, const Completion& completion,
+                                                       const Scores&) -> Score {
     if (task.answer.empty()) return Score::undefined();
     std::string_view response = completion.answer;
     if (response.empty() && !needs_format) {  // a response, not an answer somewhere in it: all but the reasoning
@@ -197,21 +206,18 @@ Reward make_instructions(const RewardsConfig& config) {
       response = completion.text;
       if (close != completion.text.npos) response.remove_prefix(close + kClose.size());
     }
-    return Instructions(task.answer, "answer")
-                   .followed(response, [](std::string_view text) { return identify_language(text); })
-               ? 1.0
-               : 0.0;
+    return Instructions(task.answer, "answer").followed(response, identify_language) ? 1.0 : 0.0;
   };
 }
 
-Reward make_exact(const RewardsConfig& config) {
+BuiltInReward make_exact(const RewardsConfig& config) {
   return make_answer_check(config, [](const Task& task, std::string_view answer) {
     const std::string given = normalized_text(answer);
     return !given.empty() && given == normalized_text(task.answer);
   });
 }
 
-Reward make_regex(const RewardsConfig& config) {
+BuiltInReward make_regex(const RewardsConfig& config) {
   return make_answer_check(config, [](const Task& task, std::string_view answer) {
     const Pattern pattern(task.answer, Pattern::Case::matters, "answer");
     std::string storage;
@@ -219,7 +225,7 @@ Reward make_regex(const RewardsConfig& config) {
   });
 }
 
-Reward make_choice(const RewardsConfig& config) {
+BuiltInReward make_choice(const RewardsConfig& config) {
   return make_answer_check(config, [](const Task& task, std::string_view answer) {
     const std::string_view wanted = trim(task.answer);
     if (wanted.size() != 1 || wanted[0] < 'A' || wanted[0] > 'J')
@@ -231,8 +237,8 @@ Reward make_choice(const RewardsConfig& config) {
 
 }  // namespace
 
-std::span<const std::pair<std::string_view, MakeTextReward>> text_rewards() {
-  static constexpr std::pair<std::string_view, MakeTextReward> kRewards[] = {
+std::span<const std::pair<std::string_view, MakeReward>> text_rewards() {
+  static constexpr std::pair<std::string_view, MakeReward> kRewards[] = {
       {"choice", make_choice},         {"exact", make_exact}, {"instructions", make_instructions},
       {"length", make_length},         {"regex", make_regex}, {"reflection", make_reflection},
       {"repetition", make_repetition},

@@ -1,6 +1,7 @@
 // The rewards of grpo/text_rewards.h, for the registry.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -9,11 +10,11 @@
 
 namespace grpo {
 
-using MakeTextReward = Reward (*)(const RewardsConfig&);
+/// A built-in reward is also told the scores of those before it in the alphabet. `accuracy`, which is always evaluated,
+/// stands before all of these.
+using BuiltInReward = std::function<Score(const Task&, const Completion&, const Scores&)>;
+using MakeReward = BuiltInReward (*)(const RewardsConfig&);
 
-std::span<const std::pair<std::string_view, MakeTextReward>> text_rewards();
-
-/// The built-in reward `accuracy`, which others build on.
-Reward make_accuracy(const RewardsConfig& config);
+std::span<const std::pair<std::string_view, MakeReward>> text_rewards();
 
 }  // namespace grpo

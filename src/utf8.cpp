@@ -5,19 +5,27 @@
 namespace grpo {
 
 CodePoint decode_utf8(std::string_view text, std::size_t at) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = byte(at);
+  constexpr CodePoint kBroken{kBrokenUtf8, 1};
+  const auto* bytes = reinterpret_cast<const unsigned char*>(text.data()) + at;
+  const std::size_t left = text.size() - at;
+  const auto continues = [&](std::size_t i) { return (bytes[i] & 0xC0) == 0x80; };
+  const char32_t lead = bytes[0];
   if (lead < 0x80) return {lead, 1};
-  const std::size_t size = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-  constexpr char32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
-  if (lead < 0xC2 || lead > 0xF4 || text.size() - at < size) return {kBrokenUtf8, 1};
-  char32_t value = lead & (0x7F >> size);
-  for (std::size_t i = 1; i < size; ++i) {
-    if ((byte(at + i) & 0xC0) != 0x80) return {kBrokenUtf8, 1};
-    value = value << 6 | (byte(at + i) & 0x3F);
+  if (lead < 0xC2 || lead > 0xF4) return kBroken;
+  if (lead < 0xE0) {
+    if (left < 2 || !continues(1)) return kBroken;
+    return {(lead & 0x1F) << 6 | (bytes[1] & 0x3Fu), 2};
   }
-  if (value < kSmallest[size] || value > 0x10FFFF || (value >= 0xD800 && value <= 0xDFFF)) return {kBrokenUtf8, 1};
-  return {value, size};
+  if (lead < 0xF0) {
+    if (left < 3 || !continues(1) || !continues(2)) return kBroken;
+    const char32_t value = (lead & 0x0F) << 12 | (bytes[1] & 0x3Fu) << 6 | (bytes[2] & 0x3Fu);
+    if (value < 0x800 || (value >= 0xD800 && value <= 0xDFFF)) return kBroken;
+    return {value, 3};
+  }
+  if (left < 4 || !continues(1) || !continues(2) || !continues(3)) return kBroken;
+  const char32_t value = (lead & 0x07) << 18 | (bytes[1] & 0x3Fu) << 12 | (bytes[2] & 0x3Fu) << 6 | (bytes[3] & 0x3Fu);
+  if (value < 0x10000 || value > 0x10FFFF) return kBroken;
+  return {value, 4};
 }
 
 Utf8Step utf8_step(std::string_view bytes) {

@@ -34,7 +34,6 @@ const std::array<CharacterClass, 0x10000>& first_plane() {
 }
 
 bool is_line_end(WordBreak w) { return w == WordBreak::cr || w == WordBreak::lf || w == WordBreak::newline; }
-bool is_passed_over(WordBreak w) { return w == WordBreak::extend || w == WordBreak::format || w == WordBreak::zwj; }
 bool is_letter(WordBreak w) { return w == WordBreak::letter || w == WordBreak::hebrew_letter; }
 bool is_mid_num_let_q(WordBreak w) { return w == WordBreak::mid_num_let || w == WordBreak::single_quote; }
 bool takes_connectors(WordBreak w) {

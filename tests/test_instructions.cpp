@@ -17,6 +17,7 @@
 #include "error_of.h"
 #include "files.h"
 #include "grpo/instructions.h"
+#include "grpo/language.h"
 #include "json_text.h"
 #include "pattern.h"
 #include "sentences.h"
@@ -74,8 +75,7 @@ TEST(Instructions, DecideAsTheBenchmarkDoes) {
   EXPECT_EQ(comparison.differences, 0u);
 }
 
-// Without an identifier the script alone decides, which cannot part English from French.
-TEST(Instructions, TellLanguagesByScriptWithoutAnIdentifier) {
+TEST(Instructions, TellLanguagesByTheirWordsWithoutAnIdentifier) {
   const Comparison comparison = compare(fixture(), true);
   RecordProperty("language verdicts", static_cast<int>(comparison.verdicts));
   RecordProperty("other than langdetect's", static_cast<int>(comparison.differences));
@@ -93,6 +93,12 @@ TEST(Instructions, AskTheIdentifierForLanguages) {
   EXPECT_FALSE(one("language:response_language", {{"language", "en"}}).followed("texte", french));
   EXPECT_TRUE(one("language:response_language", {{"language", "en"}}).followed("texte", nothing));
   EXPECT_FALSE(one("change_case:english_capital").followed("TEXTE", french));
+  // No letters tell Nepali from its relatives, so any text in its script will do.
+  const Instructions nepali = one("language:response_language", {{"language", "ne"}});
+  const IdentifyLanguage ours = [](std::string_view text) { return identify_language(text); };
+  EXPECT_TRUE(nepali.followed("कृपया फेरि प्रयास गर्नुहोस् र सही विकल्प छान्नुहोस्।", ours));
+  EXPECT_FALSE(nepali.followed("Please try again and choose the right option.", ours));
+  EXPECT_FALSE(one("language:response_language", {{"language", "ko"}}).followed("Maria", ours));  // too short to tell
 }
 
 TEST(Instructions, ReadThePromptsOfAFile) {

@@ -261,6 +261,16 @@ TEST(Identify, is_unsure_without_enough_to_go_by) {
   for (const char* text : {"", "42", "$abc$", "x", "Maria", "\xFF\xFE"}) EXPECT_EQ(identify_language(text), "") << text;
 }
 
+TEST(Identify, counts_thai_which_has_no_spaces_by_its_letters) {
+  EXPECT_EQ(identify_language("ไม่สามารถลบ ความสัมพันธ์แบบ many-to-many"), "th");
+  EXPECT_EQ(identify_language("Relations of this kind are called many-to-many: ความสัมพันธ์"), "en");
+}
+
+TEST(Identify, knows_what_it_can_tell) {
+  for (const char* language : {"en", "mr", "th", "ja"}) EXPECT_TRUE(can_identify(language)) << language;
+  for (const char* language : {"ne", "gl", "ms", "xx", "", "e"}) EXPECT_FALSE(can_identify(language)) << language;
+}
+
 TEST(Identify, reads_decomposed_letters_too) {
   EXPECT_EQ(
       identify_language("Tru\u031Bo\u031B\u0301c he\u0302\u0301t ta co\u0323\u0302ng hai so\u0302\u0301 la\u0323i"),

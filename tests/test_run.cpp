@@ -240,6 +240,8 @@ TEST_F(RunFolder, writes_a_line_a_step_with_every_figure) {
       << "a sample without reward counts nowhere";
   EXPECT_DOUBLE_EQ(lines[0]["accuracy"].get<double>(), 0.5);
   EXPECT_TRUE(lines[0]["language_consistency"].is_null());
+  EXPECT_EQ(lines[0]["undefined/language_consistency"], 6);
+  EXPECT_EQ(lines[0]["undefined/accuracy"], 0);
   EXPECT_TRUE(lines[0]["kl"].is_null());
   EXPECT_TRUE(lines[0]["loss"].is_null());
   EXPECT_TRUE(lines[0]["expert_load_max"].is_null());

@@ -307,12 +307,12 @@ TEST_F(SandboxTest, SeesNoFilesOfTheHost) {
 TEST_F(SandboxTest, WritesOnlyInItsOwnTmp) {
   const std::string name = unique_name("written");
   const RunResult result = python(
-      "import os\nfor folder in ['/', '/work', '/usr', '/usr/bin', '/dev', '/etc', '/bin', "
+      "import os\nfor folder in ['/', '/program', '/usr', '/usr/bin', '/dev', '/etc', '/bin', "
       "'/lib', '/dev/shm', '/tmp']:\n  try: open(folder + '/" +
       name +
       "', 'w'); print(folder)\n  except OSError: pass\n"
-      "try: open('/work/program', 'w'); print('itself')\nexcept OSError: pass\n"
-      "try: os.chmod('/work/program', 0o777); print('chmod')\nexcept OSError: pass\n");
+      "try: open('/program/main', 'w'); print('itself')\nexcept OSError: pass\n"
+      "try: os.chmod('/program/main', 0o777); print('chmod')\nexcept OSError: pass\n");
   EXPECT_EQ(result.output, "/tmp\n") << result.errors;
   EXPECT_FALSE(std::filesystem::exists("/tmp/" + name));
   EXPECT_EQ(python("import os; print(os.listdir('/tmp'))").output, "[]\n") << "each run has a /tmp of its own";

@@ -3,7 +3,6 @@
 // with is a verdict.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -29,12 +28,13 @@ struct CodeTests {
 
 /// Reads a JSON object or list, with an optional "language" ("python", "cpp") in an object:
 ///   {"inputs": ["1 2\n", …], "outputs": ["3\n", …]}      whole programs (as in APPS and TACO)
-///   [{"input": "1 2\n", "output": "3\n"}, …]              the same (as in LiveCodeBench and Codeforces); also as
-///   "tests"
-///   {"fn_name": "add", "inputs": [[1, 2], …], "outputs": [3, …]}   a function: the arguments of each call, its result
-///   {"entry_point": "add", "test": "def check(candidate): …", "prompt": "…"}   a function (as in HumanEval,
-///       arXiv:2107.03374); the prompt may define what the test uses besides, and the test may call the function by its
-///       name
+///   [{"input": "1 2\n", "output": "3\n"}, …]              the same (as in LiveCodeBench and Codeforces), also in an
+///                                                         object under "tests"
+///   {"fn_name": "add", "inputs": [[1, 2], …], "outputs": [3, …]}
+///       a function: the arguments of each call, and its result
+///   {"entry_point": "add", "test": "def check(candidate): …", "prompt": "…"}
+///       a function (as in HumanEval, arXiv:2107.03374); the prompt may define what the test uses besides, and the test
+///       may call the function by its name
 /// Throws Error for anything else, and for functions in another language than Python.
 CodeTests read_code_tests(std::string_view json);
 
@@ -93,16 +93,12 @@ class CodeChecker {
   /// read_code_tests refuses.
   Score score(const Task& task, const Completion& completion) const;
 
-  /// How many scores were undefined because the sandbox failed.
-  std::int64_t infrastructure_failures() const { return failures_; }
-
  private:
   CodeVerdict check_cases(const Program& program, const CodeTests& tests) const;
   CodeVerdict check_function(std::string_view source, const CodeTests& tests) const;
 
   CodeConfig config_;
   Sandbox sandbox_;
-  mutable std::atomic<std::int64_t> failures_ = 0;
 };
 
 /// The reward `code`: CodeChecker::score. Throws Error when no sandbox can be set up.

@@ -39,8 +39,9 @@ class Instructions {
   const std::vector<std::string>& ids() const;  ///< such as "punctuation:no_comma"
 
   /// Checks a response of any bytes; takes time linear in it, the regular expressions aside, which are limited in
-  /// steps: what exceeds them is not followed. Language is asked of `identify`; without one it is told by script alone
-  /// (Latin letters are then as good as English). An empty response follows nothing.
+  /// steps: what exceeds them is not followed. Language is asked of `identify`; where that has no
+  /// answer, or the language is none that identify_language can tell (Nepali), or there is no `identify`, it is enough
+  /// that count_language finds no more words of others. An empty response follows nothing.
   InstructionVerdicts check(std::string_view response, IdentifyLanguage identify = nullptr) const;
   /// check(response, identify).all_strict(), without the loose readings.
   bool followed(std::string_view response, IdentifyLanguage identify = nullptr) const;

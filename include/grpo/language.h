@@ -47,4 +47,8 @@ bool mixes_languages(std::string_view reasoning);
 /// The ISO 639-1 code of the language that most of `text` is in; "" when it has no words, or too few to be sure.
 std::string identify_language(std::string_view text);
 
+/// Whether identify_language can answer with this code (without a region). It cannot for the known codes that are not
+/// told apart by letters, such as `ne`, whose texts it takes for a relative's.
+bool can_identify(std::string_view language);
+
 }  // namespace grpo

@@ -3,13 +3,11 @@
 //
 // What holds them:
 //   - namespaces of their own for users, processes, network (nothing but loopback), IPC, host name and, where the
-//   kernel
-//     has it, cgroups; an unprivileged user without capabilities, and no way to gain any (no_new_privs)
+//     kernel has it, cgroups; an unprivileged user without capabilities, and no way to gain any (no_new_privs)
 //   - a file system of /usr read-only, four devices, and a /tmp of bounded size; no /proc, no /sys, no /etc, no home
 //   - a system call filter (seccomp): no ptrace, mounts, keys, BPF, perf, io_uring, userfaultfd, new namespaces, kernel
 //     modules, memory files, System V IPC, nor sockets other than Unix ones
-//   - limits on processor time, address space, file size, files, processes and stack (setrlimit), on output, and on
-//   wall
+//   - limits on processor time, address space, file size, files, processes and stack (setrlimit), on output and on wall
 //     time, kept from outside; whatever is left when a program ends or overruns dies with its process namespace
 // Control groups are not used. Processor time and memory are bounded for each process and the number of processes for
 // all, so a program can take at most `processes` times the memory limit; where the machine has less, the kernel ends

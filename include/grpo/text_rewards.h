@@ -13,7 +13,7 @@ namespace grpo {
 
 /// The knobs of these rewards, `text` in RewardsConfig. Built in, by name:
 ///   repetition    -repetition_most · the share of the completion's token n-grams that were there before
-///   length        the cosine reward: short when right, long when wrong; undefined without a reference answer
+///   length        the cosine reward: short when right, as `accuracy` has it, long when wrong; undefined where that is
 ///   reflection    how often the reasoning re-checks itself, at most reflection_most
 ///   instructions  1 when the answer follows every instruction of the task's answer (instructions.h), else 0
 ///   exact         1 when the answer is the task's answer, up to case, white space, Unicode form and wrapping, else 0
