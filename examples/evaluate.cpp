@@ -92,7 +92,9 @@ int main(int argc, char** argv) try {
   if (!model.rewards.accuracy_needs_format) {  // then an answer outside the form has a vote as well
     for (grpo::Group& group : groups)
       for (grpo::Completion& each : group.completions)
-        if (each.answer.empty()) each.answer = grpo::loose_answer(each.text);
+        if (each.answer.empty())
+          for (const std::string& part : grpo::final_answer(each.text, {.think_open = model.rewards.think_open}))
+            (each.answer += each.answer.empty() ? "" : ", ") += part;
     figures = grpo::summarize(groups);
   }
   if (!config.out.empty()) {

@@ -1,17 +1,22 @@
 #include "evaluate_suite.h"
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <nlohmann/json.hpp>
-#include <set>
+#include <thread>
 
 #include "grpo/code.h"
 #include "grpo/instructions.h"
 #include "grpo/language.h"
-#include "grpo/metrics.h"
+#include "suite_completions.h"
 
 namespace {
 
@@ -28,82 +33,109 @@ grpo::SuiteConfig read_suite(const std::string& file) {
   return suite;
 }
 
-void save(const std::string& benchmark, const std::vector<Answered>& answers, const fs::path& file) {
-  const fs::path part = file.string() + ".part";
-  {
-    grpo::JsonlWriter out(part);
-    for (const Answered& each : answers) out.write(grpo::to_json(benchmark, each));
-    out.sync();
-  }
-  fs::rename(part, file);
-}
+using Clock = std::chrono::steady_clock;
 
-// Answers texts, as many as the settings say to each; keyed by (seed, evaluation, 0, place in the list), so that
-// stopping and going on changes no draw.
-class Sampler {
- public:
-  Sampler(const grpo::Model& model, const grpo::ChatTemplate& chat, grpo::RolloutConfig settings, uint64_t seed)
-      : model_(model), chat_(chat), settings_(settings), seed_(seed) {}
+// ---- Judging and scoring --------------------------------------------------------------------------------------------
 
-  /// `limit`: most new tokens, fewer where the model's positions end.
-  void run(const std::string& what, const std::vector<grpo::Task>& tasks, int64_t limit,
-           const std::function<void(const std::vector<grpo::Group>&)>& keep) {
-    size_t longest = 0;
-    std::vector<std::vector<int32_t>> prompts;
-    for (const grpo::Task& task : tasks) {
-      prompts.push_back(model_.tokenizer.encode(chat_.render(task)));
-      longest = std::max(longest, prompts.back().size());
-    }
-    const int64_t room = model_.policy.config().max_positions - static_cast<int64_t>(longest);
-    if (room < 1)
-      throw grpo::Error("suite", what, ": a prompt of ", longest, " tokens leaves no room in the model's ",
-                        model_.policy.config().max_positions, " positions; see --max-positions");
-    settings_.max_new_tokens = static_cast<int>(std::min(limit, room));
-    grpo::Rollout rollout(model_.policy, model_.tokenizer, chat_, settings_);
-    constexpr size_t kAtOnce = 64;
-    for (size_t begin = 0; begin < tasks.size(); begin += kAtOnce) {
-      const auto from = static_cast<ptrdiff_t>(begin),
-                 to = static_cast<ptrdiff_t>(std::min(tasks.size(), begin + kAtOnce));
-      keep(rollout.generate({tasks.begin() + from, tasks.begin() + to}, {prompts.begin() + from, prompts.begin() + to},
-                            {seed_, grpo::Purpose::evaluation, 0, static_cast<uint32_t>(begin)}));
-      std::cerr << '\r' << what << ' ' << to << '/' << tasks.size() << std::flush;
-    }
-    std::cerr << '\n';
-  }
-
- private:
-  const grpo::Model& model_;
-  grpo::ChatTemplate chat_;
-  grpo::RolloutConfig settings_;
-  uint64_t seed_;
-};
-
-// What the file holds already, where that is all; else everything is drawn anew.
-std::vector<Answered> answers_of(const BenchmarkData& data, int samples, const fs::path& file) {
+// Asks the judge what it has not said yet of the first `samples`; false where there is none to ask.
+bool judge(const SuiteRun& run, const grpo::SuiteConfig& suite, const BenchmarkData& data, size_t samples,
+           const fs::path& file, std::vector<Answered>& answers) {
   const std::string name(data.benchmark->name);
-  if (!fs::exists(file)) return {};
-  std::vector<Answered> found = grpo::read_answered(name, file);
-  return found.size() == data.problems.size() * static_cast<size_t>(samples) ? found : std::vector<Answered>();
-}
-
-// The tests of a problem as read_code_tests takes them: HumanEval's line as it is, else the cases it publishes.
-std::string tests_of(const nlohmann::json& line) {
-  if (line.contains("entry_point")) return line.dump();
-  auto cases = nlohmann::json::array();
-  for (const char* key : {"public_test_cases", "private_test_cases", "official_tests", "examples"}) {
-    if (!line.contains(key)) continue;
-    const auto& value = line[key];
-    const auto list = value.is_string() ? nlohmann::json::parse(value.get<std::string>(), nullptr, false) : value;
-    if (list.is_array())
-      for (const auto& each : list)
-        cases.push_back({{"input", each.value("input", "")}, {"output", each.value("output", "")}});
+  std::map<std::string_view, const grpo::BenchmarkProblem*> problems;
+  for (const auto& problem : data.problems) problems[problem.task.id] = &problem;
+  std::vector<Question> questions;
+  std::vector<std::pair<Answered*, size_t>> asked;  // of each question, which of the answer's verdicts
+  for (Answered& each : answers) {
+    if (each.sample >= samples) continue;
+    const auto prompts = grpo::judge_prompts(data, *problems[each.id], each.text, run.model.rewards.think_open);
+    if (each.verdicts.size() == prompts.size() &&
+        std::find(each.verdicts.begin(), each.verdicts.end(), "") == each.verdicts.end())
+      continue;
+    each.verdicts.resize(prompts.size());
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      questions.push_back({{each.id, prompts[i], "", "", ""}, static_cast<uint32_t>(questions.size())});
+      asked.emplace_back(&each, i);
+    }
   }
-  return cases.dump();
+  if (questions.empty()) return true;
+  if (!run.judge) {
+    std::cerr << name << ": its answers are in " << file.string() << "; --judge FOLDER scores them\n";
+    return false;
+  }
+  grpo::RolloutConfig settings = run.judge->rollout;
+  settings.samples = 1;
+  settings.cache_gigabytes = suite.cache_gigabytes;
+  settings.sampling = {0, 0, 1, 0};
+  auto saved = Clock::now();
+  answer(name + " judged", *run.judge, run.judge_chat, settings, suite.seed, settings.max_new_tokens, questions,
+         [&](const grpo::Group& group) {
+           auto& [answered, which] = asked[group.index];
+           // (What says nothing is unreadable, and asked no second time.)
+           const std::string& said = group.completions[0].text;
+           answered->verdicts[which] = said.empty() ? " " : said;
+           if (Clock::now() - saved < std::chrono::minutes(1)) return;
+           save(name, answers, file);
+           saved = Clock::now();
+         });
+  save(name, answers, file);
+  return true;
 }
 
-grpo::Graders make_graders(bool think_open, const grpo::RewardsConfig& rewards) {
+// Runs the programs in the answers, on all cores at once, and has `graders` know which pass. Throws where there is no
+// sandbox, or it fails twice.
+void run_programs(const BenchmarkData& data, const std::vector<Answered>& answers, grpo::CodeConfig code,
+                  grpo::Graders& graders) {
+  using Programs = std::map<std::string, bool>;
+  const auto found = std::make_shared<std::map<std::string, Programs>>();  // by problem: whether it passes
+  graders.passes_tests = [found](const grpo::BenchmarkProblem& problem, const std::string& program) {
+    return (*found)[problem.task.id].emplace(program, false).first->second;
+  };
+  grpo::score_completions(data, answers, graders);  // all fail; but now it is known which there are
+  size_t total = 0;
+  for (const auto& [id, programs] : *found) total += programs.size();
+  if (total == 0) return;
+
+  const grpo::CodeChecker one(code);
+  // The limits are of one test. The calls of a function share theirs, so that they get some more.
+  code.limits.cpu_seconds *= 5, code.limits.wall_seconds *= 5;
+  const grpo::CodeChecker calls(code);
+  Progress progress(std::string(data.benchmark->name) + " programs", total);
+  std::mutex mutex;
+  std::exception_ptr failure;
+  std::atomic<size_t> next = 0;
+  const auto work = [&] {
+    for (size_t i = next++; i < data.problems.size(); i = next++) try {
+        const grpo::BenchmarkProblem& problem = data.problems[i];
+        const auto programs = found->find(problem.task.id);
+        if (programs == found->end()) continue;
+        const grpo::CodeTests tests = grpo::code_tests(problem);
+        const grpo::CodeChecker& checker = tests.calls.empty() ? one : calls;
+        for (auto& [program, passes] : programs->second) {
+          const std::string whole = grpo::whole_program(problem, program);
+          grpo::CodeVerdict verdict = checker.check(whole, tests);
+          if (verdict.outcome == grpo::Outcome::infrastructure) verdict = checker.check(whole, tests);
+          if (verdict.outcome == grpo::Outcome::infrastructure)
+            throw grpo::Error("suite", problem.task.id, ": the sandbox failed: ", verdict.detail);
+          passes = verdict.total > 0 && verdict.passed == verdict.total;
+          const std::lock_guard lock(mutex);
+          progress.advance();
+        }
+      } catch (...) {
+        const std::lock_guard lock(mutex);
+        failure = std::current_exception();
+        next = data.problems.size();
+      }
+  };
+  {
+    std::vector<std::jthread> threads;
+    for (unsigned i = 0; i < std::max(1u, std::thread::hardware_concurrency()); ++i) threads.emplace_back(work);
+  }
+  if (failure) std::rethrow_exception(failure);
+}
+
+grpo::Graders make_graders(const grpo::RewardsConfig& rewards) {
   grpo::Graders graders;
-  graders.think_open = think_open;
+  graders.think_open = rewards.think_open;
   graders.same_answer = [options = rewards.answers](std::string_view answer, std::string_view reference) {
     return grpo::check_answer(answer, reference, options) == grpo::Verdict::correct;
   };
@@ -114,90 +146,75 @@ grpo::Graders make_graders(bool think_open, const grpo::RewardsConfig& rewards) 
         });
     return grpo::InstructionsFollowed{verdicts.all_strict(), verdicts.all_loose()};
   };
-  graders.passes_tests = [checker = std::shared_ptr<grpo::CodeChecker>(), code = rewards.code](
-                             const grpo::BenchmarkProblem& problem, const std::string& program) mutable {
-    if (!checker) checker = std::make_shared<grpo::CodeChecker>(code);  // refuses where there is no sandbox
-    const std::string whole = problem.line.contains("entry_point") &&
-                                      program.find("def " + problem.line.value("entry_point", "")) == program.npos
-                                  ? problem.line.value("prompt", "") + program
-                                  : program;
-    const grpo::CodeVerdict verdict = checker->check(whole, grpo::read_code_tests(tests_of(problem.line)));
-    if (verdict.outcome == grpo::Outcome::infrastructure)
-      throw grpo::Error("suite", problem.task.id, ": the sandbox failed: ", verdict.detail);
-    return verdict.total > 0 && verdict.passed == verdict.total;
-  };
   return graders;
+}
+
+// ---- The whole ------------------------------------------------------------------------------------------------------
+
+// A folder has the completions of one model, asked in one way.
+void check_settings(const SuiteRun& run, const grpo::SuiteConfig& suite) {
+  const fs::path file = fs::path(run.out) / "settings.json";
+  nlohmann::ordered_json settings{{"model", fs::weakly_canonical(run.name).string()},
+                                  {"chat", run.chat.text},
+                                  {"temperature", suite.temperature},
+                                  {"top_p", suite.top_p},
+                                  {"max_new_tokens", suite.max_new_tokens},
+                                  {"seed", suite.seed}};
+  if (std::ifstream in(file, std::ios::binary); in) {
+    const auto before = nlohmann::ordered_json::parse(in, nullptr, false);
+    for (const auto& [key, value] : settings.items())
+      if (!before.is_object() || before.value(key, nlohmann::ordered_json()) != value)
+        throw grpo::Error("suite", file.string(), ": expected \"", key, "\" to be ", value.dump(), ", got ",
+                          before.is_object() ? before.value(key, nlohmann::ordered_json()).dump() : "no JSON",
+                          ": the completions there were sampled in another way; take another --out, or remove that "
+                          "file to score them as they are");
+  } else {
+    std::ofstream(file) << settings.dump(2) << '\n';
+  }
 }
 
 }  // namespace
 
 int evaluate_suite(const SuiteRun& run) {
-  const grpo::SuiteConfig suite = read_suite(run.suite);
-  fs::create_directories(run.out);
-  const grpo::Graders graders = make_graders(run.model.rewards.think_open, run.model.rewards);
-  std::map<std::string, grpo::BenchmarkScore> results;
-  nlohmann::ordered_json figures;
-  std::set<std::string> seen;
+  grpo::SuiteConfig suite = read_suite(run.suite);
+  if (run.max_new_tokens > 0) suite.max_new_tokens = run.max_new_tokens;
+  std::vector<grpo::SuiteRow> rows;  // those whose files are there, each benchmark once
   for (const grpo::SuiteRow& row : suite.rows) {
-    if (!seen.insert(row.name).second || !grpo::missing_files(suite, row).empty()) continue;
+    const auto same = [&](const grpo::SuiteRow& other) { return other.name == row.name; };
+    if (!grpo::missing_files(row).needed && std::none_of(rows.begin(), rows.end(), same)) rows.push_back(row);
+  }
+  // All files are tried before anything is sampled: a line that is wrong is told of now, not after hours.
+  const auto imported = [](const grpo::SuiteRow& row) {
+    return grpo::find_benchmark(row.name).imported() || grpo::has_report(row);
+  };
+  for (const grpo::SuiteRow& row : rows) {
     const grpo::Benchmark& benchmark = grpo::find_benchmark(row.name);
     const grpo::BenchmarkSource source = grpo::source_of(suite, row);
-    if (benchmark.imported()) {
-      results[row.name] = grpo::import_report(benchmark, source.file);
+    if (imported(row))
+      grpo::import_report(benchmark, source);
+    else
+      grpo::read_benchmark(benchmark, source);
+  }
+  fs::create_directories(run.out);
+  check_settings(run, suite);
+
+  grpo::Graders graders = make_graders(run.model.rewards);
+  std::map<std::string, grpo::BenchmarkScore> results;
+  auto figures = nlohmann::ordered_json::object();
+  for (const grpo::SuiteRow& row : rows) {
+    const grpo::Benchmark& benchmark = grpo::find_benchmark(row.name);
+    const grpo::BenchmarkSource source = grpo::source_of(suite, row);
+    if (imported(row)) {
+      results[row.name] = grpo::import_report(benchmark, source);
     } else {
       const BenchmarkData data = grpo::read_benchmark(benchmark, source);
       const fs::path file = fs::path(run.out) / (row.name + ".jsonl");
-      std::vector<Answered> answers = answers_of(data, row.samples, file);
-      if (answers.empty()) {
-        std::vector<grpo::Task> tasks;
-        for (const auto& problem : data.problems) tasks.push_back(problem.task);
-        grpo::RolloutConfig settings = run.model.rollout;
-        settings.samples = row.samples;
-        settings.sampling = {suite.temperature, 0, suite.top_p, 0};
-        Sampler(run.model, run.chat, settings, suite.seed)
-            .run(row.name, tasks, run.max_new_tokens > 0 ? run.max_new_tokens : suite.max_new_tokens,
-                 [&](const std::vector<grpo::Group>& groups) {
-                   for (const grpo::Group& group : groups)
-                     for (size_t i = 0; i < group.completions.size(); ++i)
-                       answers.push_back({group.task.id,
-                                          i,
-                                          group.completions[i].text,
-                                          group.completions[i].finish == grpo::Finish::length,
-                                          {}});
-                 });
-        save(row.name, answers, file);
-      }
-      std::map<std::string, const grpo::BenchmarkProblem*> problems;
-      for (const auto& problem : data.problems) problems[problem.task.id] = &problem;
-      std::vector<grpo::Task> questions;
-      std::vector<Answered*> asked;
-      for (Answered& each : answers) {
-        if (!problems.contains(each.id))
-          throw grpo::Error("suite", file.string(), ": has an answer to \"", each.id, "\", which ",
-                            source.file.string(), " does not ask; remove it to sample anew");
-        const auto prompts = grpo::judge_prompts(data, *problems[each.id], each.text, graders.think_open);
-        if (each.verdicts.size() == prompts.size()) continue;
-        each.verdicts.clear();
-        for (const std::string& prompt : prompts) {
-          questions.push_back({each.id, prompt, "", "", ""});
-          asked.push_back(&each);
-        }
-      }
-      if (!questions.empty()) {
-        if (!run.judge) {
-          std::cerr << row.name << ": its answers are in " << file.string() << "; --judge FOLDER scores them\n";
-          continue;
-        }
-        grpo::RolloutConfig settings = run.judge->rollout;
-        settings.samples = 1;
-        settings.sampling = {0, 0, 1, 0};
-        size_t next = 0;
-        Sampler(*run.judge, run.judge_chat, settings, suite.seed)
-            .run(row.name + " judged", questions, settings.max_new_tokens, [&](const std::vector<grpo::Group>& groups) {
-              for (const grpo::Group& group : groups) asked[next++]->verdicts.push_back(group.completions[0].text);
-            });
-        save(row.name, answers, file);
-      }
+      std::vector<Answered> answers = complete(run, suite, row, data, file);
+      const auto samples = static_cast<size_t>(row.samples);
+      if (!judge(run, suite, data, samples, file, answers)) continue;
+      // (A file from a run with more samples keeps them.)
+      std::erase_if(answers, [&](const Answered& each) { return each.sample >= samples; });
+      if (benchmark.runs_programs()) run_programs(data, answers, suite.code, graders);
       results[row.name] = grpo::score_completions(data, answers, graders);
     }
     const grpo::BenchmarkScore& scoring = results[row.name];

@@ -14,9 +14,10 @@ struct SuiteRun {
   grpo::ChatTemplate chat;  ///< how it is asked
   std::unique_ptr<grpo::Model> judge;
   grpo::ChatTemplate judge_chat;
-  std::string suite, out;  ///< the suite's file; the folder for completions, figures.json and table.md
+  std::string suite, out;  ///< the suite's file; the folder for completions, settings.json, figures.json and table.md
   int max_new_tokens = 0;  ///< 0: as the suite says
 };
 
-/// Completions go to OUT/NAME.jsonl. A file that is complete is scored again, not sampled again.
+/// Completions go to OUT/NAME.jsonl as they are made. What is there already is not sampled again: a run that was
+/// stopped goes on, and one that is complete is scored again. OUT/settings.json keeps other settings out.
 int evaluate_suite(const SuiteRun& run);

@@ -1,4 +1,4 @@
-// DROP's figures: how its published evaluation normalises, aligns and compares.
+// DROP: the forms it is published in, and its figures: how its published evaluation normalises, aligns and compares.
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -6,7 +6,9 @@
 #include <optional>
 #include <set>
 
-#include "grpo/benchmarks.h"
+#include "benchmark_rules.h"
+#include "benchmark_text.h"
+#include "generators.h"
 #include "letter_case.h"
 #include "unicode_word.h"
 #include "utf8.h"
@@ -150,6 +152,94 @@ std::vector<std::string> normalized_words(std::string_view answer) {
   return words;
 }
 
+// ---- Reading --------------------------------------------------------------------------------------------------------
+
+using Json = nlohmann::json;
+using Spans = std::vector<std::string>;
+constexpr std::uint64_t kExamples = 0xE4A;  // purpose of draws
+
+/// The parts of `text` between bars, trimmed, without those that say nothing.
+Spans split_bars(std::string_view text) {
+  Spans parts;
+  for (std::size_t at = 0; at <= text.size();) {
+    const std::size_t end = std::min(text.find('|', at), text.size());
+    if (const std::string_view part = trim(text.substr(at, end - at)); !part.empty()) parts.emplace_back(part);
+    at = end + 1;
+  }
+  return parts;
+}
+
+std::string text_in(const Json& object, const char* key) {
+  const Json value = object.is_object() ? object.value(key, Json()) : Json();
+  return value.is_string() ? value.get<std::string>() : value.is_number() ? value.dump() : std::string();
+}
+
+Spans texts_of(const Json& list) {
+  Spans texts;
+  for (const Json& each : list.is_array() ? list : Json::array())
+    if (each.is_string()) texts.push_back(each.get<std::string>());
+  return texts;
+}
+
+/// An annotator's answer, which is a number, spans or a date.
+Spans spans_of(const Json& answer) {
+  if (const std::string number = text_in(answer, "number"); !number.empty()) return {number};
+  if (Spans spans = texts_of(answer.value("spans", Json())); !spans.empty()) return spans;
+  const Json date = answer.value("date", Json());
+  std::string text;
+  for (const char* part : {"day", "month", "year"})
+    if (const std::string word = text_in(date, part); !word.empty()) (text += text.empty() ? "" : " ") += word;
+  return text.empty() ? Spans() : Spans{text};
+}
+
+struct DropQuestion {
+  std::string text;               // the passage and the question
+  std::vector<Spans> references;  // each of them is right
+};
+
+/// Of simple-evals: context and ref_text, or in examples completion; of the owners' own: answer and validated_answers,
+/// which as columns are lists; of ucinlp/drop: answers_spans, where all annotators' spans are in one list, so that each
+/// of them alone and all together count as right.
+DropQuestion read_question(const JsonReader& line) {
+  DropQuestion question;
+  const auto add = [&](Spans spans) {
+    if (!spans.empty()) question.references.push_back(std::move(spans));
+  };
+  if (!line.optional("context").is_null()) {
+    question.text = line.string("context");
+    if (line.optional("ref_text").is_null())
+      add({line.string("completion")});
+    else
+      for (const std::string& each : split_bars(line.string("ref_text"))) add({each});
+  } else {
+    question.text = "Passage: " + line.string("passage") + "\nQuestion: " + line.string("question") + "\nAnswer:";
+    if (const Json& all = line.optional("answers_spans"); all.is_object()) {
+      Spans spans = texts_of(all.value("spans", Json())), distinct;
+      for (const std::string& each : spans)
+        if (std::find(distinct.begin(), distinct.end(), each) == distinct.end()) distinct.push_back(each);
+      for (const std::string& each : distinct) add({each});
+      if (distinct.size() > 1) add(distinct);
+    } else {
+      if (!line.required("answer").is_object()) line.refuse("answer", "an object with number, spans or date");
+      add(spans_of(line.required("answer")));
+      const Json& more = line.optional("validated_answers");
+      const Json columns = more.is_object() ? more.value("number", Json()) : Json();
+      for (std::size_t i = 0; i < columns.size(); ++i) {
+        Json row = Json::object();
+        for (const auto& [key, column] : more.items())
+          if (column.is_array() && i < column.size()) row[key] = column[i];
+        add(spans_of(row));
+      }
+      for (const Json& each : more.is_array() ? more : Json::array())
+        if (each.is_object()) add(spans_of(each));
+    }
+  }
+  if (question.references.empty()) line.refuse("answer", "an answer that says something");
+  return question;
+}
+
+// ---- Figures --------------------------------------------------------------------------------------------------------
+
 double overlap(const Bag& predicted, const Bag& reference) {
   Bag numbers;
   double shared = 0;
@@ -209,20 +299,20 @@ double best_assignment(const std::vector<std::vector<double>>& scores) {
 }  // namespace
 
 DropScore drop_score(const std::vector<std::string>& predicted, const std::vector<std::string>& reference) {
-  using Spans = std::vector<std::vector<std::string>>;
+  using Words = std::vector<std::vector<std::string>>;
   const auto normalize = [](const std::vector<std::string>& answers) {
-    Spans spans;
+    Words spans;
     for (const std::string& each : answers) spans.push_back(normalized_words(each));
     return spans;
   };
-  const Spans given = normalize(predicted), wanted = normalize(reference);
+  const Words given = normalize(predicted), wanted = normalize(reference);
   if (given.empty() || wanted.empty()) return {};
   DropScore score;
   const bool same = std::set(given.begin(), given.end()) == std::set(wanted.begin(), wanted.end());
   score.exact = same && given.size() == wanted.size() ? 100 : 0;
 
   const bool turned = wanted.size() > given.size();
-  const Spans &few = turned ? given : wanted, &many = turned ? wanted : given;
+  const Words &few = turned ? given : wanted, &many = turned ? wanted : given;
   std::vector<std::vector<double>> scores(few.size(), std::vector<double>(many.size()));
   for (std::size_t i = 0; i < few.size(); ++i)
     for (std::size_t j = 0; j < many.size(); ++j) {
@@ -231,6 +321,63 @@ DropScore drop_score(const std::vector<std::string>& predicted, const std::vecto
     }
   score.f1 = std::nearbyint(best_assignment(scores) / static_cast<double>(many.size()) * 100) / 100;
   return score;
+}
+
+std::vector<Json> unfold_drop(const Json& published) {
+  std::vector<Json> lines;
+  if (!published.is_object()) return lines;
+  for (const auto& [id, section] : published.items()) {
+    const Json pairs = section.is_object() ? section.value("qa_pairs", Json()) : Json();
+    if (!pairs.is_array() || !section.contains("passage")) return {};
+    for (Json pair : pairs) {
+      if (!pair.is_object()) return {};
+      pair["passage"] = section["passage"];
+      lines.push_back(std::move(pair));
+    }
+  }
+  return lines;
+}
+
+bool read_drop(const JsonReader& line, Reading& reading) {
+  constexpr std::size_t kShown = 3;
+  DropQuestion question = read_question(line);
+  reading.question = std::move(question.text);
+  reading.problem.task.answer = Json(question.references).dump(-1, ' ', false, Json::error_handler_t::replace);
+  if (const std::string id = text_in(line.object(), "query_id"); !id.empty()) reading.problem.task.id = id;
+  const auto& beside = *reading.beside;
+  if (beside.empty() || beside[0].size() < kShown)
+    throw Error("benchmark", reading.source->file.string(),
+                ": expected a file beside with at least 3 examples, such as DROP's training part, got ",
+                beside.empty() ? "none" : "fewer");
+  Draws draws{kExamples, reading.seed, hash_of(reading.question)};
+  std::vector<std::size_t> shown;
+  while (shown.size() < kShown) {
+    const std::size_t drawn = draws.below(beside[0].size());
+    if (std::find(shown.begin(), shown.end(), drawn) != shown.end()) continue;
+    shown.push_back(drawn);
+    const DropQuestion example =
+        read_question(JsonReader(beside[0][drawn], reading.source->beside[0].string(), "benchmark"));
+    reading.examples += "---\n" + example.text + " ";
+    for (const std::string& span : example.references[0])
+      reading.examples += (&span == example.references[0].data() ? "" : " | ") + span;
+    reading.examples += "\n\n";
+  }
+  return true;
+}
+
+void score_drop(const Scored& scored, Mark& mark) {
+  constexpr std::size_t kMostSpans = 30;  // no reference has as many, and aligning takes the cube of the time
+  mark.answer = trim(line_after_answer(scored.shown).value_or(scored.shown));
+  mark.unreadable = mark.answer.empty();
+  Spans said = split_bars(mark.answer);
+  if (said.empty() || said.size() > kMostSpans) said = {mark.answer};
+  DropScore best;
+  for (const Json& reference : Json::parse(scored.problem.task.answer)) {
+    const DropScore score = drop_score(said, texts_of(reference));
+    best.exact = std::max(best.exact, score.exact), best.f1 = std::max(best.f1, score.f1);
+  }
+  mark.values["f1"] = best.f1 / 100;
+  mark.values["em"] = mark.values["right"] = best.exact / 100;
 }
 
 }  // namespace grpo

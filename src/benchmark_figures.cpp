@@ -1,5 +1,6 @@
 // Figures that are no plain means, and reports of other harnesses.
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstdlib>
 #include <set>
@@ -11,20 +12,21 @@
 namespace grpo {
 namespace {
 
-[[noreturn]] void lacks_files(const BenchmarkData& data, std::string_view what) {
-  throw Error("benchmark", data.benchmark->name, ": expected ", what, " beside, got none");
-}
-
 std::size_t characters(std::string_view text) {
   std::size_t count = 0;
   for (std::size_t at = 0; at < text.size(); ++count) at += decode_utf8(text, at).size;
   return count;
 }
 
+/// A number, which the field of a table has as its text.
 double number(const JsonReader& line, std::string_view key) {
   const nlohmann::json& value = line.required(key);
-  if (!value.is_number()) line.refuse(key, "a number");
-  return value.get<double>();
+  if (value.is_number()) return value.get<double>();
+  const std::string text = value.is_string() ? value.get<std::string>() : "";
+  double read = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), read);
+  if (error != std::errc() || end != text.data() + text.size()) line.refuse(key, "a number");
+  return read;
 }
 
 const nlohmann::json& list(const JsonReader& line, std::string_view key) {
@@ -38,11 +40,17 @@ void add_rate(std::int64_t right, std::int64_t total, BenchmarkScore& scoring) {
   scoring.figures["pass@1"] = {static_cast<double>(right) / static_cast<double>(total), clopper_pearson(right, total)};
 }
 
+/// A part of a contest, as the site's API answers: in an object with `status` and `result`, or that result alone.
+const nlohmann::json& part_of(const JsonReader& contest, std::string_view key) {
+  const nlohmann::json& part = contest.required(key);
+  return part.is_object() && part.contains("result") ? part["result"] : part;
+}
+
 /// What the attempts at a contest's problems are worth: for a problem with points these less 50 for each attempt before
 /// the first that passed; else one point, and 10 minutes of penalty for each. Then the place among the participants,
 /// and the rating that would be expected there.
 int rating_in(const JsonReader& contest, const std::map<std::string, std::size_t>& failures) {
-  const JsonReader standings(contest.required("standings"), contest.where() + ".standings", "benchmark");
+  const JsonReader standings(part_of(contest, "standings"), contest.where() + ".standings", "benchmark");
   double points = 0, penalty = 0;
   for (const auto& each : list(standings, "problems")) {
     const JsonReader problem(each, standings.where() + ".problems", "benchmark");
@@ -61,7 +69,9 @@ int rating_in(const JsonReader& contest, const std::map<std::string, std::size_t
     rank += theirs > points || (theirs == points && number(row, "penalty") <= penalty);
   }
   std::vector<double> ratings;
-  for (const auto& each : list(contest, "ratingChanges"))
+  const nlohmann::json& changes = part_of(contest, "ratingChanges");
+  if (!changes.is_array()) contest.refuse("ratingChanges", "the participants' changes of rating");
+  for (const auto& each : changes)
     ratings.push_back(number(JsonReader(each, contest.where() + ".ratingChanges", "benchmark"), "oldRating"));
   if (ratings.empty()) contest.refuse("ratingChanges", "the participants' changes of rating");
   return contest_rating(static_cast<double>(rank), ratings);
@@ -84,7 +94,7 @@ void summarize_alpaca(const BenchmarkData& data, const std::vector<Answered>& co
       const JsonReader line(each, "alpaca_eval's file beside", "benchmark");
       gamed.push_back(
           {number(line, "preference"), number(line, "std_delta_len"), number(line, "instruction_difficulty")});
-      difficulty[line.required("index").dump()] = gamed.back().difficulty;
+      difficulty[std::to_string(std::llround(number(line, "index")))] = gamed.back().difficulty;
     }
   std::map<std::string_view, const BenchmarkProblem*> problems;
   for (const BenchmarkProblem& each : data.problems) problems[each.task.id] = &each;
@@ -127,14 +137,20 @@ void summarize_arena(const BenchmarkData&, const std::vector<Answered>&, Benchma
   scoring.figures.erase("lost");
 }
 
-void summarize_codeforces(const BenchmarkData& data, const std::vector<Answered>& completions,
-                          BenchmarkScore& scoring) {
-  if (data.beside.empty()) lacks_files(data, "a file of contests (`standings`, `ratingChanges`)");
-  std::map<std::string, std::map<std::size_t, bool>> attempts;  // by problem: whether the n-th passed
-  for (std::size_t i = 0; i < completions.size(); ++i)
-    attempts[completions[i].id][completions[i].sample] = scoring.marks[i].values.at("right") > 0;
-  std::map<std::string, std::size_t>
-      failures;  // of the problems that were solved: attempts before the first that passed
+// ---- Codeforces -----------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// By problem, whether the n-th attempt at it passed.
+using Attempts = std::map<std::string, std::map<std::size_t, bool>>;
+
+void rate_contests(std::string_view benchmark, const std::vector<std::vector<nlohmann::json>>& beside,
+                   const Attempts& attempts, BenchmarkScore& scoring) {
+  if (beside.empty())
+    throw Error("benchmark", benchmark,
+                ": expected a file of contests (`standings`, `ratingChanges`) beside, got none");
+  // Of the problems that were solved: attempts before the first that passed.
+  std::map<std::string, std::size_t> failures;
   std::set<std::string> tried;
   for (const auto& [id, passed] : attempts) {
     tried.insert(id.substr(0, id.find_first_not_of("0123456789")));
@@ -144,48 +160,103 @@ void summarize_codeforces(const BenchmarkData& data, const std::vector<Answered>
     if (each != passed.end()) failures[id] = failed;
   }
   std::vector<double> ratings;
-  for (const auto& each : data.beside[0]) {
+  for (const auto& each : beside[0]) {
     const JsonReader line(each, "codeforces' file of contests", "benchmark");
-    const JsonReader standings(line.required("standings"), line.where() + ".standings", "benchmark");
+    const JsonReader standings(part_of(line, "standings"), line.where() + ".standings", "benchmark");
     const JsonReader contest(standings.required("contest"), standings.where() + ".contest", "benchmark");
     if (tried.erase(contest.required("id").dump())) ratings.push_back(rating_in(line, failures));
   }
   if (!tried.empty())
-    throw Error("benchmark", data.benchmark->name, ": expected the standings of contest ", *tried.begin(),
+    throw Error("benchmark", benchmark, ": expected the standings of contest ", *tried.begin(),
                 " in the file beside, got none");
   scoring.figures["rating"] = mean_over_problems(ratings);
-  if (data.beside.size() < 2) return;
+  if (beside.size() < 2) return;
   std::vector<double> players;
-  for (const auto& line : data.beside[1])  // a list on one line, or a rating on each
+  for (const auto& line : beside[1])  // a list on one line, or a rating on each
     for (const auto& each : line.is_array() ? line : nlohmann::json::array({line})) {
       if (!each.is_number())
-        throw Error("benchmark", data.benchmark->name, ": expected ratings of players in the file beside, got ",
-                    each.type_name());
+        throw Error("benchmark", benchmark, ": expected ratings of players in the file beside, got ", each.type_name());
       players.push_back(each.get<double>());
     }
   const Estimate& rating = scoring.figures["rating"];
-  const auto share = [&](double of) { return percentile(of, players) / 100; };
+  const auto share = [&](double of) { return std::isnan(of) ? of : percentile(of, players) / 100; };
   scoring.figures["percentile"] = {share(rating.value), {share(rating.interval.low), share(rating.interval.high)}};
 }
 
-void import_swe(const std::vector<nlohmann::json>& lines, const std::string& where, BenchmarkScore& scoring) {
-  if (lines.size() != 1) throw Error("benchmark", where, ": expected one report on one line, got ", lines.size());
-  const JsonReader report(lines[0], where, "benchmark");
-  const std::int64_t total = report.count("total_instances", 1 << 30);
+}  // namespace
+
+void summarize_codeforces(const BenchmarkData& data, const std::vector<Answered>& completions,
+                          BenchmarkScore& scoring) {
+  Attempts attempts;
+  for (std::size_t i = 0; i < completions.size(); ++i)
+    attempts[completions[i].id][completions[i].sample] = scoring.marks[i].values.at("right") > 0;
+  rate_contests(data.benchmark->name, data.beside, attempts, scoring);
+}
+
+void import_codeforces(const Report& report, BenchmarkScore& scoring) {
+  Attempts attempts;
+  for (const auto& [where, each] : report.lines) {
+    const JsonReader line(each, where, "benchmark");
+    std::map<std::size_t, bool>& of_problem = attempts[contest_problem(line)];
+    std::size_t sample = of_problem.size();
+    if (!line.optional("sample").is_null()) sample = static_cast<std::size_t>(line.count("sample", 1 << 20));
+    const auto add = [&](const nlohmann::json& verdict) {
+      if (!verdict.is_string() && !verdict.is_boolean()) line.refuse("verdict", "a verdict such as \"OK\"");
+      if (!of_problem.emplace(sample++, verdict == true || verdict == "OK" || verdict == "AC").second)
+        line.refuse("sample", "one verdict for each sample");
+    };
+    if (const auto& all = line.optional("verdicts"); all.is_array())
+      for (const auto& verdict : all) add(verdict);
+    else
+      add(line.required("verdict"));
+  }
+  if (attempts.empty()) throw Error("benchmark", report.where, ": expected at least one verdict, got none");
+  std::vector<double> shares;
+  for (const auto& [id, samples] : attempts) {
+    const auto right = std::count_if(samples.begin(), samples.end(), [](const auto& sample) { return sample.second; });
+    shares.push_back(static_cast<double>(right) / static_cast<double>(samples.size()));
+    scoring.completions += samples.size();
+  }
+  scoring.problems = scoring.answered = attempts.size();
+  scoring.figures["pass@1"] = mean_over_problems(shares);
+  rate_contests(report.benchmark, report.beside, attempts, scoring);
+}
+
+// ---- Verdicts on programs that were run elsewhere -------------------------------------------------------------------
+
+void import_swe(const Report& report, BenchmarkScore& scoring) {
+  if (report.lines.empty()) throw Error("benchmark", report.where, ": expected a report, got nothing");
+  std::int64_t total = 0;
   std::set<std::string> resolved;
-  for (const auto& each : list(report, "resolved_ids")) {
-    if (!each.is_string()) report.refuse("resolved_ids", "a list of ids");
-    resolved.insert(each.get<std::string>());
+  const JsonReader first(report.lines[0].value, report.lines[0].where, "benchmark");
+  if (first.optional("instance_id").is_null()) {
+    if (report.lines.size() != 1)
+      throw Error("benchmark", report.where, ": expected one report, or a verdict (`instance_id`, `resolved`) on each ",
+                  "line, got ", report.lines.size(), " reports");
+    total = first.count("total_instances", 1 << 30);
+    for (const auto& each : list(first, "resolved_ids")) {
+      if (!each.is_string()) first.refuse("resolved_ids", "a list of ids");
+      resolved.insert(each.get<std::string>());
+    }
+  } else {
+    std::set<std::string> seen;
+    for (const auto& [where, each] : report.lines) {
+      const JsonReader line(each, where, "benchmark");
+      const std::string& id = line.string("instance_id");
+      if (!seen.insert(id).second) line.refuse("instance_id", "one verdict for each instance");
+      if (line.boolean("resolved")) resolved.insert(id);
+    }
+    total = static_cast<std::int64_t>(seen.size());
   }
   const auto right = static_cast<std::int64_t>(resolved.size());
-  if (right > total || total == 0) report.refuse("total_instances", "at least one, and as many as were resolved");
+  if (right > total || total == 0) first.refuse("total_instances", "at least one, and as many as were resolved");
   add_rate(right, total, scoring);
 }
 
-void import_aider(const std::vector<nlohmann::json>& lines, const std::string& where, BenchmarkScore& scoring) {
+void import_aider(const Report& report, BenchmarkScore& scoring) {
   constexpr std::size_t kTries = 2;
   std::int64_t right = 0;
-  for (const auto& each : lines) {
+  for (const auto& [where, each] : report.lines) {
     const JsonReader line(each, where, "benchmark");
     const nlohmann::json& outcomes = list(line, "tests_outcomes");
     for (std::size_t i = 0; i < outcomes.size(); ++i) {
@@ -196,8 +267,8 @@ void import_aider(const std::vector<nlohmann::json>& lines, const std::string& w
       }
     }
   }
-  if (lines.empty()) throw Error("benchmark", where, ": expected at least one exercise, got none");
-  add_rate(right, static_cast<std::int64_t>(lines.size()), scoring);
+  if (report.lines.empty()) throw Error("benchmark", report.where, ": expected at least one exercise, got none");
+  add_rate(right, static_cast<std::int64_t>(report.lines.size()), scoring);
 }
 
 }  // namespace grpo

@@ -17,8 +17,8 @@ inline constexpr std::string_view kMmluProPrompt =
     "where X is the letter of your choice.\n\nQuestion: {question}\nOptions:\n{choices}";
 inline constexpr std::string_view kDropPrompt =
     "Questions about passages. First some examples.\n\n{examples}# Your task\n---\n{question}\n\nThink step by step, "
-    "and "
-    "close with a line of the form \"Answer: $ANSWER\".";
+    "and close with a line of the form \"Answer: $ANSWER\". Where the answer is several spans, put \" | \" between "
+    "them.";
 inline constexpr std::string_view kMathsPrompt =
     "{question}\n\nReason step by step and put the final answer into \\boxed{}.";
 inline constexpr std::string_view kChineseMathsPrompt = "{question}\n\n请逐步推理，并把最终答案写在 \\boxed{} 里。";

@@ -6,13 +6,32 @@
 #include "benchmark_rules.h"
 #include "benchmark_text.h"
 #include "generators.h"
+#include "grpo/instructions.h"
 #include "nearest.h"
 #include "utf8.h"
 
 namespace grpo {
+
+std::string text_or_number(const JsonReader& line, std::string_view key) {
+  const nlohmann::json& value = line.required(key);
+  if (value.is_string()) return value.get<std::string>();
+  if (!value.is_number_integer()) line.refuse(key, "a string or an integer");
+  return value.dump();
+}
+
+std::string_view spelled(const JsonReader& line, std::initializer_list<std::string_view> spellings) {
+  const auto found = std::find_if(spellings.begin(), spellings.end(),
+                                  [&](std::string_view each) { return !line.optional(each).is_null(); });
+  return found == spellings.end() ? *spellings.begin() : *found;
+}
+
+void set_id(const JsonReader& line, std::string_view key, Reading& reading) {
+  if (!line.optional(key).is_null()) reading.problem.task.id = text_or_number(line, key);
+}
+
 namespace {
 
-constexpr std::uint64_t kChoices = 0xC401, kExamples = 0xE4A, kOrder = 0x04D;  // purposes of draws
+constexpr std::uint64_t kChoices = 0xC401, kOrder = 0x04D;  // purposes of draws
 
 // ---- Reading --------------------------------------------------------------------------------------------------------
 
@@ -23,13 +42,6 @@ void set_choices(Reading& reading, const std::vector<std::string>& choices, std:
     if (i > 0) reading.choices += '\n';
     (reading.choices += letter).append(mark) += choices[i];
   }
-}
-
-std::string text_or_number(const JsonReader& line, std::string_view key) {
-  const nlohmann::json& value = line.required(key);
-  if (value.is_string()) return value.get<std::string>();
-  if (!value.is_number_integer()) line.refuse(key, "a string or an integer");
-  return value.dump();
 }
 
 std::vector<std::string> strings(const JsonReader& line, std::string_view key, std::size_t least, std::size_t most) {
@@ -43,20 +55,11 @@ std::vector<std::string> strings(const JsonReader& line, std::string_view key, s
   return texts;
 }
 
-/// The first of two spellings that the line has.
-std::string_view spelled(const JsonReader& line, std::string_view one, std::string_view other) {
-  return line.optional(one).is_null() && !line.optional(other).is_null() ? other : one;
-}
-
-void set_id(const JsonReader& line, std::string_view key, Reading& reading) {
-  if (!line.optional(key).is_null()) reading.problem.task.id = text_or_number(line, key);
-}
-
 bool read_four_choices(const JsonReader& line, Reading& reading) {
-  reading.question = line.string(spelled(line, "question", "Question"));
-  const std::string_view answer = spelled(line, "answer", "Answer"), subject = spelled(line, "subject", "Subject");
+  // (C-Eval's own ids begin anew with each of its subjects: they are none for all of them together.)
+  reading.question = line.string(spelled(line, {"question", "Question"}));
+  const std::string_view answer = spelled(line, {"answer", "Answer"}), subject = spelled(line, {"subject", "Subject"});
   if (!line.optional(subject).is_null()) reading.subject = line.string(subject);
-  set_id(line, "id", reading);
   if (!line.optional("choices").is_null()) {
     set_choices(reading, strings(line, "choices", 4, 4), ") ");
     reading.problem.task.answer = static_cast<char>('A' + line.count(answer, 4));
@@ -74,8 +77,18 @@ bool read_chinese_choices(const JsonReader& line, Reading& reading) {
   return read_four_choices(line, reading);
 }
 
+/// As ZeroEval (github.com/WildEval/ZeroEval) takes it: what was found to be in order, and what has the key alone wrong
+/// and a letter or a place that is right.
 bool read_mmlu_redux(const JsonReader& line, Reading& reading) {
-  return read_four_choices(line, reading) && line.string("error_type") == "ok";
+  read_four_choices(line, reading);
+  const std::string& type = line.string("error_type");
+  if (type == "ok") return true;
+  if (type != "wrong_groundtruth" || line.optional("correct_answer").is_null()) return false;
+  const std::string correct = text_or_number(line, "correct_answer");
+  if (correct.size() != 1) return false;
+  const char letter = correct[0] >= '0' && correct[0] <= '3' ? static_cast<char>('A' + (correct[0] - '0')) : correct[0];
+  reading.problem.task.answer = letter;
+  return letter >= 'A' && letter <= 'D';
 }
 
 bool read_mmlu_pro(const JsonReader& line, Reading& reading) {
@@ -108,36 +121,15 @@ bool read_gpqa(const JsonReader& line, Reading& reading) {
   return true;
 }
 
-bool read_drop(const JsonReader& line, Reading& reading) {
-  constexpr std::size_t kShown = 3;
-  reading.question = line.string("context");
-  reading.problem.task.answer = line.string("ref_text");
-  const auto& beside = *reading.beside;
-  if (beside.empty() || beside[0].size() < kShown)
-    throw Error("benchmark", reading.source->file.string(),
-                ": expected a file beside with at least 3 examples (`context`, `completion`), got ",
-                beside.empty() ? "none" : "fewer");
-  Draws draws{kExamples, reading.seed, hash_of(reading.question)};
-  std::vector<std::size_t> shown;
-  while (shown.size() < kShown) {
-    const std::size_t drawn = draws.below(beside[0].size());
-    if (std::find(shown.begin(), shown.end(), drawn) != shown.end()) continue;
-    shown.push_back(drawn);
-    const JsonReader example(beside[0][drawn], reading.source->beside[0].string(), "benchmark");
-    reading.examples += "---\n" + example.string("context") + " " + example.string("completion") + "\n\n";
-  }
-  return true;
-}
-
 bool read_maths(const JsonReader& line, Reading& reading) {
-  reading.question = line.string(spelled(line, "problem", "Problem"));
-  reading.problem.task.answer = text_or_number(line, spelled(line, "answer", "Answer"));
+  reading.question = line.string(spelled(line, {"problem", "Problem", "question", "Question"}));
+  reading.problem.task.answer = text_or_number(line, spelled(line, {"answer", "Answer"}));
   for (const char* key : {"unique_id", "id", "ID"}) set_id(line, key, reading);
   return true;
 }
 
 bool read_question_answer(const JsonReader& line, Reading& reading) {
-  reading.question = line.string(spelled(line, "question", "problem"));
+  reading.question = line.string(spelled(line, {"question", "problem"}));
   reading.problem.task.answer = text_or_number(line, "answer");
   set_id(line, "id", reading);
   return true;
@@ -157,7 +149,7 @@ bool read_frames(const JsonReader& line, Reading& reading) {
 bool read_if_eval(const JsonReader& line, Reading& reading) {
   reading.question = line.string("prompt");
   set_id(line, "key", reading);
-  if (!line.required("instruction_id_list").is_array()) line.refuse("instruction_id_list", "a list of instructions");
+  Instructions(line.object().dump(), line.where());  // refuses what cannot be checked
   return true;
 }
 
@@ -167,56 +159,49 @@ bool read_alpaca(const JsonReader& line, Reading& reading) {
   return true;
 }
 
+/// Arena-Hard in both forms that its owners have given it: turns, and a prompt and messages. The text of a turn may be
+/// the only or the first member of a list or, of a model that thinks, the answer of an object.
+std::string arena_text(const JsonReader& from, std::string_view key, const nlohmann::json& turn) {
+  const nlohmann::json* text = turn.is_object() && turn.contains("content") ? &turn["content"] : &turn;
+  if (text->is_array() && !text->empty()) text = &text->front();
+  if (text->is_object() && text->contains("answer")) text = &(*text)["answer"];
+  if (!text->is_string()) from.refuse(key, "turns with a text as `content`");
+  return text->get<std::string>();
+}
+
+std::string arena_answer(const JsonReader& answer) {
+  const bool turns = answer.optional("messages").is_null();
+  const std::string_view key = turns ? "choices" : "messages";
+  const nlohmann::json& list = answer.required(key);
+  if (!list.is_array() || list.empty()) answer.refuse(key, "a list that is not empty");
+  if (!turns) return arena_text(answer, key, list.back());
+  const nlohmann::json& first = list.front();
+  if (!first.is_object() || !first.contains("turns") || !first["turns"].is_array() || first["turns"].empty())
+    answer.refuse(key, "a list of choices with `turns`");
+  return arena_text(answer, key, first["turns"].front());
+}
+
 bool read_arena(const JsonReader& line, Reading& reading) {
-  const auto first_turn = [](const JsonReader& from, const nlohmann::json& turns, std::string_view key) {
-    if (!turns.is_array() || turns.empty() || !turns[0].is_object() || !turns[0].contains("content") ||
-        !turns[0]["content"].is_string())
-      from.refuse(key, "a list of turns with `content`");
-    return turns[0]["content"].get<std::string>();
-  };
-  const std::string& id = reading.problem.task.id = line.string("question_id");
-  reading.question = first_turn(line, line.required("turns"), "turns");
+  const std::string_view key = spelled(line, {"question_id", "uid"});
+  const std::string& id = reading.problem.task.id = line.string(key);
+  if (line.optional("turns").is_null()) {
+    reading.question = line.string("prompt");
+  } else {
+    const nlohmann::json& turns = line.required("turns");
+    if (!turns.is_array() || turns.empty()) line.refuse("turns", "a list of turns with `content`");
+    reading.question = arena_text(line, "turns", turns.front());
+  }
   const auto& beside = *reading.beside;
   if (beside.empty())
     throw Error("benchmark", reading.source->file.string(),
                 ": expected a file beside of the baseline's answers, got none");
   const auto found = std::find_if(beside[0].begin(), beside[0].end(), [&](const nlohmann::json& each) {
-    return each.contains("question_id") && each["question_id"] == id;
+    return each.is_object() &&
+           (each.value("question_id", nlohmann::json()) == id || each.value("uid", nlohmann::json()) == id);
   });
-  if (found == beside[0].end()) line.refuse("question_id", "one that the baseline answered");
-  const JsonReader answer(*found, reading.source->beside[0].string() + ":" + id, "benchmark");
-  const nlohmann::json& choices = answer.required("choices");
-  if (!choices.is_array() || choices.empty() || !choices[0].is_object() || !choices[0].contains("turns"))
-    answer.refuse("choices", "a list of choices with `turns`");
-  reading.problem.task.answer = first_turn(answer, choices[0]["turns"], "choices");
-  return true;
-}
-
-bool read_live_code_bench(const JsonReader& line, Reading& reading) {
-  reading.question = line.string("question_content");
-  set_id(line, "question_id", reading);
-  const std::string& starter = line.string("starter_code");
-  reading.examples = starter.empty() ? "Read the input from standard input and write the result to standard output."
-                                     : "Complete this code:\n```python\n" + starter + "\n```";
-  const BenchmarkSource& source = *reading.source;
-  if (source.since.empty() && source.before.empty()) return true;
-  const std::string& date = line.string("contest_date");  // ISO 8601 sorts as text
-  return (source.since.empty() || date >= source.since) && (source.before.empty() || date < source.before);
-}
-
-bool read_human_eval(const JsonReader& line, Reading& reading) {
-  reading.question = line.string("prompt");
-  reading.problem.task.id = line.string("task_id");
-  line.string("test"), line.string("entry_point");  // the grader needs them
-  return true;
-}
-
-bool read_codeforces(const JsonReader& line, Reading& reading) {
-  const std::string& id = reading.problem.task.id = line.string("problem_id");
-  if (id.find_first_not_of("0123456789") == id.npos || id[0] < '0' || id[0] > '9')
-    line.refuse("problem_id", "a contest's number and the problem's index, such as 2024A");
-  reading.question =
-      line.string("description") + "\n\nInput\n" + line.string("input") + "\n\nOutput\n" + line.string("output");
+  if (found == beside[0].end()) line.refuse(key, "one that the baseline answered");
+  reading.problem.task.answer =
+      arena_answer(JsonReader(*found, reading.source->beside[0].string() + ":" + id, "benchmark"));
   return true;
 }
 
@@ -226,14 +211,15 @@ bool read_cluewsc(const JsonReader& line, Reading& reading) {
   reading.subject = target.string("span2_text");
   reading.choices = target.string("span1_text");
   reading.problem.task.language = "zh";
-  const std::string& label = line.string("label");
-  if (label != "true" && label != "false") line.refuse("label", "\"true\" or \"false\"");
-  reading.problem.task.answer = label == "true" ? "是" : "否";
+  // The owners' files have texts; the data set of the same name that Hugging Face hosts has the places of these
+  // classes.
+  const nlohmann::json& label = line.required("label");
+  if (label != "true" && label != "false" && label != 0 && label != 1) line.refuse("label", "\"true\" or \"false\"");
+  reading.problem.task.answer = label == "true" || label == 0 ? "是" : "否";
   return true;
 }
 
-// ---- BenchmarkScore
-// --------------------------------------------------------------------------------------------------------
+// ---- Marking --------------------------------------------------------------------------------------------------------
 
 void mark_answer(const Scored& scored, Mark& mark, std::string answer) {
   mark.unreadable = answer.empty();
@@ -266,30 +252,16 @@ void score_cluewsc(const Scored& scored, Mark& mark) {
   mark_answer(scored, mark, "");
 }
 
-void score_drop(const Scored& scored, Mark& mark) {
-  const std::string answer(trim(line_after_answer(scored.shown).value_or(scored.shown)));
-  DropScore best;
-  const std::string& references = scored.problem.task.answer;
-  for (std::size_t at = 0; at <= references.size();) {
-    const std::size_t end = std::min(references.find('|', at), references.size());
-    const std::string reference = references.substr(at, end - at);
-    if (!trim(reference).empty()) {
-      const DropScore score = drop_score({answer}, {reference});
-      best.exact = std::max(best.exact, score.exact), best.f1 = std::max(best.f1, score.f1);
-    }
-    at = end + 1;
-  }
-  mark.values["f1"] = best.f1 / 100;
-  mark.values["em"] = mark.values["right"] = best.exact / 100;
-  mark.unreadable = answer.empty();
-  mark.answer = answer;
-}
-
 void score_maths(const Scored& scored, Mark& mark) {
-  mark.answer = trim(loose_answer(after_thinking(scored.answered.text, scored.graders.think_open)));
+  // Several different final answers are one answer that has to be right as a whole, or each of them has to be.
+  const auto answers = final_answer(scored.answered.text, {.think_open = scored.graders.think_open});
+  for (const std::string& each : answers) (mark.answer += mark.answer.empty() ? "" : ", ") += each;
   mark.unreadable = mark.answer.empty();
+  const auto right = [&](const std::string& each) {
+    return scored.graders.same_answer(each, scored.problem.task.answer);
+  };
   mark.values["right"] =
-      !mark.unreadable && scored.graders.same_answer(mark.answer, scored.problem.task.answer) ? 1 : 0;
+      !mark.unreadable && (right(mark.answer) || std::all_of(answers.begin(), answers.end(), right)) ? 1 : 0;
 }
 bool same_maths(const Graders& graders, const std::string& a, const std::string& b) {
   return graders.same_answer(a, b);
@@ -301,14 +273,6 @@ void score_if_eval(const Scored& scored, Mark& mark) {
   const auto followed = scored.graders.follows_instructions(scored.problem, scored.shown);
   mark.values["right"] = mark.values["strict"] = followed.strict ? 1 : 0;
   mark.values["loose"] = followed.loose ? 1 : 0;
-}
-
-void score_code(const Scored& scored, Mark& mark) {
-  if (!scored.graders.passes_tests)
-    throw Error("benchmark", scored.problem.task.kind, ": expected Graders::passes_tests, got none");
-  const std::string program = last_code_block(scored.shown);
-  mark.unreadable = program.empty();
-  mark.values["right"] = !mark.unreadable && scored.graders.passes_tests(scored.problem, program) ? 1 : 0;
 }
 
 std::string_view verdict_of(const Scored& scored, std::string_view words, Mark& mark) {
@@ -362,20 +326,37 @@ void score_arena(const Scored& scored, Mark& mark) {
 // ---- The table ------------------------------------------------------------------------------------------------------
 
 using Judging = BenchmarkRules::Judging;
-constexpr BenchmarkRules kMmlu{read_four_choices, score_choice}, kMmluRedux{read_mmlu_redux, score_json_choice},
-    kMmluPro{read_mmlu_pro, score_mmlu_pro}, kDrop{read_drop, score_drop}, kIfEval{read_if_eval, score_if_eval},
-    kGpqa{read_gpqa, score_choice},
-    kSimpleQa{read_question_answer, score_simple_qa, nullptr, summarize_simple_qa, nullptr, Judging::alone},
-    kFrames{read_frames, score_frames, nullptr, nullptr, nullptr, Judging::alone},
-    kAlpaca{read_alpaca, score_alpaca, nullptr, summarize_alpaca, nullptr, Judging::once},
-    kArena{read_arena, score_arena, nullptr, summarize_arena, nullptr, Judging::both_orders},
-    kLiveCodeBench{read_live_code_bench, score_code},
-    kCodeforces{read_codeforces, score_code, nullptr, summarize_codeforces},
-    kSwe{nullptr, nullptr, nullptr, nullptr, import_swe}, kAider{nullptr, nullptr, nullptr, nullptr, import_aider},
-    kMaths{read_maths, score_maths, same_maths}, kCluewsc{read_cluewsc, score_cluewsc},
-    kChoiceZh{read_chinese_choices, score_chinese_choice},
-    kSimpleQaZh{read_chinese_question, score_simple_qa, nullptr, summarize_simple_qa, nullptr, Judging::alone},
-    kHumanEval{read_human_eval, score_code};
+constexpr BenchmarkRules kMmlu{.read = read_four_choices, .score = score_choice},
+    kMmluRedux{.read = read_mmlu_redux, .score = score_json_choice},
+    kMmluPro{.read = read_mmlu_pro, .score = score_mmlu_pro},
+    kDrop{.read = read_drop, .score = score_drop, .unfold = unfold_drop, .needs_beside = 1},
+    kIfEval{.read = read_if_eval, .score = score_if_eval}, kGpqa{.read = read_gpqa, .score = score_choice},
+    kSimpleQa{.read = read_question_answer,
+              .score = score_simple_qa,
+              .summarize = summarize_simple_qa,
+              .judging = Judging::alone},
+    kFrames{.read = read_frames, .score = score_frames, .judging = Judging::alone},
+    kAlpaca{.read = read_alpaca, .score = score_alpaca, .summarize = summarize_alpaca, .judging = Judging::once},
+    kArena{.read = read_arena,
+           .score = score_arena,
+           .summarize = summarize_arena,
+           .judging = Judging::both_orders,
+           .needs_beside = 1},
+    kLiveCodeBench{.read = read_live_code_bench, .score = score_code},
+    kCodeforces{.read = read_codeforces,
+                .score = score_code,
+                .summarize = summarize_codeforces,
+                .import = import_codeforces,
+                .needs_beside = 1},
+    kSwe{.import = import_swe}, kAider{.import = import_aider},
+    kMaths{.read = read_maths, .score = score_maths, .same = same_maths},
+    kCluewsc{.read = read_cluewsc, .score = score_cluewsc},
+    kChoiceZh{.read = read_chinese_choices, .score = score_chinese_choice},
+    kSimpleQaZh{.read = read_chinese_question,
+                .score = score_simple_qa,
+                .summarize = summarize_simple_qa,
+                .judging = Judging::alone},
+    kHumanEval{.read = read_human_eval, .score = score_code};
 
 }  // namespace
 

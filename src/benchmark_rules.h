@@ -27,6 +27,18 @@ struct Scored {
   const Graders& graders;
 };
 
+/// The records of a report, and of the files beside it.
+struct Report {
+  std::string_view benchmark;
+  std::string where;
+  struct Line {
+    std::string where;
+    nlohmann::json value;
+  };
+  std::vector<Line> lines;
+  std::vector<std::vector<nlohmann::json>> beside;
+};
+
 struct BenchmarkRules {
   /// Fills the reading from a line; false leaves the line out. Null for imported rows.
   bool (*read)(const JsonReader& line, Reading& reading) = nullptr;
@@ -37,9 +49,12 @@ struct BenchmarkRules {
   /// Adds figures of the row's own to those that are means over marks; may be null.
   void (*summarize)(const BenchmarkData& data, const std::vector<Answered>& completions,
                     BenchmarkScore& scoring) = nullptr;
-  /// Reads a report. Null for the others.
-  void (*import)(const std::vector<nlohmann::json>& lines, const std::string& where, BenchmarkScore& scoring) = nullptr;
+  /// Reads a report of another harness, and its files beside. Null for the others.
+  void (*import)(const Report& report, BenchmarkScore& scoring) = nullptr;
   enum class Judging { none, alone, once, both_orders } judging = Judging::none;
+  /// The lines of a record that holds many; none where it is a line itself. Null where each record is a line.
+  std::vector<nlohmann::json> (*unfold)(const nlohmann::json& published) = nullptr;
+  std::size_t needs_beside = 0;  ///< the files beside without which nothing can be asked or scored
 };
 
 /// Whether an answer has nothing to judge: it fools models that judge, so it is never shown to one. An answer that is
@@ -49,11 +64,30 @@ bool is_silent(const BenchmarkProblem& problem, std::string_view shown);
 /// Whether the model's answer is shown to the judge as A, where it is asked only once.
 bool model_is_first(const BenchmarkProblem& problem);
 
+/// A field that is a text or an integer.
+std::string text_or_number(const JsonReader& line, std::string_view key);
+/// The first of these spellings that the line has; the first of all where it has none.
+std::string_view spelled(const JsonReader& line, std::initializer_list<std::string_view> spellings);
+/// Takes the problem's id from there, if it is there.
+void set_id(const JsonReader& line, std::string_view key, Reading& reading);
+
+bool read_live_code_bench(const JsonReader&, Reading&);
+bool read_human_eval(const JsonReader&, Reading&);
+bool read_codeforces(const JsonReader&, Reading&);
+void score_code(const Scored&, Mark&);
+/// "2024A", out of a problem_id or a contest and an index.
+std::string contest_problem(const JsonReader& line);
+
+bool read_drop(const JsonReader&, Reading&);
+void score_drop(const Scored&, Mark&);
+std::vector<nlohmann::json> unfold_drop(const nlohmann::json&);
+
 void summarize_simple_qa(const BenchmarkData&, const std::vector<Answered>&, BenchmarkScore&);
 void summarize_alpaca(const BenchmarkData&, const std::vector<Answered>&, BenchmarkScore&);
 void summarize_arena(const BenchmarkData&, const std::vector<Answered>&, BenchmarkScore&);
 void summarize_codeforces(const BenchmarkData&, const std::vector<Answered>&, BenchmarkScore&);
-void import_swe(const std::vector<nlohmann::json>&, const std::string&, BenchmarkScore&);
-void import_aider(const std::vector<nlohmann::json>&, const std::string&, BenchmarkScore&);
+void import_codeforces(const Report&, BenchmarkScore&);
+void import_swe(const Report&, BenchmarkScore&);
+void import_aider(const Report&, BenchmarkScore&);
 
 }  // namespace grpo

@@ -4,7 +4,7 @@
 #include <iomanip>
 #include <sstream>
 
-#include "grpo/benchmarks.h"
+#include "benchmark_rules.h"
 #include "grpo/error.h"
 
 namespace grpo {
@@ -29,13 +29,15 @@ std::string cell(const SuiteRow& row, const std::map<std::string, BenchmarkScore
   std::string storage;
   const std::string& name = figure_of(row, storage);
   const auto figure = scoring.figures.find(name);
-  if (figure == scoring.figures.end() || std::isnan(figure->second.value)) return "-";
-  const bool rating = name == "rating";
-  std::string text = printed(figure->second.value, rating);
-  if (const Interval& range = figure->second.interval; !std::isnan(range.low))
-    text += " (" + printed(range.low, rating) + " to " + printed(range.high, rating) + ")";
-  if (scoring.answered < scoring.problems)
-    text += ", " + std::to_string(scoring.answered) + " of " + std::to_string(scoring.problems) + " problems";
+  std::string text = "-";
+  if (figure != scoring.figures.end() && !std::isnan(figure->second.value)) {
+    const bool rating = name == "rating";
+    text = printed(figure->second.value, rating);
+    if (const Interval& range = figure->second.interval; !std::isnan(range.low))
+      text += " (" + printed(range.low, rating) + " to " + printed(range.high, rating) + ")";
+    if (scoring.answered < scoring.problems)
+      text += ", " + std::to_string(scoring.answered) + " of " + std::to_string(scoring.problems) + " problems";
+  }
   if (scoring.unreadable > 0)
     text += ", " + std::to_string(scoring.unreadable) + " of " + std::to_string(scoring.completions) + " unreadable";
   return text;
@@ -51,6 +53,8 @@ std::string title_of(const SuiteRow& row) {
 }  // namespace
 
 void SuiteConfig::validate() const {
+  if (!(cache_gigabytes > 0)) throw Error("benchmark", "cache_gigabytes: expected more than 0, got ", cache_gigabytes);
+  if (max_new_tokens < 1) throw Error("benchmark", "max_new_tokens: expected at least 1, got ", max_new_tokens);
   for (const SuiteRow& row : rows) {
     find_benchmark(row.name);
     if (row.samples < 1) throw Error("benchmark", row.name, ": expected at least one sample, got ", row.samples);
@@ -60,21 +64,54 @@ void SuiteConfig::validate() const {
   }
 }
 
+std::filesystem::path find_data(const std::filesystem::path& file) {
+  namespace fs = std::filesystem;
+  if (fs::exists(file)) return file;
+  fs::path stem = file;
+  if (stem.extension() == ".gz") stem.replace_extension();
+  stem.replace_extension();
+  for (const char* packed : {"", ".gz"})
+    for (const char* form : {".jsonl", ".json", ".csv", ".tsv"})
+      if (const fs::path each = stem.string() + form + packed; fs::exists(each)) return each;
+  return fs::is_directory(stem) ? stem : file;
+}
+
+bool has_report(const SuiteRow& row) {
+  return !row.verdicts.empty() && std::filesystem::exists(find_data(row.verdicts));
+}
+
+namespace {
+
+/// The row's files whether they are there or not, the first being the one that is read or imported.
+std::vector<std::filesystem::path> files_of(const SuiteRow& row) {
+  std::vector<std::filesystem::path> files{find_data(has_report(row)    ? row.verdicts
+                                                     : row.file.empty() ? "data/" + row.name + ".jsonl"
+                                                                        : row.file)};
+  for (const auto& each : row.beside) files.push_back(find_data(each));
+  return files;
+}
+
+}  // namespace
+
 BenchmarkSource source_of(const SuiteConfig& suite, const SuiteRow& row) {
   BenchmarkSource source;
-  source.file = row.file.empty() ? "data/" + row.name + ".jsonl" : row.file;
-  source.beside.assign(row.beside.begin(), row.beside.end());
+  const auto files = files_of(row);
+  source.file = files[0];
+  for (auto each = files.begin() + 1; each != files.end() && std::filesystem::exists(*each); ++each)
+    source.beside.push_back(*each);
   source.prompt = row.prompt, source.judge = row.judge, source.since = row.since, source.before = row.before;
   source.seed = suite.seed;
   return source;
 }
 
-std::vector<std::filesystem::path> missing_files(const SuiteConfig& suite, const SuiteRow& row) {
-  const BenchmarkSource source = source_of(suite, row);
-  std::vector<std::filesystem::path> missing;
-  if (!std::filesystem::exists(source.file)) missing.push_back(source.file);
-  for (const auto& each : source.beside)
-    if (!std::filesystem::exists(each)) missing.push_back(each);
+MissingFiles missing_files(const SuiteRow& row) {
+  MissingFiles missing;
+  const auto files = files_of(row);
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    if (std::filesystem::exists(files[i])) continue;
+    missing.files.push_back(files[i]);
+    missing.needed = missing.needed || i <= find_benchmark(row.name).rules->needs_beside;
+  }
   return missing;
 }
 
@@ -107,13 +144,15 @@ std::string results_table(const SuiteConfig& suite, std::string_view model,
   bool first = true;
   std::string last;
   for (const SuiteRow& row : suite.rows) {
-    const auto missing = missing_files(suite, row);
+    const auto [missing, needed] = missing_files(row);
     if (missing.empty() || row.name == last) continue;
     last = row.name;
     if (first) out << "\nMissing files:\n";
     first = false;
     out << "- " << row.name << ":";
     for (std::size_t i = 0; i < missing.size(); ++i) out << (i ? ", " : " ") << missing[i].string();
+    if (!row.verdicts.empty() && !has_report(row)) out << " (in place of the first: " << row.verdicts << ")";
+    if (!needed) out << " (done without)";
     if (!row.url.empty()) out << "; from " << row.url;
     out << '\n';
   }

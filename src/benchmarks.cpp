@@ -6,6 +6,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "benchmark_file.h"
 #include "benchmark_rules.h"
 #include "benchmark_text.h"
 #include "fill.h"
@@ -14,32 +15,6 @@
 
 namespace grpo {
 namespace {
-
-/// Calls `take` with each line's value and its "FILE:LINE".
-template <class Take>
-void read_lines(const std::filesystem::path& path, const Take& take) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file || std::filesystem::is_directory(path))
-    throw Error("benchmark", path.string(), ": expected a JSONL file, got no such file; check the path");
-  std::string line;
-  for (std::size_t number = 1; std::getline(file, line); ++number) {
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    const std::string where = path.string() + ":" + std::to_string(number);
-    nlohmann::json value;
-    try {
-      value = nlohmann::json::parse(line);
-    } catch (const nlohmann::json::exception& error) {
-      throw Error("benchmark", where, ": expected JSON, got ", error.what());
-    }
-    take(value, where);
-  }
-}
-
-std::vector<nlohmann::json> read_values(const std::filesystem::path& path) {
-  std::vector<nlohmann::json> values;
-  read_lines(path, [&](nlohmann::json& value, const std::string&) { values.push_back(std::move(value)); });
-  return values;
-}
 
 std::string completion_name(const Answered& each) { return each.id + ", sample " + std::to_string(each.sample); }
 
@@ -78,7 +53,7 @@ void add_means(const ByProblem& groups, BenchmarkScore& scoring) {
     scoring.figures[name == "right" ? "pass@1" : name] = mean_over_problems(values);
 }
 
-/// pass@K and cons@K, where every problem has the same K > 1 samples.
+/// cons@K, and pass@k for k = 2, 4, … and K, where every problem has the same K > 1 samples.
 void add_votes(const BenchmarkData& data, const Graders& graders, const ByProblem& groups, BenchmarkScore& scoring) {
   const std::size_t k = groups.empty() ? 0 : groups[0].size();
   const bool alike = std::all_of(groups.begin(), groups.end(), [&](const auto& each) { return each.size() == k; });
@@ -86,8 +61,9 @@ void add_votes(const BenchmarkData& data, const Graders& graders, const ByProble
   const auto same = [&](const std::string& a, const std::string& b) {
     return a == b || (data.benchmark->rules->same && data.benchmark->rules->same(graders, a, b));
   };
-  std::vector<double> passed, voted;
-  bool votes = false;
+  std::vector<std::int64_t> right;  // of the samples of each problem
+  std::vector<double> voted;
+  bool votes = data.benchmark->rules->same != nullptr;  // the row has answers that can be equal, even if none was given
   for (const auto& places : groups) {
     std::vector<std::string> answers;
     std::vector<double> scores;
@@ -96,10 +72,16 @@ void add_votes(const BenchmarkData& data, const Graders& graders, const ByProble
       scores.push_back(scoring.marks[place].values.at("right"));
       votes = votes || !answers.back().empty();
     }
-    passed.push_back(*std::max_element(scores.begin(), scores.end()));
+    right.push_back(std::count_if(scores.begin(), scores.end(), [](double score) { return score > 0.5; }));
     voted.push_back(consensus(answers, scores, same));
   }
-  scoring.figures["pass@" + std::to_string(k)] = mean_over_problems(passed);
+  for (std::size_t of = 2;; of = std::min(2 * of, k)) {
+    std::vector<double> passed;
+    for (const std::int64_t each : right)
+      passed.push_back(pass_at_k(static_cast<std::int64_t>(k), each, static_cast<std::int64_t>(of)));
+    scoring.figures["pass@" + std::to_string(of)] = mean_over_problems(passed);
+    if (of >= k) break;
+  }
   if (votes) scoring.figures["cons@" + std::to_string(k)] = mean_over_problems(voted);
 }
 
@@ -108,8 +90,20 @@ void add_votes(const BenchmarkData& data, const Graders& graders, const ByProble
 BenchmarkData read_benchmark(const Benchmark& benchmark, const BenchmarkSource& source) {
   if (benchmark.imported())
     throw Error("benchmark", benchmark.name, ": expected a benchmark that asks, got one whose report is imported");
+  const BenchmarkRules& rules = *benchmark.rules;
+  // Takes each line of a file, those within its records included, with its place.
+  const auto read_lines = [&](const std::filesystem::path& file, const OnRecord& take) {
+    read_records(file, [&](nlohmann::json& record, const std::string& where) {
+      auto lines = rules.unfold ? rules.unfold(record) : std::vector<nlohmann::json>();
+      for (std::size_t i = 0; i < lines.size(); ++i) take(lines[i], where + "[" + std::to_string(i) + "]");
+      if (lines.empty()) take(record, where);
+    });
+  };
   BenchmarkData data{&benchmark, source.judge.empty() ? std::string(benchmark.judge) : source.judge, {}, {}};
-  for (const auto& file : source.beside) data.beside.push_back(read_values(file));
+  for (const auto& file : source.beside)
+    read_lines(file, [lines = &data.beside.emplace_back()](nlohmann::json& line, const std::string&) {
+      lines->push_back(std::move(line));
+    });
   const std::string_view prompt = source.prompt.empty() ? benchmark.prompt : std::string_view(source.prompt);
   std::set<std::string> ids;
   std::size_t number = 0;
@@ -119,7 +113,7 @@ BenchmarkData read_benchmark(const Benchmark& benchmark, const BenchmarkSource& 
     Task& task = reading.problem.task;
     task.id = std::to_string(number++), task.kind = benchmark.name, task.language = "en";
     const JsonReader line(value, where, "benchmark");
-    if (!benchmark.rules->read(line, reading)) return;
+    if (!rules.read(line, reading)) return;
     if (!ids.insert(task.id).second)
       throw Error("benchmark", where, ": expected problems with ids of their own, got ", task.id, " again");
     task.prompt = fill(prompt, {{"{question}", reading.question},
@@ -141,11 +135,26 @@ nlohmann::ordered_json to_json(std::string_view benchmark, const Answered& answe
           {"text", answered.text},  {"cut", answered.cut}, {"verdicts", answered.verdicts}};
 }
 
-std::vector<Answered> read_answered(std::string_view benchmark, const std::filesystem::path& path) {
-  std::vector<Answered> all;
-  read_lines(path, [&](const nlohmann::json& value, const std::string& where) {
+SavedAnswers read_answered(std::string_view benchmark, const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw Error("benchmark", path.string(), ": expected a file of completions, got no such file");
+  SavedAnswers saved;
+  std::string text;
+  for (std::size_t number = 1; std::getline(file, text); ++number) {
+    const std::string where = path.string() + ":" + std::to_string(number);
+    // A line without its end, that is no whole object, is one that a run was writing when it was stopped.
+    const bool ended = !file.eof();
+    const nlohmann::json value = nlohmann::json::parse(text, nullptr, false);
+    saved.torn = !ended && value.is_discarded() && text.find_first_not_of(" \t\r") != text.npos;
+    if (saved.torn) break;
+    saved.bytes += text.size() + ended;
+    saved.ended = ended;
+    if (text.find_first_not_of(" \t\r") == text.npos) continue;
+    if (value.is_discarded())
+      throw Error("benchmark", where, ": expected a completion as JSON, got ", text.substr(0, 80),
+                  "; mend the line, or remove it to have it sampled again");
     const JsonReader line(value, where, "benchmark");
-    if (line.string("benchmark") != benchmark) return;
+    if (line.string("benchmark") != benchmark) continue;
     Answered each{line.string("id"),
                   static_cast<std::size_t>(line.count("sample", 1 << 30)),
                   line.string("text"),
@@ -155,9 +164,9 @@ std::vector<Answered> read_answered(std::string_view benchmark, const std::files
       if (!verdict.is_string()) line.refuse("verdicts", "a list of texts");
       each.verdicts.push_back(verdict.get<std::string>());
     }
-    all.push_back(std::move(each));
-  });
-  return all;
+    saved.answers.push_back(std::move(each));
+  }
+  return saved;
 }
 
 bool is_silent(const BenchmarkProblem& problem, std::string_view shown) {
@@ -202,11 +211,26 @@ BenchmarkScore score_completions(const BenchmarkData& data, const std::vector<An
   return scoring;
 }
 
-BenchmarkScore import_report(const Benchmark& benchmark, const std::filesystem::path& file) {
-  if (!benchmark.imported())
-    throw Error("benchmark", benchmark.name, ": expected swe_verified or aider_polyglot, whose reports are imported");
+BenchmarkScore import_report(const Benchmark& benchmark, const BenchmarkSource& source) {
+  if (!benchmark.rules->import)
+    throw Error("benchmark", benchmark.name,
+                ": expected swe_verified, aider_polyglot or codeforces, whose reports are imported");
+  Report report{benchmark.name, source.file.string(), {}, {}};
+  // Aider's results lie in the folders of its exercises, beside files of JSON that are none.
+  constexpr std::string_view kAider = ".aider.results.json";
+  std::vector<std::filesystem::path> files;
+  if (std::filesystem::is_directory(source.file))
+    for (const auto& each : std::filesystem::recursive_directory_iterator(source.file))
+      if (each.path().filename() == kAider) files.push_back(each.path());
+  std::sort(files.begin(), files.end());
+  if (files.empty()) files = {source.file};
+  for (const auto& file : files)
+    read_records(file, [&](nlohmann::json& line, const std::string& where) {
+      report.lines.push_back({where, std::move(line)});
+    });
+  for (const auto& file : source.beside) report.beside.push_back(read_records(file));
   BenchmarkScore scoring;
-  benchmark.rules->import(read_values(file), file.string(), scoring);
+  benchmark.rules->import(report, scoring);
   return scoring;
 }
 

@@ -67,7 +67,9 @@ def serve():
     module = types.ModuleType("candidate")
     sys.modules["candidate"] = module
     exec(compile(job["source"], "candidate.py", "exec"), module.__dict__)
-    function = module.__dict__[job["name"]]
+    names = module.__dict__
+    solution = names.get("Solution")  # LeetCode's way: a method of a class that is made without arguments
+    function = getattr(solution(), job["name"]) if hasattr(solution, job["name"]) else names[job["name"]]
     for line in calls:
         positional, named = decode(json.loads(line))
         try:

@@ -43,15 +43,15 @@ nlohmann::ordered_json Evaluation::json() const {
 }
 
 Evaluation summarize(const std::vector<Group>& groups) {
-  Mean accuracy, format, language, strict_language, worded, consensus, mixed, length, reflection, truncated, spread,
+  Mean accuracy, format, language, strict_language, worded, voted, mixed, length, reflection, truncated, spread,
       spread_squares;
   Evaluation out;
   std::vector<std::pair<int64_t, int64_t>> counts;  // samples with a verdict and right ones, of each task with any
   for (const Group& group : groups) {
     Mean right;
     int64_t whole = 0;
-    std::vector<std::size_t> votes(
-        group.completions.size());  // for the answer of sample i, if it is the first to say so
+    std::vector<std::string> answers;  // of the samples, and how right they are
+    std::vector<double> marks;
     for (std::size_t i = 0; i < group.completions.size(); ++i) {
       const Completion& completion = group.completions[i];
       const auto score = [&](const char* name, Mean& into) {
@@ -69,14 +69,10 @@ Evaluation summarize(const std::vector<Group>& groups) {
         const LanguageCount words = count_language(trace, group.task.language);
         worded.add(words.target + words.other >= 5 ? 1 : 0);
       }
-      if (const auto found = group.scores[i].find("accuracy"); found != group.scores[i].end())
-        whole += found->second.defined() && found->second.value() > 0.5;
-      const auto same =
-          std::find_if(group.completions.begin(), group.completions.begin() + static_cast<std::ptrdiff_t>(i),
-                       [&](const Completion& earlier) {
-                         return earlier.answer == completion.answer || answers_match(completion.answer, earlier.answer);
-                       });
-      if (!completion.answer.empty()) ++votes[static_cast<std::size_t>(same - group.completions.begin())];
+      const auto found = group.scores[i].find("accuracy");
+      marks.push_back(found != group.scores[i].end() && found->second.defined() ? found->second.value() : 0);
+      answers.push_back(completion.answer);
+      whole += marks.back() > 0.5;
       mixed.add(mixes_languages(trace) ? 1 : 0);
       length.add(static_cast<double>(completion.tokens.size()));
       reflection.add(reflects(completion.text) ? 1 : 0);
@@ -84,12 +80,7 @@ Evaluation summarize(const std::vector<Group>& groups) {
     }
     ++out.problems;
     out.samples = std::max<int64_t>(out.samples, static_cast<int64_t>(group.completions.size()));
-    if (right.count) {
-      const auto most = static_cast<std::size_t>(std::max_element(votes.begin(), votes.end()) - votes.begin());
-      const auto found = group.scores[most].find("accuracy");
-      consensus.add(
-          votes[most] > 0 && found != group.scores[most].end() && found->second.defined() ? found->second.value() : 0);
-    }
+    if (right.count) voted.add(consensus(answers, marks, answers_match));
     if (right.count) counts.emplace_back(right.count, whole);
     if (right.count) spread.add(right.value()), spread_squares.add(right.value() * right.value());
   }
@@ -104,7 +95,7 @@ Evaluation summarize(const std::vector<Group>& groups) {
       if (samples >= k) mean.add(pass_at_k(samples, good, k));
     out.pass_at[k] = mean.value();
   }
-  out.cons_at_k = consensus.value();
+  out.cons_at_k = voted.value();
   out.strict_language_consistency = strict_language.value();
   out.worded_traces = worded.value();
   out.format = format.value();

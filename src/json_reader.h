@@ -56,6 +56,7 @@ class JsonReader {
     return value.get<std::int64_t>();
   }
   const std::string& where() const { return where_; }
+  const nlohmann::json& object() const { return object_; }
 
  private:
   static constexpr auto kReplace = nlohmann::json::error_handler_t::replace;

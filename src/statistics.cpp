@@ -105,7 +105,7 @@ Interval wilson(std::int64_t right, std::int64_t trials, double confidence) {
 
 Interval bootstrap(std::size_t clusters, const std::function<double(std::span<const std::size_t>)>& statistic,
                    std::uint64_t seed, int rounds, double confidence) {
-  if (clusters == 0) return {};
+  if (clusters < 2) return {};
   std::vector<double> values;
   std::vector<std::size_t> drawn(clusters);
   for (int round = 0; round < rounds; ++round) {
@@ -126,7 +126,10 @@ Estimate mean_over_problems(std::span<const double> values, std::uint64_t seed) 
     for (const std::size_t each : drawn) sum += values[each];
     return sum / count;
   };
-  return {std::accumulate(values.begin(), values.end(), 0.0) / count, bootstrap(values.size(), mean_of, seed)};
+  const double sum = std::accumulate(values.begin(), values.end(), 0.0);
+  const bool trials = std::all_of(values.begin(), values.end(), [](double each) { return each == 0 || each == 1; });
+  return {sum / count, trials ? clopper_pearson(std::llround(sum), static_cast<std::int64_t>(values.size()))
+                              : bootstrap(values.size(), mean_of, seed)};
 }
 
 double consensus(std::span<const std::string> answers, std::span<const double> scores,

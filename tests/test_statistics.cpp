@@ -67,6 +67,10 @@ TEST(Statistics, bootstrap_is_seeded_and_as_wide_as_the_spread) {
   std::vector<double> values;
   Draws draws{1};
   for (int i = 0; i < 400; ++i) values.push_back(draws.uniform() < 0.3 ? 1 : 0);
+  const Estimate trials = mean_over_problems(values);
+  EXPECT_EQ(trials.interval.low, clopper_pearson(std::llround(400 * trials.value), 400).low) << "exact for 0 and 1";
+  EXPECT_GT(mean_over_problems(std::vector<double>(10, 0.0)).interval.high, 0.25);
+  values.push_back(0.5);
   const Estimate first = mean_over_problems(values, 5), again = mean_over_problems(values, 5);
   EXPECT_EQ(first.interval.low, again.interval.low);
   EXPECT_NE(first.interval.low, mean_over_problems(values, 6).interval.low);

@@ -785,8 +785,8 @@ TEST(Evaluate, takes_the_answer_that_most_samples_give_for_the_consensus) {
   EXPECT_EQ(consensus({{"1", 0.0}, {"2", 1.0}, {"3", 0.0}, {"2", 1.0}}), 1.0);
   EXPECT_EQ(consensus({{"2", 1.0}, {"1", 0.0}, {"1", 0.0}}), 0.0);
   EXPECT_EQ(consensus({{"1", 0.0}, {"1", 0.0}, {"0.5", 1.0}, {"1/2", 1.0}, {"50%", 1.0}}), 1.0) << "equal as numbers";
-  EXPECT_EQ(consensus({{"2", 1.0}, {"1", 0.0}}), 1.0) << "of equally many the first";
-  EXPECT_EQ(consensus({{"1", 0.0}, {"2", 1.0}}), 0.0);
+  EXPECT_EQ(consensus({{"2", 1.0}, {"1", 0.0}}), 0.5) << "of equally many their mean";
+  EXPECT_EQ(consensus({{"1", 0.0}, {"2", 1.0}}), 0.5);
   EXPECT_EQ(consensus({{"", 0.0}, {"", 0.0}, {"2", 1.0}}), 1.0) << "no answer is no vote";
   EXPECT_EQ(consensus({{"", 0.0}, {"", 0.0}}), 0.0);
   EXPECT_TRUE(std::isnan(consensus({{"1", Score::undefined()}}))) << "no reference";

@@ -21,7 +21,8 @@ struct Evaluation {
   double pass_at_1_error = 0;  ///< half-width of its 95 % interval: 1.96 standard errors of the mean over problems
   /// For k = 1, 2, 4, … and all samples: the mean over tasks with a reference of pass_at_k.
   std::map<int64_t, double> pass_at;
-  double cons_at_k = 0;  ///< share of tasks with a reference whose most frequent answer is right; equal: answers_match
+  double cons_at_k = 0;  ///< share of tasks with a reference whose most frequent answer is right: consensus of
+                         ///< statistics.h, by answers_match
   double format = 0, language_consistency = 0, mixed_traces = 0, completion_length = 0, reflection_rate = 0,
          truncated = 0;
   double strict_language_consistency = 0;  ///< the same with 0 for every trace without words, instead of leaving it out

@@ -36,11 +36,13 @@ Interval wilson(std::int64_t right, std::int64_t trials, double confidence = 0.9
 
 /// The percentile bootstrap (Efron, 1979): `statistic` of `rounds` samples with replacement of the clusters 0 …
 /// clusters-1, each passed as a list of indices; the quantiles are interpolated, NaNs left out. Samples of one problem
-/// are not independent of one another, so problems are the clusters. A pure function of the arguments.
+/// are not independent of one another, so problems are the clusters; of a single one there is no interval. A pure
+/// function of the arguments.
 Interval bootstrap(std::size_t clusters, const std::function<double(std::span<const std::size_t>)>& statistic,
                    std::uint64_t seed = 0, int rounds = 1000, double confidence = 0.95);
 
-/// The mean of one value a problem (of pass@1: its share of right samples), and its bootstrap interval.
+/// The mean of one value a problem (of pass@1: its share of right samples), and its interval: Clopper and Pearson's where
+/// all values are 0 or 1, so that none right of ten is not "0 to 0", else the bootstrap's.
 Estimate mean_over_problems(std::span<const double> values, std::uint64_t seed = 0);
 
 // ---- Votes ----------------------------------------------------------------------------------------------------------

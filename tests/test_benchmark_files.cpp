@@ -1,0 +1,276 @@
+// The files of benchmarks in their owners' forms, and the packed tests of LiveCodeBench.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <zlib.h>
+
+#include <fstream>
+
+#include "benchmark_file.h"
+#include "error_of.h"
+#include "files.h"
+#include "grpo/benchmarks.h"
+
+namespace grpo {
+namespace {
+
+using nlohmann::json;
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using namespace std::string_literals;
+
+class Files : public testing::Test {
+ protected:
+  std::filesystem::path write(const std::string& name, const std::string& text) {
+    std::filesystem::create_directories((folder_ / name).parent_path());
+    std::ofstream(folder_ / name, std::ios::binary) << text;
+    return folder_ / name;
+  }
+  std::filesystem::path write_packed(const std::string& name, const std::string& text) {
+    gzFile file = ::gzopen((folder_ / name).c_str(), "wb");
+    ::gzwrite(file, text.data(), static_cast<unsigned>(text.size()));
+    ::gzclose(file);
+    return folder_ / name;
+  }
+  /// The records, and where each stands behind the name of the file.
+  std::vector<std::string> read(const std::filesystem::path& path) {
+    std::vector<std::string> all;
+    read_records(path, [&](json& record, const std::string& where) {
+      all.push_back(where.substr(where.rfind('/') + 1) + " " + record.dump());
+    });
+    return all;
+  }
+  std::string refusal(const std::string& name, const std::string& text) {
+    const auto path = write(name, text);
+    return error_of([&] { read(path); });
+  }
+  Folder folder_;
+};
+
+TEST_F(Files, json_is_a_value_a_line_or_one_value) {
+  const auto two = ElementsAre(R"(a.json[0] {"x":1})", R"(a.json[1] {"x":2})");
+  EXPECT_THAT(read(write("a.json", "[{\"x\": 1}, {\"x\": 2}]")), two);
+  EXPECT_THAT(read(write("a.json", "[\n  {\n    \"x\": 1\n  },\n  {\"x\": 2}\n]\n")), two);
+  EXPECT_THAT(read(write("a.json", "[{\"x\": 1},\n{\"x\": 2}]")), two);
+  EXPECT_THAT(read(write("a.json", "{\n  \"x\": 1\n}\n")), ElementsAre(R"(a.json:1 {"x":1})"));
+  for (const char* name : {"a.json", "a.jsonl"})
+    EXPECT_THAT(read(write(name, "\xEF\xBB\xBF{\"x\": 1}\r\n\n \t\n{\"x\": 2}")),
+                ElementsAre(name + ":1 {\"x\":1}"s, name + ":4 {\"x\":2}"s));
+  EXPECT_THAT(read(write("a.jsonl", "\n\n")), ElementsAre());
+  EXPECT_THAT(read(write_packed("a.jsonl.gz", "{\"x\": 1}\n{\"x\": 2}\n")),
+              ElementsAre(R"(a.jsonl.gz:1 {"x":1})", R"(a.jsonl.gz:2 {"x":2})"));
+}
+
+TEST_F(Files, broken_json_is_told_of_by_its_line) {
+  EXPECT_THAT(refusal("a.jsonl", "{\"x\": \n{\"x\": 2}\n"), HasSubstr("a.jsonl:1: expected JSON"));
+  EXPECT_THAT(refusal("a.jsonl", "{\"x\": 1}\n{\"x\": \n{\"x\": 2}\n"), HasSubstr("a.jsonl:2: expected JSON"));
+  EXPECT_THAT(refusal("a.json", "[\n{\"x\": 1},\n{\"x\" 2}\n]\n"), HasSubstr("a.json:3: expected JSON"));
+  EXPECT_THAT(refusal("a.json", "[1]\n[2]\n"), HasSubstr("a.json:1: expected an object on each line"));
+  EXPECT_THAT(error_of([&] { read(folder_ / "none.csv"); }), HasSubstr("none.csv: expected a file"));
+  const auto whole = write_packed("a.jsonl.gz", std::string(1 << 17, ' ') + "{\"x\": 1}\n");
+  const std::string bytes = read_file(whole);
+  write("a.jsonl.gz", bytes.substr(0, bytes.size() / 2));
+  EXPECT_THAT(error_of([&] { read(whole); }), HasSubstr("a.jsonl.gz: expected a whole file"));
+}
+
+TEST_F(Files, tables_have_quotes_and_line_ends_in_them) {
+  EXPECT_THAT(read(write("a.csv", ",question,answer\r\n0,\"a, \"\"b\"\"\r\nc\",4\r\n\r\n1,it's 5\" wide,\"\"\r\n")),
+              ElementsAre(R"(a.csv:2 {"answer":"4","question":"a, \"b\"\r\nc"})",
+                          R"(a.csv:5 {"answer":"","question":"it's 5\" wide"})"));
+  EXPECT_THAT(read(write("a.tsv", "Prompt\tAnswer\n\"q, r\"\tJane \"J\" Doe")),
+              ElementsAre(R"(a.tsv:2 {"Answer":"Jane \"J\" Doe","Prompt":"q, r"})"));
+  EXPECT_THAT(refusal("a.csv", "x,y\n1,2\n3\n"), HasSubstr("a.csv:3: expected 2 fields as in the first line, got 1"));
+  EXPECT_THAT(refusal("a.csv", "x,y\n1,2\n3,\"4\n5,6\n"), HasSubstr("a.csv:3: expected a closing quote"));
+  EXPECT_THAT(refusal("a.csv", "x\n\"a\"b\n"), HasSubstr("a.csv:2: expected a separator behind"));
+}
+
+TEST_F(Files, folders_are_read_by_name_and_endings_are_found) {
+  write("c_eval/val/b.csv", "id,x\n0,2\n");
+  write("c_eval/val/a.csv", "id,x\n0,1\n");
+  write("c_eval/readme.md", "no data");
+  EXPECT_THAT(read(folder_ / "c_eval"), ElementsAre(R"(a.csv:2 {"id":"0","x":"1"})", R"(b.csv:2 {"id":"0","x":"2"})"));
+  EXPECT_EQ(find_data(folder_ / "c_eval.jsonl"), folder_ / "c_eval");
+  write("drop_v0.train.csv", "");
+  write_packed("mmlu.jsonl.gz", "");
+  EXPECT_EQ(find_data(folder_ / "mmlu.jsonl"), folder_ / "mmlu.jsonl.gz");
+  EXPECT_EQ(find_data(folder_ / "drop_v0.train.jsonl"), folder_ / "drop_v0.train.csv");
+  EXPECT_EQ(find_data(folder_ / "none.jsonl"), folder_ / "none.jsonl");
+}
+
+TEST_F(Files, rows_read_their_owners_tables) {
+  const auto problems = [&](const char* name, const std::filesystem::path& file) {
+    BenchmarkSource source;
+    source.file = file;
+    return read_benchmark(find_benchmark(name), source).problems;
+  };
+  const auto gpqa = problems("gpqa_diamond", write("gpqa_diamond.csv",
+                                                   "Pre-Revision Question,Question,Correct Answer,Incorrect Answer "
+                                                   "1,Incorrect Answer 2,Incorrect Answer 3,Record ID\n"
+                                                   "p,\"What,\nreally?\",\"yes\n\",no,maybe,never,rec1\n"));
+  EXPECT_EQ(gpqa[0].task.id, "rec1");
+  EXPECT_THAT(gpqa[0].task.prompt, AllOf(HasSubstr("What,\nreally?"), HasSubstr(gpqa[0].task.answer + ") yes")));
+  EXPECT_EQ(
+      problems("simple_qa", write("s.csv", "metadata,problem,answer\n\"{'topic': 'x'}\",Who?,Ann\n"))[0].task.answer,
+      "Ann");
+  EXPECT_EQ(problems("frames", write("f.tsv", "\tPrompt\tAnswer\n0\tWho?\t2010\n"))[0].task.answer, "2010");
+  EXPECT_EQ(problems("mmlu", write("m.csv", ",Question,A,B,C,D,Answer,Subject\n0,q,1,2,3,4,D,law\n"))[0].task.answer,
+            "D");
+  EXPECT_EQ(problems("c_eval", folder_ / "m.csv").size(), 1u);
+}
+
+// ---- LiveCodeBench --------------------------------------------------------------------------------------------------
+
+std::string base64(const std::string& bytes) {
+  constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  for (std::size_t at = 0; at < bytes.size(); at += 3) {
+    unsigned bits = 0;
+    for (std::size_t i = at; i < at + 3; ++i)
+      bits = bits << 8 | (i < bytes.size() ? static_cast<unsigned char>(bytes[i]) : 0);
+    for (std::size_t i = 0; i < 4; ++i) text += at + i > bytes.size() ? '=' : kDigits[bits >> (18 - 6 * i) & 63];
+  }
+  return text;
+}
+
+std::string deflated(const std::string& bytes) {
+  std::string packed(::compressBound(bytes.size()), '\0');
+  uLongf size = packed.size();
+  ::compress(reinterpret_cast<Bytef*>(packed.data()), &size, reinterpret_cast<const Bytef*>(bytes.data()),
+             bytes.size());
+  packed.resize(size);
+  return packed;
+}
+
+/// As Python's pickle.dumps(text) in protocol 4, without the frames, which say nothing.
+std::string pickled(const std::string& text) {
+  std::string bytes = "\x80\x04X"s;
+  for (int place = 0; place < 4; ++place) bytes += static_cast<char>(text.size() >> (8 * place) & 0xFF);
+  return bytes + text + "\x94.";
+}
+
+std::string pack(const std::string& text) { return base64(deflated(pickled(text))); }
+
+TEST(PackedTests, come_out_of_what_python_packs) {
+  // base64.b64encode(zlib.compress(pickle.dumps(json.dumps([{"input": "1\n", "output": "2\n", "testtype": "stdin"}]))))
+  constexpr const char* kByPython =
+      "eJxrYJlqwwABPRbR1UqZeQWlJUpWCkqGMXlKOgpK+aUlUAEjiEBJanFJSWVBKkiouCQlM0+pNnaKHgCVCRRG";
+  EXPECT_EQ(json::parse(unpack_text(kByPython, "w"))[0]["output"], "2\n");
+  for (const std::string& text : {std::string("[]"), std::string(300'000, 'x')})
+    EXPECT_EQ(unpack_text(pack(text), "w"), text);
+  EXPECT_EQ(unpack_text(base64(deflated("\x80\x04\x95\x05\0\0\0\0\0\0\0\x8C\x01x\x94."s)), "w"), "x")
+      << "framed, short";
+  EXPECT_EQ(unpack_text(base64(deflated("\x80\x02X\x01\0\0\0xq\0."s)), "w"), "x") << "protocol 2";
+}
+
+TEST(PackedTests, are_read_and_never_run) {
+  const auto refusal = [](const std::string& text) { return error_of([&] { unpack_text(text, "file:3.key"); }); };
+  for (const std::string& pickle :
+       {"cos\nsystem\n(S'true'\ntR."s, "\x80\x04]."s, "\x80\x04."s, "\x80\x04X\xFF\xFF\xFF\xFFx."s,
+        "\x80\x04\x8C\x01x\x8C\x01y."s, "\x80\x04\x8C\x01x"s, ""s})
+    EXPECT_THAT(refusal(base64(deflated(pickle))), HasSubstr("file:3.key: expected a pickle of one text"));
+  EXPECT_THAT(refusal("[{"), HasSubstr("file:3.key: expected JSON or base64"));
+  EXPECT_THAT(refusal(base64("no zlib")), HasSubstr("packed by zlib"));
+  const std::string whole = deflated(pickled("[]"));
+  EXPECT_THAT(refusal(base64(whole.substr(0, whole.size() - 6))), HasSubstr("packed by zlib"));
+}
+
+json contest_problem(const json& shown, const std::string& hidden) {
+  json line = json::object();
+  line["question_id"] = "1", line["question_content"] = "c", line["starter_code"] = "";
+  line["public_test_cases"] = shown.dump(), line["private_test_cases"] = hidden;
+  return line;
+}
+
+json test_case(const char* input, const char* output, const char* type) {
+  json test = json::object();
+  test["input"] = input, test["output"] = output, test["testtype"] = type;
+  return test;
+}
+
+BenchmarkData read_contest(const Folder& folder, const json& line) {
+  std::ofstream(folder / "l.jsonl") << line.dump() << '\n';
+  BenchmarkSource source;
+  source.file = folder / "l.jsonl";
+  return read_benchmark(find_benchmark("live_code_bench"), source);
+}
+
+TEST(LiveCodeBench, has_shown_and_hidden_tests_of_programs) {
+  const Folder folder;
+  const json shown = json::array({test_case("1", "2", "stdin")}), hidden = json::array({test_case("3", "4", "stdin")});
+  for (const std::string& packed : {hidden.dump(), pack(hidden.dump())}) {
+    const BenchmarkData data = read_contest(folder, contest_problem(shown, packed));
+    const CodeTests tests = code_tests(data.problems[0]);
+    ASSERT_EQ(tests.cases.size(), 2u);
+    EXPECT_EQ(tests.cases[1].input + tests.cases[1].output, "34");
+    EXPECT_EQ(tests.language, Language::python);
+  }
+  EXPECT_THAT(error_of([&] { read_contest(folder, contest_problem(shown, "eJwrSS0uAQAEXQHB")); }),
+              HasSubstr("l.jsonl:1.private_test_cases"));
+  EXPECT_THAT(error_of([&] { read_contest(folder, contest_problem(json::array(), "[]")); }), HasSubstr("l.jsonl:1"));
+}
+
+TEST(LiveCodeBench, calls_a_method_of_a_class_for_functional_tests) {
+  const Folder folder;
+  json line = contest_problem(json::array({test_case("[1, 2]\n\"a\"", "[2, 1]", "functional")}),
+                              pack(json::array({test_case("[3]\n\"b\"", "[3]", "functional")}).dump()));
+  EXPECT_THAT(error_of([&] { read_contest(folder, line); }), HasSubstr("l.jsonl:1.metadata"));
+  line["metadata"] = R"({"func_name": "turn"})";
+  line["starter_code"] = "class Solution:\n    def turn(self, values: List[int], name: str) -> List[int]:\n        ";
+  const BenchmarkData data = read_contest(folder, line);
+  const CodeTests tests = code_tests(data.problems[0]);
+  EXPECT_EQ(tests.entry_point, "turn");
+  const CodeChecker checker;
+  const auto passes = [&](const std::string& program) {
+    const CodeVerdict verdict = checker.check(whole_program(data.problems[0], program), tests);
+    return verdict.passed == verdict.total && verdict.total == 2;
+  };
+  const std::string head = line["starter_code"];
+  EXPECT_TRUE(passes(head + "return values[::-1]")) << "List is imported for it";
+  EXPECT_TRUE(passes("def turn(values, name):\n    heapify([1]); return values[::-1]"));
+  EXPECT_FALSE(passes(head + "return values"));
+  EXPECT_FALSE(passes("class Solution:\n    pass"));
+}
+
+// The owners' own programs on their own problems, where both are here.
+TEST(HumanEval, passes_its_reference_solutions) {
+  const char* file = std::getenv("GRPO_HUMAN_EVAL");
+  const Folder folder;
+  BenchmarkSource source;
+  source.file = file ? std::filesystem::path(file) : folder / "own.jsonl";
+  if (!file) {  // three of our own in the same form
+    std::ofstream out(source.file);
+    const auto write = [&](const char* id, const char* name, const char* prompt, const char* solution,
+                           const char* test) {
+      json line = json::object();
+      line["task_id"] = id, line["entry_point"] = name, line["prompt"] = prompt, line["canonical_solution"] = solution;
+      line["test"] = test;
+      out << line.dump() << '\n';
+    };
+    write("own/0", "halves",
+          "from typing import List\n\n\ndef halves(values: List[int]) -> List[float]:\n    \"\"\"Half of each.\"\"\"\n",
+          "    return [value / 2 for value in values]\n",
+          "def check(candidate):\n    assert candidate([1, 2]) == [0.5, 1.0]\n");
+    write("own/1", "undo",
+          "def turn(text: str):\n    return text[::-1]\n\n\ndef undo(text: str):\n    \"\"\"Takes back turn.\"\"\"\n",
+          "    return turn(text)\n", "def check(candidate):\n    assert candidate(turn('abc')) == 'abc'\n");
+    write("own/2", "first", "def first(values):\n    \"\"\"The first value; IndexError where there is none.\"\"\"\n",
+          "    return values[0]\n",
+          "def check(candidate):\n    assert candidate([3, 4]) == 3\n    try:\n        candidate([])\n        assert "
+          "False\n    except IndexError:\n        pass\n");
+  }
+  const BenchmarkData data = read_benchmark(find_benchmark("human_eval"), source);
+  const CodeChecker checker;
+  const auto passes = [&](const BenchmarkProblem& problem, const std::string& program) {
+    const CodeVerdict verdict = checker.check(whole_program(problem, program), code_tests(problem));
+    return verdict.passed == verdict.total;
+  };
+  for (const BenchmarkProblem& problem : data.problems) {
+    const std::string prompt = problem.line["prompt"], solution = problem.line["canonical_solution"];
+    EXPECT_TRUE(passes(problem, solution)) << problem.task.id << ": the body alone";
+    EXPECT_TRUE(passes(problem, prompt + solution)) << problem.task.id << ": the whole function";
+    EXPECT_FALSE(passes(problem, prompt + "    return None\n")) << problem.task.id;
+  }
+}
+
+}  // namespace
+}  // namespace grpo
