@@ -231,13 +231,13 @@ TEST(LiveCodeBench, calls_a_method_of_a_class_for_functional_tests) {
   EXPECT_FALSE(passes("class Solution:\n    pass"));
 }
 
-// The owners' own programs on their own problems, where both are here.
+// The reference solutions of HumanEval's problems, where GRPO_HUMAN_EVAL names its file; else of three of our own.
 TEST(HumanEval, passes_its_reference_solutions) {
   const char* file = std::getenv("GRPO_HUMAN_EVAL");
   const Folder folder;
   BenchmarkSource source;
   source.file = file ? std::filesystem::path(file) : folder / "own.jsonl";
-  if (!file) {  // three of our own in the same form
+  if (!file) {
     std::ofstream out(source.file);
     const auto write = [&](const char* id, const char* name, const char* prompt, const char* solution,
                            const char* test) {

@@ -41,8 +41,8 @@ Interval wilson(std::int64_t right, std::int64_t trials, double confidence = 0.9
 Interval bootstrap(std::size_t clusters, const std::function<double(std::span<const std::size_t>)>& statistic,
                    std::uint64_t seed = 0, int rounds = 1000, double confidence = 0.95);
 
-/// The mean of one value a problem (of pass@1: its share of right samples), and its interval: Clopper and Pearson's where
-/// all values are 0 or 1, so that none right of ten is not "0 to 0", else the bootstrap's.
+/// The mean of one value a problem (of pass@1: its share of right samples), and its interval: Clopper and Pearson's
+/// where all values are 0 or 1, so that none right of ten is not "0 to 0", else the bootstrap's.
 Estimate mean_over_problems(std::span<const double> values, std::uint64_t seed = 0);
 
 // ---- Votes ----------------------------------------------------------------------------------------------------------
