@@ -39,12 +39,7 @@ class SuiteDriver : public testing::Test {
     write("like/chat_template.jinja", "{% for m in messages %}{{ m.content }}{% endfor %}");
     save_pretrained(Policy(pretrained_config(like), 5), model_, like);
 
-    std::string maths;
-    for (int i = 0; i < kMaths; ++i)
-      maths +=
-          Json{{"problem", std::to_string(i) + "+1?"}, {"answer", std::to_string(i + 1)}, {"unique_id", i}}.dump() +
-          "\n";
-    write("math.jsonl", maths);
+    write_maths(kMaths);
     write("simple_qa.csv", "metadata,problem,answer\n{},\"Who,\nthen?\",Ann\n{},Where?,Here\n");
     write("human_eval.jsonl", Json{{"task_id", "own/0"},
                                    {"prompt", "def one():\n    \"\"\"1\"\"\"\n"},
@@ -66,6 +61,12 @@ class SuiteDriver : public testing::Test {
   void write(const std::string& name, std::string text) {
     for (size_t at; (at = text.find("DIR/")) != text.npos;) text.replace(at, 3, folder_.path().string());
     std::ofstream(folder_ / name, std::ios::binary) << text;
+  }
+  void write_maths(int count) {
+    std::string lines;
+    for (int i = 0; i < count; ++i)
+      lines += Json{{"problem", std::to_string(i) + "+1?"}, {"answer", i + 1}, {"unique_id", i}}.dump() + "\n";
+    write("math.jsonl", lines);
   }
   void start(const std::string& out, const std::vector<std::string>& more = {}) {
     std::vector<std::string> words{GRPO_EVALUATE,          "--model", model_,       "--suite",
@@ -132,26 +133,29 @@ TEST_F(SuiteDriver, scores_completions_that_are_there_without_sampling) {
 }
 
 TEST_F(SuiteDriver, goes_on_after_kills_and_ends_with_the_same_files) {
+  write_maths(3 * kMaths);
   ASSERT_EQ(evaluate("whole", with_judge()), 0) << log("whole");
   const std::string whole = file("whole/math_500.jsonl");
   std::mt19937 random(7);
-  // Killed when it has written so much, each time some more; then what a torn write leaves is added.
-  for (const double share : {0.1, 0.3, 0.35, 0.8}) {
+  std::string said;
+  int stopped = 0;
+  // Killed when it has written so much, each time some more; then what a torn write leaves is added. (A machine that is
+  // busy may look too late, and find it done.)
+  for (const double share : {0.05, 0.2, 0.25, 0.5}) {
     start("stopped", with_judge());
-    const auto enough = [&] {
+    const bool running = child_.wait_until([&] {
       std::error_code none;
       const auto size = fs::file_size(folder_ / "stopped/math_500.jsonl", none);
       return !none && static_cast<double>(size) >= share * static_cast<double>(whole.size());
-    };
-    ASSERT_TRUE(child_.wait_until(enough)) << log("stopped");
-    child_.kill(share < 0.3 ? SIGTERM : SIGKILL);
-    ASSERT_LT(child_.wait(), 0) << log("stopped");
-    const std::string there = file("stopped/math_500.jsonl");
-    EXPECT_LT(there.size(), whole.size());
-    write("stopped/math_500.jsonl", there + whole.substr(0, 1 + random() % 60));
+    });
+    child_.kill(share < 0.2 ? SIGTERM : SIGKILL);
+    stopped += child_.wait() < 0 && running;
+    said += log("stopped");
+    write("stopped/math_500.jsonl", file("stopped/math_500.jsonl") + whole.substr(0, 1 + random() % 60));
   }
+  EXPECT_GT(stopped, 0);
   ASSERT_EQ(evaluate("stopped", with_judge()), 0) << log("stopped");
-  EXPECT_THAT(log("stopped"), AllOf(HasSubstr("which a stop cut short"), HasSubstr("math_500: goes on with ")));
+  EXPECT_THAT(said + log("stopped"), AllOf(HasSubstr("which a stop cut short"), HasSubstr("math_500: goes on with ")));
   for (const char* name : {"math_500.jsonl", "simple_qa.jsonl", "human_eval.jsonl", "figures.json", "table.md"})
     EXPECT_EQ(file(std::string("stopped/") + name), file(std::string("whole/") + name)) << name;
 }
