@@ -319,8 +319,8 @@ inline void pack_pairs(const bf16* b, int64_t row_stride, int64_t col_stride, in
     for (; 2 * p + 1 < k; ++p)
       for (int half = 0; half < 2; ++half) {
         const bf16* top = b + 2 * p * row_stride + half * 16;
-        const HVec even = *reinterpret_cast<const HVec*>(top);
-        const HVec odd = *reinterpret_cast<const HVec*>(top + row_stride);
+        const HVec even = load_bits(top);
+        const HVec odd = load_bits(top + row_stride);
         const IVec joined = __builtin_convertvector(even, IVec) | (__builtin_convertvector(odd, IVec) << 16);
         std::memcpy(out + p * 32 + half * 16, &joined, sizeof(IVec));
       }
@@ -348,8 +348,8 @@ inline void pack_rows(const bf16* a, int64_t row_stride, int64_t col_stride, int
 #pragma GCC unroll 16
         for (int p = 0; p < kLanes; ++p) {
           const bf16* even = a + i + (j + 2 * p) * col_stride;
-          block[p] = __builtin_convertvector(*reinterpret_cast<const HVec*>(even), IVec) |
-                     (__builtin_convertvector(*reinterpret_cast<const HVec*>(even + col_stride), IVec) << 16);
+          block[p] = __builtin_convertvector(load_bits(even), IVec) |
+                     (__builtin_convertvector(load_bits(even + col_stride), IVec) << 16);
         }
         transpose(block);
 #pragma GCC unroll 16

@@ -18,9 +18,11 @@ constexpr int kLanes = 16;
 constexpr int kLanes = 8;
 #endif
 
-typedef float Vec __attribute__((vector_size(kLanes * 4), aligned(4)));
-typedef int32_t IVec __attribute__((vector_size(kLanes * 4), aligned(4)));
-typedef uint16_t HVec __attribute__((vector_size(kLanes * 2), aligned(2)));
+// Values. What lies in memory may lie anywhere and is copied in and out, never pointed at: a type of lesser alignment
+// would lose that wherever a template sees it.
+typedef float Vec __attribute__((vector_size(kLanes * 4)));
+typedef int32_t IVec __attribute__((vector_size(kLanes * 4)));
+typedef uint16_t HVec __attribute__((vector_size(kLanes * 2)));
 
 /// Storage of a bfloat16: the upper half of an fp32.
 struct bf16 {
@@ -63,11 +65,17 @@ inline float widen(bf16 x) {
 }
 inline float widen(float x) { return x; }
 
-inline Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
-inline Vec load(const bf16* p) {
-  const HVec half = *reinterpret_cast<const HVec*>(p);
-  return (Vec)(__builtin_convertvector(half, IVec) << 16);
+inline Vec load(const float* p) {
+  Vec v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
 }
+inline HVec load_bits(const bf16* p) {
+  HVec v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+inline Vec load(const bf16* p) { return (Vec)(__builtin_convertvector(load_bits(p), IVec) << 16); }
 
 /// The first n < kLanes elements; the other lanes are 0.
 template <class T>
@@ -85,13 +93,14 @@ inline bf16 narrow(float x) {
   return {static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
 }
 
-inline void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
+inline void store(float* p, Vec v) { std::memcpy(p, &v, sizeof v); }
 inline void store(bf16* p, Vec v) {
   const IVec bits = (IVec)v;
   const IVec nan = (bits & 0x7fffffff) > 0x7f800000;
   const IVec rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
   const IVec chosen = nan ? ((bits >> 16) | 0x40) : rounded;
-  *reinterpret_cast<HVec*>(p) = __builtin_convertvector(chosen, HVec);
+  const HVec half = __builtin_convertvector(chosen, HVec);
+  std::memcpy(p, &half, sizeof half);
 }
 template <class T>
 inline void store(T* p, Vec v, int n) {
