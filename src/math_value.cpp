@@ -121,8 +121,10 @@ std::optional<Value> Evaluator::compute(const Node& node) {
       return Value(point_.of(node.name));
     }
     case Kind::pi:
+      pay_for_bounds(2);
       return Value(Complex(Interval::pi(precision_)));
     case Kind::e:
+      pay_for_bounds(30);
       return Value(Complex(Interval(mpq_class(1), precision_).rising(mpfr_exp)));
     case Kind::i:
       return Value(Complex(Interval(precision_), Interval(mpq_class(1), precision_)));
