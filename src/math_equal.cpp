@@ -10,17 +10,19 @@ namespace {
 constexpr mpfr_prec_t kFirstPrecision = 640, kLeastPrecision = 448, kMostPrecision = 16384;
 constexpr long kAgreement = -380;  // bits that overlapping bounds must be narrower than, relative to max(1, size)
 constexpr int kAttempts = 24, kNeeded = 4;  // sample points
-constexpr int kPieceKinds[] = {2, 3, 4, 5, 6, 7};
+constexpr int kPieceKinds[] = {3, 4, 5, 6, 7, 2, 2, 2, 2, 2, 2, 2, 2};
+constexpr int kPieces = static_cast<int>(std::size(kPieceKinds));
 constexpr std::int64_t kPieceBudget = 20'000;
 constexpr int kMinDigits = 6;  // of a decimal that may stand for what it rounds
 
-Point sample(std::uint64_t seed, int attempt, int kind) {
-  return {seed * 0x9E3779B97F4A7C15 + static_cast<std::uint64_t>(attempt) * 0xD1B54A32D192ED03, kind};
-}
-/// Fractions first; natural numbers for what only they have, such as n!, and small fractions for √(1-x²).
+/// Fractions first; natural numbers for what only they have, such as n!, and small fractions for √(1-x²). Behind
+/// kAttempts come points for what is made of pieces.
 Point sample(std::uint64_t seed, int attempt) {
   constexpr int kKinds[] = {0, 1, 0, 1, 1, 2, 8, 2, 9, 2, 8, 2, 9};
-  return sample(seed, attempt, attempt < static_cast<int>(std::size(kKinds)) ? kKinds[attempt] : 2);
+  const int kind = attempt >= kAttempts                            ? kPieceKinds[attempt - kAttempts]
+                   : attempt < static_cast<int>(std::size(kKinds)) ? kKinds[attempt]
+                                                                   : 2;
+  return {seed * 0x9E3779B97F4A7C15 + static_cast<std::uint64_t>(attempt) * 0xD1B54A32D192ED03, kind};
 }
 
 }  // namespace
@@ -63,8 +65,13 @@ bool Comparison::has_pieces(NodeId id) const {
       case Function::ceiling:
       case Function::minimum:
       case Function::maximum:
-      case Function::root:
+      case Function::binomial:
+      case Function::gcd:
+      case Function::lcm:
         return true;
+      case Function::root:  // √((x-5)²) is |x-5|; √x is not
+        if (has_symbols(node.children[0]) && tree_[node.children[0]].kind != Kind::symbol) return true;
+        [[fallthrough]];
       default:
         open.insert(open.end(), node.children.begin(), node.children.end());
     }
@@ -74,15 +81,14 @@ bool Comparison::has_pieces(NodeId id) const {
 
 bool Comparison::same_on_all_pieces(Scalar a, Scalar b, bool complex_allowed) {
   if (!has_pieces(a.node) && !has_pieces(b.node)) return true;
-  for (const int kind : kPieceKinds) {
+  for (int attempt = kAttempts; attempt < kAttempts + kPieces && options_.budget > 2 * kPieceBudget; ++attempt) {
     // What is too dear at one of these points need not be known there.
     const std::int64_t rest = options_.budget - std::min(options_.budget, kPieceBudget);
     options_.budget -= rest;
-    const Outcome outcome = compare_at(a, b, sample(options_.seed, kAttempts + kind, kind), complex_allowed);
+    const Outcome outcome = compare_at(a, b, sample(options_.seed, attempt), complex_allowed);
     options_.budget = rest + std::max<std::int64_t>(0, options_.budget);
-    over_budget_ = options_.budget == 0;
+    over_budget_ = false;
     if (outcome == Outcome::different) return false;
-    if (over_budget_) return false;
   }
   return true;
 }
@@ -137,15 +143,21 @@ Truth Comparison::same(Scalar a, Scalar b) {
 Truth Comparison::proportional(NodeId a, NodeId b, bool positive) {
   std::optional<Value> factor;
   int agreed = 0;
-  for (int attempt = 0; attempt < kAttempts && agreed < kNeeded; ++attempt) {
+  const int last = has_pieces(a) || has_pieces(b) ? kAttempts + kPieces : kAttempts;
+  for (int attempt = 0; attempt < last; ++attempt) {
+    const bool decided = agreed >= kNeeded, piece = attempt >= kAttempts;
+    if (decided != piece) continue;
+    if (piece && options_.budget <= 2 * kPieceBudget) break;
     const Point point = sample(options_.seed, attempt);
-    Budget budget{options_.budget};
+    const std::int64_t allowed = piece ? std::min(options_.budget, kPieceBudget) : options_.budget;
+    Budget budget{allowed};
     constexpr mpfr_prec_t kPrecision = 640;
     Evaluator evaluate(tree_, point, 1, kPrecision, budget, true);
     const auto x = evaluate(a);
     const auto y = x ? evaluate(b) : std::optional<Value>();
-    options_.budget = budget.left;
+    options_.budget -= allowed - budget.left;
     if (budget.spent()) {
+      if (piece && options_.budget > 0) continue;  // what is too dear there need not be known
       over_budget_ = true;
       return Truth::over_budget;
     }

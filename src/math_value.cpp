@@ -119,6 +119,7 @@ std::optional<Value> Evaluator::compute(const Node& node) {
       return Value(point_.of(node.name));
     }
     case Kind::pi:
+      pay_for_bounds(2);
       return Value(Complex(Interval::pi(precision_)));
     case Kind::e:
       pay_for_bounds(14);

@@ -159,7 +159,8 @@ INSTANTIATE_TEST_SUITE_P(
         Pair{"\\begin{pmatrix}1\\\\2\\end{pmatrix}", "(1,2)"}, Pair{"(5,2),(7,2)", "p=5,q=2;p=7,q=2"},
         Pair{"(7,11), (11,7)", "(11,7) or (7,11)"}, Pair{"6:8", "3:4"}, Pair{"\\{1,2\\}\\cup\\{3\\}", "\\{1,2,3\\}"},
         Pair{"\\boxed{1} and \\boxed{2}", "1, 2"}, Pair{"1,22", "1.22"}, Pair{"1000,00", "1000"},
-        Pair{"4:6:8", "2:3:4"}, Pair{"x \\neq -5, x \\neq 5", "x \\neq \\pm 5"}, Pair{"|1-x|", "|x-1|"}));
+        Pair{"4:6:8", "2:3:4"}, Pair{"x \\neq -5, x \\neq 5", "x \\neq \\pm 5"}, Pair{"|1-x|", "|x-1|"},
+        Pair{"y=|1-x|", "2y=2|x-1|"}));
 INSTANTIATE_TEST_SUITE_P(
     OtherKinds, Equal,
     testing::Values(Pair{"(B)", "B"}, Pair{"B) 12", "(B)"}, Pair{"\\text{(B)}", "B"}, Pair{"5 cm", "5\\text{ cm}"},
@@ -253,19 +254,19 @@ INSTANTIATE_TEST_SUITE_P(
 
 INSTANTIATE_TEST_SUITE_P(
     AlikeTexts, Different,
-    testing::Values(Pair{"5:1", "2:1"}, Pair{"-2,10", "-2,1"}, Pair{"x=-1,0", "x=-1"},
-                    Pair{"x \\neq 5", "x \\neq \\pm 5"}, Pair{"x > 0", "a > 0"}, Pair{"k \\neq 2", "m \\neq 2"},
-                    Pair{"45^\\circ", "45\\text{ mph}"}, Pair{"x-1", "|x-1|"}, Pair{"10-x", "|x-10|"},
-                    Pair{"x-500", "\\sqrt{(x-500)^2}"}, Pair{"\\lceil x\\rceil", "\\lfloor x\\rfloor + 1"},
-                    Pair{"\\{2k \\mid k\\in Z\\}", "\\{2k+1 \\mid k\\in Z\\}"},
-                    Pair{"\\{x\\in Z: x>0\\}", "(0,\\infty)"}, Pair{"n\\equiv 2\\pmod 3", "n\\equiv 1\\pmod 6"},
-                    Pair{"B \\subset A", "A \\subset B"}, Pair{"x¹⁰", "1"}, Pair{"0", "\\emptyset"},
-                    Pair{"\\mathbb{R}", "\\mathbb{R}\\setminus\\{0\\}"},
-                    Pair{"x=1, y=3", "\\begin{cases}x=1\\\\y=2\\end{cases}"}, Pair{"\\boxed{80 \\unknown x}", "80"},
-                    Pair{"<think>\\boxed{12}</think> I give up", "12"},
-                    Pair{"\\frac12\\begin{pmatrix}1&2\\end{pmatrix}", "\\begin{pmatrix}1&2\\end{pmatrix}"},
-                    Pair{"Room 5", "Day 5"}, Pair{"\\boxed{June 20}", "20"}, Pair{"\\boxed{diverges, 0}", "0"},
-                    Pair{"sq \\sqrt", "sq"}, Pair{"x<1 or x>2", "1<x<2"}, Pair{"-221_3", "-221_4"}));
+    testing::Values(
+        Pair{"5:1", "2:1"}, Pair{"-2,10", "-2,1"}, Pair{"x=-1,0", "x=-1"}, Pair{"x \\neq 5", "x \\neq \\pm 5"},
+        Pair{"x > 0", "a > 0"}, Pair{"k \\neq 2", "m \\neq 2"}, Pair{"45^\\circ", "45\\text{ mph}"},
+        Pair{"x-1", "|x-1|"}, Pair{"10-x", "|x-10|"}, Pair{"x-500", "\\sqrt{(x-500)^2}"},
+        Pair{"\\lceil x\\rceil", "\\lfloor x\\rfloor + 1"}, Pair{"\\{2k \\mid k\\in Z\\}", "\\{2k+1 \\mid k\\in Z\\}"},
+        Pair{"\\{x\\in Z: x>0\\}", "(0,\\infty)"}, Pair{"n\\equiv 2\\pmod 3", "n\\equiv 1\\pmod 6"},
+        Pair{"B \\subset A", "A \\subset B"}, Pair{"x¹⁰", "1"}, Pair{"0", "\\emptyset"},
+        Pair{"\\mathbb{R}", "\\mathbb{R}\\setminus\\{0\\}"}, Pair{"x=1, y=3", "\\begin{cases}x=1\\\\y=2\\end{cases}"},
+        Pair{"\\boxed{80 \\unknown x}", "80"}, Pair{"<think>\\boxed{12}</think> I give up", "12"},
+        Pair{"\\frac12\\begin{pmatrix}1&2\\end{pmatrix}", "\\begin{pmatrix}1&2\\end{pmatrix}"}, Pair{"Room 5", "Day 5"},
+        Pair{"0", "\\binom nk"}, Pair{"y = 10-x", "y = |x-10|"}, Pair{"y=x-500", "y = \\sqrt{(x-500)^2}"},
+        Pair{"\\gcd(m,n)", "1"}, Pair{"\\boxed{June 20}", "20"}, Pair{"\\boxed{diverges, 0}", "0"},
+        Pair{"sq \\sqrt", "sq"}, Pair{"x<1 or x>2", "1<x<2"}, Pair{"-221_3", "-221_4"}));
 
 TEST(Verdicts, name_what_went_wrong) {
   const auto verdict = [](const std::string& answer, const std::string& reference) {

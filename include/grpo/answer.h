@@ -52,6 +52,7 @@ struct AnswerOptions {
 ///   relations    x = 3 (is 3), chains, equations up to a factor, inequalities (are intervals) in either direction
 ///   collections  lists and sets in any order, tuples, intervals, unions, matrices, ratios, ± (two members)
 ///   the rest     choices (B), units (optional where one side has none), dates, times; text, which must be the same
+///                (what is counted may be left out of an answer, not added to it: 3 is 3 rubles, 3 rubles is not 3)
 /// Rules that one may stumble over:
 ///   - Rational values are compared exactly. Others are compared between outward-rounded bounds: bounds that part prove
 ///     a difference; agreement to 380 bits, at a precision of 448 bits plus eight times the spread of all sizes that
@@ -64,6 +65,8 @@ struct AnswerOptions {
 ///   - A single comma between digits that is no thousands separator parts two numbers or is a decimal comma, whichever
 ///     agrees with the other side. 10 is not 10%. Repeating an answer ("3, 3") is another answer.
 ///   - \log without a base is no particular logarithm: \log 8 is 3 \log 2, and \log 100 is not 2.
+///   - Expressions with |x|, ⌊x⌋, roots and the like are compared at points of all signs and sizes: |x-10| is not 10-x.
+///   - Inequalities and intervals are the same set whatever its name, but a > 0 is not x > 0.
 /// Never throws because of what the texts say; thread-safe.
 Verdict check_answer(std::string_view answer, std::string_view reference, const AnswerOptions& options = {});
 
