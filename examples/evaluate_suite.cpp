@@ -16,6 +16,7 @@
 #include "grpo/code.h"
 #include "grpo/instructions.h"
 #include "grpo/language.h"
+#include "grpo/sandbox.h"
 #include "suite_completions.h"
 
 namespace {
@@ -214,7 +215,14 @@ int evaluate_suite(const SuiteRun& run) {
       if (!judge(run, suite, data, samples, file, answers)) continue;
       // (A file from a run with more samples keeps them.)
       std::erase_if(answers, [&](const Answered& each) { return each.sample >= samples; });
-      if (benchmark.runs_programs()) run_programs(data, answers, suite.code, graders);
+      if (benchmark.runs_programs()) {
+        if (const std::string why = grpo::Sandbox::why_unavailable(suite.code.sandbox); !why.empty()) {
+          std::cerr << row.name << ": its answers are in " << file.string() << "; their programs were not run: " << why
+                    << '\n';
+          continue;
+        }
+        run_programs(data, answers, suite.code, graders);
+      }
       results[row.name] = grpo::score_completions(data, answers, graders);
     }
     const grpo::BenchmarkScore& scoring = results[row.name];

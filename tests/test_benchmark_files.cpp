@@ -9,6 +9,7 @@
 #include "error_of.h"
 #include "files.h"
 #include "grpo/benchmarks.h"
+#include "grpo/sandbox.h"
 
 namespace grpo {
 namespace {
@@ -210,6 +211,7 @@ TEST(LiveCodeBench, has_shown_and_hidden_tests_of_programs) {
 }
 
 TEST(LiveCodeBench, calls_a_method_of_a_class_for_functional_tests) {
+  if (const std::string why = Sandbox::why_unavailable(); !why.empty()) GTEST_SKIP() << why;
   const Folder folder;
   json line = contest_problem(json::array({test_case("[1, 2]\n\"a\"", "[2, 1]", "functional")}),
                               pack(json::array({test_case("[3]\n\"b\"", "[3]", "functional")}).dump()));
@@ -233,6 +235,7 @@ TEST(LiveCodeBench, calls_a_method_of_a_class_for_functional_tests) {
 
 // The reference solutions of HumanEval's problems, where GRPO_HUMAN_EVAL names its file; else of three of our own.
 TEST(HumanEval, passes_its_reference_solutions) {
+  if (const std::string why = Sandbox::why_unavailable(); !why.empty()) GTEST_SKIP() << why;
   const char* file = std::getenv("GRPO_HUMAN_EVAL");
   const Folder folder;
   BenchmarkSource source;
