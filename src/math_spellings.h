@@ -167,6 +167,7 @@ inline constexpr std::string_view kShortWords =
     " no yes odd per is of if do to in on it at by as an the not all any so we he she one two six ten red tie win ";
 
 inline bool is_among(std::string_view words, std::string_view word) {
+  if (word.empty() || word.find(' ') != word.npos) return false;
   for (std::size_t at = words.find(word); at != words.npos; at = words.find(word, at + 1))
     if (words[at - 1] == ' ' && words[at + word.size()] == ' ') return true;
   return false;

@@ -284,6 +284,12 @@ TEST(Verdicts, name_what_went_wrong) {
   EXPECT_EQ(verdict("\\boxed{3} and later \\boxed{4}", "4"), "wrong");
 }
 
+TEST(Verdicts, are_given_of_environments_without_a_name) {
+  for (const char* broken :
+       {"\\begin{}3\\end{}", "\\begin{ }3", "\\begin{displaymath }3\\end{displaymath }", "\\text{}_{}"})
+    EXPECT_NE(check_answer(broken, "4"), Verdict::correct) << broken;
+}
+
 TEST(Verdicts, over_budget_costs_little) {
   for (const std::string& heavy :
        {std::string("9^{9^{9^9}}"), std::string("99999999!"), repeat("(", 400) + "1" + repeat(")", 400),
