@@ -99,8 +99,8 @@ Comparison::Outcome Comparison::compare_at(Scalar a, Scalar b, const Point& poin
     Budget budget{options_.budget};
     Evaluator first(tree_, point, a.sign, precision, budget, !complex_allowed);
     Evaluator second(tree_, point, b.sign, precision, budget, !complex_allowed);
-    const auto y = second(b.node);  // the reference: where it is undefined, the answer need not be worked out
-    const auto x = y ? first(a.node) : std::optional<Value>();
+    const auto x = first(a.node);
+    const auto y = x ? second(b.node) : std::optional<Value>();
     options_.budget = budget.left;
     if (budget.spent()) over_budget_ = true;
     if (!x || !y || over_budget_) return Outcome::unclear;
@@ -125,7 +125,8 @@ Truth Comparison::same(Scalar a, Scalar b) {
     return over_budget_ ? Truth::over_budget : is_same ? Truth::yes : Truth::no;
   };
   const bool constant = !has_symbols(a.node) && !has_symbols(b.node);
-  if (constant) return answer(compare_at(a, b, sample(options_.seed, 0), true) == Outcome::same);
+  // (The reference first: where it has no value, the budget is still there to find that out.)
+  if (constant) return answer(compare_at(b, a, sample(options_.seed, 0), true) == Outcome::same);
   const bool imaginary = has(a.node, Kind::i) || has(b.node, Kind::i);
   for (const bool complex_allowed : {imaginary, true}) {
     int agreed = 0;
