@@ -120,7 +120,7 @@ struct Node {
 /// A tree and all its nodes. Children are made before their parents.
 class Tree {
  public:
-  static constexpr std::size_t kMaxNodes = 8192;
+  static constexpr std::size_t kMaxNodes = 2048;
   static constexpr std::uint32_t kMaxDepth = 512;  // a long product leans to one side, and readers of trees recurse
 
   Tree() = default;
