@@ -15,14 +15,10 @@
 #include <vector>
 
 #include "grpo/answer.h"
+#include "slower.h"
 
-#ifdef __SANITIZE_ADDRESS__
-constexpr double kMostSeconds = 1;
-constexpr long kMostKibibytes = 1L << 30;  // of the sanitizer's own
-#else
-constexpr double kMostSeconds = 0.05;
-constexpr long kMostKibibytes = 64 << 10;
-#endif
+constexpr double kMostSeconds = 0.05 * grpo::kSlower;
+constexpr long kMostKibibytes = grpo::kSlower > 1 ? 1L << 30 : 64 << 10;  // sanitizers have memory of their own
 
 namespace grpo {
 namespace {

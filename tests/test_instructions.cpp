@@ -21,6 +21,7 @@
 #include "json_text.h"
 #include "pattern.h"
 #include "sentences.h"
+#include "slower.h"
 
 namespace grpo {
 namespace {
@@ -239,7 +240,7 @@ TEST(Instructions, AreFast) {
                         }) /
                         100;
     std::printf("%-48s %6.1f us for 4,500 bytes\n", instructions.ids()[0].c_str(), each * 1e6);
-    EXPECT_LT(each, 5e-3);  // ten times what it takes
+    EXPECT_LT(each, kSlower * 5e-3);  // ten times what it takes
   }
 }
 
