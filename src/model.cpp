@@ -15,11 +15,24 @@
 namespace grpo {
 namespace fs = std::filesystem;
 
+namespace {
+
+bool is_there(const fs::path& place) {
+  std::error_code code;
+  return fs::exists(place, code);
+}
+
+[[noreturn]] void refuse(const fs::filesystem_error& error) { throw Error("model", error.what()); }
+
+}  // namespace
+
 // ---- What a run keeps -----------------------------------------------------------------------------------------------
 
-void RunFiles::remove() const {
+void RunFiles::remove() const try {
   fs::remove_all(pretrained());
   fs::remove(vocabulary());
+} catch (const fs::filesystem_error& error) {
+  refuse(error);
 }
 
 void RunFiles::learn_tokenizer(const std::vector<std::string>& documents, const TokenizerConfig& config) const {
@@ -27,9 +40,9 @@ void RunFiles::learn_tokenizer(const std::vector<std::string>& documents, const 
   Tokenizer::train(documents, config, vocabulary());
 }
 
-void RunFiles::take_from(const fs::path& model_folder) const {
+void RunFiles::take_from(const fs::path& model_folder) const try {
   pretrained_config(model_folder);  // refuses what is no such folder
-  if (fs::exists(pretrained()) && fs::equivalent(model_folder, pretrained())) return;
+  if (is_there(pretrained()) && fs::equivalent(model_folder, pretrained())) return;
   const fs::path unfinished = folder_ / ".tmp-pretrained";
   fs::remove_all(unfinished);
   fs::create_directories(unfinished);
@@ -38,23 +51,27 @@ void RunFiles::take_from(const fs::path& model_folder) const {
   Tokenizer::load(unfinished).eos();  // without one nothing would ever end
   remove();
   fs::rename(unfinished, pretrained());
+} catch (const fs::filesystem_error& error) {
+  refuse(error);
 }
 
-void RunFiles::copy_to(const fs::path& run) const {
+void RunFiles::copy_to(const fs::path& run) const try {
   const RunFiles there(run);
-  if (fs::exists(pretrained())) return there.take_from(pretrained());
+  if (is_there(pretrained())) return there.take_from(pretrained());
   fs::copy_file(vocabulary(), there.vocabulary(), fs::copy_options::overwrite_existing);
+} catch (const fs::filesystem_error& error) {
+  refuse(error);
 }
 
-bool RunFiles::has_tokenizer() const { return fs::exists(pretrained()) || fs::exists(vocabulary()); }
+bool RunFiles::has_tokenizer() const { return is_there(pretrained()) || is_there(vocabulary()); }
 
 Tokenizer RunFiles::tokenizer() const {
-  return Tokenizer::load(fs::exists(pretrained()) ? pretrained() : vocabulary());
+  return Tokenizer::load(is_there(pretrained()) ? pretrained() : vocabulary());
 }
 
 ChatTemplate RunFiles::chat(const ChatTemplate& chat) const {
   if (!chat.text.empty()) return chat;
-  if (!fs::exists(pretrained()))
+  if (!is_there(pretrained()))
     throw Error("model", "chat.text: expected a text with {prompt}, got \"\"; only a policy that comes from a model ",
                 "folder (policy.from) can have a chat template of its own");
   return {"", std::make_shared<MessageTemplate>(MessageTemplate::load(pretrained()))};
@@ -79,7 +96,7 @@ Policy RunFiles::first_policy(const PolicyConfig& config, uint64_t seed, at::Dev
 }
 
 void RunFiles::save_model(const Policy& policy) const {
-  if (fs::exists(pretrained())) save_pretrained(policy, folder_ / "model", pretrained());
+  if (is_there(pretrained())) save_pretrained(policy, folder_ / "model", pretrained());
 }
 
 // ---- Opening --------------------------------------------------------------------------------------------------------
@@ -106,15 +123,15 @@ void ModelConfig::validate() const {
   if (max_positions < 0) throw Error("config", "max_positions: expected 0 or more, got ", max_positions);
 }
 
-Model open_model(const ModelConfig& config) {
+Model open_model(const ModelConfig& config) try {
   config.validate();
   const at::Device device = open_device(config.device);
   fs::path folder = fs::absolute(config.model).lexically_normal();
   if (!folder.has_filename()) folder = folder.parent_path();  // "runs/zero/" is "runs/zero"
   std::optional<fs::path> checkpoint;
-  if (fs::exists(folder / "manifest.json")) checkpoint = folder, folder = folder.parent_path().parent_path();
+  if (is_there(folder / "manifest.json")) checkpoint = folder, folder = folder.parent_path().parent_path();
   const fs::path file = folder / "config.json";
-  if (!fs::exists(file))
+  if (!is_there(file))
     throw Error("model", config.model, ": expected a run's folder, a recipe's stage, a checkpoint in one, or a model ",
                 "folder of Hugging Face's form; found no config.json");
   const nlohmann::json saved = read_config(file);
@@ -155,6 +172,8 @@ Model open_model(const ModelConfig& config) {
   rollout.max_new_tokens = 512;
   return {
       load_pretrained(folder, policy_config, device), Tokenizer::load(folder), {"{prompt}"}, rewards, rollout, folder};
+} catch (const fs::filesystem_error& error) {
+  refuse(error);
 }
 
 ChatTemplate Model::own_chat() const {
