@@ -10,7 +10,8 @@ int main(int argc, char** argv) try {
   return run.attempt([&] {
     run.progress().note("grpo.cpp r1 · seed " + std::to_string(config.seed) + " · " + run.folder().string());
     grpo::Recipe recipe(config, run);
-    if (recipe.is_finished()) run.progress().note("this recipe is finished; --force-from STAGE does a part of it again");
+    if (recipe.is_finished())
+      run.progress().note("this recipe is finished; --force-from STAGE does that stage again, and those behind it");
     for (const auto& stage : recipe.stages())
       if (!recipe.perform(stage)) return run.stopped();
     run.progress().note(recipe.overview());

@@ -167,7 +167,7 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) try : config_(config), run_
     }
   }
 
-  bool forced = false;
+  bool forced = false, has_begun = false;
   for (const StageConfig& stage : config_.stages) {
     forced |= stage.name == config_.force_from;
     const fs::path folder = run_.folder() / stage.name;
@@ -181,13 +181,13 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) try : config_(config), run_
       forget_judge(stage.name);
       run_.progress().note("doing " + stage.name + " again; what was there is now in " + aside.string());
     }
-    // With every stage done again the vocabulary is learned anew, too; those that were moved aside have theirs.
-    if (forced && &stage == config_.stages.data()) files.remove();
-    const bool finished = done(stage) || is_trained(stage);
+    const bool goes_back = config_.resume_from.starts_with(stage.name + "/");
+    const bool finished = done(stage) || (is_trained(stage) && !goes_back);
     if (!finished && !is_under_way(stage)) continue;
+    has_begun = true;
     for (const ConfigChange& change : config_changes(read(folder / "config.json"), resolved(stage)))
       // The rollout is how it is measured.
-      if (!change.is_new && (finished ? !lies_in(change.key, {"rollout"}) : stays(change.key)))
+      if (finished ? !lies_in(change.key, {"rollout"}) : stays(change.key) && !change.is_new)
         throw Error("recipe", "stage \"", stage.name, "\" is ", finished ? "finished" : "under way", ", but its ",
                     change.key, " was changed from ", change.before.is_null() ? "nothing" : change.before.dump(),
                     " to ", change.after.is_null() ? "nothing" : change.after.dump(),
@@ -202,6 +202,8 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) try : config_(config), run_
                   "\"; a finished stage is done again with --force_from");
   }
   run_.adopt_config();
+  // With every stage still to do the vocabulary is learned anew, too; those that were moved aside have theirs.
+  if (!has_begun) files.remove();
 
   if (!files.has_tokenizer() && !config_.pretrained_folder().empty()) {
     files.take_from(config_.pretrained_folder());
@@ -349,8 +351,8 @@ bool Recipe::perform(const StageConfig& stage) {
     if (done(stage)) {
       const fs::path figures = run_.folder() / stage.name / "evaluation.json";
       const bool is_measured = is_there(figures);
-      if (!measures(stage) || (is_measured && read(figures).value("settings", Json()) == dump_config(config_.evaluation)))
-        return true;
+      if (!measures(stage)) return true;
+      if (is_measured && read(figures).value("settings", Json()) == dump_config(config_.evaluation)) return true;
       run_.progress().note(stage.name + " is measured again: " +
                            (is_measured ? "the evaluation was changed" : "there are no figures"));
       Run run = run_.stage(stage.name, config);
@@ -359,7 +361,7 @@ bool Recipe::perform(const StageConfig& stage) {
     }
     if (is_there(run_.folder() / stage.name / "config.json"))
       for (const ConfigChange& change : config_changes(read(run_.folder() / stage.name / "config.json"), config))
-        if (!change.is_new) run_.progress().note(stage.name + " goes on with a changed " + change.text());
+        run_.progress().note(stage.name + " goes on with a changed " + change.text());
     write_overview(stage.name);
     Run run = run_.stage(stage.name, config);
     shared_->files.copy_to(run.folder());
@@ -500,7 +502,7 @@ Json Recipe::judge_figures() const {
   const Json all = is_there(file) ? read(file) : Json::object();
   for (const auto& [judge, figures] : all.items())
     if (!figures.is_object())
-      throw Error("recipe", file.string(), ": ", judge, ": expected figures, got ", figures.dump(), "; remove this file");
+      throw Error("recipe", file.string(), ": ", judge, ": expected figures, got ", figures.dump(), "; remove it");
   return all;
 }
 

@@ -64,13 +64,18 @@ fs::path free_name(const fs::path& place) {
 // What belongs to one start of a program, not to the run.
 constexpr std::array<std::string_view, 4> kOfTheStart{"out", "resume", "resume_from", "force_from"};
 
+// Where a checkpoint's state says how long each log file was.
+constexpr std::array<const char*, 3> kOffsets{"metrics_offset", "samples_offset", "events_offset"};
+
 bool is_of_the_start(std::string_view key) {
   return std::find(kOfTheStart.begin(), kOfTheStart.end(), key) != kOfTheStart.end();
 }
 
 // A word of a command line as a shell reads it.
 std::string quoted(const std::string& word) {
-  const auto plain = [](unsigned char c) { return std::isalnum(c) || std::string_view("_@%+=:,./-").find(c) != std::string_view::npos; };
+  const auto plain = [](unsigned char c) {
+    return std::isalnum(c) || std::string_view("_@%+=:,./-").find(static_cast<char>(c)) != std::string_view::npos;
+  };
   if (!word.empty() && std::all_of(word.begin(), word.end(), plain)) return word;
   std::string out = "'";
   for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
@@ -136,13 +141,15 @@ std::vector<std::string> arguments_of_run(const std::vector<std::string>& argume
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string& argument = arguments[i];
     const std::size_t equals = argument.find('=');
-    std::string name = argument.starts_with("--") ? argument.substr(2, equals == std::string::npos ? equals : equals - 2)
-                                                  : argument;
+    std::string name = argument.substr(0, equals);
+    if (name.starts_with("--")) name.erase(0, 2);
     std::replace(name.begin(), name.end(), '-', '_');
-    const bool has_next = equals == std::string::npos && i + 1 < arguments.size() && !arguments[i + 1].starts_with("--");
+    const bool has_next =
+        equals == std::string::npos && i + 1 < arguments.size() && !arguments[i + 1].starts_with("--");
     std::string subject = name;
     if (name == "set") {
-      const std::string assignment = has_next ? arguments[i + 1] : argument.substr(std::min(equals, argument.size() - 1) + 1);
+      const std::string assignment =
+          has_next ? arguments[i + 1] : argument.substr(std::min(equals, argument.size() - 1) + 1);
       subject = assignment.substr(0, assignment.find('='));
     }
     for (const char* wanted : {"config", "help", "_h", "out", "resume", "resume_from"})
@@ -167,6 +174,7 @@ std::optional<nlohmann::json> config_of_run(const std::string& out) {
 
 std::string ConfigChange::text() const {
   const auto value = [](const Json& json) {
+    if (json.is_structured()) return std::string(json.is_object() ? "{…}" : "[…]");
     return json.is_null() ? std::string("nothing") : json.dump(-1, ' ', false, Json::error_handler_t::replace);
   };
   return key + ": " + value(before) + " → " + value(after);
@@ -188,7 +196,8 @@ std::vector<ConfigChange> config_changes(const Json& before, const Json& after) 
             compare(i < a.size() ? a[i] : Json(), i < b.size() ? b[i] : Json(), inner(std::to_string(i)), true);
           return;
         }
-        for (const auto& [name, value] : b.items()) compare(a.contains(name) ? a.at(name) : Json(), value, inner(name), false);
+        for (const auto& [name, value] : b.items())
+          compare(a.contains(name) ? a.at(name) : Json(), value, inner(name), false);
         for (const auto& [name, value] : a.items())
           if (!b.contains(name)) compare(value, Json(), inner(name), false);
       };
@@ -320,8 +329,8 @@ void Run::adopt_config() {
   if (!config_.resume || is_stage_ || !fs::exists(file)) return;
   const Json before = read_config(file);
   for (const ConfigChange& change : config_changes(before, resolved_))
-    if (!is_of_the_start(change.key) && !change.is_new) progress_->note("resuming with a changed " + change.text());
-  if (before != resolved_) write("config.json", resolved_);
+    if (!is_of_the_start(change.key)) progress_->note("resuming with a changed " + change.text());
+  write("config.json", resolved_);
 }
 
 void Run::refuse_changes(const Stays& stays, const CheckpointContents& checkpoint) const {
@@ -333,7 +342,7 @@ void Run::refuse_changes(const Stays& stays, const CheckpointContents& checkpoin
       changes += (changes.empty() ? "" : ", ") + change.text();
   if (!changes.empty())
     throw Error("run", folder_.string(), ": expected what this run was made with to stay as it is, got ", changes,
-                "; leave that out (a run that is resumed knows its own configuration), or start a run in another --out");
+                "; leave that out (a resumed run knows its own configuration), or start a run in another --out");
 }
 
 std::optional<CheckpointContents> Run::find_checkpoint() {
@@ -367,34 +376,35 @@ void Run::go_back_to(const CheckpointContents& checkpoint) {
     const fs::path target = aside / each->filename();
     fs::rename(*each, fs::exists(target) ? free_name(target) : target);
   }
-  if (!later.empty())
-    progress_->note("going back: " + names_of(later) + " are now in " + aside.string());
+  if (!later.empty()) progress_->note("going back: " + names_of(later) + " are now in " + aside.string());
 }
 
 std::optional<CheckpointContents> Run::resume(const Stays& stays) try {
   std::optional<CheckpointContents> found;
+  std::vector<uint64_t> offsets;  // of the log files
   if (config_.resume) {
     found = find_checkpoint();
-    if (found) refuse_changes(stays, *found);
-    if (found && !config_.resume_from.empty()) go_back_to(*found);
-    adopt_config();
-    if (found)
+    if (found) {
+      for (const char* key : kOffsets) offsets.push_back(static_cast<uint64_t>(found->saved().count(key)));
+      refuse_changes(stays, *found);
+      for (const char* key : kOffsets) found->state.erase(key);
+      if (!config_.resume_from.empty()) go_back_to(*found);
       progress_->note("resuming from " + found->folder.string());
-    else if (!is_stage_)
+    } else if (!is_stage_) {
       progress_->note("nothing to resume from in " + folder_.string() + ": starting at the beginning");
+    }
+    adopt_config();
   }
   // A log is for people, who may have cut it short: the run goes on without what it said.
-  const auto open = [&]<class Writer>(std::unique_ptr<Writer>& writer, const char* name, const char* key) {
+  const auto open = [&]<class Writer>(std::unique_ptr<Writer>& writer, const char* name, std::size_t place) {
     const fs::path file = folder_ / name;
     if (!found) {
       writer = std::make_unique<Writer>(file);
       return;
     }
-    const auto offset = static_cast<uint64_t>(found->saved().count(key));
-    found->state.erase(key);
     const bool was_there = fs::exists(file) && fs::file_size(file) > 0;
     try {
-      writer = std::make_unique<Writer>(file, offset);
+      writer = std::make_unique<Writer>(file, offsets[place]);
     } catch (const Error& error) {
       std::string kept;
       if (was_there) {
@@ -406,9 +416,9 @@ std::optional<CheckpointContents> Run::resume(const Stays& stays) try {
       writer = std::make_unique<Writer>(file);
     }
   };
-  open(metrics_, "metrics.jsonl", "metrics_offset");
-  open(samples_, "samples.jsonl", "samples_offset");
-  open(events_, "events.out.tfevents.grpo", "events_offset");
+  open(metrics_, "metrics.jsonl", 0);
+  open(samples_, "samples.jsonl", 1);
+  open(events_, "events.out.tfevents.grpo", 2);
   return found;
 } catch (const fs::filesystem_error& error) {
   throw Error("run", folder_.string(), ": ", error.what());
@@ -420,9 +430,8 @@ void Run::save(int64_t step, CheckpointContents contents) {
   metrics_->sync();
   samples_->sync();
   events_->sync();
-  contents.state["metrics_offset"] = metrics_->offset();
-  contents.state["samples_offset"] = samples_->offset();
-  contents.state["events_offset"] = events_->offset();
+  const uint64_t offsets[] = {metrics_->offset(), samples_->offset(), events_->offset()};
+  for (std::size_t i = 0; i < kOffsets.size(); ++i) contents.state[kOffsets[i]] = offsets[i];
   write_checkpoint(folder_, step, contents, config_.keep);
 }
 
@@ -434,8 +443,8 @@ void Run::save(int64_t step, Policy& policy, Trainer& trainer, Json state) {
 }
 
 void Run::refuse_diverged(int64_t step, const std::string& why) const {
-  throw Error("run", "step ", step, ": the policy has diverged (", why, ") and is not saved. Of the checkpoints there (",
-              names_of(list_checkpoints(folder_)), ") go back to a good one, with a lower learning rate: --resume-from ",
+  throw Error("run", "step ", step, ": the policy has diverged (", why, ") and is not saved. Of the checkpoints (",
+              names_of(list_checkpoints(folder_)), ") go back to a good one with a lower learning rate: --resume-from ",
               is_stage_ ? folder_.filename().string() + "/" : "", "step-N");
 }
 

@@ -229,7 +229,8 @@ TEST_F(RunFolder, keeps_what_it_was_made_with) {
 
 TEST(ConfigChanges, are_named_by_their_keys) {
   const Json before{{"steps", 3}, {"list", {1, 2}}, {"map", {{"a", 1}, {"b", 2}}}, {"same", {{"x", nullptr}}}};
-  const Json after{{"steps", 4}, {"list", {1}}, {"map", {{"a", 1}, {"c", 3}}}, {"same", {{"x", nullptr}}}, {"new", true}};
+  const Json after{
+      {"steps", 4}, {"list", {1}}, {"map", {{"a", 1}, {"c", 3}}}, {"same", {{"x", nullptr}}}, {"new", true}};
   std::vector<std::string> texts;
   for (const ConfigChange& change : config_changes(before, after))
     texts.push_back(change.text() + (change.is_new ? " (new)" : ""));
@@ -260,8 +261,8 @@ TEST_F(RunFolder, knows_its_own_configuration) {
   const std::string out = (folder_ / "zero").string(), file = (folder_ / "given.json").string();
   std::ofstream(file) << R"({"steps": 7, "keep": 5})";
   fs::create_directories(out);
-  std::ofstream(at("config.json")) << R"({"out": "elsewhere", "resume": true, "resume_from": "step-3", "force_from": "a",
-    "steps": 5, "keep": 4, "stages": [{"keep": 8}]})";
+  std::ofstream(at("config.json")) << R"({"out": "elsewhere", "resume": true, "resume_from": "step-3",
+    "force_from": "a", "steps": 5, "keep": 4, "stages": [{"keep": 8}]})";
   const auto load = [&](std::vector<std::string> words) { return load_run_config<DriverConfig>(words); };
 
   DriverConfig c = load({"--resume", "--out", out});
@@ -270,9 +271,10 @@ TEST_F(RunFolder, knows_its_own_configuration) {
   EXPECT_EQ(c.resume_from + c.force_from, "") << "they were of an earlier start";
   EXPECT_EQ(c.steps, 5);
   EXPECT_EQ(c.keep, 4);
-  for (const std::vector<std::string>& words :
-       {std::vector<std::string>{"--config", file, "--set", "stages.0.keep=9", "--set=out=" + out, "--resume=true"},
-        std::vector<std::string>{"--stages.0.keep=9", "--resume-from=step-1", "--config=" + file, "--set", "out=" + out}}) {
+  const std::vector<std::vector<std::string>> all{
+      {"--config", file, "--set", "stages.0.keep=9", "--set=out=" + out, "--resume=true"},
+      {"--stages.0.keep=9", "--resume-from=step-1", "--config=" + file, "--set", "out=" + out}};
+  for (const std::vector<std::string>& words : all) {
     c = load(words);
     EXPECT_EQ(c.steps, 7) << "what is mentioned changes";
     EXPECT_EQ(c.keep, 5);
@@ -340,7 +342,8 @@ TEST_F(RunFolder, goes_back_without_losing_what_came_later) {
       ASSERT_TRUE(found.has_value());
       EXPECT_EQ(found->state["step"], 10);
       EXPECT_EQ(lines_of(at("metrics.jsonl")).size(), 3u);
-      EXPECT_THAT(read_file(at("log.txt")), HasSubstr("step-000011, step-000012 are now in " + at("superseded").string()));
+      EXPECT_THAT(read_file(at("log.txt")),
+                  HasSubstr("step-000011, step-000012 are now in " + at("superseded").string()));
       EXPECT_EQ(read_checkpoint(at("superseded/step-000012")).state["step"], 12);
     }
     // Killed before it saved anything, it does not come back to what was left behind.

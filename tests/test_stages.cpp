@@ -17,7 +17,9 @@
 
 #include "error_of.h"
 #include "files.h"
+#include "grpo/evaluate.h"
 #include "grpo/stages.h"
+#include "grpo/stop.h"
 #include "tiny.h"
 
 namespace grpo {
@@ -628,6 +630,22 @@ TEST_F(Sampling, divergence_that_is_switched_on_as_grpo_goes_on_begins_at_the_po
   EXPECT_GT(lines[2]["kl"].get<double>(), 0.0);
 }
 
+TEST_F(Sampling, an_evaluation_that_was_given_up_gives_the_same_when_it_is_done_again) {
+  const Policy policy = answering_policy();
+  Scorer scorer{RewardsConfig()};
+  Rollout rollout = tiny::rollout(policy, tiny::rollout_config(2, 16));
+  const auto tasks = read_tasks(write("q", task_lines("q", 70)));
+  const auto whole = evaluate(rollout, scorer, tasks, 5, 0).json();
+  for (const int calls : {1, 50, 1100}) {
+    int left = calls;
+    const auto check = [&] {
+      if (--left == 0) throw Interrupted();
+    };
+    EXPECT_THROW(evaluate(rollout, scorer, tasks, 5, 0, nullptr, nullptr, check), Interrupted);
+    EXPECT_EQ(evaluate(rollout, scorer, tasks, 5, 0).json(), whole);
+  }
+}
+
 TEST_F(Sampling, an_update_that_was_skipped_is_told_once) {
   GrpoConfig config = grpo_config(1);
   config.objective = {};
@@ -747,7 +765,8 @@ TEST_F(Sampling, rejection_sampling_does_not_go_on_without_what_it_selected) {
     std::raise(SIGTERM);
     return work(stage);
   });
-  const std::string selected = read_file(folder_ / "whole/selected.jsonl"), report = read_file(folder_ / "whole/report.json");
+  const std::string selected = read_file(folder_ / "whole/selected.jsonl"),
+                    report = read_file(folder_ / "whole/report.json");
   const auto error = [&] { return in_run("whole", [&](Stage& stage) { return error_of([&] { work(stage); }); }); };
   fs::resize_file(folder_ / "whole/selected.jsonl", selected.size() - 1);
   EXPECT_THAT(error(), AllOf(HasSubstr("selected.jsonl: expected"), HasSubstr("remove report.json")));

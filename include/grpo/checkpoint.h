@@ -22,8 +22,8 @@
 
 namespace grpo {
 
-/// A JSON object that was saved and comes back. Its entries are checked as they are read: each throws Error, naming file
-/// and key, where it is missing or of another kind.
+/// A JSON object that was saved and comes back. Its entries are checked as they are read: each throws Error, naming
+/// file and key, where it is missing or of another kind.
 class SavedState {
  public:
   /// Reads `file`; throws Error where it holds no object.

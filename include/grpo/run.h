@@ -90,7 +90,7 @@ Config load_run_config(int argc, char** argv) {
 struct ConfigChange {
   std::string key;  ///< "tasks.languages.1"
   nlohmann::ordered_json before, after;  ///< null where there is none
-  bool is_new = false;  ///< a knob (no element of a list) that the earlier one did not know: no change of what was
+  bool is_new = false;  ///< a key (no element of a list) that the earlier one did not have, as of an older program
   std::string text() const;  ///< "steps: 3 → 9"
 };
 std::vector<ConfigChange> config_changes(const nlohmann::ordered_json& before, const nlohmann::ordered_json& after);
