@@ -38,8 +38,8 @@ struct EvaluateConfig {
 
   template <class V>
   void visit(V& v) {
-    v("problems", problems, "held-out problems, before and after; 0: none");
-    v("samples", samples, "answers to each");
+    v("problems", problems, "held-out problems, before and after; 0: none", grpo::at_least(0));
+    v("samples", samples, "answers to each", grpo::kSamples);
   }
 };
 
@@ -65,8 +65,9 @@ struct R1ZeroConfig : grpo::RunConfig {
     grpo::RunConfig::visit(v);
     v("seed", seed, "of everything that is drawn: weights, documents, tasks, samples");
     v("device", device, "cpu, cuda or cuda:N");
-    v("steps", steps, "RL steps");
-    v("prompts_per_step", prompts_per_step, "tasks of one RL step; each is answered rollout.samples times");
+    v("steps", steps, "RL steps", grpo::at_least(0));
+    v("prompts_per_step", prompts_per_step, "tasks of one RL step; each is answered rollout.samples times",
+      grpo::at_least(1).at_most(1 << 20));
     v("chat", chat, "the text around a prompt");
     v("tokenizer", tokenizer, "how the vocabulary is learned");
     v("tasks", tasks, "the questions");
@@ -120,8 +121,6 @@ int main(int argc, char** argv) try {
   const auto tokenizer = files.tokenizer();
   config.chat = files.chat(config.chat);
   config.rewards.think_open = config.chat.opens_think();
-  grpo::TaskStream tasks(config.tasks, Split::train);
-  const auto heldout = grpo::heldout_tasks(config.tasks, config.evaluate.problems);
   grpo::Scorer scorer(config.rewards);
 
   // One policy for all stages.
@@ -129,6 +128,15 @@ int main(int argc, char** argv) try {
                            : files.first_policy(config.policy, config.seed, device);
   progress.note("grpo.cpp r1_zero · policy " + policy.describe() + " · seed " + std::to_string(config.seed) + " · " +
                 run.folder().string());
+
+  // Tasks, but for those that the policy cannot be asked.
+  grpo::Rollout rollout(policy, tokenizer, config.chat, config.rollout);
+  const grpo::TaskCheck check = [&](const grpo::Task& task) { return rollout.refusal(task); };
+  grpo::LeftOut heldout_left_out;
+  grpo::TaskStream tasks(config.tasks, Split::train, check);
+  const auto heldout = grpo::heldout_tasks(config.tasks, config.evaluate.problems, check, &heldout_left_out);
+  if (tasks.left_out().count > 0) progress.note("warning: " + tasks.left_out().text());
+  if (heldout_left_out.count > 0) progress.note("warning: held out, " + heldout_left_out.text());
 
   Json state = checkpoint ? checkpoint->state : Json{{"stage", "base"}, {"step", 0}};
   const auto restore = [&](grpo::Trainer& trainer) {
@@ -187,7 +195,6 @@ int main(int argc, char** argv) try {
   // Stage 2: R1-Zero. Every line of the method is in this loop.
   auto settings = config.optimizer;
   if (settings.total_steps == 0) settings.total_steps = config.steps;
-  grpo::Rollout rollout(policy, tokenizer, config.chat, config.rollout);
   grpo::Trainer trainer(policy, config.objective, settings, config.rollout.sampling.temperature, config.trainer);
   if (checkpoint && checkpoint->state["stage"] != "base")
     restore(trainer);

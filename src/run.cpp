@@ -6,11 +6,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <fstream>
 
 #include "durable_file.h"
 #include "grpo/error.h"
 #include "grpo/evaluate.h"
+#include "input_file.h"
 
 namespace grpo {
 namespace fs = std::filesystem;
@@ -83,18 +83,15 @@ Run::Run(const RunConfig& config, const Json& resolved, const std::string& name)
     : config_(config),
       folder_(config.out),
       command_(name),
-      save_every_(std::max(1, config.save_every)),
+      save_every_(config.save_every),
       signal_(std::make_shared<StopSignal>()) {
+  validate(config, "");
   if (config.out.empty()) throw Error("config", "out: expected a folder, got \"\"");
   if (!folder_.has_filename()) folder_ = folder_.parent_path();  // "runs/zero/" is "runs/zero"
   std::string moved;
   if (!config.resume && (fs::exists(folder_ / "config.json") || !list_checkpoints(folder_).empty())) {
     const fs::path aside = free_name(folder_);
-    std::error_code error;
-    fs::rename(folder_, aside, error);
-    if (error)
-      throw Error("run", "cannot move the run that is in ", folder_.string(), " to ", aside.string(), ": ",
-                  error.message());
+    rename_durably("run", folder_, aside);
     moved = "the run that was in " + folder_.string() + " is now in " + aside.string();
   }
   std::error_code error;
@@ -103,8 +100,8 @@ Run::Run(const RunConfig& config, const Json& resolved, const std::string& name)
   progress_ = std::make_shared<Progress>(folder_ / "log.txt");
   if (!moved.empty()) progress_->note(moved);
   if (config.resume && fs::exists(folder_ / "config.json")) {
-    std::ifstream file(folder_ / "config.json");
-    const Json before = Json::parse(file, nullptr, false).flatten(), after = resolved.flatten();
+    const std::string saved = read_input("run", folder_ / "config.json");
+    const Json before = Json::parse(saved, nullptr, false).flatten(), after = resolved.flatten();
     for (const auto& [key, value] : after.items())
       if (key != "/resume" && key != "/out" && before.contains(key) && before.at(key) != value)
         progress_->note("resuming with a changed " + key.substr(1) + ": " + before.at(key).dump() + " → " +
@@ -131,15 +128,7 @@ Run Run::stage(const std::string& name, const Json& resolved) const {
 }
 
 void Run::write(const std::string& file, const Json& value) const {
-  const fs::path target = folder_ / file, temporary = folder_ / (".tmp-" + file);
-  {
-    std::ofstream out(temporary);
-    out << value.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
-    if (!out.flush()) throw Error("run", "cannot write ", temporary.string());
-  }
-  std::error_code error;
-  fs::rename(temporary, target, error);
-  if (error) throw Error("run", "cannot write ", target.string(), ": ", error.message());
+  write_file("run", folder_ / file, value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 std::optional<CheckpointContents> Run::resume() {

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <numeric>
 
 #include "durable_file.h"
 #include "generators.h"
 #include "grpo/collect.h"
 #include "grpo/error.h"
+#include "input_file.h"
 
 namespace grpo {
 namespace {
@@ -66,6 +66,14 @@ class Training {
   bool finished_ = false;
 };
 
+// The tasks of a stage that it can work on, and a line in the log about the others.
+TaskMixture tasks_for(Stage& stage, const std::vector<TaskShare>& sources, const Rollout& rollout) {
+  TaskMixture tasks(sources, stage.seed, [&rollout](const Task& task) { return rollout.refusal(task); });
+  if (const LeftOut left_out = tasks.left_out(); left_out.count > 0)
+    stage.run.progress().note("warning: " + left_out.text());
+  return tasks;
+}
+
 OptimizerConfig lasting(OptimizerConfig config, int64_t steps) {
   if (config.total_steps == 0) config.total_steps = steps;
   return config;
@@ -122,6 +130,7 @@ std::vector<double> weights_of(const std::vector<TaskShare>& sources) {
 // ---- pretrain -------------------------------------------------------------------------------------------------------
 
 StageResult pretrain(Stage& stage, const PretrainConfig& config, const Corpus& corpus) {
+  validate(config, "pretrain");
   Trainer trainer(stage.policy, lasting(config.optimizer, config.steps), config.trainer);
   Training training(stage, trainer);
   if (training.finished()) return training.result();
@@ -143,6 +152,7 @@ StageResult pretrain(Stage& stage, const PretrainConfig& config, const Corpus& c
 // ---- sft ------------------------------------------------------------------------------------------------------------
 
 StageResult sft(Stage& stage, const SftConfig& config, const std::vector<DemonstrationSet>& sets) {
+  validate(config, "sft");
   std::size_t total = 0;
   std::vector<double> shares;
   for (const DemonstrationSet& set : sets) {
@@ -160,8 +170,6 @@ StageResult sft(Stage& stage, const SftConfig& config, const std::vector<Demonst
     }
   }
   if (total == 0) throw Error("sft", "expected demonstrations, got none");
-  if (config.documents_per_step < 1)
-    throw Error("sft", "documents_per_step: expected at least 1, got ", config.documents_per_step);
   if (std::all_of(shares.begin(), shares.end(), [](double share) { return share == 0; }))
     for (std::size_t i = 0; i < sets.size(); ++i) shares[i] = static_cast<double>(sets[i].demonstrations.size());
   const auto steps =
@@ -194,15 +202,14 @@ StageResult sft(Stage& stage, const SftConfig& config, const std::vector<Demonst
 
 // ---- grpo -----------------------------------------------------------------------------------------------------------
 
-TaskMixture::TaskMixture(std::vector<TaskShare> sources, uint64_t seed)
+TaskMixture::TaskMixture(std::vector<TaskShare> sources, uint64_t seed, const TaskCheck& check)
     : sources_(std::move(sources)), given_(sources_.size()) {
   double total = 0;
   for (TaskShare& source : sources_) {
-    if (!(source.weight >= 0) || !std::isfinite(source.weight))
-      throw Error("task", "expected weights of 0 or more, got ", source.weight);
+    validate(source, "tasks");
     total += source.weight;
     source.tasks.seed = seed;
-    streams_.emplace_back(source.tasks, Split::train);
+    streams_.emplace_back(source.tasks, Split::train, check);
   }
   if (!(total > 0)) throw Error("task", "expected a source of tasks with a weight above 0, got none");
 }
@@ -215,6 +222,12 @@ std::vector<Task> TaskMixture::take(std::size_t count) {
     tasks.push_back(streams_[from].take(1).front());
   }
   return tasks;
+}
+
+LeftOut TaskMixture::left_out() const {
+  LeftOut all;
+  for (const TaskStream& stream : streams_) all.add(stream.left_out());
+  return all;
 }
 
 std::vector<uint64_t> TaskMixture::state() const {
@@ -231,11 +244,12 @@ void TaskMixture::restore(const std::vector<uint64_t>& state) {
 }
 
 StageResult grpo(Stage& stage, const GrpoConfig& config, Judge* judge, const Measure& measure) {
+  validate(config, "grpo");
   RewardsConfig rewards = config.rewards;
   rewards.think_open = stage.chat.opens_think();
-  TaskMixture tasks(config.tasks, stage.seed);
   Scorer scorer(rewards);
   Rollout rollout(stage.policy, stage.tokenizer, stage.chat, config.rollout);
+  TaskMixture tasks = tasks_for(stage, config.tasks, rollout);
 
   Trainer trainer(stage.policy, config.objective, lasting(config.optimizer, config.steps),
                   config.rollout.sampling.temperature, config.trainer);
@@ -300,21 +314,19 @@ Json RejectionReport::json() const {
 }
 
 RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, const std::string& source, Judge* judge) {
-  config.screen.validate();
-  if (config.count < 1 || config.tasks_per_batch < 1)
-    throw Error("rejection_sample", "expected count and tasks_per_batch of at least 1");
+  validate(config, "rejection");
   RewardsConfig rewards = config.rewards;
   rewards.think_open = stage.chat.opens_think();
-  TaskMixture tasks(config.tasks, stage.seed);
   Scorer scorer(rewards);
   Rollout rollout(stage.policy, stage.tokenizer, stage.chat, config.rollout);
+  TaskMixture tasks = tasks_for(stage, config.tasks, rollout);
   const auto& folder = stage.run.folder();
 
   // The state of a batch boundary: what was counted, and how much of selected.jsonl belongs to it.
   RejectionReport report;
   std::optional<uint64_t> offset;
-  if (std::ifstream file(folder / "report.json"); file) {
-    const Json saved = Json::parse(file, nullptr, false);
+  if (const std::filesystem::path file = folder / "report.json"; std::filesystem::exists(file)) {
+    const Json saved = Json::parse(read_input("rejection_sample", file), nullptr, false);
     if (saved.is_discarded() || !saved.contains("offset"))
       throw Error("rejection_sample", (folder / "report.json").string(),
                   ": expected the report of an earlier run, it was altered; remove it to start this stage over");

@@ -472,7 +472,7 @@ TEST(PolicyConfigRefuses, what_makes_no_model) {
   };
   const auto says = [](const char* text) { return ::testing::ThrowsMessage<Error>(HasSubstr(text)); };
   EXPECT_THAT(broken([](auto& c) { c.attention = Attention::mla, c.mla.qk_rope_head_dim = 5; }),
-              says("policy.mla.qk_rope_head_dim: expected an even number, got 5"));
+              says("policy.mla.qk_rope_head_dim: expected a multiple of 2 with 2 <= x <= 65536, got 5"));
   EXPECT_THAT(broken([](auto& c) { c.attention = Attention::mla, c.attention_bias = true; }),
               says("policy.attention_bias: expected false with attention = mla"));
   EXPECT_THAT(broken([](auto& c) { c.moe.groups = 2; }), says("policy.moe.groups: expected a divisor of"));
@@ -485,11 +485,11 @@ TEST(PolicyConfigRefuses, what_makes_no_model) {
               says("policy.hidden_size: expected a multiple of policy.heads"));
   EXPECT_THAT(broken([](auto& c) { c.head_dim = 7; }), says("policy.head_dim: expected an even number"));
   EXPECT_THAT(broken([](auto& c) { c.vocab_size = 0; }), says("policy.vocab_size"));
-  EXPECT_THAT(broken([](auto& c) { c.layers = 0; }), says("policy.layers: expected more than 0, got 0"));
+  EXPECT_THAT(broken([](auto& c) { c.layers = 0; }), says("policy.layers: expected 1 <= x <= 65536, got 0"));
   EXPECT_THAT(broken([](auto& c) { c.moe.experts_per_token = 6; }),
               says("policy.moe.experts_per_token: expected 1 … 5, got 6"));
   EXPECT_THAT(broken([](auto& c) { c.moe.shared_experts = -1; }),
-              says("policy.moe.shared_experts: expected 0 or more"));
+              says("policy.moe.shared_experts: expected 0 <= x <= 65536"));
 }
 
 TEST(PolicyState, that_does_not_fit_is_refused_and_changes_nothing) {

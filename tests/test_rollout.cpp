@@ -409,7 +409,7 @@ TEST(Rollout, names_the_task_and_the_knob_of_what_cannot_be_sampled) {
   for (const auto& [change, message] : std::vector<std::pair<std::function<void(RolloutConfig&)>, std::string>>{
            {[](RolloutConfig& c) { c.samples = 0; }, "rollout.samples"},
            {[](RolloutConfig& c) { c.max_new_tokens = 0; }, "rollout.max_new_tokens"},
-           {[](RolloutConfig& c) { c.page_size = 24; }, "rollout.page_size: expected a multiple of 16, got 24"},
+           {[](RolloutConfig& c) { c.page_size = 24; }, "rollout.page_size: expected a multiple of 16 with 16 <= x <= 4096, got 24"},
            {[](RolloutConfig& c) { c.pages = -1; }, "rollout.pages"},
            {[](RolloutConfig& c) { c.stop = {""}; }, "rollout.stop"},
            {[](RolloutConfig& c) { c.sampling.top_p = 0; }, "top_p"}}) {

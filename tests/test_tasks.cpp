@@ -132,9 +132,9 @@ TEST_F(TaskFile, bad_demonstrations_are_named) {
   EXPECT_THAT(error_with(good + "nonsense"), HasSubstr(":2: expected a JSON object"));
   EXPECT_THAT(error_with("\n \n"), HasSubstr("expected at least one demonstration, got none"));
   EXPECT_THAT(error_of([] { read_demonstrations("nowhere.jsonl"); }),
-              HasSubstr("nowhere.jsonl: expected a JSONL file of demonstrations"));
+              HasSubstr("nowhere.jsonl: expected a file that can be read, got no such file"));
   EXPECT_THAT(error_of([] { read_tasks("nowhere.jsonl"); }),
-              HasSubstr("nowhere.jsonl: expected a JSONL file of tasks"));
+              HasSubstr("nowhere.jsonl: expected a file that can be read, got no such file"));
 }
 
 TEST_F(TaskFile, one_file_is_split_by_prompt) {

@@ -39,10 +39,10 @@ struct RunConfig {
   void visit(V& v) {
     v("out", out, "folder of the run; one that is there already is moved aside, never overwritten");
     v("resume", resume, "go on from the newest whole checkpoint in `out`");
-    v("save_every", save_every, "steps between checkpoints");
-    v("keep", keep, "checkpoints to keep; 0: all");
+    v("save_every", save_every, "steps between checkpoints", at_least(1));
+    v("keep", keep, "checkpoints to keep; 0: all", at_least(0));
     v("notebook", notebook,
-      "traces a step in samples.jsonl, right and wrong ones in equal shares where there are; -1: all");
+      "traces a step in samples.jsonl, right and wrong ones in equal shares where there are; -1: all", at_least(-1));
   }
 };
 
