@@ -64,7 +64,7 @@ void remove_folder(const fs::path& folder) {
   if (!name.starts_with(kTemporary)) {
     doomed = folder.parent_path() / (std::string(kTemporary) + "old-" + name);
     fs::remove_all(doomed);
-    fs::rename(folder, doomed);
+    rename_durably(kRoom, folder, doomed);
   }
   fs::remove_all(doomed);
 }
@@ -72,10 +72,12 @@ void remove_folder(const fs::path& folder) {
 // Gives a finished checkpoint its name, which an older one may have: at every moment one of the two is there for readers.
 // Where the file system cannot exchange them, the older one is found under another name (checkpoints_in) meanwhile.
 void give_name(const fs::path& finished, const fs::path& folder) {
-  if (!fs::exists(folder)) return rename_durably(kRoom, finished, folder);
-  fs::path replaced = finished;
-  if (!exchange_durably(kRoom, finished, folder)) {
-    replaced = folder.parent_path() / (std::string(kReplaced) + folder.filename().string());
+  const fs::path replaced = folder.parent_path() / (std::string(kReplaced) + folder.filename().string());
+  if (!fs::exists(folder)) {
+    rename_durably(kRoom, finished, folder);
+  } else if (exchange_durably(kRoom, finished, folder)) {
+    fs::remove_all(finished);
+  } else {
     fs::remove_all(replaced);
     rename_durably(kRoom, folder, replaced);
     rename_durably(kRoom, finished, folder);

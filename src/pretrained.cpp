@@ -623,7 +623,9 @@ void save_pretrained(const Policy& policy, const fs::path& folder, const fs::pat
     if (shards.size() > 1) std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", i + 1, shards.size());
     NamedTensors tensors;  // what is converted is held for one shard at a time
     for (const Slot* slot : shards[i]) tensors.emplace_back(slot->name, slot->part.to(type_of(*slot)));
-    save_safetensors(folder / name, tensors, {{"format", "pt"}});
+    const fs::path unfinished = folder / (std::string(".tmp-") + name);
+    save_safetensors(unfinished, tensors, {{"format", "pt"}});
+    rename_durably("pretrained", unfinished, folder / name);
     for (const Slot* slot : shards[i]) map[slot->name] = name;
   }
   const auto write = [&](const char* name, const OrderedJson& value) {
