@@ -20,6 +20,7 @@ namespace {
 
 struct EvaluateConfig : grpo::ModelConfig {
   std::string tasks, suite, judge, out, text;
+  grpo::BadTasks on_bad = grpo::BadTasks::drop;
   bool chat = false;
   int k = 8;
   double temperature = 1.0, top_p = 1.0;
@@ -30,6 +31,7 @@ struct EvaluateConfig : grpo::ModelConfig {
   void visit(V& v) {
     grpo::ModelConfig::visit(v);
     v("tasks", tasks, "JSONL: prompt, and optionally answer, kind, language, id");
+    v("on_bad", on_bad, "lines that are no task, and tasks too long for the model: drop them and say so, or refuse");
     v("suite", suite, "in place of tasks: a list of benchmarks, such as configs/eval_r1.json; it says how to sample");
     v("judge", judge, "suite: the model folder or run that judges where a benchmark asks a judge");
     v("chat", chat,
@@ -39,10 +41,11 @@ struct EvaluateConfig : grpo::ModelConfig {
       "samples of each task. pass@1 is their mean over all tasks; its 95 % interval is 1.96 standard errors of the "
       "mean, "
       "tasks being the unit; pass@k is the unbiased estimate of arXiv:2107.03374; cons@k takes the most frequent "
-      "answer");
-    v("temperature", temperature, "sampling temperature");
-    v("top_p", top_p, "nucleus sampling");
-    v("max_new_tokens", max_new_tokens, "longest completion; 0: as in training, or 512 for a model folder");
+      "answer", grpo::kSamples);
+    v("temperature", temperature, "sampling temperature", grpo::kTemperature);
+    v("top_p", top_p, "nucleus sampling", grpo::kTopP);
+    v("max_new_tokens", max_new_tokens, "longest completion; 0: as in training, or 512 for a model folder",
+      grpo::kNewTokens.or_zero());
     v("seed", seed, "seed of the draws");
     v("out", out, "JSONL file for the completions, one line each; of a suite the folder for them");
   }
@@ -52,7 +55,6 @@ struct EvaluateConfig : grpo::ModelConfig {
                         "expected --model FOLDER and either --tasks FILE.jsonl or --suite FILE.json (see --help)");
     if (!suite.empty() && out.empty()) throw grpo::Error("config", "expected --out FOLDER with --suite");
     grpo::ModelConfig::validate();
-    if (k < 1) throw grpo::Error("config", "k: expected at least 1, got ", k);
     if (chat && !text.empty()) throw grpo::Error("config", "expected --chat or --template, got both");
   }
 };
@@ -62,7 +64,10 @@ struct EvaluateConfig : grpo::ModelConfig {
 int main(int argc, char** argv) try {
   const auto config = grpo::load_config<EvaluateConfig>(argc, argv);
   std::vector<grpo::Task> tasks;
-  if (config.suite.empty()) tasks = grpo::read_tasks(config.tasks);
+  grpo::LeftOut bad_lines;
+  if (config.suite.empty())
+    tasks = grpo::read_tasks(config.tasks, config.on_bad == grpo::BadTasks::drop ? &bad_lines : nullptr);
+  if (bad_lines.count > 0) std::cerr << "warning: " << bad_lines.text("lines") << std::endl;
   grpo::Model model = grpo::open_model(config);
   grpo::ChatTemplate chat = config.chat ? model.own_chat() : model.chat;
   if (!config.text.empty()) chat = {config.text};
@@ -83,6 +88,10 @@ int main(int argc, char** argv) try {
   if (config.max_new_tokens > 0) settings.max_new_tokens = config.max_new_tokens;
   grpo::Rollout rollout(model.policy, model.tokenizer, chat, settings);
   grpo::Scorer scorer(model.rewards);
+  if (config.on_bad == grpo::BadTasks::refuse) {
+    grpo::LeftOut none;
+    grpo::leave_out(tasks, [&](const grpo::Task& task) { return rollout.refusal(task); }, config.on_bad, none);
+  }
 
   std::vector<grpo::Group> groups;
   auto figures = grpo::evaluate(
@@ -95,7 +104,9 @@ int main(int argc, char** argv) try {
         if (each.answer.empty())
           for (const std::string& part : grpo::final_answer(each.text, {.think_open = model.rewards.think_open}))
             (each.answer += each.answer.empty() ? "" : ", ") += part;
+    const grpo::LeftOut left_out = figures.left_out;
     figures = grpo::summarize(groups);
+    figures.left_out = left_out;
   }
   if (!config.out.empty()) {
     grpo::JsonlWriter out(config.out);
@@ -113,6 +124,8 @@ int main(int argc, char** argv) try {
                    {"scores", scores}});
       }
   }
+  if (figures.left_out.count > 0) std::cerr << "warning: " << figures.left_out.text() << std::endl;
+  figures.left_out.count += bad_lines.count;
   auto json = figures.json();
   json["method"] =
       "pass@1: mean over tasks and samples, ± 1.96 standard errors of the mean over tasks; pass@k: unbiased, over "

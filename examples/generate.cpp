@@ -14,6 +14,7 @@
 #include "grpo/model.h"
 #include "grpo/rollout.h"
 #include "grpo/run.h"
+#include "grpo/tasks.h"
 #include "lines.h"
 
 namespace {
@@ -25,6 +26,7 @@ struct GenerateConfig : grpo::ModelConfig {
   int n = 1, max_new_tokens = 256;
   grpo::SamplingConfig sampling;
   std::vector<std::string> stop;
+  grpo::BadTasks on_bad = grpo::BadTasks::drop;
   bool chat = false, bos = false;
   uint64_t seed = 0;
   double cache_gigabytes = grpo::RolloutConfig().cache_gigabytes;
@@ -36,19 +38,19 @@ struct GenerateConfig : grpo::ModelConfig {
       "JSONL, one of these on each line: \"prompt\" (a text), \"prompt_ids\" (tokens), with chat also \"messages\"; "
       "without it a conversation on the terminal");
     v("out", out, "JSONL: the lines of `in` with \"completions\": text, ids, logprobs, finish_reason (stop, length)");
-    v("n", n, "completions of each prompt");
+    v("on_bad", on_bad, "lines that cannot be asked, as they are too long: give them back with an \"error\", or refuse");
+    v("n", n, "completions of each prompt", grpo::kSamples);
     sampling.visit(v);
-    v("max_new_tokens", max_new_tokens, "longest completion");
+    v("max_new_tokens", max_new_tokens, "longest completion", grpo::kNewTokens);
     v("stop", stop, "strings that end a completion, as a JSON list; its text is cut before them");
     v("chat", chat, "a prompt is a user's turn: the text around it is the model's chat template, or what a run had");
     v("system", system, "with chat: a first message for every conversation that has none");
     v("bos", bos, "put the tokenizer's token for the beginning in front");
     v("seed", seed, "seed of the draws");
-    v("cache_gigabytes", cache_gigabytes, "limit of the KV cache");
+    v("cache_gigabytes", cache_gigabytes, "limit of the KV cache", grpo::above(0).at_most(1e6));
   }
   void validate() const {
     grpo::ModelConfig::validate();
-    if (n < 1) throw grpo::Error("config", "n: expected at least 1, got ", n);
     if (in.empty() != out.empty()) throw grpo::Error("config", "expected both --in and --out, or neither");
     if (!system.empty() && !chat) throw grpo::Error("config", "system: expected --chat with it");
   }
@@ -125,27 +127,47 @@ int complete_file(const GenerateConfig& config, const grpo::Model& model) {
   double seconds = 0;
   int64_t done = 0, tokens = 0;
   bool interrupted = false;
+  grpo::LeftOut left_out{.of = lines.size()};
   // A part at a time, so that memory holds the completions of one part alone; which part a line is in changes no draw.
   const size_t part = std::max<size_t>(64, 2048 / static_cast<size_t>(config.n));
   for (size_t begin = 0; begin < lines.size() && !interrupted; begin += part) {
     const size_t count = std::min(part, lines.size() - begin);
-    std::vector<grpo::Task> tasks(count);
+    std::vector<grpo::Task> tasks;
     std::vector<std::vector<int32_t>> inputs;
+    grpo::DrawStream stream{config.seed};
+    std::vector<std::string> errors(count);  // of lines that cannot be asked: they come back with it
     for (size_t i = 0; i < count; ++i) {
-      tasks[i].id = lines[begin + i].where;
-      inputs.push_back(prompts.of(lines[begin + i]));
+      try {
+        std::vector<int32_t> prompt = prompts.of(lines[begin + i]);
+        errors[i] = rollout.refusal(prompt);
+        if (!errors[i].empty()) continue;
+        inputs.push_back(std::move(prompt));
+      } catch (const grpo::Error& error) {
+        errors[i] = error.what();
+        continue;
+      }
+      tasks.push_back({.id = lines[begin + i].where, .prompt = "", .answer = "", .kind = "", .language = ""});
+      stream.indices.push_back(static_cast<uint32_t>(begin + i));
+    }
+    for (size_t i = 0; i < count; ++i) {
+      if (errors[i].empty()) continue;
+      if (config.on_bad == grpo::BadTasks::refuse)
+        throw grpo::Error("generate", lines[begin + i].where, ": ", errors[i]);
+      left_out.add(lines[begin + i].where + ": " + errors[i]);
     }
     std::vector<int> open(count, config.n);  // completions still to come
     std::vector<const grpo::Group*> finished(count);
     size_t written = 0;
+    const auto ready = [&](size_t i) { return finished[i] || !errors[i].empty(); };
     const auto write = [&](size_t i) {
       Json json = lines[begin + i].json;
-      json["completions"] = completions_of(*finished[i]);
+      json["completions"] = finished[i] ? completions_of(*finished[i]) : Json::array();
+      if (!finished[i]) json["error"] = errors[i];
       out.write(json);
     };
     try {
       rollout.generate(
-          tasks, inputs, {config.seed, grpo::Purpose::rollout, 0, static_cast<uint32_t>(begin)},
+          tasks, inputs, stream,
           [&](grpo::Group& group, size_t) {
             const size_t i = group.index - begin;
             if (--open[i] > 0) return;
@@ -153,18 +175,20 @@ int complete_file(const GenerateConfig& config, const grpo::Model& model) {
             const double lap = watch.lap();
             seconds += lap;
             progress.step(++done, {{"tokens/s", static_cast<double>(tokens) / std::max(seconds, 1e-9)}}, lap);
-            for (; written < count && finished[written]; ++written) write(written);
+            for (; written < count && ready(written); ++written) write(written);
           },
           [&](const grpo::Group&, size_t) {
             ++tokens;
             if (signal.requested()) throw Interrupted{};
           });
     } catch (const Interrupted&) {
-      for (interrupted = true; written < count; ++written)
-        if (finished[written]) write(written);
+      interrupted = true;
     }
+    for (; written < count; ++written)
+      if (ready(written)) write(written);
   }
   progress.end();
+  if (left_out.count > 0) std::fprintf(stderr, "warning: %s\n", left_out.text("lines").c_str());
   std::fprintf(stderr, "%lld of %zu prompts, %lld tokens, %.1f tokens/s\n", static_cast<long long>(done), lines.size(),
                static_cast<long long>(tokens), static_cast<double>(tokens) / std::max(seconds, 1e-9));
   return interrupted ? 130 : 0;

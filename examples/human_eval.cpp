@@ -26,12 +26,11 @@ struct HumanEvalConfig {
   template <class V>
   void visit(V& v) {
     v("problems", problems, "HumanEval.jsonl, unpacked");
-    v("threads", threads, "problems at once");
+    v("threads", threads, "problems at once", grpo::at_least(1).at_most(1024));
     v("code", code, "the sandbox and its limits");
   }
   void validate() const {
     if (problems.empty()) throw grpo::Error("config", "expected --problems HumanEval.jsonl (see --help)");
-    if (threads < 1) throw grpo::Error("config", "expected at least one thread, got ", threads);
   }
 };
 

@@ -30,7 +30,8 @@ struct LogprobsConfig : grpo::ModelConfig {
       "\"completion_ids\"");
     v("out", out, "JSONL: the lines of `in` with \"logprobs\" and \"perplexity\", exp of minus their mean");
     v("bos", bos, "put the tokenizer's token for the beginning in front of prompts");
-    v("max_batch_tokens", max_batch_tokens, "tokens of one forward pass; a longer line has one of its own");
+    v("max_batch_tokens", max_batch_tokens, "tokens of one forward pass; a longer line has one of its own",
+      grpo::at_least(1).at_most(1 << 26));
   }
   void validate() const {
     grpo::ModelConfig::validate();

@@ -40,12 +40,8 @@ struct EvaluateConfig {
 
   template <class V>
   void visit(V& v) {
-    v("problems", problems, "held-out problems, before and after; 0: none");
-    v("samples", samples, "answers to each");
-  }
-  void validate() const {
-    if (problems < 0) throw grpo::Error("config", "evaluate.problems: expected 0 or more, got ", problems);
-    if (samples < 1) throw grpo::Error("config", "evaluate.samples: expected 1 or more, got ", samples);
+    v("problems", problems, "held-out problems, before and after; 0: none", grpo::at_least(0));
+    v("samples", samples, "answers to each", grpo::kSamples);
   }
 };
 
@@ -71,8 +67,9 @@ struct R1ZeroConfig : grpo::RunConfig {
     grpo::RunConfig::visit(v);
     v("seed", seed, "of everything that is drawn: weights, documents, tasks, samples");
     v("device", device, "cpu, cuda or cuda:N");
-    v("steps", steps, "RL steps");
-    v("prompts_per_step", prompts_per_step, "tasks of one RL step; each is answered rollout.samples times");
+    v("steps", steps, "RL steps", grpo::at_least(0));
+    v("prompts_per_step", prompts_per_step, "tasks of one RL step; each is answered rollout.samples times",
+      grpo::at_least(1).at_most(1 << 20));
     v("chat", chat, "the text around a prompt");
     v("tokenizer", tokenizer, "how the vocabulary is learned");
     v("tasks", tasks, "the questions");
@@ -89,9 +86,6 @@ struct R1ZeroConfig : grpo::RunConfig {
   }
   void validate() const {
     RunConfig::validate();
-    if (steps < 0) throw grpo::Error("config", "steps: expected 0 or more, got ", steps);
-    if (prompts_per_step < 1)
-      throw grpo::Error("config", "prompts_per_step: expected 1 or more, got ", prompts_per_step);
     if (rollout.max_new_tokens >= policy.max_positions)
       throw grpo::Error("config", "rollout.max_new_tokens: expected less than policy.max_positions (",
                         policy.max_positions, "), which the prompt is part of, got ", rollout.max_new_tokens);
@@ -144,26 +138,22 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
   const auto tokenizer = files.tokenizer();
   config.chat = files.chat(config.chat);
   config.rewards.think_open = config.chat.opens_think();
-  grpo::TaskStream tasks(config.tasks, Split::train);
-  const auto heldout = grpo::heldout_tasks(config.tasks, config.evaluate.problems);
   grpo::Scorer scorer(config.rewards);
-  const auto policy_config = files.policy_config(config.policy);
-  const auto require_room = [&](const std::vector<grpo::Task>& each) {
-    for (const grpo::Task& task : each)
-      if (const size_t size = tokenizer.encode(config.chat.render(task)).size();
-          size + static_cast<size_t>(config.rollout.max_new_tokens) > static_cast<size_t>(policy_config.max_positions))
-        throw grpo::Error("task", task.id, ": expected room in policy.max_positions (", policy_config.max_positions,
-                          ") for the prompt and rollout.max_new_tokens (", config.rollout.max_new_tokens,
-                          "), got a prompt of ", size, " tokens");
-  };
-  require_room(heldout);
-  if (!config.tasks.file.empty()) require_room(grpo::read_tasks(config.tasks.file));
 
   // One policy for all stages.
-  auto policy = checkpoint ? grpo::Policy::uninitialized(policy_config, device)
+  auto policy = checkpoint ? grpo::Policy::uninitialized(files.policy_config(config.policy), device)
                            : files.first_policy(config.policy, config.seed, device);
   progress.note("grpo.cpp r1_zero · policy " + policy.describe() + " · seed " + std::to_string(config.seed) + " · " +
                 run.folder().string());
+
+  // Tasks, but for those that the policy cannot be asked.
+  grpo::Rollout rollout(policy, tokenizer, config.chat, config.rollout);
+  const grpo::TaskCheck check = [&](const grpo::Task& task) { return rollout.refusal(task); };
+  grpo::LeftOut heldout_left_out;
+  grpo::TaskStream tasks(config.tasks, Split::train, check);
+  const auto heldout = grpo::heldout_tasks(config.tasks, config.evaluate.problems, check, &heldout_left_out);
+  if (tasks.left_out().count > 0) progress.note("warning: " + tasks.left_out().text());
+  if (heldout_left_out.count > 0) progress.note("warning: held out, " + heldout_left_out.text());
 
   // Where it stands: the stage and the step in it, the tasks taken, the held-out figures before RL.
   Json state{{"stage", "base"}, {"step", 0}, {"cursor", 0}};
@@ -223,7 +213,6 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
   }
 
   // Stage 2: R1-Zero. Every line of the method is in this loop.
-  grpo::Rollout rollout(policy, tokenizer, config.chat, config.rollout);
   grpo::Trainer trainer(policy, config.objective, grpo::lasting(config.optimizer, config.steps),
                         config.rollout.sampling.temperature, config.trainer);
   if (checkpoint && checkpoint->state["stage"] == "rl")

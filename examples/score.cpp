@@ -40,13 +40,12 @@ struct ScoreConfig {
       "and an answer");
     v("out", out, "JSONL: these lines with scores (an object by reward) and verdict added");
     v("rewards", rewards, "names of rewards, with commas between them");
-    v("threads", threads, "threads; 0: one a core");
+    v("threads", threads, "threads; 0: one a core", grpo::at_least(0).at_most(1024));
     v("scoring", scoring, "how the rewards score; the weights are not used");
   }
   void validate() const {
     if (in.empty() || out.empty())
       throw grpo::Error("config", "expected --in FILE.jsonl and --out FILE.jsonl (see --help)");
-    if (threads < 0) throw grpo::Error("config", "threads: expected 0 or more, got ", threads);
   }
 };
 

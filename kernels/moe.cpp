@@ -193,6 +193,15 @@ Tensor combine(const Tensor& x, const Routing& routing, const Tensor& base) {
 }
 
 namespace reference {
+namespace {
+
+// Where the k largest of the last dimension are, as on the CPU: ties by the lower index, which at::topk leaves open, and
+// NaN first.
+Tensor largest(const Tensor& x, int64_t k) {
+  return std::get<1>(at::sort(x, /*stable=*/true, /*dim=*/-1, /*descending=*/true)).narrow(-1, 0, k);
+}
+
+}  // namespace
 
 Routing route(const Tensor& logits, const Tensor& selection_bias, const RouterOptions& options) {
   const Tensor scores = options.softmax ? at::softmax(logits, -1) : at::sigmoid(logits);
@@ -200,11 +209,11 @@ Routing route(const Tensor& logits, const Tensor& selection_bias, const RouterOp
   if (options.groups_per_token < options.groups) {
     const Tensor grouped = choice.view({choice.size(0), options.groups, -1});
     const Tensor value = std::get<0>(at::topk(grouped, std::min(options.group_best, grouped.size(2)), -1)).sum(-1);
-    const Tensor kept = std::get<1>(at::topk(value, options.groups_per_token, -1));
+    const Tensor kept = largest(value, options.groups_per_token);
     const Tensor outside = at::ones_like(value, at::kBool).scatter_(1, kept, false);
     choice = grouped.masked_fill(outside.unsqueeze(-1), -INFINITY).view_as(choice);
   }
-  const Tensor experts = std::get<1>(at::topk(choice, options.experts_per_token, -1));
+  const Tensor experts = largest(choice, options.experts_per_token);
   Tensor weights = scores.gather(-1, experts);
   if (options.normalize) weights = weights / (weights.sum(-1, true) + kTiny);
   Routing routing{experts.to(at::kInt), weights * options.scaling, scores, {}, {}};

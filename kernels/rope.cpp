@@ -88,6 +88,11 @@ Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, con
           qkv.sizes());
   require(positions.dim() == 1 && positions.size(0) == qkv.size(0) && positions.scalar_type() == at::kInt, "rope",
           "expected int32 positions [", qkv.size(0), "], got ", positions.sizes());
+  if (positions.is_cpu())
+    for (int64_t t = 0; t < positions.size(0); ++t)
+      if (const int32_t position = positions.data_ptr<int32_t>()[t * positions.stride(0)];
+          position < 0 || position >= table.size(0))
+        throw Error("rope", "expected positions in [0, ", table.size(0), "), got ", position, " at token ", t);
   const int64_t rotary = layout.rotary_dim();
   require(rotary <= layout.head_dim && rotary % 2 == 0, "rope", "expected an even rotary dimension up to ",
           layout.head_dim, ", got ", rotary);

@@ -9,6 +9,7 @@
 #include <functional>
 #include <limits>
 
+#include "grpo/config.h"
 #include "kernels/gumbel.h"
 
 // One binary, the best instruction set of the machine; sanitizers cannot run before the resolvers that this needs.
@@ -136,17 +137,9 @@ std::vector<int32_t> keep(const float* logits, int64_t vocab, float scale, float
 
 }  // namespace
 
-void SamplingConfig::validate() const {
-  if (!(temperature == 0 || (temperature >= 1e-6 && temperature <= 1e6)))
-    throw Error("sample", "expected temperature 0 (greedy) or from 1e-6 to 1e6, got ", temperature);
-  if (top_k < 0) throw Error("sample", "expected top_k >= 0 (0 turns it off), got ", top_k);
-  if (!(top_p > 0 && top_p <= 1)) throw Error("sample", "expected top_p in (0, 1] (1 turns it off), got ", top_p);
-  if (!(min_p >= 0 && min_p <= 1)) throw Error("sample", "expected min_p in [0, 1] (0 turns it off), got ", min_p);
-}
-
 Draw sample_row(const float* logits, int64_t vocab, float log_sum_exp, const SamplingConfig& config,
                 const DrawKey& key) {
-  config.validate();
+  validate(config, "sampling");
   check(key);
   if (vocab < 1 || vocab > int64_t{4} * kPhiloxBlocks) throw Error("sample", "expected 1 to 2^24 logits, got ", vocab);
   const float peak = largest(logits, vocab), scale = config.scale(), top = peak * scale;

@@ -417,13 +417,8 @@ std::optional<mpq_class> read_number(std::string_view text) {
   return value && negative ? std::optional<mpq_class>(-*value) : value;
 }
 
-void AnswerOptions::validate() const {
-  if (!(tolerance >= 0) || !std::isfinite(tolerance))
-    throw Error("answer", "expected a tolerance of at least 0, got ", tolerance);
-}
-
 Verdict check_answer(std::string_view answer, std::string_view reference, const AnswerOptions& options) {
-  options.validate();
+  validate(options, "answers");
   if (answer.size() > kMaxBytes || reference.size() > kMaxBytes) return Verdict::over_budget;
   // What was thought on the way is no answer.
   constexpr std::string_view kThought = "</think>";

@@ -3,9 +3,9 @@
 #include <zlib.h>
 
 #include <algorithm>
-#include <array>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "grpo/error.h"
 
@@ -20,7 +20,7 @@ bool is_blank(std::string_view line) { return line.find_first_not_of(" \t\r") ==
 /// The lines of a file that may be packed: zlib hands on what is not as it is.
 class Lines {
  public:
-  explicit Lines(const fs::path& path) : path_(path), file_(::gzopen(path.c_str(), "rb"), ::gzclose) {
+  explicit Lines(const fs::path& path) : path_(path), file_(open(path), ::gzclose) {
     if (!file_)
       throw Error("benchmark", path.string(), ": expected a file of JSON, JSONL, CSV or TSV, got no such file");
     ::gzbuffer(file_.get(), 1 << 18);
@@ -46,6 +46,10 @@ class Lines {
   const fs::path& path() const { return path_; }
 
  private:
+  static gzFile open(const fs::path& path) {  // (a pipe may have no writer)
+    return fs::is_regular_file(path) ? ::gzopen(path.c_str(), "rb") : nullptr;
+  }
+
   bool fill() {
     const int count = ::gzread(file_.get(), buffer_.data(), static_cast<unsigned>(buffer_.size()));
     int code = Z_OK;
@@ -59,7 +63,7 @@ class Lines {
 
   fs::path path_;
   std::unique_ptr<gzFile_s, int (*)(gzFile)> file_;
-  std::array<char, 1 << 16> buffer_;
+  std::vector<char> buffer_ = std::vector<char>(1 << 16);
   const char *at_ = nullptr, *end_ = nullptr;
   std::size_t number_ = 0;
 };
@@ -218,7 +222,7 @@ std::string inflate(const std::string& packed, const std::string& where) {
   stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(packed.data()));
   stream.avail_in = static_cast<uInt>(packed.size());
   std::string text;
-  std::array<char, 1 << 16> part;
+  std::vector<char> part(1 << 16);
   for (int code = Z_OK; code != Z_STREAM_END;) {
     stream.next_out = reinterpret_cast<Bytef*>(part.data());
     stream.avail_out = static_cast<uInt>(part.size());

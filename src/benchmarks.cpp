@@ -2,8 +2,8 @@
 #include "grpo/benchmarks.h"
 
 #include <algorithm>
-#include <fstream>
 #include <set>
+#include <sstream>
 #include <unordered_map>
 
 #include "benchmark_file.h"
@@ -12,6 +12,7 @@
 #include "fill.h"
 #include "generators.h"
 #include "grpo/verdict.h"
+#include "input_file.h"
 
 namespace grpo {
 namespace {
@@ -136,8 +137,7 @@ nlohmann::ordered_json to_json(std::string_view benchmark, const Answered& answe
 }
 
 SavedAnswers read_answered(std::string_view benchmark, const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw Error("benchmark", path.string(), ": expected a file of completions, got no such file");
+  std::istringstream file(read_input("benchmark", path));
   SavedAnswers saved;
   std::string text;
   for (std::size_t number = 1; std::getline(file, text); ++number) {

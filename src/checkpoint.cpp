@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cctype>
-#include <fstream>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "durable_file.h"
 #include "grpo/error.h"
+#include "input_file.h"
 #include "safetensors_digest.h"
 
 namespace grpo {
@@ -19,6 +19,7 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kRoom = "checkpoint";
 constexpr std::string_view kTemporary = ".tmp-";
+constexpr std::string_view kReplaced = ".old-";  // see give_name
 constexpr std::string_view kStep = "step-";
 constexpr const char* kPolicy = "policy.safetensors";
 constexpr const char* kOptimizer = "optimizer.safetensors";
@@ -28,7 +29,8 @@ constexpr const char* kManifest = "manifest.json";
 
 // The step of a checkpoint folder's name, or -1 for any other name.
 int64_t step_of(const fs::path& folder) {
-  const std::string name = folder.filename().string();
+  std::string name = folder.filename().string();
+  if (name.starts_with(kReplaced)) name.erase(0, kReplaced.size());
   if (!name.starts_with(kStep) || name.size() == kStep.size() || name.size() > kStep.size() + 18) return -1;
   const std::string digits = name.substr(kStep.size());
   const bool is_number =
@@ -47,7 +49,10 @@ std::vector<fs::path> folders_in(const fs::path& parent) {
 
 std::vector<fs::path> checkpoints_in(const fs::path& parent) {
   std::vector<fs::path> found = folders_in(parent);
-  std::erase_if(found, [](const fs::path& folder) { return step_of(folder) < 0; });
+  std::erase_if(found, [&](const fs::path& folder) {
+    const std::string name = folder.filename().string();
+    return step_of(folder) < 0 || (name.starts_with(kReplaced) && fs::exists(parent / name.substr(kReplaced.size())));
+  });
   std::sort(found.begin(), found.end(), [](const fs::path& a, const fs::path& b) { return step_of(a) < step_of(b); });
   return found;
 }
@@ -59,9 +64,25 @@ void remove_folder(const fs::path& folder) {
   if (!name.starts_with(kTemporary)) {
     doomed = folder.parent_path() / (std::string(kTemporary) + "old-" + name);
     fs::remove_all(doomed);
-    fs::rename(folder, doomed);
+    rename_durably(kRoom, folder, doomed);
   }
   fs::remove_all(doomed);
+}
+
+// Gives a finished checkpoint its name, which an older one may have: at every moment one of the two is there for readers.
+// Where the file system cannot exchange them, the older one is found under another name (checkpoints_in) meanwhile.
+void give_name(const fs::path& finished, const fs::path& folder) {
+  const fs::path replaced = folder.parent_path() / (std::string(kReplaced) + folder.filename().string());
+  if (!fs::exists(folder)) {
+    rename_durably(kRoom, finished, folder);
+  } else if (exchange_durably(kRoom, finished, folder)) {
+    fs::remove_all(finished);
+  } else {
+    fs::remove_all(replaced);
+    rename_durably(kRoom, folder, replaced);
+    rename_durably(kRoom, finished, folder);
+  }
+  fs::remove_all(replaced);
 }
 
 FileDigest write_text(const fs::path& path, const std::string& text) {
@@ -94,8 +115,7 @@ void write_files(const fs::path& folder, const CheckpointContents& contents) {
 }
 
 Json read_json(const fs::path& path) {
-  std::ifstream file(path);
-  return Json::parse(file, nullptr, /*allow_exceptions=*/false);
+  return Json::parse(read_input(kRoom, path), nullptr, /*allow_exceptions=*/false);
 }
 
 // What is wrong with a checkpoint, as "FILE …", or nothing.
@@ -204,9 +224,7 @@ fs::path write_checkpoint(const fs::path& run, int64_t step, const CheckpointCon
     }
     fs::create_directory(temporary);
     write_files(temporary, contents);
-    if (fs::exists(folder)) remove_folder(folder);
-    fs::rename(temporary, folder);
-    sync_folder(kRoom, parent);
+    give_name(temporary, folder);
     remove_checkpoints_after(run, step);
     if (keep > 0) {
       const std::vector<fs::path> all = checkpoints_in(parent);

@@ -202,7 +202,7 @@ bool outputs_match(std::string_view printed, std::string_view expected, double t
 }
 
 CodeChecker::CodeChecker(CodeConfig config) : config_(std::move(config)), sandbox_(config_.sandbox) {
-  config_.limits.validate();
+  validate(config_.limits, "code.limits");
   if (!(config_.tolerance >= 0) || !std::isfinite(config_.tolerance))
     throw Error("code", "expected a tolerance of 0 or more, got ", config_.tolerance);
 }

@@ -23,6 +23,8 @@ Collected collect(Rollout& rollout, Scorer& scorer, const TakeTasks& take, std::
   uint32_t index = first_index;
   for (;; ++out.refills) {
     const std::vector<Task> batch = take(count - out.groups.size());
+    if (batch.size() != count - out.groups.size())
+      throw Error("collect", "expected the next ", count - out.groups.size(), " tasks from `take`, got ", batch.size());
     Stopwatch watch;
     std::vector<Group> groups;
     try {

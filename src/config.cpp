@@ -1,15 +1,13 @@
 #include "grpo/config.h"
 
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <sstream>
 
+#include "input_file.h"
 #include "nearest.h"
 
 namespace grpo {
@@ -191,19 +189,10 @@ std::optional<Knob> find(const Knob& knob, std::string_view key) {
       if (std::to_string(i) == name) child = list->element(i);
   } else if (const auto* map = std::get_if<MapSlot>(&knob.slot)) {
     if (key.empty()) return std::nullopt;
-    return Knob{std::string(key), "", &(**map)[std::string(key)]};
+    return Knob{std::string(key), "", "", &(**map)[std::string(key)]};
   }
   if (!child || name.size() == key.size()) return child;
   return find(*child, key.substr(name.size() + 1));
-}
-
-std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text;
-  if (file && !std::filesystem::is_directory(path)) text.assign(std::istreambuf_iterator<char>(file), {});
-  if (!file || std::filesystem::is_directory(path))
-    throw Error("config", path, ": expected a readable JSON file, got none; check the path behind --config");
-  return text;
 }
 
 // ---- Help ----
@@ -226,6 +215,7 @@ void append_help(const Knob& knob, const std::string& key, std::ostringstream& o
     for (const std::string_view name : choice->names) out << (name == choice->names.front() ? "" : ", ") << name;
     out << ']';
   }
+  if (!knob.allowed.empty()) out << " [" << knob.allowed << ']';
   out << '\n';
   if (const auto* list = std::get_if<ListSlot>(&knob.slot)) {
     const Knob blank = list->blank();
@@ -265,7 +255,7 @@ void parse(const Knob& root, const std::vector<std::string>& arguments) {
 
       if (name == "config") {
         const std::string path = take_value();
-        if (reading_files) load(root, parse_json(read_file(path), path), path);
+        if (reading_files) load(root, parse_json(read_input("config", path), path), path);
       } else if (reading_files) {
         if (!value && next_is_value) ++i;  // a value, or a flag's: nothing here begins with "--" but names
       } else if (name == "set") {
@@ -289,13 +279,15 @@ void parse(const Knob& root, const std::vector<std::string>& arguments) {
   }
 }
 
-void validate(const Knob& knob) {
-  if (const auto* object = std::get_if<StructSlot>(&knob.slot)) {
-    for (const Knob& member : object->members) validate(member);
-    if (object->validate) object->validate();
-  } else if (const auto* list = std::get_if<ListSlot>(&knob.slot)) {
-    for (std::size_t i = 0; i < list->size(); ++i) validate(list->element(i));
-  }
+std::string allowed_by(const Choices& choices) {
+  std::string text = "one of";
+  for (const std::string_view choice : choices)
+    text.append(choice == *choices.begin() ? " \"" : ", \"").append(choice).append("\"");
+  return text;
+}
+
+void Checker::refuse(std::string_view name, const std::string& expected, const std::string& got) const {
+  throw Error("config", key_, name, ": expected ", expected, ", got ", cut(got, 80));
 }
 
 std::string help(const Knob& root) {

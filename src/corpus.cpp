@@ -222,17 +222,8 @@ std::string in_broken_form(const Reasoning& reasoning, Draws& draws) {
 }  // namespace
 
 void CorpusConfig::validate() const {
-  for (const auto& [key, share] : {std::pair{"wrong_share", wrong_share},
-                                   {"untagged_share", untagged_share},
-                                   {"korean_share", korean_share},
-                                   {"mixed_share", mixed_share},
-                                   {"reflect_share", reflect_share},
-                                   {"follow_share", follow_share},
-                                   {"general_share", general_share},
-                                   {"judging_share", judging_share}})
-    if (!(share >= 0 && share <= 1)) throw Error("corpus", key, ": expected a share from 0 to 1, got ", share);
-  if (!(mixed_wrong_ratio >= 0 && mixed_wrong_ratio * wrong_share <= 1))
-    throw Error("corpus", "mixed_wrong_ratio: expected 0 or more, and with wrong_share = ", wrong_share,
+  if (!(mixed_wrong_ratio * wrong_share <= 1))
+    throw Error("corpus", "mixed_wrong_ratio: expected with wrong_share = ", wrong_share,
                 " a share of at most 1, got ", mixed_wrong_ratio);
   if (general_share + judging_share > 1)
     throw Error("corpus", "expected general_share and judging_share to leave room for each other, got ", general_share,
@@ -407,9 +398,9 @@ struct Corpus::Source {
 
 Corpus::Corpus(const CorpusConfig& config, const TasksConfig& tasks, const ChatTemplate& chat, const JudgeConfig& judge)
     : source_(new Source{config, ProblemSet(tasks), ProblemSet(general_tasks(tasks)), chat, judge, tasks.seed}) {
-  config.validate();
-  chat.validate();
-  judge.validate();
+  validate(config, "corpus");
+  validate(chat, "chat");
+  validate(judge, "judging");
   if (tasks.generator == TaskGenerator::general)
     throw Error("corpus",
                 "expected tasks of a generator with worked problems, got general; give general requests their share "

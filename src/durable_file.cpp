@@ -1,14 +1,17 @@
 #include "durable_file.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "grpo/error.h"
+#include "input_file.h"
 
 namespace grpo {
 
@@ -43,6 +46,48 @@ FileDigest DurableFile::finish() {
   if (::fsync(descriptor_) != 0) fail("flush");
   if (::close(std::exchange(descriptor_, -1)) != 0) fail("close");
   return {size_, hash_.hex()};
+}
+
+void write_file(std::string_view room, const std::filesystem::path& path, std::string_view bytes) {
+  std::error_code ignored;  // a failure shows when the file is made
+  if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path(), ignored);
+  const std::filesystem::path unfinished = path.parent_path() / (".tmp-" + path.filename().string());
+  try {
+    DurableFile file(std::string(room), unfinished);
+    file.write(bytes);
+    file.finish();
+    rename_durably(room, unfinished, path);
+  } catch (...) {
+    std::filesystem::remove(unfinished, ignored);  // give a full disk its space back
+    throw;
+  }
+}
+
+void copy_file(std::string_view room, const std::filesystem::path& from, const std::filesystem::path& to) {
+  write_file(room, to, read_input(room, from));
+}
+
+namespace {
+
+std::filesystem::path folder_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+}
+
+}  // namespace
+
+void rename_durably(std::string_view room, const std::filesystem::path& from, const std::filesystem::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0)
+    throw Error(room, "cannot give ", from.string(), " the name ", to.string(), ": ", std::strerror(errno));
+  sync_folder(room, folder_of(to));
+}
+
+bool exchange_durably(std::string_view room, const std::filesystem::path& a, const std::filesystem::path& b) {
+  if (::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) != 0) {
+    if (errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP) return false;
+    throw Error(room, "cannot exchange ", a.string(), " and ", b.string(), ": ", std::strerror(errno));
+  }
+  sync_folder(room, folder_of(b));
+  return true;
 }
 
 FileDigest digest_file(std::string_view room, const std::filesystem::path& path) {

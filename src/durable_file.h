@@ -1,5 +1,5 @@
-// Writing a file so that it survives a crash: every byte is counted and hashed on its way, and then flushed to the
-// disk.
+// Writing files so that they survive a crash and a power cut, the one way in which this project writes files that are
+// not logs (append_file.h): what has a name is whole and on the disk.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,8 @@ struct FileDigest {
   bool operator==(const FileDigest&) const = default;
 };
 
-/// A new file (an old one of the name is emptied). Errors carry `room` and the path.
+/// A new file (an old one of the name is emptied), every byte of which is counted and hashed on its way. Errors carry
+/// `room` and the path.
 class DurableFile {
  public:
   DurableFile(std::string room, std::filesystem::path path);
@@ -41,6 +42,18 @@ class DurableFile {
   uint64_t size_ = 0;
   XxHash64 hash_;
 };
+
+/// Writes a file, its folders included: whoever reads it finds the old contents or the new, whatever happens meanwhile.
+void write_file(std::string_view room, const std::filesystem::path& path, std::string_view bytes);
+
+/// The same with the contents of another file.
+void copy_file(std::string_view room, const std::filesystem::path& from, const std::filesystem::path& to);
+
+/// Gives a file or folder that is on the disk another name, in place of a file that has it.
+void rename_durably(std::string_view room, const std::filesystem::path& from, const std::filesystem::path& to);
+
+/// Lets two names of one folder change places in one step; false where the file system does not know how to.
+bool exchange_durably(std::string_view room, const std::filesystem::path& a, const std::filesystem::path& b);
 
 /// Reads the whole file once. Throws Error when it cannot.
 FileDigest digest_file(std::string_view room, const std::filesystem::path& path);

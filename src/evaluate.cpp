@@ -39,6 +39,7 @@ nlohmann::ordered_json Evaluation::json() const {
           {"strict_language_consistency", number(strict_language_consistency)},
           {"worded_traces", number(worded_traces)},
           {"problems", problems},
+          {"left_out", left_out.count},
           {"samples", samples}};
 }
 
@@ -111,14 +112,26 @@ Evaluation evaluate(Rollout& rollout, Scorer& scorer, const std::vector<Task>& t
                     const OnTasksDone& on_progress, std::vector<Group>* keep, const std::function<void()>& check) {
   Rollout::OnToken on_token;
   if (check) on_token = [&](const Group&, std::size_t) { check(); };
+  LeftOut left_out{.of = tasks.size()};
+  std::vector<uint32_t> places;
+  for (const Task& task : tasks) {
+    if (const std::string why = rollout.refusal(task); why.empty())
+      places.push_back(static_cast<uint32_t>(&task - tasks.data()));
+    else
+      left_out.add("task \"" + task.id + "\": " + why);
+  }
+  if (places.empty() && !tasks.empty())
+    throw Error("evaluate", "expected tasks that the policy can be asked, got none; ", left_out.text());
   std::vector<Group> all;
-  for (std::size_t begin = 0; begin < tasks.size(); begin += kTasksAtOnce) {
-    const std::size_t end = std::min(tasks.size(), begin + kTasksAtOnce);
-    const std::vector<Task> part(tasks.begin() + static_cast<std::ptrdiff_t>(begin),
-                                 tasks.begin() + static_cast<std::ptrdiff_t>(end));
+  for (std::size_t begin = 0; begin < places.size(); begin += kTasksAtOnce) {
+    const std::size_t end = std::min(places.size(), begin + kTasksAtOnce);
+    const std::vector<uint32_t> indices(places.begin() + static_cast<std::ptrdiff_t>(begin),
+                                        places.begin() + static_cast<std::ptrdiff_t>(end));
+    std::vector<Task> part;
+    for (const uint32_t place : indices) part.push_back(tasks[place]);
     std::vector<Group> groups;
     try {
-      groups = rollout.generate(part, {seed, Purpose::evaluation, step, static_cast<uint32_t>(begin)},
+      groups = rollout.generate(part, {seed, Purpose::evaluation, step, 0, indices},
                                 [&](Group& group, std::size_t sample) { scorer.submit(group, sample); }, on_token);
     } catch (...) {
       scorer.cancel();  // its threads must not read groups that are about to go
@@ -126,9 +139,10 @@ Evaluation evaluate(Rollout& rollout, Scorer& scorer, const std::vector<Task>& t
     }
     scorer.finish(groups);
     std::move(groups.begin(), groups.end(), std::back_inserter(all));
-    if (on_progress) on_progress(end, tasks.size());
+    if (on_progress) on_progress(end, places.size());
   }
-  const Evaluation out = summarize(all);
+  Evaluation out = summarize(all);
+  out.left_out = std::move(left_out);
   if (keep) *keep = std::move(all);
   return out;
 }

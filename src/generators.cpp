@@ -144,9 +144,7 @@ Expression random_expression(const std::vector<std::int64_t>& numbers, Draws& dr
 // ---- ProblemSet ----
 
 ProblemSet::ProblemSet(const TasksConfig& config) : config_(config) {
-  config_.validate();
-  config_.arithmetic.validate();
-  config_.countdown.validate();
+  validate(config_, "tasks");
   if (config_.generator == TaskGenerator::countdown) countdown_ = make_countdown(config_.countdown);
 }
 

@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
+#include <sstream>
 
 #include "grpo/evaluate.h"
 #include "grpo/reward.h"
 #include "grpo/rollout.h"
 #include "grpo/tasks.h"
+#include "input_file.h"
 
 namespace grpo {
 namespace fs = std::filesystem;
@@ -148,7 +149,8 @@ std::optional<double> hidden_score(const std::vector<Group>& groups) {
 }
 
 std::optional<Json> drift(const fs::path& metrics) {
-  std::ifstream file(metrics);
+  if (!fs::exists(metrics)) return std::nullopt;
+  std::istringstream file(read_input("recipe", metrics));
   std::vector<std::pair<double, double>> steps;
   for (std::string text; std::getline(file, text);) {
     const Json line = Json::parse(text, nullptr, false);

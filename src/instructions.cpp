@@ -1,11 +1,12 @@
 #include "grpo/instructions.h"
 
 #include <algorithm>
-#include <fstream>
 #include <limits>
+#include <sstream>
 
 #include "code_points.h"
 #include "grpo/error.h"
+#include "input_file.h"
 #include "instruction_checks.h"
 #include "utf8.h"
 
@@ -124,8 +125,7 @@ bool InstructionVerdicts::all_strict() const { return std::find(strict.begin(), 
 bool InstructionVerdicts::all_loose() const { return std::find(loose.begin(), loose.end(), false) == loose.end(); }
 
 std::vector<InstructionPrompt> read_instruction_prompts(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) throw Error("instructions", "expected a readable file, got \"", path, '"');
+  std::istringstream file(read_input("instructions", path));
   std::vector<InstructionPrompt> prompts;
   std::size_t number = 0;
   for (std::string line; std::getline(file, line);) {

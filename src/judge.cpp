@@ -9,7 +9,7 @@ namespace grpo {
 namespace {
 
 RolloutConfig sampling_of(const JudgeConfig& config, RolloutConfig rollout) {
-  config.validate();
+  validate(config, "judging");
   rollout.samples = config.votes;
   rollout.max_new_tokens = config.max_new_tokens;
   rollout.sampling = {};

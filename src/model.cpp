@@ -1,16 +1,16 @@
 #include "grpo/model.h"
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "durable_file.h"
 #include "grpo/checkpoint.h"
 #include "grpo/error.h"
 #include "grpo/messages.h"
 #include "grpo/pretrained.h"
 #include "grpo/run.h"
+#include "input_file.h"
 
 namespace grpo {
 namespace fs = std::filesystem;
@@ -46,11 +46,11 @@ void RunFiles::take_from(const fs::path& model_folder) const try {
   const fs::path unfinished = folder_ / ".tmp-pretrained";
   fs::remove_all(unfinished);
   fs::create_directories(unfinished);
-  fs::copy_file(model_folder / "config.json", unfinished / "config.json");
+  copy_file("model", model_folder / "config.json", unfinished / "config.json");
   copy_tokenizer_files(model_folder, unfinished);
   Tokenizer::load(unfinished).eos();  // without one nothing would ever end
   remove();
-  fs::rename(unfinished, pretrained());
+  rename_durably("model", unfinished, pretrained());
 } catch (const fs::filesystem_error& error) {
   refuse(error);
 }
@@ -58,7 +58,7 @@ void RunFiles::take_from(const fs::path& model_folder) const try {
 void RunFiles::copy_to(const fs::path& run) const try {
   const RunFiles there(run);
   if (is_there(pretrained())) return there.take_from(pretrained());
-  fs::copy_file(vocabulary(), there.vocabulary(), fs::copy_options::overwrite_existing);
+  copy_file("model", vocabulary(), there.vocabulary());
 } catch (const fs::filesystem_error& error) {
   refuse(error);
 }
@@ -104,27 +104,23 @@ void RunFiles::save_model(const Policy& policy) const {
 namespace {
 
 std::optional<DType> dtype_of(const std::string& name) {
-  if (name.empty()) return std::nullopt;
   for (const auto& [value, spelling] : EnumNames<DType>::values)
     if (spelling == name) return value;
-  throw Error("config", "dtype: expected float32 or bfloat16, got \"", name, '"');
+  return std::nullopt;
 }
 
 nlohmann::json read_config(const fs::path& file) {
-  std::ifstream stream(file);
-  return parse_json(std::string(std::istreambuf_iterator<char>(stream), {}), file.string());
+  return parse_json(read_input("model", file), file.string());
 }
 
 }  // namespace
 
 void ModelConfig::validate() const {
   if (model.empty()) throw Error("config", "expected --model FOLDER, got none (see --help)");
-  dtype_of(dtype);
-  if (max_positions < 0) throw Error("config", "max_positions: expected 0 or more, got ", max_positions);
 }
 
 Model open_model(const ModelConfig& config) try {
-  config.validate();
+  validate(config, "model");
   const at::Device device = open_device(config.device);
   fs::path folder = fs::absolute(config.model).lexically_normal();
   if (!folder.has_filename()) folder = folder.parent_path();  // "runs/zero/" is "runs/zero"

@@ -182,12 +182,6 @@ void ObjectiveConfig::validate() const {
   const auto expect = [](bool good, std::string_view expected, double got) {
     if (!good) throw Error("objective", "expected ", expected, ", got ", got);
   };
-  expect(clip_low >= 0.0 && clip_low <= 1.0, "clip_low between 0 and 1", clip_low);
-  expect(clip_high >= 0.0, "clip_high of at least 0", clip_high);
-  expect(cispo_max_weight > 0.0, "cispo_max_weight above 0", cispo_max_weight);
-  expect(advantage_epsilon >= 0.0, "advantage_epsilon of at least 0", advantage_epsilon);
-  expect(entropy_coefficient >= 0.0, "entropy_coefficient of at least 0", entropy_coefficient);
-  expect(kl_coefficient >= 0.0, "kl_coefficient of at least 0", kl_coefficient);
   expect(loss != Loss::dr_grpo || length_constant > 0,
          "length_constant above 0 with the loss dr_grpo (set it to the completion limit)", length_constant);
   expect(kl == Kl::none || kl_coefficient > 0.0, "kl_coefficient above 0 with kl on (or set kl to none)",
@@ -195,13 +189,9 @@ void ObjectiveConfig::validate() const {
   expect(kl != Kl::none || kl_coefficient == 0.0, "kl_coefficient 0 with kl off (or set kl to where it should count)",
          kl_coefficient);
   expect(!kl_ratio_weighted || kl == Kl::k3_in_loss, "kl_ratio_weighted only with kl k3_in_loss", kl_ratio_weighted);
-  expect(reference_refresh_steps >= 0, "reference_refresh_steps of at least 0", reference_refresh_steps);
   expect(reference_refresh_steps == 0 || kl != Kl::none,
          "reference_refresh_steps 0 with kl off, where there is no reference", reference_refresh_steps);
-  expect(epochs >= 1, "epochs of at least 1", epochs);
-  expect(minibatches >= 1, "minibatches of at least 1", minibatches);
-  expect(max_refills >= (dynamic_sampling ? 1 : 0), "max_refills of at least 1 with dynamic sampling, else 0",
-         max_refills);
+  expect(max_refills >= 1 || !dynamic_sampling, "max_refills of at least 1 with dynamic sampling", max_refills);
 }
 
 Scale ObjectiveConfig::resolved_scale() const {

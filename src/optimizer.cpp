@@ -20,10 +20,6 @@ namespace {
 // then the same numbers, and each chunk goes through the same vector code. Five fp32 streams of it fit a level-2 cache.
 constexpr int64_t kChunk = 8192;
 
-void require(bool condition, const char* key, const char* expected, double got) {
-  if (!condition) throw Error("optimizer", key, ": expected ", expected, ", got ", got);
-}
-
 bool is_low_precision(const at::Tensor& tensor) { return tensor.scalar_type() != at::kFloat; }
 
 // Calls `f` with a null pointer of the element type of an fp32 or bf16 tensor.
@@ -93,18 +89,6 @@ void update_chunk(float* __restrict weight, c10::BFloat16* __restrict rounded, c
 }  // namespace
 
 void OptimizerConfig::validate() const {
-  const auto is_share = [](double x) { return x >= 0.0 && x < 1.0; };
-  const auto is_amount = [](double x) { return x >= 0.0 && std::isfinite(x); };
-  require(is_amount(learning_rate), "learning_rate", "a finite number >= 0", learning_rate);
-  require(is_share(beta1), "beta1", "a number in [0, 1)", beta1);
-  require(is_share(beta2), "beta2", "a number in [0, 1)", beta2);
-  require(epsilon > 0.0 && std::isfinite(epsilon), "epsilon", "a number > 0", epsilon);
-  require(is_amount(weight_decay), "weight_decay", "a finite number >= 0", weight_decay);
-  require(is_amount(max_grad_norm), "max_grad_norm", "a finite number >= 0 (0: no clipping)", max_grad_norm);
-  require(warmup_steps >= 0, "warmup_steps", "a number >= 0", static_cast<double>(warmup_steps));
-  require(total_steps >= 0, "total_steps", "a number >= 0", static_cast<double>(total_steps));
-  require(min_learning_rate_ratio >= 0.0 && min_learning_rate_ratio <= 1.0, "min_learning_rate_ratio",
-          "a number in [0, 1]", min_learning_rate_ratio);
   if (schedule != Schedule::constant && total_steps > 0 && total_steps <= warmup_steps) {
     throw Error("optimizer", "total_steps: expected more than warmup_steps (", warmup_steps, "), got ", total_steps,
                 "; the decay runs from the end of warm-up to total_steps");
@@ -124,7 +108,7 @@ double OptimizerConfig::learning_rate_at(int64_t updates) const {
 
 AdamW::AdamW(NamedParameters parameters, const OptimizerConfig& config)
     : config_(config), parameters_(std::move(parameters)) {
-  config_.validate();
+  validate(config_, "optimizer");
   if (config_.schedule != Schedule::constant && config_.total_steps == 0) {
     throw Error("optimizer", "total_steps: expected the update at which the ", enum_name(config_.schedule),
                 " schedule ends, got 0; set it or use schedule \"constant\"");

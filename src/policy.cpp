@@ -58,27 +58,10 @@ std::string millions(int64_t count) {
 }  // namespace
 
 void PolicyConfig::validate() const {
-  const auto positive = [](const char* key, double value) {
-    if (!(value > 0)) throw Error("config", "policy.", key, ": expected more than 0, got ", value);
-  };
-  positive("hidden_size", hidden_size), positive("layers", layers), positive("heads", heads),
-      positive("kv_heads", kv_heads);
-  positive("intermediate_size", intermediate_size), positive("rope_theta", rope_theta),
-      positive("norm_epsilon", norm_epsilon);
-  positive("max_positions", max_positions), positive("init_std", init_std);
-  positive("rope_scaling.factor", rope_scaling.factor);
-  positive("rope_scaling.original_max_positions", rope_scaling.original_max_positions);
-  positive("rope_scaling.attention_factor", rope_scaling.attention_factor);
   if (rope_scaling.type == RopeType::llama3 && !(rope_scaling.high_freq_factor > rope_scaling.low_freq_factor))
     throw Error("config", "policy.rope_scaling.high_freq_factor: expected more than low_freq_factor = ",
                 rope_scaling.low_freq_factor, ", got ", rope_scaling.high_freq_factor);
-  positive("rope_scaling.score_factor", rope_scaling.score_factor);
   if (attention == Attention::mla) {
-    positive("mla.kv_lora_rank", mla.kv_lora_rank), positive("mla.qk_nope_head_dim", mla.qk_nope_head_dim);
-    positive("mla.qk_rope_head_dim", mla.qk_rope_head_dim), positive("mla.v_head_dim", mla.v_head_dim);
-    if (mla.q_lora_rank < 0) throw Error("config", "policy.mla.q_lora_rank: expected 0 or more, got ", mla.q_lora_rank);
-    if (mla.qk_rope_head_dim % 2 != 0)
-      throw Error("config", "policy.mla.qk_rope_head_dim: expected an even number, got ", mla.qk_rope_head_dim);
     if (mla.kv_lora_rank + mla.qk_rope_head_dim > 1024)
       throw Error("config", "policy.mla: expected kv_lora_rank and qk_rope_head_dim up to 1024 together, got ",
                   mla.kv_lora_rank + mla.qk_rope_head_dim);
@@ -93,20 +76,14 @@ void PolicyConfig::validate() const {
     if (head_size() % 2 != 0 || head_size() > 1024)
       throw Error("config", "policy.head_dim: expected an even number up to 1024, got ", head_size());
   }
-  if (vocab_size < 0) throw Error("config", "policy.vocab_size: expected 0 or more, got ", vocab_size);
-  if (moe.experts < 0) throw Error("config", "policy.moe.experts: expected 0 or more, got ", moe.experts);
   if (moe.experts > 0) {
-    positive("moe.intermediate_size", moe.intermediate_size);
-    if (moe.experts_per_token < 1 || moe.experts_per_token > moe.experts)
+    if (moe.experts_per_token > moe.experts)
       throw Error("config", "policy.moe.experts_per_token: expected 1 … ", moe.experts, ", got ",
                   moe.experts_per_token);
-    if (moe.shared_experts < 0)
-      throw Error("config", "policy.moe.shared_experts: expected 0 or more, got ", moe.shared_experts);
-    if (moe.groups < 1 || moe.experts % moe.groups != 0)
+    if (moe.experts % moe.groups != 0)
       throw Error("config", "policy.moe.groups: expected a divisor of policy.moe.experts = ", moe.experts, ", got ",
                   moe.groups);
-    positive("moe.group_best", moe.group_best);
-    if (moe.groups_per_token < 1 || moe.groups_per_token > moe.groups ||
+    if (moe.groups_per_token > moe.groups ||
         moe.experts / moe.groups * moe.groups_per_token < moe.experts_per_token)
       throw Error("config", "policy.moe.groups_per_token: expected up to ", moe.groups, " groups of ",
                   moe.experts / moe.groups, " experts that hold the ", moe.experts_per_token, " of a token, got ",
@@ -176,7 +153,7 @@ Policy Policy::uninitialized(const PolicyConfig& config, at::Device device) {
 }
 
 Policy::Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Device device) : config_(config) {
-  config_.validate();
+  validate(config_, "policy");
   if (config_.vocab_size == 0) throw Error("config", "policy.vocab_size: expected the tokenizer's size, got 0");
   // Our kernels have a thread pool of their own; ATen's would only compete with it for the same cores.
   if (device.is_cpu()) at::set_num_threads(1);
@@ -358,14 +335,43 @@ Tensor Policy::values_seen(const Layer& layer, const Tensor& seen) const {
   return per_head(seen.view({seen.size(0), config_.heads, mla.kv_lora_rank}), value_up).flatten(1);
 }
 
+namespace {
+
+// What the ops take on trust for the sake of speed, once a pass: they read pages wherever the runs say they lie.
+void check_runs(const KvView& kv, const Segments& segments, int64_t layers) {
+  const PageRuns& runs = kv.runs;
+  const size_t count = runs.first.size();
+  const auto cuts = [&](const std::vector<int32_t>& starts, int64_t end) {
+    return starts.size() == count + 1 && starts.front() == 0 && starts.back() == end &&
+           std::is_sorted(starts.begin(), starts.end());
+  };
+  if (kv.pages == nullptr || static_cast<int64_t>(kv.pages->size()) != layers)
+    throw Error("policy", "expected pages of ", layers, " layers, got ", kv.pages ? kv.pages->size() : 0);
+  if (!cuts(runs.tokens, segments.tokens.size(0)) || runs.prompt_length.size() != count ||
+      !cuts(runs.prompt_page_starts, std::ssize(runs.prompt_pages)) ||
+      !cuts(runs.own_page_starts, std::ssize(runs.own_pages)))
+    throw Error("policy", "expected page runs of ", count, " sequences that cover ", segments.tokens.size(0),
+                " tokens, got others");
+  const int64_t pages = kv.pages->front().values.size(0);
+  for (const auto* list : {&runs.prompt_pages, &runs.own_pages})
+    for (const int32_t page : *list)
+      if (page < 0 || page >= pages) throw Error("policy", "expected pages in [0, ", pages, "), got ", page);
+}
+
+}  // namespace
+
 Tensor Policy::hidden(const Segments& segments, KvView* kv, RouterRecord* record) const {
+  if (!segments.tokens.defined() || !segments.positions.defined() || segments.tokens.dim() != 1 ||
+      segments.positions.sizes() != segments.tokens.sizes())
+    throw Error("policy", "expected tokens [T] and a position for each, got others");
+  if (kv) check_runs(*kv, segments, config_.layers);
   const HeadLayout layout = config_.layout();
   const bool latent = config_.attention == Attention::mla;
   if (record) {
     record->load.resize(biases_.size());
     record->auxiliary_loss = Tensor();
   }
-  tokens_seen_ += segments.tokens.size(0);
+  *tokens_seen_ += segments.tokens.size(0);
   Tensor x = at::embedding(embedding_, segments.tokens);
   size_t moe_layer = 0;
   for (size_t i = 0; i < layers_.size(); ++i) {
@@ -411,6 +417,11 @@ double Policy::page_bytes(int64_t page_size) const {
 }
 
 void Policy::balance(const RouterRecord& record, double rate) {
+  if (!record.load.empty() && record.load.size() != biases_.size())
+    throw Error("policy", "expected the loads of ", biases_.size(), " layers, got those of ", record.load.size());
+  for (const auto& load : record.load)
+    if (!load.empty() && std::ssize(load) != config_.moe.experts)
+      throw Error("policy", "expected the loads of ", config_.moe.experts, " experts, got those of ", load.size());
   for (size_t i = 0; i < biases_.size() && i < record.load.size(); ++i) {
     const auto& load = record.load[i];
     if (load.empty()) continue;
@@ -434,9 +445,14 @@ NamedTensors Policy::state() const {
 
 void Policy::load_state(const NamedTensors& from) { copy_state(from, state()); }
 
-Policy Policy::frozen_copy() const {
+Policy Policy::clone() const {
   Policy copy = uninitialized(config_, device());
   copy.load_state(state());
+  return copy;
+}
+
+Policy Policy::frozen_copy() const {
+  Policy copy = clone();
   for (auto& [name, tensor] : copy.parameters_) tensor.requires_grad_(false);
   return copy;
 }

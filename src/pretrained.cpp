@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -13,6 +12,7 @@
 #include <system_error>
 #include <tuple>
 
+#include "durable_file.h"
 #include "grpo/error.h"
 #include "grpo/safetensors.h"
 #include "model_file.h"
@@ -539,7 +539,7 @@ PolicyConfig pretrained_config(const fs::path& folder) {
   family.read(fields, config);
   fields.refuse_others();
   try {
-    config.validate();
+    validate(config, "policy");
   } catch (const Error& error) {
     throw Error("pretrained", file.string(), ": ", error.what());
   }
@@ -623,13 +623,13 @@ void save_pretrained(const Policy& policy, const fs::path& folder, const fs::pat
     if (shards.size() > 1) std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", i + 1, shards.size());
     NamedTensors tensors;  // what is converted is held for one shard at a time
     for (const Slot* slot : shards[i]) tensors.emplace_back(slot->name, slot->part.to(type_of(*slot)));
-    save_safetensors(folder / name, tensors, {{"format", "pt"}});
+    const fs::path unfinished = folder / (std::string(".tmp-") + name);
+    save_safetensors(unfinished, tensors, {{"format", "pt"}});
+    rename_durably("pretrained", unfinished, folder / name);
     for (const Slot* slot : shards[i]) map[slot->name] = name;
   }
   const auto write = [&](const char* name, const OrderedJson& value) {
-    std::ofstream out(folder / name);
-    out << value.dump(2) << '\n';
-    if (!out.flush()) throw Error("pretrained", (folder / name).string(), ": expected a file that can be written");
+    write_file("pretrained", folder / name, value.dump(2) + "\n");
   };
   if (shards.size() > 1) write(kIndex, {{"metadata", {{"total_size", total}}}, {"weight_map", map}});
   write(kConfig, json);
@@ -637,11 +637,7 @@ void save_pretrained(const Policy& policy, const fs::path& folder, const fs::pat
 }
 
 void copy_tokenizer_files(const fs::path& from, const fs::path& to) {
-  for (const fs::path& file : files_to_copy(from, to)) {
-    std::error_code failure;
-    fs::copy_file(file, to / file.filename(), fs::copy_options::overwrite_existing, failure);
-    if (failure) throw Error("pretrained", file.string(), ": expected a file that can be copied, ", failure.message());
-  }
+  for (const fs::path& file : files_to_copy(from, to)) copy_file("pretrained", file, to / file.filename());
 }
 
 }  // namespace grpo

@@ -2,16 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <iterator>
 #include <map>
 #include <set>
 
+#include "durable_file.h"
 #include "generators.h"
 #include "grpo/checkpoint.h"
 #include "grpo/error.h"
 #include "grpo/model.h"
 #include "held_out.h"
+#include "input_file.h"
 #include "nearest.h"
 
 namespace grpo {
@@ -24,9 +25,7 @@ namespace {
 uint64_t seed_of(uint64_t seed, std::string_view stage) { return Draws{seed, hash_of(stage)}.next(); }
 
 Json read(const fs::path& file) {
-  std::ifstream stream(file);
-  const std::string text{std::istreambuf_iterator<char>(stream), {}};
-  Json json = Json::parse(text, nullptr, false);
+  Json json = Json::parse(read_input("recipe", file), nullptr, false);
   if (!json.is_object())
     throw Error("recipe", file.string(),
                 ": expected a JSON object, it was altered or cut short; remove its folder to do that stage again");
@@ -175,9 +174,7 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) try : config_(config), run_
       fs::path aside;
       for (int i = 1; is_there(aside = run_.folder() / ("." + stage.name + "." + std::to_string(i))); ++i) {
       }
-      std::error_code error;
-      fs::rename(folder, aside, error);
-      if (error) throw Error("recipe", "cannot move ", folder.string(), ": ", error.message());
+      rename_durably("recipe", folder, aside);
       forget_judge(stage.name);
       run_.progress().note("doing " + stage.name + " again; what was there is now in " + aside.string());
     }
@@ -610,11 +607,7 @@ std::string Recipe::table() const {
     markdown += " |\n";
   }
   run_.write("table.json", json);
-  {
-    std::ofstream out(run_.folder() / "table.md");
-    out << markdown;
-    if (!out.flush()) throw Error("recipe", "cannot write ", (run_.folder() / "table.md").string());
-  }
+  write_file("recipe", run_.folder() / "table.md", markdown);
   if (config_.selection.size() == 2) {
     Json compared = Json::object();
     for (const std::string& name : config_.selection) {

@@ -131,21 +131,15 @@ void register_reward(std::string name, Reward reward) {
 void RewardsConfig::validate() const {
   const auto check = [](const std::map<std::string, double>& weights, const std::string& where) {
     bool counts = false;
-    for (const auto& [name, weight] : weights) {
-      if (!std::isfinite(weight)) throw Error("reward", "expected a finite weight for \"", name, "\", got ", weight);
-      counts |= weight != 0;
-    }
+    for (const auto& [name, weight] : weights) counts |= weight != 0;
     if (!counts) throw Error("reward", "expected a weight other than 0 in ", where, ", got none");
   };
-  text.validate();
   check(weights, "rewards.weights");
   for (auto each = by_kind.begin(); each != by_kind.end(); ++each) {
     check(each->weights, "rewards.by_kind of \"" + each->kind + "\"");
     if (std::any_of(by_kind.begin(), each, [&](const KindWeights& other) { return other.kind == each->kind; }))
       throw Error("reward", "expected each kind once in rewards.by_kind, got \"", each->kind, "\" again");
   }
-  answers.validate();
-  if (threads < 1) throw Error("reward", "expected rewards.threads of at least 1, got ", threads);
   const bool overlong = weights.contains("overlong") ||
                         std::any_of(by_kind.begin(), by_kind.end(),
                                     [](const KindWeights& each) { return each.weights.contains("overlong"); });
@@ -226,7 +220,7 @@ struct Scorer::Pool {
 };
 
 Scorer::Pool::Pool(const RewardsConfig& wanted) : config(wanted) {
-  config.validate();
+  validate(config, "rewards");
   std::map<std::string, double> names = config.weights;
   for (const KindWeights& each : config.by_kind) names.insert(each.weights.begin(), each.weights.end());
   for (const std::string_view name : kAlwaysEvaluated) names.emplace(name, 0.0);

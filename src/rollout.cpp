@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <memory>
+#include <sstream>
 
 #include "grpo/error.h"
 #include "kernels/parallel.h"
@@ -124,24 +126,57 @@ std::vector<Draw> draw(const Tensor& logits, const std::vector<DueDraw>& due, co
 }  // namespace
 
 void RolloutConfig::validate() const {
-  const auto positive = [](const char* key, double value) {
-    if (!(value > 0)) throw Error("config", "rollout.", key, ": expected more than 0, got ", value);
-  };
-  positive("samples", samples), positive("max_new_tokens", max_new_tokens),
-      positive("max_running_sequences", max_running_sequences);
-  positive("max_batch_tokens", max_batch_tokens), positive("cache_gigabytes", cache_gigabytes);
-  if (page_size <= 0 || page_size % 16 != 0)
-    throw Error("config", "rollout.page_size: expected a multiple of 16, got ", page_size);
-  if (pages < 0) throw Error("config", "rollout.pages: expected 0 or more, got ", pages);
   for (const std::string& text : stop)
     if (text.empty()) throw Error("config", "rollout.stop: expected strings that are not empty");
-  sampling.validate();
 }
 
 Rollout::Rollout(const Policy& policy, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
                  const RolloutConfig& config)
     : policy_(policy), tokenizer_(tokenizer), chat_template_(chat_template), config_(config) {
-  config_.validate();
+  grpo::validate(config_, "rollout");
+}
+
+int64_t Rollout::pages_of(size_t tokens) const {
+  return static_cast<int64_t>((tokens + config_.page_size - 1) / config_.page_size);
+}
+
+int64_t Rollout::affordable_pages() const {
+  constexpr double kMostPages = 1 << 30;
+  return config_.pages > 0 ? config_.pages
+                           : static_cast<int64_t>(std::min(
+                                 kMostPages, config_.cache_gigabytes * 1e9 / policy_.page_bytes(config_.page_size)));
+}
+
+std::string Rollout::refusal(const std::vector<int32_t>& prompt) const {
+  const auto say = [](const auto&... parts) {
+    std::ostringstream text;
+    (text << ... << parts);
+    return text.str();
+  };
+  const PolicyConfig& policy = policy_.config();
+  if (prompt.empty()) return "expected a prompt of at least one token, got none";
+  for (const int32_t token : prompt)
+    if (token < 0 || token >= policy.vocab_size)
+      return say("expected prompt tokens from 0 to ", policy.vocab_size - 1, ", got ", token);
+  if (prompt.size() + config_.max_new_tokens > static_cast<size_t>(policy.max_positions))
+    return say("a prompt of ", prompt.size(), " tokens and ", config_.max_new_tokens,
+               " new ones exceed policy.max_positions = ", policy.max_positions,
+               "; raise it, or lower rollout.max_new_tokens");
+  // The last token is drawn and never computed.
+  const int64_t needed = pages_of(prompt.size()) + pages_of(config_.max_new_tokens - 1), pages = affordable_pages();
+  if (pages < needed)
+    return say("expected a KV cache that holds a prompt and one completion, which need ", needed, " pages of ",
+               config_.page_size, " tokens, got ", pages, " pages; raise rollout.",
+               config_.pages > 0 ? "pages" : "cache_gigabytes", " or lower rollout.max_new_tokens");
+  return "";
+}
+
+std::string Rollout::refusal(const Task& task) const {
+  try {
+    return refusal(tokenizer_.encode(chat_template_.render(task)));
+  } catch (const Error& error) {  // of a chat template that cannot say this
+    return error.what();
+  }
 }
 
 std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const DrawStream& stream, const OnEnd& on_end,
@@ -157,40 +192,25 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
   stats_ = {};
   std::vector<Group>& groups = groups_;
   groups = std::vector<Group>(tasks.size());
+  if (prompts.size() != tasks.size())
+    throw Error("rollout", "expected a prompt for each of ", tasks.size(), " tasks, got ", prompts.size());
   if (!stream.indices.empty() && stream.indices.size() != tasks.size())
     throw Error("rollout", "expected an index for each of ", tasks.size(), " tasks, got ", stream.indices.size());
-  int64_t needed_pages = 0, largest = 0;
-  const auto pages_of = [&](size_t tokens) {
-    return static_cast<int64_t>((tokens + config_.page_size - 1) / config_.page_size);
-  };
+  int64_t needed_pages = 0;
   for (size_t g = 0; g < tasks.size(); ++g) {
     groups[g].task = tasks[g];
     groups[g].index = stream.indices.empty() ? stream.first_index + g : stream.indices[g];
     groups[g].prompt = prompts[g];
     groups[g].completions.resize(config_.samples);
-    if (prompts[g].empty()) throw Error("rollout", "task ", tasks[g].id, ": expected a prompt of at least one token");
-    for (const int32_t token : prompts[g])
-      if (token < 0 || token >= policy_.config().vocab_size)
-        throw Error("rollout", "task ", tasks[g].id, ": expected prompt tokens from 0 to ",
-                    policy_.config().vocab_size - 1, ", got ", token);
-    if (prompts[g].size() + config_.max_new_tokens > static_cast<size_t>(policy_.config().max_positions))
-      throw Error("rollout", "task ", tasks[g].id, ": a prompt of ", prompts[g].size(), " tokens and ",
-                  config_.max_new_tokens, " new ones exceed policy.max_positions = ", policy_.config().max_positions,
-                  "; raise it, or lower rollout.max_new_tokens");
-    // The last token is drawn and never computed.
-    const int64_t own = pages_of(config_.max_new_tokens - 1), prompt = pages_of(prompts[g].size());
-    needed_pages += prompt + own * config_.samples;
-    largest = std::max(largest, prompt + own);
+    if (const std::string why = refusal(prompts[g]); !why.empty())
+      throw Error("rollout", "task ", tasks[g].id, ": ", why);
+    const size_t most = std::numeric_limits<uint32_t>::max();
+    check(DrawKey{stream.seed, stream.purpose, stream.step, static_cast<uint32_t>(std::min(groups[g].index, most))});
+    needed_pages += pages_of(prompts[g].size()) + pages_of(config_.max_new_tokens - 1) * config_.samples;
   }
   if (tasks.empty()) return {};
 
-  const double affordable = config_.cache_gigabytes * 1e9 / policy_.page_bytes(config_.page_size);
-  const int64_t pages =
-      config_.pages > 0 ? config_.pages : static_cast<int64_t>(std::min(static_cast<double>(needed_pages), affordable));
-  if (pages < largest)
-    throw Error("rollout", "expected a KV cache that holds a prompt and one completion, which need ", largest,
-                " pages of ", config_.page_size, " tokens, got ", pages, " pages; raise rollout.",
-                config_.pages > 0 ? "pages" : "cache_gigabytes", " or lower rollout.max_new_tokens");
+  const int64_t pages = config_.pages > 0 ? config_.pages : std::min(needed_pages, affordable_pages());
   if (pages_.empty() || pages_[0].values.size(0) < pages ||
       pages_[0].values.scalar_type() != policy_.make_pages(0, config_.page_size)[0].values.scalar_type())
     pages_ = policy_.make_pages(pages, config_.page_size);

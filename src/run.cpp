@@ -11,9 +11,6 @@
 #include <cerrno>
 #include <chrono>
 #include <cmath>
-#include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <string_view>
 
@@ -21,6 +18,7 @@
 #include "folder_lock.h"
 #include "grpo/error.h"
 #include "grpo/evaluate.h"
+#include "input_file.h"
 
 namespace grpo {
 namespace fs = std::filesystem;
@@ -131,9 +129,6 @@ Json read_config(const fs::path& file) {
 
 void RunConfig::validate() const {
   if (out.empty()) throw Error("config", "out: expected a folder, got \"\"");
-  if (save_every < 1) throw Error("config", "save_every: expected 1 or more, got ", save_every);
-  if (keep < 0) throw Error("config", "keep: expected 0 (all) or more, got ", keep);
-  if (notebook < -1) throw Error("config", "notebook: expected -1 (all) or more, got ", notebook);
 }
 
 std::vector<std::string> arguments_of_run(const std::vector<std::string>& arguments) {
@@ -256,7 +251,7 @@ Run::~Run() = default;
 Run::Run(const RunConfig& config, const Json& resolved, const std::string& name) try : Run() {
   config_ = config;
   config_.resume |= !config.resume_from.empty();
-  config_.validate();
+  grpo::validate(config_, "");
   folder_ = config.out;
   if (!folder_.has_filename()) folder_ = folder_.parent_path();  // "runs/zero/" is "runs/zero"
   command_ = command_of(name);
@@ -268,11 +263,7 @@ Run::Run(const RunConfig& config, const Json& resolved, const std::string& name)
   if (!config_.resume && (fs::exists(folder_ / "config.json") || !list_checkpoints(folder_).empty())) {
     const FolderLock its_own(folder_);
     const fs::path aside = free_name(folder_);
-    std::error_code error;
-    fs::rename(folder_, aside, error);
-    if (error)
-      throw Error("run", "cannot move the run that is in ", folder_.string(), " to ", aside.string(), ": ",
-                  error.message());
+    rename_durably("run", folder_, aside);
     moved = "the run that was in " + folder_.string() + " is now in " + aside.string();
   }
   std::error_code error;
@@ -312,14 +303,7 @@ Run Run::stage(const std::string& name, const Json& resolved) const {
 }
 
 void Run::write(const std::string& file, const Json& value) const {
-  const fs::path target = folder_ / file, temporary = folder_ / (".tmp-" + file);
-  DurableFile out("run", temporary);
-  out.write(value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
-  out.finish();
-  std::error_code error;
-  fs::rename(temporary, target, error);
-  if (error) throw Error("run", "cannot write ", target.string(), ": ", error.message());
-  sync_folder("run", folder_);
+  write_file("run", folder_ / file, value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 // ---- The way back in ------------------------------------------------------------------------------------------------

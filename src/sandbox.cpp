@@ -107,26 +107,12 @@ RunResult infrastructure(std::string why) {
 
 }  // namespace
 
-void Limits::validate() const {
-  const auto refuse = [](const char* what, const auto& got) {
-    throw Error("sandbox", "expected ", what, ", got ", got);
-  };
-  if (cpu_seconds < 1) refuse("cpu_seconds of at least 1", cpu_seconds);
-  if (!(wall_seconds > 0) || !std::isfinite(wall_seconds)) refuse("positive wall_seconds", wall_seconds);
-  if (memory_bytes < (64 << 20)) refuse("memory_bytes of at least 64 MiB", memory_bytes);
-  if (processes < 4) refuse("at least 4 processes", processes);
-  if (file_bytes < 1) refuse("positive file_bytes", file_bytes);
-  if (output_bytes < 1) refuse("positive output_bytes", output_bytes);
-}
-
 void SandboxConfig::validate() const {
   for (const std::string* path : {&python, &compiler})
     if (!path->starts_with("/usr/"))
       throw Error("sandbox", "expected a program below /usr, which is all that a sandbox sees, got \"", *path, "\"");
   for (const std::string& flag : split_at_spaces(compiler_flags))
     if (flag.empty()) throw Error("sandbox", "expected flags separated by single spaces, got \"", compiler_flags, "\"");
-  if (root_drops_to < 1) throw Error("sandbox", "expected root_drops_to of at least 1, got ", root_drops_to);
-  compile.validate();
 }
 
 // ---- One run --------------------------------------------------------------------------------------------------------
@@ -237,7 +223,7 @@ std::vector<std::string> Sandbox::command_of(const Executable& executable) const
 // ---- The members that users call ------------------------------------------------------------------------------------
 
 Sandbox::Sandbox(SandboxConfig config) : config_(std::move(config)), filter_(system_call_filter()) {
-  config_.validate();
+  grpo::validate(config_, "sandbox");
   for (const std::string& needed : {config_.bwrap, config_.python, config_.compiler, std::string(kPrlimit),
                                     std::string(kSetpriv), std::string(kChoom)})
     if (::access(needed.c_str(), X_OK) != 0)
@@ -290,7 +276,7 @@ Build Sandbox::build(const Program& program) const {
 }
 
 RunResult Sandbox::run(const Executable& executable, std::string_view input, const Limits& limits) const {
-  limits.validate();
+  validate(limits, "limits");
   return run_jobs({{.command = command_of(executable), .file = executable.bytes, .input = input, .limits = limits}},
                   limits.wall_seconds)
       .front();
@@ -303,7 +289,7 @@ RunResult Sandbox::run(const Program& program, std::string_view input, const Lim
 
 Sandbox::Pair Sandbox::run_pair(const Executable& lead, std::string_view lead_input, const Executable& peer,
                                 const Limits& limits) const {
-  limits.validate();
+  validate(limits, "limits");
   std::vector<RunResult> results = run_jobs(
       {{.command = command_of(lead), .file = lead.bytes, .input = lead_input, .limits = limits, .linked = true},
        {.command = command_of(peer), .file = peer.bytes, .input = {}, .limits = limits}},

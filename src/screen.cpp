@@ -57,17 +57,6 @@ Dropped judge_alone(const Group& group, std::size_t sample, const ScreenConfig& 
 
 }  // namespace
 
-void ScreenConfig::validate() const {
-  if (best < 1) throw Error("screen", "best: expected at least 1, got ", best);
-  if (max_tokens < 0) throw Error("screen", "max_tokens: expected 0 or more, got ", max_tokens);
-  if (repetition_words < 1) throw Error("screen", "repetition_words: expected at least 1, got ", repetition_words);
-  if (max_repetitions < 1) throw Error("screen", "max_repetitions: expected at least 1, got ", max_repetitions);
-  for (const auto& [key, share] : {std::pair{"min_language_consistency", min_language_consistency},
-                                   {"min_helpful", min_helpful},
-                                   {"min_harmless", min_harmless}})
-    if (!(share >= 0 && share <= 1)) throw Error("screen", key, ": expected 0 to 1, got ", share);
-}
-
 std::size_t most_repeated(std::string_view text, std::size_t words) {
   const std::string even = normalized(text);  // so that a sequence is one view of it, whatever white space was between
   const std::vector<std::string_view> all = split(even);

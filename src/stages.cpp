@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <numeric>
 
 #include "durable_file.h"
 #include "generators.h"
 #include "grpo/collect.h"
 #include "grpo/error.h"
+#include "input_file.h"
 
 namespace grpo {
 namespace fs = std::filesystem;
@@ -70,6 +70,14 @@ class Training {
   bool finished_ = false;
 };
 
+// The tasks of a stage that it can work on, and a line in the log about the others.
+TaskMixture tasks_for(Stage& stage, const std::vector<TaskShare>& sources, const Rollout& rollout) {
+  TaskMixture tasks(sources, stage.seed, [&rollout](const Task& task) { return rollout.refusal(task); });
+  if (const LeftOut left_out = tasks.left_out(); left_out.count > 0)
+    stage.run.progress().note("warning: " + left_out.text());
+  return tasks;
+}
+
 Example example_of(const Stage& stage, const std::string& prompt, const std::string& completion, bool learn_prompt) {
   Example example{stage.tokenizer.encode(prompt)};
   if (!learn_prompt) example.first_target = std::max<size_t>(1, example.tokens.size());
@@ -125,27 +133,16 @@ OptimizerConfig lasting(OptimizerConfig config, int64_t steps) {
     throw Error("config", "expected more steps than optimizer.warmup_steps (", config.warmup_steps, "), got ", steps,
                 "; the learning rate falls from the end of warm-up to the last step");
   if (config.total_steps == 0) config.total_steps = steps;
-  config.validate();
+  validate(config, "optimizer");
   return config;
 }
 
-namespace {
-
-void require(const char* stage, const char* key, int64_t least, int64_t got) {
-  if (got < least) throw Error("config", stage, ".", key, ": expected ", least, " or more, got ", got);
-}
-
-}  // namespace
-
 // ---- pretrain -------------------------------------------------------------------------------------------------------
 
-void PretrainConfig::validate() const {
-  require("pretrain", "steps", 0, steps);
-  require("pretrain", "documents_per_step", 1, documents_per_step);
-  lasting(optimizer, steps);
-}
+void PretrainConfig::validate() const { lasting(optimizer, steps); }
 
 StageResult pretrain(Stage& stage, const PretrainConfig& config, const Corpus& corpus) {
+  validate(config, "pretrain");
   Trainer trainer(stage.policy, lasting(config.optimizer, config.steps), config.trainer);
   Training training(stage, trainer);
   if (training.finished()) return training.result();
@@ -166,18 +163,12 @@ StageResult pretrain(Stage& stage, const PretrainConfig& config, const Corpus& c
 
 // ---- sft ------------------------------------------------------------------------------------------------------------
 
-void SftConfig::validate() const {
-  if (!(epochs >= 0) || !std::isfinite(epochs)) throw Error("config", "sft.epochs: expected 0 or more, got ", epochs);
-  require("sft", "documents_per_step", 1, documents_per_step);
-  require("sft", "max_gradient_tokens", 0, max_gradient_tokens);
-}
-
 int64_t SftConfig::steps(std::size_t demonstrations) const {
   return static_cast<int64_t>(std::ceil(epochs * static_cast<double>(demonstrations) / documents_per_step));
 }
 
 StageResult sft(Stage& stage, const SftConfig& config, const std::vector<DemonstrationSet>& sets) {
-  config.validate();
+  validate(config, "sft");
   std::size_t total = 0;
   std::vector<double> shares;
   for (const DemonstrationSet& set : sets) {
@@ -226,15 +217,14 @@ StageResult sft(Stage& stage, const SftConfig& config, const std::vector<Demonst
 
 // ---- grpo -----------------------------------------------------------------------------------------------------------
 
-TaskMixture::TaskMixture(std::vector<TaskShare> sources, uint64_t seed)
+TaskMixture::TaskMixture(std::vector<TaskShare> sources, uint64_t seed, const TaskCheck& check)
     : sources_(std::move(sources)), given_(sources_.size()) {
   double total = 0;
   for (TaskShare& source : sources_) {
-    if (!(source.weight >= 0) || !std::isfinite(source.weight))
-      throw Error("task", "expected weights of 0 or more, got ", source.weight);
+    validate(source, "tasks");
     total += source.weight;
     source.tasks.seed = seed;
-    streams_.emplace_back(source.tasks, Split::train);
+    streams_.emplace_back(source.tasks, Split::train, check);
   }
   if (!(total > 0)) throw Error("task", "expected a source of tasks with a weight above 0, got none");
 }
@@ -247,6 +237,12 @@ std::vector<Task> TaskMixture::take(std::size_t count) {
     tasks.push_back(streams_[from].take(1).front());
   }
   return tasks;
+}
+
+LeftOut TaskMixture::left_out() const {
+  LeftOut all;
+  for (const TaskStream& stream : streams_) all.add(stream.left_out());
+  return all;
 }
 
 std::vector<uint64_t> TaskMixture::state() const {
@@ -263,19 +259,17 @@ void TaskMixture::restore(const std::vector<uint64_t>& state) {
 }
 
 void GrpoConfig::validate() const {
-  require("grpo", "steps", 0, steps);
-  require("grpo", "prompts_per_step", 1, prompts_per_step);
-  require("grpo", "max_gradient_tokens", 0, max_gradient_tokens);
   check_places(0, static_cast<uint64_t>(prompts_per_step), objective);
   lasting(optimizer, steps);
 }
 
 StageResult grpo(Stage& stage, const GrpoConfig& config, Judge* judge, const Measure& measure) {
+  validate(config, "grpo");
   RewardsConfig rewards = config.rewards;
   rewards.think_open = stage.chat.opens_think();
-  TaskMixture tasks(config.tasks, stage.seed);
   Scorer scorer(rewards);
   Rollout rollout(stage.policy, stage.tokenizer, stage.chat, config.rollout);
+  TaskMixture tasks = tasks_for(stage, config.tasks, rollout);
 
   Trainer trainer(stage.policy, config.objective, lasting(config.optimizer, config.steps),
                   config.rollout.sampling.temperature, config.trainer);
@@ -341,20 +335,15 @@ Json RejectionReport::json() const {
   return {{"finished", finished}, {"tasks", tasks}, {"sampled", sampled}, {"kept", kept}, {"dropped", reasons}};
 }
 
-void RejectionConfig::validate() const {
-  require("rejection", "count", 1, count);
-  require("rejection", "tasks_per_batch", 1, tasks_per_batch);
-  check_places(0, static_cast<uint64_t>(count), {});
-}
+void RejectionConfig::validate() const { check_places(0, static_cast<uint64_t>(count), {}); }
 
 RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, const std::string& source, Judge* judge) {
-  config.validate();
-  config.screen.validate();
+  validate(config, "rejection");
   RewardsConfig rewards = config.rewards;
   rewards.think_open = stage.chat.opens_think();
-  TaskMixture tasks(config.tasks, stage.seed);
   Scorer scorer(rewards);
   Rollout rollout(stage.policy, stage.tokenizer, stage.chat, config.rollout);
+  TaskMixture tasks = tasks_for(stage, config.tasks, rollout);
   const auto& folder = stage.run.folder();
 
   // The state of a batch boundary: what was counted, and how much of selected.jsonl belongs to it.

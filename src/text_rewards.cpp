@@ -18,18 +18,6 @@
 
 namespace grpo {
 
-void TextRewardsConfig::validate() const {
-  for (const auto& [name, value] : {std::pair<const char*, std::int64_t>("repetition_ngram", repetition_ngram),
-                                    {"length_max", length_max},
-                                    {"reflection_most", reflection_most}})
-    if (value < 1) throw Error("reward", "expected rewards.text.", name, " of at least 1, got ", value);
-  for (const double value :
-       {length_right_short, length_right_long, length_wrong_short, length_wrong_long, length_exceeded})
-    if (!std::isfinite(value)) throw Error("reward", "expected finite values for rewards.text.length_*, got ", value);
-  if (!std::isfinite(repetition_most) || repetition_most < 0)
-    throw Error("reward", "expected rewards.text.repetition_most of at least 0, got ", repetition_most);
-}
-
 double repeated_share(std::span<const std::int32_t> tokens, int n) {
   const auto size = static_cast<std::size_t>(n);
   if (n < 1 || tokens.size() < size) return 0.0;

@@ -4,12 +4,12 @@
 #include <sentencepiece_trainer.h>
 
 #include <algorithm>
-#include <fstream>
 #include <optional>
 #include <span>
 #include <system_error>
 #include <unordered_map>
 
+#include "durable_file.h"
 #include "fill.h"
 #include "grpo/messages.h"
 #include "model_file.h"
@@ -77,19 +77,6 @@ std::string join_as_csv(const std::vector<std::string>& items) {
   std::string csv;
   for (const std::string& item : items) csv += (csv.empty() ? "" : ",") + item;
   return csv;
-}
-
-void write_file(const std::filesystem::path& path, const std::string& bytes) {
-  std::error_code ignored;  // a failure shows when the file is opened
-  if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path(), ignored);
-  std::filesystem::path unfinished = path;
-  unfinished += ".part";
-  std::ofstream file(unfinished, std::ios::binary);
-  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  file.close();
-  std::error_code failure;
-  if (file) std::filesystem::rename(unfinished, path, failure);
-  if (!file || failure) throw Error("tokenizer", path.string(), ": expected a file that can be written, got none");
 }
 
 // ---- The sentencepiece model ----
@@ -208,7 +195,6 @@ class SentencePieceModel : public internal::TokenModel {
 // ---- Configs ----
 
 void TokenizerConfig::validate() const {
-  if (vocab_size < 1) throw Error("tokenizer", "expected vocab_size of 1 or more, got ", vocab_size);
   for (const std::string& symbol : symbols)
     if (symbol.empty() || symbol.find_first_of(",\"\n \t\r") != std::string::npos || escape(symbol) != symbol)
       throw Error("tokenizer", "expected symbols that are words without commas, quotes and white space, got \"", symbol,
@@ -239,7 +225,7 @@ bool ChatTemplate::opens_think() const {
 
 void Tokenizer::train(const std::vector<std::string>& documents, const TokenizerConfig& config,
                       const std::filesystem::path& model_file) {
-  config.validate();
+  validate(config, "tokenizer");
   Lines lines(documents);
   if (lines.empty()) throw Error("tokenizer", "expected documents to learn a vocabulary from, got no text");
   const std::unordered_map<std::string, std::string> options = {
@@ -267,7 +253,7 @@ void Tokenizer::train(const std::vector<std::string>& documents, const Tokenizer
   if (!status.ok())
     throw Error("tokenizer", "expected a vocabulary of ", config.vocab_size,
                 " pieces, got from sentencepiece: ", status.ToString(), "; change vocab_size or give more text");
-  write_file(model_file, bytes);
+  write_file("tokenizer", model_file, bytes);
 }
 
 Tokenizer Tokenizer::load(const std::filesystem::path& path) {

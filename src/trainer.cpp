@@ -46,12 +46,11 @@ Trainer::Trainer(Policy& policy, const ObjectiveConfig& objective, const Optimiz
       config_(config),
       temperature_(temperature),
       optimizer_(policy.parameters(), optimizer) {
-  objective_.validate();
+  validate(objective_, "objective");
+  validate(config_, "trainer");
   if (!(temperature > 0))
     throw Error("trainer", "expected a temperature above 0, got ", temperature,
                 "; greedy samples cannot be trained on");
-  if (config_.micro_batch_tokens < 1)
-    throw Error("trainer", "expected micro_batch_tokens of at least 1, got ", config_.micro_batch_tokens);
   if (objective_.kl != Kl::none) reference_ = std::make_unique<Policy>(policy.frozen_copy());
 }
 

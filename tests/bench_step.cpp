@@ -47,9 +47,9 @@ struct BenchConfig {
     v("dtype", dtype, "weights and activations");
     v("device", device, "cpu or cuda");
     v("model", model, "a model folder in place of fresh weights; it says all of `policy`");
-    v("steps", steps, "measured steps, after one to warm up; the median counts");
-    v("prompts", prompts, "prompts of a step");
-    v("prompt_tokens", prompt_tokens, "tokens of each");
+    v("steps", steps, "measured steps, after one to warm up; the median counts", grpo::at_least(1));
+    v("prompts", prompts, "prompts of a step", grpo::at_least(1).at_most(1 << 20));
+    v("prompt_tokens", prompt_tokens, "tokens of each", grpo::at_least(1));
     v("policy", policy, "the model");
     v("rollout", rollout, "sampling");
     v("objective", objective, "the loss");

@@ -585,10 +585,10 @@ TEST(Suite, refuses_unknown_rows_and_models) {
   SuiteConfig suite;
   suite.rows.resize(1);
   suite.rows[0].name = "mmlu_por";
-  EXPECT_THAT(error_of([&] { suite.validate(); }), HasSubstr("mmlu_pro"));
+  EXPECT_THAT(error_of([&] { validate(suite, ""); }), HasSubstr("mmlu_pro"));
   suite.rows[0].name = "mmlu";
   suite.rows[0].cited = {{"who", 1}};
-  EXPECT_THAT(error_of([&] { suite.validate(); }), HasSubstr("who"));
+  EXPECT_THAT(error_of([&] { validate(suite, ""); }), HasSubstr("who"));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -16,6 +17,7 @@
 #include "grpo/checkpoint.h"
 #include "grpo/error.h"
 #include "grpo/safetensors.h"
+#include "system_calls.h"
 #include "xxhash64.h"
 
 namespace grpo {
@@ -323,6 +325,41 @@ TEST_F(Checkpoint, replaces_a_damaged_one_of_the_same_step) {
   const fs::path again = write(40);
   EXPECT_EQ(refusal(again), "(no error)");
   EXPECT_THAT(names(), ElementsAre("step-000030", "step-000040"));
+}
+
+// The process is killed in place of each system call that a file's name or contents on the disk depend on.
+TEST_F(Checkpoint, of_a_step_saved_again_one_is_there_at_every_moment) {
+  for (const bool knows_exchange : {true, false}) {
+    bool killed = true;
+    for (int call = 0; killed; ++call) {
+      fs::remove_all(folder_ / "checkpoints");
+      const at::Tensor old = contents(40).policy[0].second;
+      write(40);
+      const pid_t child = ::fork();
+      ASSERT_GE(child, 0);
+      if (child == 0) {
+        system_calls = {{}, knows_exchange, call};
+        CheckpointContents again = contents(40);
+        again.policy[0].second = old + 1;
+        write_checkpoint(folder_, 40, again, 1);
+        ::_exit(0);
+      }
+      int status = 0;
+      ASSERT_EQ(::waitpid(child, &status, 0), child);
+      ASSERT_TRUE(WIFEXITED(status)) << status;
+      killed = WEXITSTATUS(status) == 9;
+      ASSERT_TRUE(killed || WEXITSTATUS(status) == 0);
+      const auto newest = newest_checkpoint(folder_);
+      ASSERT_TRUE(newest.has_value()) << "killed before call " << call;
+      const at::Tensor got = read_checkpoint(*newest).policy[0].second;
+      EXPECT_TRUE(at::equal(got, old + 1) || (killed && at::equal(got, old))) << call;
+      write(40);
+      write(41);
+      EXPECT_THAT(names(), ElementsAre("step-000040", "step-000041")) << call;
+      EXPECT_EQ(std::distance(fs::directory_iterator(folder_ / "checkpoints"), {}), 2) << call;
+      ASSERT_LT(call, 100);
+    }
+  }
 }
 
 TEST_F(Checkpoint, a_failed_write_leaves_the_older_ones_and_no_litter) {

@@ -1,11 +1,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "error_of.h"
 #include "grpo/config.h"
 
 namespace grpo {
@@ -29,12 +33,12 @@ struct LossConfig {
   Flavour flavour = Flavour::dapo;
   template <class V>
   void visit(V& v) {
-    v("clip_low", clip_low, "lower clip range of the ratio");
-    v("clip_high", clip_high, "upper clip range of the ratio");
+    v("clip_low", clip_low, "lower clip range of the ratio", at_least(0).at_most(1));
+    v("clip_high", clip_high, "upper clip range of the ratio", above(0));
     v("flavour", flavour, "which loss");
   }
   void validate() const {
-    if (clip_low < 0) throw Error("config", "grpo.clip_low: expected a number of 0 or more, got ", clip_low);
+    if (clip_low + clip_high > 10) throw Error("config", "grpo.clip_low: expected less with this clip_high");
   }
 };
 struct StageConfig {
@@ -42,18 +46,15 @@ struct StageConfig {
   int steps = 10;
   template <class V>
   void visit(V& v) {
-    v("kind", kind, "what the stage does");
-    v("steps", steps, "optimizer steps");
-  }
-  void validate() const {
-    if (steps < 0) throw Error("config", "steps: expected 0 or more, got ", steps);
+    v("kind", kind, "what the stage does", {"pretrain", "grpo"});
+    v("steps", steps, "optimizer steps", at_least(0).at_most(1e6));
   }
 };
 struct RewardsConfig {
   std::map<std::string, double> weights{{"accuracy", 1.0}, {"format", 0.2}};
   template <class V>
   void visit(V& v) {
-    v("weights", weights, "weight of each reward");
+    v("weights", weights, "weight of each reward", any_finite());
   }
 };
 struct DriverConfig {
@@ -70,15 +71,15 @@ struct DriverConfig {
   template <class V>
   void visit(V& v) {
     v("seed", seed, "seed of every draw");
-    v("tokens", tokens, "token budget");
+    v("tokens", tokens, "token budget", any_finite());
     v("out", out, "folder of the run");
     v("resume", resume, "continue the newest checkpoint");
-    v("max_steps", max_steps, "steps in all");
+    v("max_steps", max_steps, "steps in all", at_least(1).or_zero());
     v("grpo", grpo, "the loss");
     v("rewards", rewards, "the rewards");
     v("stages", stages, "stages, in order");
-    v("languages", languages, "languages of the tasks");
-    v("sizes", sizes, "some sizes");
+    v("languages", languages, "languages of the tasks", {"en", "ko"});
+    v("sizes", sizes, "some sizes", at_least(1).below(100));
   }
 };
 
@@ -264,10 +265,89 @@ TEST(Config, bad_arguments_are_named) {
   EXPECT_THAT(error_of({"--grpo", "3"}), HasSubstr("expected an object"));
 }
 
-TEST(Config, validate_runs_once_everything_is_loaded_and_in_nested_structs) {
+TEST(Config, checks_run_once_everything_is_loaded_and_in_nested_structs) {
   EXPECT_THAT(error_of({"--set", "grpo.clip_low=-1"}), HasSubstr("grpo.clip_low"));
   EXPECT_EQ(error_of({"--set", "grpo.clip_low=-1", "--set", "grpo.clip_low=1"}), "");
-  EXPECT_THAT(error_of({"--set", "stages.1.steps=-1"}), HasSubstr("steps: expected 0 or more"));
+  EXPECT_EQ(error_of({"--grpo.clip_high=10"}), "[config] grpo.clip_low: expected less with this clip_high");
+  EXPECT_EQ(error_of({"--grpo.clip_high=10", "--grpo.clip_low=0"}), "");
+}
+
+TEST_F(ConfigFile, numbers_out_of_their_range_are_named_wherever_they_come_from) {
+  const std::string low = "[config] grpo.clip_low: expected 0 <= x <= 1, got -1";
+  EXPECT_EQ(error_in(R"({"grpo": {"clip_low": -1}})"), low);
+  EXPECT_EQ(error_of({"--set", "grpo.clip_low=-1"}), low);
+  EXPECT_EQ(error_of({"--grpo.clip-low", "-1"}), low);
+  EXPECT_EQ(error_of({"--grpo.clip_low=1.0000001"}), "[config] grpo.clip_low: expected 0 <= x <= 1, got 1.0000001");
+  EXPECT_EQ(error_of({"--grpo.clip_high=0"}), "[config] grpo.clip_high: expected x > 0, got 0");
+  EXPECT_EQ(error_of({"--max_steps=-2"}), "[config] max_steps: expected 0, or x >= 1, got -2");
+  EXPECT_EQ(error_of({"--max_steps=0"}), "");
+  EXPECT_EQ(error_of({"--set", "stages.1.steps=-1"}), "[config] stages.1.steps: expected 0 <= x <= 1000000, got -1");
+  EXPECT_EQ(error_of({"--sizes=[1, 100]"}), "[config] sizes.1: expected 1 <= x < 100, got 100");
+  EXPECT_EQ(error_of({"--languages=[\"en\", \"de\"]"}),
+            "[config] languages.1: expected one of \"en\", \"ko\", got \"de\"");
+  EXPECT_EQ(error_of({"--stages.0.kind=sft"}),
+            "[config] stages.0.kind: expected one of \"pretrain\", \"grpo\", got \"sft\"");
+  DriverConfig config;
+  EXPECT_EQ(grpo::error_of([&] { load_json(config, nlohmann::json{{"max_steps", -2}}, "run/config.json"); }),
+            "[config] run/config.json: max_steps: expected 0, or x >= 1, got -2");
+}
+
+TEST(Config, what_was_filled_in_code_meets_the_same_checks) {
+  const auto refusal = [](auto change, std::string_view name = "driver") {
+    DriverConfig config;
+    change(config);
+    return grpo::error_of([&] { validate(config, name); });
+  };
+  EXPECT_EQ(refusal([](DriverConfig&) {}), "(no error)");
+  EXPECT_EQ(refusal([](DriverConfig& c) { c.max_steps = -1; }),
+            "[config] driver.max_steps: expected 0, or x >= 1, got -1");
+  EXPECT_EQ(refusal([](DriverConfig& c) { c.grpo.clip_high = std::nan(""); }, ""),
+            "[config] grpo.clip_high: expected x > 0, got nan");
+  EXPECT_EQ(refusal([](DriverConfig& c) { c.grpo.clip_high = std::numeric_limits<double>::infinity(); }, ""),
+            "[config] grpo.clip_high: expected x > 0, got inf");
+  EXPECT_EQ(refusal([](DriverConfig& c) { c.rewards.weights["x"] = -std::numeric_limits<double>::infinity(); }, ""),
+            "[config] rewards.weights.x: expected a finite number, got -inf");
+  EXPECT_EQ(refusal([](DriverConfig& c) { c.grpo.flavour = static_cast<Flavour>(17); }, ""),
+            "[config] grpo.flavour: expected a named value, got 17");
+  EXPECT_EQ(refusal([](DriverConfig& c) { c.grpo.clip_high = 10; }),
+            "[config] grpo.clip_low: expected less with this clip_high");
+}
+
+TEST(Range, says_what_it_contains) {
+  const double nan = std::nan(""), infinity = std::numeric_limits<double>::infinity();
+  struct Case {
+    Range range;
+    std::string text;
+    std::vector<double> in, out;
+  };
+  for (const auto& [range, text, in, out] : std::vector<Case>{
+           {at_least(1), "x >= 1", {1, 1e308}, {0.999, -1}},
+           {above(0), "x > 0", {1e-300}, {0, -1e-300}},
+           {above(0).at_most(1), "0 < x <= 1", {1e-9, 1}, {0, 1.0000001}},
+           {at_least(0).below(1), "0 <= x < 1", {0, 0.5}, {1, -0.1}},
+           {at_least(1e-6).at_most(1e6).or_zero(), "0, or 1e-06 <= x <= 1000000", {0, 1e-6, 1e6}, {1e-7, 1e7, -1}},
+           {at_least(16).at_most(4096).multiple_of(16), "a multiple of 16 with 16 <= x <= 4096", {16, 48}, {0, 24, 4112}},
+           {any_finite(), "a finite number", {-1e308, 0, 1e308}, {}},
+           {any_finite().at_most(2), "x <= 2", {-1e308, 2}, {2.1}}}) {
+    EXPECT_EQ(range.text(), text);
+    for (const double x : in) EXPECT_TRUE(range.contains(x)) << text << ' ' << x;
+    for (const double x : out) EXPECT_FALSE(range.contains(x)) << text << ' ' << x;
+    for (const double x : {nan, infinity, -infinity}) EXPECT_FALSE(range.contains(x)) << text << ' ' << x;
+  }
+}
+
+TEST_F(ConfigFile, a_pipe_is_read_and_one_that_nobody_writes_to_is_refused) {
+  const std::string pipe = (folder_ / "pipe").string();
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_THAT(error_of({"--config", pipe}), HasSubstr("got a pipe that nothing was written to"));
+  EXPECT_THAT(error_of({"--config", "/dev/zero"}), HasSubstr("got a device or socket"));
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  const std::string text = R"({"max_steps": 3})";
+  ASSERT_EQ(::write(ends[1], text.data(), text.size()), static_cast<ssize_t>(text.size()));
+  ::close(ends[1]);
+  EXPECT_EQ(parse({"--config", "/dev/fd/" + std::to_string(ends[0])}).max_steps, 3);
+  ::close(ends[0]);
 }
 
 TEST(Config, dump_is_ordered_and_loads_back_exactly) {
@@ -306,7 +386,9 @@ TEST(Config, help_lists_every_key_with_default_meaning_and_choices) {
   }
   for (const std::string part : {"seed = 11", "seed of every draw", "grpo.clip_high = 0.2", "grpo.flavour = \"dapo\"",
                                  "[grpo, dr_grpo, dapo]", "stages.N.steps", "optimizer steps", "max_steps = 180",
-                                 "rewards.weights = {\"accuracy\":1.0,\"format\":0.2}", "languages = [\"en\"]"})
+                                 "rewards.weights = {\"accuracy\":1.0,\"format\":0.2}", "languages = [\"en\"]",
+                                 "steps in all [0, or x >= 1]", "lower clip range of the ratio [0 <= x <= 1]",
+                                 "languages of the tasks [one of \"en\", \"ko\"]"})
     EXPECT_THAT(text, HasSubstr(part));
   EXPECT_THAT(text, Not(HasSubstr("languages.N")));
   EXPECT_THROW(parse({"-h"}), HelpRequested);

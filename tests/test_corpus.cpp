@@ -690,7 +690,7 @@ TEST(Corpus, shares_that_cannot_be_meant_are_named) {
   const auto refused = [](double CorpusConfig::*share, double value) {
     CorpusConfig config;
     config.*share = value;
-    return error_of([&] { config.validate(); });
+    return error_of([&] { validate(config, "corpus"); });
   };
   const std::vector<std::pair<std::string, double CorpusConfig::*>> shares = {
       {"wrong_share", &CorpusConfig::wrong_share},     {"untagged_share", &CorpusConfig::untagged_share},
@@ -699,16 +699,16 @@ TEST(Corpus, shares_that_cannot_be_meant_are_named) {
       {"general_share", &CorpusConfig::general_share}, {"judging_share", &CorpusConfig::judging_share}};
   for (const auto& [key, share] : shares) {
     for (const double bad : {-0.1, 1.1, std::nan("")})
-      EXPECT_THAT(refused(share, bad), StartsWith("[corpus] " + key + ": expected a share"));
+      EXPECT_THAT(refused(share, bad), StartsWith("[config] corpus." + key + ": expected 0 <= x <= 1"));
     EXPECT_EQ(refused(share, 1.0), "(no error)");
   }
   CorpusConfig config;
   config.general_share = 0.6, config.judging_share = 0.5;
-  EXPECT_THAT(error_of([&] { config.validate(); }), HasSubstr("general_share and judging_share"));
+  EXPECT_THAT(error_of([&] { validate(config, "corpus"); }), HasSubstr("general_share and judging_share"));
   for (const double ratio : {-0.1, 2.5, std::nan("")}) {
     config = CorpusConfig{};
     config.mixed_wrong_ratio = ratio;
-    EXPECT_THAT(error_of([&] { config.validate(); }), HasSubstr("mixed_wrong_ratio: expected 0 or more"));
+    EXPECT_THAT(error_of([&] { validate(config, "corpus"); }), HasSubstr("mixed_wrong_ratio: expected "));
   }
   TasksConfig general;
   general.generator = TaskGenerator::general;

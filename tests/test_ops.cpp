@@ -10,6 +10,7 @@ namespace grpo {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 
 std::vector<int32_t> ints(const Tensor& t) {
   const Tensor flat = t.contiguous();
@@ -430,6 +431,19 @@ TEST_P(RouteTest, row_bits_do_not_depend_on_the_batch_even_with_ties) {
 
 TEST(Route, among_equals_the_lower_index_wins) {
   EXPECT_THAT(ints(route(at::zeros({2, 5}), no_bias(5), {3}).experts), ElementsAre(0, 1, 2, 0, 1, 2));
+  for (const int64_t n : {5, 64, 257}) {  // on every device: many equal ones are sorted otherwise than few
+    const Tensor even = at::zeros({3, n}), tied = at::arange(n, at::kFloat).remainder(3).expand({3, n}).contiguous();
+    for (const Tensor& logits : {even, tied}) {
+      RouterOptions options{.experts_per_token = 4};
+      EXPECT_THAT(ints(reference::route(logits, no_bias(n), options).experts),
+                  ElementsAreArray(ints(route(logits, no_bias(n), options).experts)));
+      if (n != 64) continue;
+      options.groups = 16, options.groups_per_token = 2;
+      EXPECT_THAT(ints(reference::route(logits, no_bias(n), options).experts),
+                  ElementsAreArray(ints(route(logits, no_bias(n), options).experts)));
+    }
+    EXPECT_THAT(ints(reference::route(even, no_bias(n), {3}).experts), ElementsAre(0, 1, 2, 0, 1, 2, 0, 1, 2));
+  }
   EXPECT_THAT(ints(route(at::tensor({1.f, 2.f, 1.f, 2.f, 0.f}).view({1, 5}), no_bias(5), {3}).experts),
               ElementsAre(1, 3, 0));
 }

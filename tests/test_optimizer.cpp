@@ -366,7 +366,7 @@ TEST(OptimizerConfig, refuses_values_out_of_range_by_key) {
   const auto refusal = [](const auto& change) {
     OptimizerConfig config;
     change(config);
-    return error_of([&] { config.validate(); });
+    return error_of([&] { validate(config, "optimizer"); });
   };
   EXPECT_EQ(refusal([](auto&) {}), "(no error)");
   EXPECT_THAT(refusal([](auto& c) { c.learning_rate = -1; }), HasSubstr("learning_rate: expected"));

@@ -1,8 +1,12 @@
 // The policy: its weights, its one forward in all its forms, its balancing.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <map>
+#include <thread>
+#include <type_traits>
 
+#include "error_of.h"
 #include "grpo/policy.h"
 #include "op_test.h"
 
@@ -441,6 +445,101 @@ TEST(Policy, describes_itself) {
   EXPECT_THAT(Policy(dense_config(), 1).describe(), ::testing::Not(HasSubstr("experts")));
 }
 
+static_assert(!std::is_copy_constructible_v<Policy> && !std::is_copy_assignable_v<Policy>);
+static_assert(std::is_nothrow_move_constructible_v<Policy> && std::is_nothrow_move_assignable_v<Policy>);
+
+TEST(Policy, is_cloned_by_name_and_the_clone_has_weights_of_its_own) {
+  Policy policy = lively(moe_config(), DType::float32);
+  const Policy clone = policy.clone();
+  const Segments batch = segments_of({{1, 2, 3}}, {-1});
+  const Tensor before = policy.hidden(batch);
+  EXPECT_TRUE(same_bits(clone.hidden(batch), before));
+  EXPECT_TRUE(clone.hidden(batch).requires_grad()) << "it can be trained";
+  NamedTensors changed;
+  for (const auto& [name, tensor] : policy.state()) changed.emplace_back(name, tensor + 0.5);
+  policy.load_state(changed);
+  EXPECT_FALSE(same_bits(policy.hidden(batch), before));
+  EXPECT_TRUE(same_bits(clone.hidden(batch), before));
+  const Policy moved = std::move(policy);
+  EXPECT_EQ(moved.tokens_seen(), 6);
+}
+
+TEST(Policy, is_read_by_several_threads_at_once) {
+  const Policy policy = lively(moe_config(), DType::float32);
+  const Segments batch = segments_of({{1, 2, 3}, {4, 5}}, {-1, 0});
+  const Tensor expected = policy.hidden(batch).detach();
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong = 0;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&] {
+      at::NoGradGuard guard;
+      for (int i = 0; i < 50; ++i) wrong += !same_bits(policy.hidden(batch), expected);
+    });
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
+  EXPECT_EQ(policy.tokens_seen(), 5 + 4 * 50 * 5);
+}
+
+TEST(PolicyRefuses, what_its_ops_would_read_past_an_end_for) {
+  const Policy policy = lively(moe_config(), DType::float32);
+  const int vocab = policy.config().vocab_size, most = policy.config().max_positions;
+  const auto refusal = [&](auto change) {
+    Segments batch = segments_of({{1, 2, 3}, {4, 5}}, {-1, 0});
+    change(batch);
+    try {
+      policy.hidden(batch);
+    } catch (const std::exception& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  EXPECT_EQ(refusal([](Segments&) {}), "");
+  EXPECT_NE(refusal([&](Segments& s) { s.tokens[1] = vocab; }), "");
+  EXPECT_NE(refusal([&](Segments& s) { s.tokens[1] = -1; }), "");
+  EXPECT_THAT(refusal([&](Segments& s) { s.positions[4] = most; }),
+              HasSubstr("[rope] expected positions in [0, " + std::to_string(most) + "), got " + std::to_string(most)));
+  EXPECT_THAT(refusal([&](Segments& s) { s.positions[4] = -1; }), HasSubstr("got -1 at token 4"));
+  EXPECT_THAT(refusal([](Segments& s) { s.positions = s.positions.slice(0, 1); }), HasSubstr("a position for each"));
+  EXPECT_THAT(refusal([](Segments& s) { s.tokens = Tensor(); }), HasSubstr("expected tokens [T]"));
+  EXPECT_THAT(refusal([](Segments& s) { s.starts.back() = 6; }), HasSubstr("ascending starts from 0 to 5"));
+  EXPECT_THAT(refusal([](Segments& s) { s.parents[1] = 1; }), HasSubstr("an earlier segment without parent"));
+
+  const auto paged = [&](auto change) {
+    KvPages pages = policy.make_pages(4, 16);
+    Segments batch = segments_of({{1, 2, 3}}, {-1});
+    KvView view{&pages, {}};
+    view.runs.page_size = 16;
+    view.runs.tokens = {0, 3}, view.runs.first = {0}, view.runs.prompt_length = {0};
+    view.runs.prompt_page_starts = {0, 0}, view.runs.own_pages = {3}, view.runs.own_page_starts = {0, 1};
+    change(view, pages);
+    return error_of([&] {
+      at::NoGradGuard guard;
+      policy.hidden(batch, &view);
+    });
+  };
+  EXPECT_EQ(paged([](KvView&, KvPages&) {}), "(no error)");
+  EXPECT_THAT(paged([](KvView& v, KvPages&) { v.runs.own_pages = {4}; }), HasSubstr("expected pages in [0, 4), got 4"));
+  EXPECT_THAT(paged([](KvView& v, KvPages&) { v.runs.own_pages = {-1}; }), HasSubstr("got -1"));
+  EXPECT_THAT(paged([](KvView&, KvPages& pages) { pages.pop_back(); }), HasSubstr("expected pages of 2 layers, got 1"));
+  EXPECT_THAT(paged([](KvView& v, KvPages&) { v.pages = nullptr; }), HasSubstr("layers, got 0"));
+  EXPECT_THAT(paged([](KvView& v, KvPages&) { v.runs.tokens = {}; }), HasSubstr("expected page runs"));
+  EXPECT_THAT(paged([](KvView& v, KvPages&) { v.runs.prompt_length = {}; }), HasSubstr("expected page runs"));
+  EXPECT_THAT(paged([](KvView& v, KvPages&) { v.runs.own_page_starts = {0, 2}; }), HasSubstr("expected page runs"));
+}
+
+TEST(PolicyRefuses, the_record_of_another_policy) {
+  Policy policy = lively(moe_config(), DType::float32);
+  RouterRecord record;
+  policy.hidden(segments_of({{1, 2, 3}}, {-1}), nullptr, &record);
+  EXPECT_EQ(error_of([&] { policy.balance(record, 0.1); }), "(no error)");
+  RouterRecord other = record;
+  other.load.emplace_back();
+  EXPECT_THAT(error_of([&] { policy.balance(other, 0.1); }), HasSubstr("layers, got those of"));
+  other = record;
+  other.load[0].resize(1);
+  EXPECT_THAT(error_of([&] { policy.balance(other, 0.1); }), HasSubstr("experts, got those of 1"));
+}
+
 TEST(Policy, counts_the_tokens_that_it_sees) {
   const Policy policy(dense_config(), 1);
   policy.hidden(segments_of({{1, 2, 3}, {4, 5}}, {-1, 0}));
@@ -472,7 +571,7 @@ TEST(PolicyConfigRefuses, what_makes_no_model) {
   };
   const auto says = [](const char* text) { return ::testing::ThrowsMessage<Error>(HasSubstr(text)); };
   EXPECT_THAT(broken([](auto& c) { c.attention = Attention::mla, c.mla.qk_rope_head_dim = 5; }),
-              says("policy.mla.qk_rope_head_dim: expected an even number, got 5"));
+              says("policy.mla.qk_rope_head_dim: expected a multiple of 2 with 2 <= x <= 65536, got 5"));
   EXPECT_THAT(broken([](auto& c) { c.attention = Attention::mla, c.attention_bias = true; }),
               says("policy.attention_bias: expected false with attention = mla"));
   EXPECT_THAT(broken([](auto& c) { c.moe.groups = 2; }), says("policy.moe.groups: expected a divisor of"));
@@ -485,11 +584,11 @@ TEST(PolicyConfigRefuses, what_makes_no_model) {
               says("policy.hidden_size: expected a multiple of policy.heads"));
   EXPECT_THAT(broken([](auto& c) { c.head_dim = 7; }), says("policy.head_dim: expected an even number"));
   EXPECT_THAT(broken([](auto& c) { c.vocab_size = 0; }), says("policy.vocab_size"));
-  EXPECT_THAT(broken([](auto& c) { c.layers = 0; }), says("policy.layers: expected more than 0, got 0"));
+  EXPECT_THAT(broken([](auto& c) { c.layers = 0; }), says("policy.layers: expected 1 <= x <= 65536, got 0"));
   EXPECT_THAT(broken([](auto& c) { c.moe.experts_per_token = 6; }),
               says("policy.moe.experts_per_token: expected 1 … 5, got 6"));
   EXPECT_THAT(broken([](auto& c) { c.moe.shared_experts = -1; }),
-              says("policy.moe.shared_experts: expected 0 or more"));
+              says("policy.moe.shared_experts: expected 0 <= x <= 65536"));
 }
 
 TEST(PolicyState, that_does_not_fit_is_refused_and_changes_nothing) {

@@ -386,7 +386,20 @@ TEST(Rollout, names_the_task_and_the_knob_of_what_cannot_be_sampled) {
                 rollout.generate({tiny::task("x")}, {{5, 100'000}}, kStream);
               }),
               AllOf(HasSubstr("[rollout] task task-x"), HasSubstr("got 100000")));
+  EXPECT_THAT(error_of([&] { rollout.generate(tiny::tasks(3), {{65}, {65}}, kStream); }),
+              HasSubstr("[rollout] expected a prompt for each of 3 tasks, got 2"));
+  EXPECT_THAT(error_of([&] { rollout.generate(tiny::tasks(1), {{65}, {65}}, kStream); }),
+              HasSubstr("a prompt for each of 1 tasks, got 2"));
+  for (const DrawStream& beyond : {DrawStream{.first_index = (1u << 24) - 2}, DrawStream{.first_index = ~0u},
+                                   DrawStream{.step = uint64_t{1} << 32}, DrawStream{.indices = {0, 1, 1u << 24}}})
+    EXPECT_THAT(error_of([&] { rollout.generate(tiny::tasks(3), beyond); }),
+                HasSubstr("expected step < 2^32, index < 2^24"));
+  EXPECT_EQ(rollout.stats().completion_tokens, 0) << "refused before anything was sampled";
   const std::vector<int32_t> fits(640 - 24, 65), too_long(640 - 23, 65);
+  EXPECT_EQ(rollout.refusal(fits), "");
+  EXPECT_THAT(rollout.refusal(too_long), HasSubstr("a prompt of 617 tokens and 24 new ones exceed policy.max_positions"));
+  EXPECT_EQ(rollout.refusal(tiny::task("x")), "");
+  EXPECT_THAT(rollout.refusal(tiny::task(std::string(2000, 'x'))), HasSubstr("exceed policy.max_positions = 640"));
   EXPECT_EQ(rollout.generate({tiny::task("x")}, {fits}, kStream).size(), 1u);
   EXPECT_THAT(error_of([&] { rollout.generate({tiny::task("x")}, {too_long}, kStream); }),
               AllOf(HasSubstr("task-x"), HasSubstr("policy.max_positions = 640"), HasSubstr("rollout.max_new_tokens")));
@@ -409,7 +422,7 @@ TEST(Rollout, names_the_task_and_the_knob_of_what_cannot_be_sampled) {
   for (const auto& [change, message] : std::vector<std::pair<std::function<void(RolloutConfig&)>, std::string>>{
            {[](RolloutConfig& c) { c.samples = 0; }, "rollout.samples"},
            {[](RolloutConfig& c) { c.max_new_tokens = 0; }, "rollout.max_new_tokens"},
-           {[](RolloutConfig& c) { c.page_size = 24; }, "rollout.page_size: expected a multiple of 16, got 24"},
+           {[](RolloutConfig& c) { c.page_size = 24; }, "rollout.page_size: expected a multiple of 16 with 16 <= x <= 4096, got 24"},
            {[](RolloutConfig& c) { c.pages = -1; }, "rollout.pages"},
            {[](RolloutConfig& c) { c.stop = {""}; }, "rollout.stop"},
            {[](RolloutConfig& c) { c.sampling.top_p = 0; }, "top_p"}}) {

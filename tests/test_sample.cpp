@@ -441,11 +441,11 @@ TEST(SamplingConfig, refuses_what_makes_no_sense) {
         SamplingConfig{.temperature = kInfinity}, SamplingConfig{.temperature = kNan}, SamplingConfig{.top_k = -1},
         SamplingConfig{.top_p = 0}, SamplingConfig{.top_p = 1.5}, SamplingConfig{.top_p = kNan},
         SamplingConfig{.min_p = -0.1}, SamplingConfig{.min_p = 2}}) {
-    EXPECT_THROW(bad.validate(), Error);
+    EXPECT_THROW(validate(bad, "sampling"), Error);
     EXPECT_NE(error_of({0.0f}, bad), "");
   }
-  EXPECT_NO_THROW((SamplingConfig{.temperature = 0, .top_k = 0, .top_p = 1, .min_p = 1}.validate()));
-  EXPECT_THAT(error_of({0.0f}, {.top_p = 1.5}), HasSubstr("expected top_p in (0, 1]"));
+  EXPECT_NO_THROW(validate(SamplingConfig{.temperature = 0, .top_k = 0, .top_p = 1, .min_p = 1}, "sampling"));
+  EXPECT_THAT(error_of({0.0f}, {.top_p = 1.5}), HasSubstr("sampling.top_p: expected 0 < x <= 1, got 1.5"));
 }
 
 }  // namespace

@@ -305,7 +305,7 @@ struct BadScreen {
 };
 
 TEST(ScreenConfig, names_the_key_that_cannot_be_meant) {
-  EXPECT_EQ(error_of([] { ScreenConfig().validate(); }), "(no error)");
+  EXPECT_EQ(error_of([] { validate(ScreenConfig(), "screen"); }), "(no error)");
   for (const auto& [key, spoil] : std::vector<BadScreen>{
            {"best", [](auto& c) { c.best = 0; }},
            {"max_tokens", [](auto& c) { c.max_tokens = -1; }},
@@ -317,8 +317,8 @@ TEST(ScreenConfig, names_the_key_that_cannot_be_meant) {
        }) {
     ScreenConfig config;
     spoil(config);
-    EXPECT_THAT(error_of([&] { config.validate(); }),
-                AllOf(StartsWith("[screen] " + key + ": expected "), HasSubstr(", got ")))
+    EXPECT_THAT(error_of([&] { validate(config, "screen"); }),
+                AllOf(StartsWith("[config] screen." + key + ": expected "), HasSubstr(", got ")))
         << key;
   }
 }

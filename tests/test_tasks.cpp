@@ -25,9 +25,12 @@ bool operator==(const Task& a, const Task& b) {
 
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::StartsWith;
 
 class TaskFile : public ::testing::Test {
  protected:
@@ -132,9 +135,96 @@ TEST_F(TaskFile, bad_demonstrations_are_named) {
   EXPECT_THAT(error_with(good + "nonsense"), HasSubstr(":2: expected a JSON object"));
   EXPECT_THAT(error_with("\n \n"), HasSubstr("expected at least one demonstration, got none"));
   EXPECT_THAT(error_of([] { read_demonstrations("nowhere.jsonl"); }),
-              HasSubstr("nowhere.jsonl: expected a JSONL file of demonstrations"));
+              HasSubstr("nowhere.jsonl: expected a file that can be read, got no such file"));
   EXPECT_THAT(error_of([] { read_tasks("nowhere.jsonl"); }),
-              HasSubstr("nowhere.jsonl: expected a JSONL file of tasks"));
+              HasSubstr("nowhere.jsonl: expected a file that can be read, got no such file"));
+}
+
+TEST_F(TaskFile, bad_lines_are_left_out_or_refused) {
+  const std::string good = "{\"prompt\": \"a\"}\n", bad = "{\"prompt\": \n[1]\n\n{}\n", more = "{\"prompt\": \"b\"}\nx\n";
+  TasksConfig config;
+  config.file = write(good + bad + more);
+  LeftOut left_out;
+  EXPECT_EQ(id_set(read_tasks(config.file, &left_out)), (std::set<std::string>{"train:1", "train:6"}));
+  EXPECT_EQ(left_out.count, 4u);
+  EXPECT_EQ(left_out.of, 6u);
+  EXPECT_THAT(left_out.text("lines"),
+              AllOf(StartsWith("4 of 6 lines are left out: [task] " + config.file + ":2: expected a JSON object"),
+                    HasSubstr("train.jsonl:3: "), HasSubstr("train.jsonl:5: "), EndsWith("; …")));
+
+  config.heldout_share = 0;
+  TaskStream stream(config);
+  EXPECT_EQ(id_set(stream.take(2)), (std::set<std::string>{"train:1", "train:6"}));
+  EXPECT_EQ(stream.left_out().count, 4u);
+  config.on_bad = BadTasks::refuse;
+  EXPECT_THAT(error_of([&] { TaskStream refused(config); }), HasSubstr("train.jsonl:2: expected a JSON object"));
+  config.on_bad = BadTasks::drop;
+  config.file = write(bad);
+  EXPECT_THAT(error_of([&] { TaskStream empty(config); }),
+              AllOf(HasSubstr("expected at least one task, got none; 3 of 3 lines"), HasSubstr(":2: ")));
+
+  left_out = {};
+  const auto kept = read_demonstrations(write(good + "{\"prompt\": \"b\", \"completion\": \"c\"}\n"), &left_out);
+  EXPECT_EQ(kept.size(), 1u);
+  EXPECT_THAT(left_out.text("lines"), HasSubstr("1 of 2 lines are left out: [task] " + config.file + ":1: "));
+}
+
+TEST_F(TaskFile, tasks_that_cannot_be_used_are_left_out_at_the_start_whoever_resumes) {
+  std::string text, good;
+  for (int i = 0; i < 200; ++i) {
+    const std::string line = "{\"id\": \"" + std::to_string(i) + "\", \"prompt\": \"question " + std::to_string(i) +
+                             std::string(i % 10 == 3 ? 1000 : 0, '?') + "\"}\n";
+    text += line;
+    if (i % 10 != 3) good += line;
+  }
+  const TaskCheck check = [](const Task& task) { return task.prompt.size() > 999 ? "it is too long" : ""; };
+  TasksConfig config;
+  config.file = write(text);
+  TaskStream whole(config, Split::train, check);
+  EXPECT_GT(whole.left_out().count, 10u);
+  EXPECT_EQ(whole.left_out().of, 200u);
+  EXPECT_THAT(whole.left_out().text(), HasSubstr("tasks are left out: task \"13\": it is too long; task \"23\""));
+  const auto expected = ids_of(whole.take(500));
+  std::vector<std::string> got;
+  for (std::uint64_t cursor = 0; got.size() < 500;) {
+    TaskStream resumed(config, Split::train, check);
+    resumed.seek(cursor);
+    for (const Task& task : resumed.take(7)) got.push_back(task.id);
+    cursor = resumed.cursor();
+  }
+  got.resize(500);
+  EXPECT_EQ(got, expected);
+  LeftOut heldout_left_out;
+  const auto heldout = heldout_tasks(config, 99, check, &heldout_left_out);
+  EXPECT_EQ(whole.left_out().count + heldout_left_out.count, 20u);
+
+  TasksConfig refusing = config;
+  refusing.on_bad = BadTasks::refuse;
+  EXPECT_THAT(error_of([&] { TaskStream stream(refusing, Split::train, check); }),
+              HasSubstr("task \"13\": it is too long; or leave such tasks out with on_bad = drop"));
+
+  config.file = write(good, "good.jsonl");  // the others' order and split are those of a file without the bad ones
+  EXPECT_EQ(ids_of(TaskStream(config).take(500)), expected);
+  EXPECT_EQ(ids_of(heldout_tasks(config, 99)), ids_of(heldout));
+}
+
+TEST(Tasks, that_are_generated_and_do_not_fit_are_stepped_over) {
+  TasksConfig config;
+  const TaskCheck check = [](const Task& task) { return task.answer.size() > 2 ? "its answer is too long" : ""; };
+  TaskStream whole(config, Split::train, check);
+  const auto expected = ids_of(whole.take(300));
+  for (const Task& task : TaskStream(config, Split::train, check).take(300)) EXPECT_LE(task.answer.size(), 2u);
+  TaskStream half(config, Split::train, check), rest(config, Split::train, check);
+  auto got = ids_of(half.take(100));
+  rest.seek(half.cursor());
+  for (const std::string& id : ids_of(rest.take(200))) got.push_back(id);
+  EXPECT_EQ(got, expected);
+  EXPECT_EQ(ids_of(TaskStream(config, Split::train, [](const Task&) { return ""; }).take(50)),
+            ids_of(TaskStream(config).take(50)))
+      << "where all fit, nothing changes";
+  EXPECT_THAT(error_of([&] { TaskStream none(config, Split::train, [](const Task&) { return "it never fits"; }); }),
+              HasSubstr("in a row that do not: "));
+  for (const Task& task : heldout_tasks(config, 50, check)) EXPECT_LE(task.answer.size(), 2u);
 }
 
 TEST_F(TaskFile, one_file_is_split_by_prompt) {

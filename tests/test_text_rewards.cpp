@@ -220,7 +220,7 @@ TEST(TextRewards, RefuseBadKnobs) {
   const auto refusal = [](auto change) {
     RewardsConfig config;
     change(config.text);
-    return error_of([&] { config.text.validate(); });
+    return error_of([&] { validate(config.text, "rewards.text"); });
   };
   EXPECT_THAT(refusal([](auto& text) { text.repetition_ngram = 0; }), HasSubstr("repetition_ngram"));
   EXPECT_THAT(refusal([](auto& text) { text.length_max = 0; }), HasSubstr("length_max"));

@@ -21,6 +21,7 @@
 namespace grpo {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 
 // The first moments after one update are the gradient: beta1 = 0, no clipping.
@@ -523,6 +524,44 @@ TEST(Collect, scores_the_tasks_of_a_step_in_their_order) {
   EXPECT_EQ(got.refills, 0);
   EXPECT_FALSE(got.exhausted);
   EXPECT_EQ(got.stats.prompt_tokens, rollout.stats().prompt_tokens);
+}
+
+TEST(Collect, refuses_fewer_or_more_tasks_than_it_asked_for) {
+  register_rewards();
+  const Policy policy = tiny::policy();
+  Rollout rollout = tiny::rollout(policy, tiny::rollout_config());
+  Scorer scorer(one_reward("sometimes_flat"));
+  for (const auto& [given, objective] : std::vector<std::pair<int, ObjectiveConfig>>{
+           {0, {}}, {2, {}}, {4, {}}, {2, {.dynamic_sampling = true}}, {5, {.dynamic_sampling = true}}}) {
+    TaskStream tasks(arithmetic());
+    EXPECT_THAT(error_of([&] {
+                  collect(
+                      rollout, scorer, [&](std::size_t) { return tasks.take(given); }, 3, objective, 3, 2);
+                }),
+                HasSubstr("[collect] expected the next 3 tasks from `take`, got " + std::to_string(given)));
+  }
+  TaskStream tasks(arithmetic());
+  EXPECT_EQ(collect(rollout, scorer, from(tasks), 3, {}, 3, 2).groups.size(), 3u) << "nothing was left pending";
+}
+
+TEST(Evaluate, leaves_out_what_cannot_be_asked_and_changes_nothing_else) {
+  const Policy policy = tiny::policy();
+  Rollout rollout = tiny::rollout(policy, tiny::rollout_config());
+  Scorer scorer{RewardsConfig()};
+  std::vector<Task> tasks = tiny::tasks(5);
+  std::vector<Group> all, some;
+  EXPECT_EQ(evaluate(rollout, scorer, tasks, 3, 2, nullptr, &all).left_out.count, 0u);
+  tasks[0].prompt = std::string(3000, 'a'), tasks[3].prompt = std::string(3000, 'b');
+  const Evaluation figures = evaluate(rollout, scorer, tasks, 3, 2, nullptr, &some);
+  EXPECT_EQ(figures.problems, 3);
+  EXPECT_EQ(figures.json()["left_out"], 2);
+  EXPECT_THAT(figures.left_out.text(),
+              AllOf(HasSubstr("2 of 5 tasks are left out: task \"" + tasks[0].id), HasSubstr("max_positions")));
+  ASSERT_EQ(some.size(), 3u);
+  const size_t places[] = {1, 2, 4};
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(tokens_of(some[i]), tokens_of(all[places[i]]));
+  EXPECT_THAT(error_of([&] { evaluate(rollout, scorer, {tasks[0], tasks[3]}, 3, 2); }),
+              HasSubstr("expected tasks that the policy can be asked, got none; 2 of 2 tasks are left out"));
 }
 
 TEST(Collect, keys_the_draws_of_a_later_call_by_the_place_of_its_first_task) {

@@ -38,11 +38,11 @@ struct AnswerOptions {
 
   template <class V>
   void visit(V& v) {
-    v("tolerance", tolerance, "largest |answer - reference| / max(1, |reference|) that is still right; 0: exact");
+    v("tolerance", tolerance, "largest |answer - reference| / max(1, |reference|) that is still right; 0: exact",
+      at_least(0));
     v("decimal_comma", decimal_comma, "1.000,5 means 1000.5");
     v("convert_units", convert_units, "100 cm is 1 m");
   }
-  void validate() const;  ///< throws Error for a tolerance that is negative or not finite
 };
 
 /// Whether `answer` says the same as `reference`. Both may be LaTeX, plain text, or prose with the answer in it (see

@@ -16,6 +16,7 @@
 #include "grpo/code.h"
 #include "grpo/config.h"
 #include "grpo/reward.h"
+#include "grpo/sampling.h"
 #include "grpo/statistics.h"
 #include "grpo/task.h"
 
@@ -187,8 +188,8 @@ struct SuiteRow {
     v("judge", judge, "what to ask the judge, in place of the built-in words");
     v("since", since, "livecodebench: first contest date");
     v("before", before, "livecodebench: first contest date no longer taken");
-    v("samples", samples, "completions of each problem");
-    v("cited", cited, "published figures by model, as the source prints them");
+    v("samples", samples, "completions of each problem", kSamples);
+    v("cited", cited, "published figures by model, as the source prints them", any_finite());
   }
 };
 
@@ -204,10 +205,11 @@ struct SuiteConfig {
 
   template <class V>
   void visit(V& v) {
-    v("temperature", temperature, "of the samples");
-    v("top_p", top_p, "nucleus of the samples");
-    v("max_new_tokens", max_new_tokens, "longest completion");
-    v("cache_gigabytes", cache_gigabytes, "limit of the KV cache; one prompt and its completion have to fit");
+    v("temperature", temperature, "of the samples", kTemperature);
+    v("top_p", top_p, "nucleus of the samples", kTopP);
+    v("max_new_tokens", max_new_tokens, "longest completion", kNewTokens);
+    v("cache_gigabytes", cache_gigabytes, "limit of the KV cache; one prompt and its completion have to fit",
+      above(0).at_most(1e6));
     v("seed", seed, "of samples, choices and examples");
     v("code", code, "what programs run in");
     v("source", source, "where the cited figures are from");

@@ -60,7 +60,8 @@ struct CodeConfig {
   void visit(V& v) {
     v("sandbox", sandbox, "what programs run in");
     v("limits", limits, "of each test, or of all calls of a function");
-    v("tolerance", tolerance, "by how much numbers in a program's output may be off, relative above 1; 0: not at all");
+    v("tolerance", tolerance, "by how much numbers in a program's output may be off, relative above 1; 0: not at all",
+      at_least(0));
     v("partial", partial, "the share of passed tests is the score, and all of them run; else 1 for all, 0 for fewer");
   }
 };

@@ -9,15 +9,17 @@
 //     double low = 0.2;
 //     Clip kind = Clip::symmetric;
 //     template <class V> void visit(V& v) {
-//       v("low", low, "lower clip range of the ratio");
+//       v("low", low, "lower clip range of the ratio", at_least(0).at_most(1));
 //       v("kind", kind, "which side is clipped wider");
 //     }
-//     void validate() const;  // optional: throws Error; called after every load
+//     void validate() const;  // optional: throws Error for what no single range can say, as of two fields
 //   };
 //
-// From that one declaration come JSON loading, dumping, `--set clip.low=0.1`, `--low 0.1` and `--help`. A field is a
-// bool, int, int64_t, uint64_t, double, std::string, an enum with EnumNames, another such struct, a std::vector of any
-// of these (bool aside), or a std::map<std::string, double>.
+// From that one declaration come JSON loading, dumping, `--set clip.low=0.1`, `--low 0.1`, `--help`, and the checks of
+// grpo::validate. A field is a bool, int, int64_t, uint64_t, double, std::string, an enum with EnumNames, another such
+// struct, a std::vector of any of these (bool aside), or a std::map<std::string, double>. Numbers are declared with
+// their Range (range.h; a uint64_t, which is a seed, has none), strings may be with all that they may be:
+// v("language", language, "of the prompts", {"en", "ko"}).
 #pragma once
 
 #include <array>
@@ -26,6 +28,7 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
@@ -37,6 +40,7 @@
 #include <vector>
 
 #include "grpo/error.h"
+#include "grpo/range.h"
 
 namespace grpo {
 
@@ -77,7 +81,6 @@ struct EnumSlot {
 };
 struct StructSlot {
   std::vector<Knob> members;
-  std::function<void()> validate;  // empty when the struct has none
 };
 struct ListSlot {
   std::function<std::size_t()> size;
@@ -88,17 +91,25 @@ struct ListSlot {
 using MapSlot = std::map<std::string, double>*;
 
 struct Knob {
-  std::string name, meaning;
+  std::string name, meaning, allowed;  // allowed: of a number or a string, for --help; "" when it may be any
   std::variant<bool*, int*, std::int64_t*, std::uint64_t*, double*, std::string*, MapSlot, EnumSlot, ListSlot,
                StructSlot>
       slot;
   std::shared_ptr<void> owner = nullptr;  // of a blank element
 };
 
+using Choices = std::initializer_list<std::string_view>;
+std::string allowed_by(const Choices& choices);  // "one of "a", "b""
+std::string number_text(double number);          // the shortest that reads back, whole numbers without exponent
+
 struct KnobVisitor {
   std::vector<Knob> knobs;
   template <class T>
   void operator()(std::string_view name, T& field, std::string_view meaning);
+  template <class T>
+  void operator()(std::string_view name, T& field, std::string_view meaning, const Range& range);
+  template <class T>
+  void operator()(std::string_view name, T& field, std::string_view meaning, Choices choices);
 };
 
 template <class T>
@@ -111,9 +122,21 @@ struct IsList : std::false_type {};
 template <class T>
 struct IsList<std::vector<T>> : std::true_type {};
 
+/// Whether a field holds numbers, which are declared with their range.
+template <class T>
+constexpr bool is_numeric() {
+  if constexpr (IsList<T>::value) return is_numeric<typename T::value_type>();
+  return std::is_same_v<T, int> || std::is_same_v<T, std::int64_t> || std::is_same_v<T, double> ||
+         std::is_same_v<T, std::map<std::string, double>>;
+}
+template <class T>
+constexpr bool is_text() {
+  return std::is_same_v<T, std::string> || std::is_same_v<T, std::vector<std::string>>;
+}
+
 template <class T>
 Knob make_knob(std::string_view name, T& field, std::string_view meaning) {
-  Knob knob{std::string(name), std::string(meaning), {}};
+  Knob knob{std::string(name), std::string(meaning), "", {}};
   if constexpr (std::is_enum_v<T>) {
     EnumSlot slot;
     for (const auto& [value, spelling] : EnumNames<T>::values) slot.names.push_back(spelling);
@@ -141,9 +164,7 @@ Knob make_knob(std::string_view name, T& field, std::string_view meaning) {
   } else if constexpr (Visitable<T>) {
     KnobVisitor visitor;
     field.visit(visitor);
-    StructSlot slot{std::move(visitor.knobs), {}};
-    if constexpr (requires { field.validate(); }) slot.validate = [&field] { field.validate(); };
-    knob.slot = std::move(slot);
+    knob.slot = StructSlot{std::move(visitor.knobs)};
   } else {
     knob.slot = &field;
   }
@@ -152,16 +173,106 @@ Knob make_knob(std::string_view name, T& field, std::string_view meaning) {
 
 template <class T>
 void KnobVisitor::operator()(std::string_view name, T& field, std::string_view meaning) {
+  static_assert(!is_numeric<T>(), "a number is declared with its range: v(name, field, meaning, at_least(1))");
   knobs.push_back(make_knob(name, field, meaning));
 }
+template <class T>
+void KnobVisitor::operator()(std::string_view name, T& field, std::string_view meaning, const Range& range) {
+  static_assert(is_numeric<T>());
+  knobs.push_back(make_knob(name, field, meaning));
+  knobs.back().allowed = range.text();
+}
+template <class T>
+void KnobVisitor::operator()(std::string_view name, T& field, std::string_view meaning, Choices choices) {
+  static_assert(is_text<T>());
+  knobs.push_back(make_knob(name, field, meaning));
+  knobs.back().allowed = allowed_by(choices);
+}
+
+/// Checks every field against its declaration, and then the struct as a whole. It builds nothing and only reads, so
+/// that a check costs what its comparisons do.
+class Checker {
+ public:
+  /// `prefix` goes in front of every key: "FILE: " or "rollout.".
+  explicit Checker(std::string prefix) : key_(std::move(prefix)) {}
+
+  template <class T>
+  void check(const T& config) {
+    const_cast<T&>(config).visit(*this);  // which nothing is written to: `visit` is for loading, too
+    if constexpr (requires { config.validate(); }) config.validate();
+  }
+
+  template <class T>
+  void operator()(std::string_view name, const T& field, std::string_view) {
+    if constexpr (std::is_enum_v<T>) {
+      for (const auto& [value, spelling] : EnumNames<T>::values)
+        if (value == field) return;
+      refuse(name, "a named value", std::to_string(static_cast<long long>(field)));
+    } else if constexpr (IsList<T>::value) {
+      using Element = typename T::value_type;
+      if constexpr (Visitable<Element> || std::is_enum_v<Element>)
+        within(name, [&] {
+          for (std::size_t i = 0; i < field.size(); ++i) (*this)(std::to_string(i), field[i], "");
+        });
+    } else if constexpr (Visitable<T>) {
+      within(name, [&] { check(field); });
+    }
+  }
+  template <class T>
+  void operator()(std::string_view name, const T& field, std::string_view meaning, const Range& range) {
+    if constexpr (IsList<T>::value) {
+      within(name, [&] {
+        for (std::size_t i = 0; i < field.size(); ++i) (*this)(std::to_string(i), field[i], meaning, range);
+      });
+    } else if constexpr (std::is_same_v<T, std::map<std::string, double>>) {
+      within(name, [&] {
+        for (const auto& [each, value] : field) (*this)(each, value, meaning, range);
+      });
+    } else if (!range.contains(static_cast<double>(field))) {
+      if constexpr (std::is_integral_v<T>) refuse(name, range.text(), std::to_string(field));
+      refuse(name, range.text(), number_text(static_cast<double>(field)));
+    }
+  }
+  template <class T>
+  void operator()(std::string_view name, const T& field, std::string_view meaning, Choices choices) {
+    if constexpr (IsList<T>::value) {
+      within(name, [&] {
+        for (std::size_t i = 0; i < field.size(); ++i) (*this)(std::to_string(i), field[i], meaning, choices);
+      });
+    } else {
+      for (const std::string_view choice : choices)
+        if (choice == field) return;
+      refuse(name, allowed_by(choices), '"' + field + '"');
+    }
+  }
+
+ private:
+  template <class F>
+  void within(std::string_view name, const F& f) {
+    const std::size_t size = key_.size();
+    key_.append(name).append(".");
+    f();
+    key_.resize(size);
+  }
+  [[noreturn]] void refuse(std::string_view name, const std::string& expected, const std::string& got) const;
+
+  std::string key_;
+};
 
 void load(const Knob& root, const nlohmann::json& value, const std::string& where);
 void parse(const Knob& root, const std::vector<std::string>& arguments);
-void validate(const Knob& root);
 std::string help(const Knob& root);
 nlohmann::ordered_json dump(const Knob& root);
 
 }  // namespace internal
+
+/// Throws Error, naming the key behind `name` (if any), for a number that is out of its range or not finite and a string
+/// or enum that is none of its choices, in `config` and the structs in it, and for what a `validate()` of these refuses.
+/// Loading does it, and so do the constructors that take a config: it may have been filled in code.
+template <class T>
+void validate(const T& config, std::string_view name) {
+  internal::Checker(name.empty() ? "" : std::string(name) + ".").check(config);
+}
 
 /// The configuration that a command line asks for: T's defaults, then every `--config FILE` (JSON with comments), then
 /// the other arguments from left to right:
@@ -175,9 +286,8 @@ nlohmann::ordered_json dump(const Knob& root);
 template <class T>
 T parse_config(const std::vector<std::string>& arguments) {
   T config;
-  const internal::Knob root = internal::make_knob("", config, "");
-  internal::parse(root, arguments);
-  internal::validate(root);
+  internal::parse(internal::make_knob("", config, ""), arguments);
+  internal::Checker("").check(config);
   return config;
 }
 
@@ -192,9 +302,8 @@ T load_config(int argc, char** argv) {
 template <class T>
 void load_json(T& config, const nlohmann::json& json, const std::string& where) {
   T loaded = config;
-  const internal::Knob root = internal::make_knob("", loaded, "");
-  internal::load(root, json, where);
-  internal::validate(root);
+  internal::load(internal::make_knob("", loaded, ""), json, where);
+  internal::Checker(where + ": ").check(loaded);
   config = std::move(loaded);
 }
 

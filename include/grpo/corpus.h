@@ -38,20 +38,25 @@ struct CorpusConfig {
 
   template <class V>
   void visit(V& v) {
-    v("wrong_share", wrong_share, "share of documents with a slip at one step");
-    v("untagged_share", untagged_share, "share whose completion breaks the <think>, <answer> form");
-    v("korean_share", korean_share, "share that reasons in Korean words");
-    v("mixed_share", mixed_share, "share of these that mixes in English words");
+    v("wrong_share", wrong_share, "share of documents with a slip at one step", at_least(0).at_most(1));
+    v("untagged_share", untagged_share, "share whose completion breaks the <think>, <answer> form",
+      at_least(0).at_most(1));
+    v("korean_share", korean_share, "share that reasons in Korean words", at_least(0).at_most(1));
+    v("mixed_share", mixed_share, "share of these that mixes in English words", at_least(0).at_most(1));
     v("mixed_wrong_ratio", mixed_wrong_ratio,
-      "wrong_share of the mixed documents, as a multiple of that of the others");
-    v("reflect_share", reflect_share, "share that checks one step again, correcting the slip if there is one");
+      "wrong_share of the mixed documents, as a multiple of that of the others", at_least(0));
+    v("reflect_share", reflect_share, "share that checks one step again, correcting the slip if there is one",
+      at_least(0).at_most(1));
     v("style", style, "how sums and differences are worked");
     v("follow_share", follow_share,
-      "share that reasons in its prompt's language alone, whatever korean_share and mixed_share say");
-    v("general_share", general_share, "share of documents that answer general requests (general.h)");
-    v("judging_share", judging_share, "share of documents that judge answers (verdict.h); these are without flaw");
+      "share that reasons in its prompt's language alone, whatever korean_share and mixed_share say",
+      at_least(0).at_most(1));
+    v("general_share", general_share, "share of documents that answer general requests (general.h)",
+      at_least(0).at_most(1));
+    v("judging_share", judging_share, "share of documents that judge answers (verdict.h); these are without flaw",
+      at_least(0).at_most(1));
   }
-  /// Throws Error for shares outside [0, 1] and for a ratio that makes one of them.
+  /// Throws Error for shares that make one above 1 together.
   void validate() const;
 };
 

@@ -58,8 +58,9 @@ struct ModelConfig {
       "a run's folder or a recipe's stage (its newest checkpoint), one checkpoint in it, or a model folder of Hugging "
       "Face's form");
     v("device", device, "cpu, cuda or cuda:N");
-    v("dtype", dtype, "float32 or bfloat16; empty: as in training, or float32");
-    v("max_positions", max_positions, "longest sequence, prompt included; 0: the model's own");
+    v("dtype", dtype, "float32 or bfloat16; empty: as in training, or float32", {"", "float32", "bfloat16"});
+    v("max_positions", max_positions, "longest sequence, prompt included; 0: the model's own",
+      at_least(0).at_most(1 << 26));
   }
   void validate() const;
 };

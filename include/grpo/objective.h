@@ -128,30 +128,34 @@ struct ObjectiveConfig {
     v("baseline", baseline, "what is subtracted from a reward to make an advantage");
     v("scale", scale, "what an advantage is divided by; recipe: as published for the loss and the baseline");
     v("unbiased_std", unbiased_std, "standard deviations divide by n - 1 (as TRL does) instead of n");
-    v("advantage_epsilon", advantage_epsilon, "added to the standard deviation that advantages are divided by");
-    v("clip_low", clip_low, "the ratio is clipped below 1 - clip_low (gspo: 3e-4); 1 never clips");
-    v("clip_high", clip_high, "the ratio is clipped above 1 + clip_high (dapo: 0.28, gspo: 4e-4)");
-    v("cispo_max_weight", cispo_max_weight, "largest importance weight of the cispo loss, which has no other clipping");
-    v("length_constant", length_constant, "tokens that dr_grpo divides a sequence's sum by: the completion limit");
+    v("advantage_epsilon", advantage_epsilon, "added to the standard deviation that advantages are divided by",
+      at_least(0));
+    v("clip_low", clip_low, "the ratio is clipped below 1 - clip_low (gspo: 3e-4); 1 never clips",
+      at_least(0).at_most(1));
+    v("clip_high", clip_high, "the ratio is clipped above 1 + clip_high (dapo: 0.28, gspo: 4e-4)", at_least(0));
+    v("cispo_max_weight", cispo_max_weight, "largest importance weight of the cispo loss, which has no other clipping",
+      above(0));
+    v("length_constant", length_constant, "tokens that dr_grpo divides a sequence's sum by: the completion limit",
+      at_least(0));
     v("kl", kl, "where the divergence from a frozen reference policy counts; none: there is no reference");
-    v("kl_coefficient", kl_coefficient, "weight of that divergence");
+    v("kl_coefficient", kl_coefficient, "weight of that divergence", at_least(0));
     v("kl_ratio_weighted", kl_ratio_weighted,
       "multiply k3 by the importance ratio, which makes its gradient unbiased (DeepSeek-V3.2; TRL's default)");
     v("reference_refresh_steps", reference_refresh_steps,
-      "copy the policy into the reference every so many steps; 0: never");
+      "copy the policy into the reference every so many steps; 0: never", at_least(0));
     v("entropy_coefficient", entropy_coefficient,
-      "the mean entropy of a token, times this, is subtracted from the loss");
+      "the mean entropy of a token, times this, is subtracted from the loss", at_least(0));
     v("selection", selection, "completions of a group that enter the loss: all, or the one with the best reward");
     v("mask_truncated", mask_truncated,
       "keep completions that were cut by length out of the loss, not of the baseline");
-    v("epochs", epochs, "times that a rollout is gone through");
-    v("minibatches", minibatches, "updates in each of those passes");
+    v("epochs", epochs, "times that a rollout is gone through", at_least(1));
+    v("minibatches", minibatches, "updates in each of those passes", at_least(1));
     v("dynamic_sampling", dynamic_sampling, "replace groups whose rewards are all equal by fresh ones (DAPO)");
-    v("max_refills", max_refills, "rounds of such replacement in a step before it goes on with what it has");
+    v("max_refills", max_refills, "rounds of such replacement in a step before it goes on with what it has",
+      at_least(0));
   }
 
-  /// Throws Error for values that contradict each other or make no sense (a negative clip range, kl without a
-  /// coefficient).
+  /// Throws Error for values that contradict each other (kl without a coefficient).
   void validate() const;
 
   /// `scale` with `recipe` replaced by what it stands for.

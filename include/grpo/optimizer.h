@@ -39,16 +39,19 @@ struct OptimizerConfig {
 
   template <class V>
   void visit(V& v) {
-    v("learning_rate", learning_rate, "peak learning rate, reached at the end of warm-up");
-    v("beta1", beta1, "decay of the first moment");
-    v("beta2", beta2, "decay of the second moment");
-    v("epsilon", epsilon, "added to the root of the second moment");
-    v("weight_decay", weight_decay, "decoupled weight decay; parameters with fewer than two dimensions are spared");
-    v("max_grad_norm", max_grad_norm, "clip the global gradient norm to this; 0 turns clipping off");
+    v("learning_rate", learning_rate, "peak learning rate, reached at the end of warm-up", at_least(0));
+    v("beta1", beta1, "decay of the first moment", at_least(0).below(1));
+    v("beta2", beta2, "decay of the second moment", at_least(0).below(1));
+    v("epsilon", epsilon, "added to the root of the second moment", above(0));
+    v("weight_decay", weight_decay, "decoupled weight decay; parameters with fewer than two dimensions are spared",
+      at_least(0));
+    v("max_grad_norm", max_grad_norm, "clip the global gradient norm to this; 0 turns clipping off", at_least(0));
     v("schedule", schedule, "learning rate after warm-up");
-    v("warmup_steps", warmup_steps, "updates of linear warm-up from 0");
-    v("total_steps", total_steps, "update at which the decay ends, warm-up included; 0: the length of the stage");
-    v("min_learning_rate_ratio", min_learning_rate_ratio, "the decay ends at this share of learning_rate");
+    v("warmup_steps", warmup_steps, "updates of linear warm-up from 0", at_least(0));
+    v("total_steps", total_steps, "update at which the decay ends, warm-up included; 0: the length of the stage",
+      at_least(0));
+    v("min_learning_rate_ratio", min_learning_rate_ratio, "the decay ends at this share of learning_rate",
+      at_least(0).at_most(1));
   }
 
   /// Throws Error that names the key.

@@ -4,7 +4,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <array>
+#include <atomic>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -70,15 +72,15 @@ struct RopeScaling {
   template <class V>
   void visit(V& v) {
     v("type", type, "how frequencies are stretched");
-    v("factor", factor, "how much longer the context is");
-    v("original_max_positions", original_max_positions, "llama3, yarn: the context of pretraining");
-    v("low_freq_factor", low_freq_factor, "llama3: fewer turns than this within it are divided");
-    v("high_freq_factor", high_freq_factor, "llama3: more turns than this are kept");
-    v("beta_fast", beta_fast, "yarn: more turns than this are kept");
-    v("beta_slow", beta_slow, "yarn: fewer turns than this are divided");
+    v("factor", factor, "how much longer the context is", above(0));
+    v("original_max_positions", original_max_positions, "llama3, yarn: the context of pretraining", at_least(1));
+    v("low_freq_factor", low_freq_factor, "llama3: fewer turns than this within it are divided", above(0));
+    v("high_freq_factor", high_freq_factor, "llama3: more turns than this are kept", above(0));
+    v("beta_fast", beta_fast, "yarn: more turns than this are kept", above(0));
+    v("beta_slow", beta_slow, "yarn: fewer turns than this are divided", above(0));
     v("truncate", truncate, "yarn: the bounds between them are whole dimensions");
-    v("attention_factor", attention_factor, "yarn: factor on cosines and sines");
-    v("score_factor", score_factor, "yarn: factor on attention scores (DeepSeek)");
+    v("attention_factor", attention_factor, "yarn: factor on cosines and sines", above(0));
+    v("score_factor", score_factor, "yarn: factor on attention scores (DeepSeek)", above(0));
   }
   /// The head_dim / 2 frequencies, in radians per position.
   std::vector<double> frequencies(int64_t head_dim, double theta) const;
@@ -100,19 +102,21 @@ struct MoeConfig {
 
   template <class V>
   void visit(V& v) {
-    v("experts", experts, "routed experts of a layer; 0: a dense model");
-    v("shared_experts", shared_experts, "experts that every token goes through");
-    v("experts_per_token", experts_per_token, "routed experts that a token goes through");
-    v("intermediate_size", intermediate_size, "width of one expert");
-    v("dense_layers", dense_layers, "the first so many layers stay dense");
-    v("groups", groups, "equal parts of the routed experts, of which a token chooses some first");
-    v("groups_per_token", groups_per_token, "how many of them");
-    v("group_best", group_best, "a group is as good as the sum of its so many best experts: 2 in DeepSeek-V3, 1 in V2");
+    v("experts", experts, "routed experts of a layer; 0: a dense model", at_least(0).at_most(1 << 16));
+    v("shared_experts", shared_experts, "experts that every token goes through", at_least(0).at_most(1 << 16));
+    v("experts_per_token", experts_per_token, "routed experts that a token goes through", at_least(1));
+    v("intermediate_size", intermediate_size, "width of one expert", at_least(1).at_most(1 << 24));
+    v("dense_layers", dense_layers, "the first so many layers stay dense", at_least(0));
+    v("groups", groups, "equal parts of the routed experts, of which a token chooses some first", at_least(1));
+    v("groups_per_token", groups_per_token, "how many of them", at_least(1));
+    v("group_best", group_best, "a group is as good as the sum of its so many best experts: 2 in DeepSeek-V3, 1 in V2",
+      at_least(1));
     v("scoring", scoring, "a router's scores");
     v("normalize", normalize, "divide the chosen scores by their sum");
-    v("scaling", scaling, "factor on the routed experts' weights");
+    v("scaling", scaling, "factor on the routed experts' weights", above(0));
     v("auxiliary_loss", auxiliary_loss,
-      "coefficient of the classic load-balancing loss (Switch Transformer), taken micro-batch by micro-batch; 0: off");
+      "coefficient of the classic load-balancing loss (Switch Transformer), taken micro-batch by micro-batch; 0: off",
+      at_least(0));
   }
 };
 
@@ -127,11 +131,15 @@ struct MlaConfig {
 
   template <class V>
   void visit(V& v) {
-    v("q_lora_rank", q_lora_rank, "width of the vector that queries are made from; 0: they are made directly");
-    v("kv_lora_rank", kv_lora_rank, "width of the latent that keys and values are made from");
-    v("qk_nope_head_dim", qk_nope_head_dim, "width of a query and key head without position");
-    v("qk_rope_head_dim", qk_rope_head_dim, "width of the rotary part beside it");
-    v("v_head_dim", v_head_dim, "width of a value head");
+    v("q_lora_rank", q_lora_rank, "width of the vector that queries are made from; 0: they are made directly",
+      at_least(0).at_most(1 << 20));
+    v("kv_lora_rank", kv_lora_rank, "width of the latent that keys and values are made from",
+      at_least(1).at_most(1 << 16));
+    v("qk_nope_head_dim", qk_nope_head_dim, "width of a query and key head without position",
+      at_least(1).at_most(1 << 16));
+    v("qk_rope_head_dim", qk_rope_head_dim, "width of the rotary part beside it",
+      at_least(2).at_most(1 << 16).multiple_of(2));
+    v("v_head_dim", v_head_dim, "width of a value head", at_least(1).at_most(1 << 16));
   }
 };
 
@@ -165,28 +173,30 @@ struct PolicyConfig {
       "folder of a pretrained model to start from (pretrained.h); it says all but dtype, max_positions (at most its "
       "own) "
       "and moe.auxiliary_loss, and brings its tokenizer");
-    v("vocab_size", vocab_size, "rows of the embedding; 0: as many as the tokenizer has");
-    v("hidden_size", hidden_size, "width of the residual stream");
-    v("layers", layers, "decoder layers");
-    v("heads", heads, "query heads");
-    v("kv_heads", kv_heads, "key and value heads, shared by heads / kv_heads query heads each");
-    v("head_dim", head_dim, "width of a head; 0: hidden_size / heads");
-    v("intermediate_size", intermediate_size, "width of a dense feed-forward network");
+    v("vocab_size", vocab_size, "rows of the embedding; 0: as many as the tokenizer has", at_least(0).at_most(1 << 24));
+    v("hidden_size", hidden_size, "width of the residual stream", at_least(1).at_most(1 << 20));
+    v("layers", layers, "decoder layers", at_least(1).at_most(1 << 16));
+    v("heads", heads, "query heads", at_least(1).at_most(1 << 16));
+    v("kv_heads", kv_heads, "key and value heads, shared by heads / kv_heads query heads each",
+      at_least(1).at_most(1 << 16));
+    v("head_dim", head_dim, "width of a head; 0: hidden_size / heads", at_least(0).at_most(1 << 16));
+    v("intermediate_size", intermediate_size, "width of a dense feed-forward network", at_least(1).at_most(1 << 24));
     v("attention", attention, "gqa: grouped-query attention; mla: multi-head latent attention");
     v("mla", mla, "its widths, with attention = mla (in place of kv_heads and head_dim)");
-    v("rope_theta", rope_theta, "base of the rotary frequencies");
+    v("rope_theta", rope_theta, "base of the rotary frequencies", above(0));
     v("rope_scaling", rope_scaling, "the same for longer contexts");
     v("rope_interleaved", rope_interleaved, "neighbouring columns turn together, not the two halves");
-    v("norm_epsilon", norm_epsilon, "added to the mean square in RMSNorm");
+    v("norm_epsilon", norm_epsilon, "added to the mean square in RMSNorm", above(0));
     v("qk_norm", qk_norm,
       "RMSNorm on queries and keys before the rotation: of each head (Qwen3), or of the whole projection (OLMoE)");
     v("attention_bias", attention_bias, "biases on the query, key and value projections (Qwen2)");
     v("tied_embeddings", tied_embeddings, "the output projection is the embedding");
-    v("max_positions", max_positions, "longest sequence, prompt included");
+    v("max_positions", max_positions, "longest sequence, prompt included", at_least(1).at_most(1 << 26));
     v("moe", moe, "mixture of experts");
     v("dtype", dtype, "weights and activations");
     v("init_std", init_std,
-      "standard deviation of fresh weights; those that write to the residual stream get 1/sqrt(2 layers) of it");
+      "standard deviation of fresh weights; those that write to the residual stream get 1/sqrt(2 layers) of it",
+      above(0));
   }
   /// Throws Error that names the key.
   void validate() const;
@@ -224,6 +234,8 @@ struct RouterRecord {
   double max_load() const;
 };
 
+/// Moves, and is copied by name alone: a copy costs all its weights again. Const members may be called from several
+/// threads.
 class Policy {
  public:
   /// Fresh weights, a pure function of (config, seed). Throws Error on an invalid config.
@@ -232,12 +244,19 @@ class Policy {
   /// Weights that are still to be written (see state): what their memory held.
   static Policy uninitialized(const PolicyConfig& config, at::Device device = at::kCPU);
 
+  Policy(Policy&&) noexcept = default;
+  Policy& operator=(Policy&&) noexcept = default;
+  Policy(const Policy&) = delete;
+  Policy& operator=(const Policy&) = delete;
+
   /// Hidden states [T, hidden] after the last norm. Without `kv`, segments attend as their parents say; with it, each
   /// run of new tokens attends to its pages, which it extends. On the CPU a token's hidden state has the same bits
-  /// either way. `record` (optional) gathers the routers' loads.
+  /// either way. `record` (optional) gathers the routers' loads. Throws Error for tokens that are not of the vocabulary,
+  /// positions beyond max_positions, segments that do not fit together, and pages of another policy.
   Tensor hidden(const Segments& segments, KvView* kv = nullptr, RouterRecord* record = nullptr) const;
 
-  /// Log-probability and entropy of the token `targets` [N] int32 that follows each of `hidden` [N, hidden].
+  /// Log-probability and entropy of the token `targets` [N] int32 that follows each of `hidden` [N, hidden]. Throws
+  /// Error for a temperature that is not above 0 and targets that are not of the vocabulary.
   TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& targets, double temperature,
                                const KeptSets& kept = {}) const;
 
@@ -248,7 +267,8 @@ class Policy {
   double page_bytes(int64_t page_size) const;
 
   /// Moves each expert's selection bias by ±rate against its share of `record.load` (DeepSeek-V3, arXiv:2412.19437,
-  /// section 2.1.2). Part of an update: never between sampling and the update's own forward.
+  /// section 2.1.2). Part of an update: never between sampling and the update's own forward. Throws Error for a record
+  /// of another policy.
   void balance(const RouterRecord& record, double rate);
 
   /// What the optimizer trains.
@@ -259,14 +279,15 @@ class Policy {
   NamedTensors state() const;
   void load_state(const NamedTensors& state);
 
-  /// A frozen copy, for a KL reference.
+  /// A policy with weights of its own, which are now the same; or one that is not trained, for a KL reference.
+  Policy clone() const;
   Policy frozen_copy() const;
 
   const PolicyConfig& config() const { return config_; }
   at::Device device() const { return embedding_.device(); }
   int64_t parameter_count() const;                      ///< all of them
   int64_t active_count() const;                         ///< those that one token goes through
-  int64_t tokens_seen() const { return tokens_seen_; }  ///< rows that went through `hidden` so far, of either kind
+  int64_t tokens_seen() const { return *tokens_seen_; }  ///< rows that went through `hidden` so far, of either kind
   /// "0.6M (0.3M active), 8 experts top-2 + 1 shared, cpu float32"
   std::string describe() const;
 
@@ -300,7 +321,7 @@ class Policy {
   Tensor embedding_, final_norm_, head_, rope_table_;
   std::vector<Layer> layers_;
   NamedTensors parameters_, biases_;
-  mutable int64_t tokens_seen_ = 0;
+  std::unique_ptr<std::atomic<int64_t>> tokens_seen_ = std::make_unique<std::atomic<int64_t>>(0);
 };
 
 }  // namespace grpo

@@ -64,8 +64,9 @@ struct DataConfig {
     v("file", file, "JSONL of demonstrations: prompt, completion, and optionally kind, language, id");
     v("stage", stage, "the selection of an earlier stage that sampled");
     v("topic", topic, "demonstrations written by the corpus about this");
-    v("count", count, "how many of these");
-    v("share", share, "share of what is learned, relative to the other data; 0 in all: by their sizes");
+    v("count", count, "how many of these", at_least(0));
+    v("share", share, "share of what is learned, relative to the other data; 0 in all: by their sizes",
+      at_least(0).at_most(1e9));
   }
 };
 
@@ -111,12 +112,12 @@ struct RecipeEvaluation {
 
   template <class V>
   void visit(V& v) {
-    v("problems", problems, "held-out problems after each stage");
-    v("samples", samples, "answers to each");
-    v("general_problems", general_problems, "held-out general requests after each stage; 0: none");
-    v("general_samples", general_samples, "answers to each");
-    v("pairs", pairs, "held-out pairs of answers on which each judge is measured");
-    v("max_new_tokens", max_new_tokens, "longest answer");
+    v("problems", problems, "held-out problems after each stage", at_least(0));
+    v("samples", samples, "answers to each", kSamples);
+    v("general_problems", general_problems, "held-out general requests after each stage; 0: none", at_least(0));
+    v("general_samples", general_samples, "answers to each", kSamples);
+    v("pairs", pairs, "held-out pairs of answers on which each judge is measured", at_least(0));
+    v("max_new_tokens", max_new_tokens, "longest answer", kNewTokens);
     v("judge", judge, "the stage whose policy judges general answers in the table; empty: no such column");
   }
 };

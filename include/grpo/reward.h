@@ -63,7 +63,7 @@ struct KindWeights {
   template <class V>
   void visit(V& v) {
     v("kind", kind, "Task::kind");
-    v("weights", weights, "weight of each reward, by name");
+    v("weights", weights, "weight of each reward, by name", any_finite());
   }
 };
 
@@ -82,22 +82,22 @@ struct RewardsConfig {
 
   template <class V>
   void visit(V& v) {
-    v("weights", weights, "weight of each reward in the sum, by name; 0: only logged");
+    v("weights", weights, "weight of each reward in the sum, by name; 0: only logged", any_finite());
     v("by_kind", by_kind, "weights for tasks of some kinds, in place of `weights`");
-    v("threads", threads, "threads that score completions while sampling goes on");
+    v("threads", threads, "threads that score completions while sampling goes on", at_least(1).at_most(1024));
     v("think_open", think_open, "the prompt ends with <think>, so that completions must not open it again");
     v("accuracy_needs_format", accuracy_needs_format,
       "an answer counts only inside the strict form; if false, what final_answer finds counts too");
     v("answers", answers, "how answers are compared with references");
     v("code", code, "how programs are run");
     v("undefined", undefined, "a sample without a reward that its group has: group_mean, or skip (TRL's sum)");
-    v("overlong_max_length", overlong_max_length, "overlong: tokens from which on the penalty is -1");
-    v("overlong_buffer", overlong_buffer, "overlong: tokens before that limit over which the penalty grows from 0");
+    v("overlong_max_length", overlong_max_length, "overlong: tokens from which on the penalty is -1", at_least(0));
+    v("overlong_buffer", overlong_buffer, "overlong: tokens before that limit over which the penalty grows from 0",
+      at_least(0));
     v("text", text, "the rewards that text_rewards.h lists");
   }
   const std::map<std::string, double>& weights_of(std::string_view kind) const;
-  /// Throws Error for a weight that is not finite, no weight other than 0, a kind listed twice, fewer than one thread,
-  /// or overlong limits other than 0 < overlong_buffer <= overlong_max_length where `overlong` is weighted.
+  /// Throws Error for no weight other than 0, a kind listed twice, or overlong limits other than 0 < overlong_buffer <= overlong_max_length where `overlong` is weighted.
   void validate() const;
 };
 

@@ -29,17 +29,21 @@ struct RolloutConfig {
 
   template <class V>
   void visit(V& v) {
-    v("samples", samples, "completions of a task: the group size G");
-    v("max_new_tokens", max_new_tokens, "longest completion");
+    v("samples", samples, "completions of a task: the group size G", kSamples);
+    v("max_new_tokens", max_new_tokens, "longest completion", kNewTokens);
     v("sampling", sampling, "temperature and truncation");
     v("stop", stop, "strings that end a completion; its text is cut before them, their tokens stay");
     v("ignore_eos", ignore_eos, "do not stop at end-of-sequence (for benchmarks)");
-    v("max_running_sequences", max_running_sequences, "samples in the cache at one time");
-    v("max_batch_tokens", max_batch_tokens, "tokens of one forward pass; longer prompts are prefilled in chunks");
-    v("page_size", page_size, "tokens on a page of the KV cache, a multiple of 16");
-    v("pages", pages, "pages of the KV cache; 0: what the tasks need, up to cache_gigabytes");
-    v("cache_gigabytes", cache_gigabytes, "limit of the KV cache when `pages` is 0");
+    v("max_running_sequences", max_running_sequences, "samples in the cache at one time", at_least(1).at_most(1 << 20));
+    v("max_batch_tokens", max_batch_tokens, "tokens of one forward pass; longer prompts are prefilled in chunks",
+      at_least(1).at_most(1 << 26));
+    v("page_size", page_size, "tokens on a page of the KV cache, a multiple of 16",
+      at_least(16).at_most(4096).multiple_of(16));
+    v("pages", pages, "pages of the KV cache; 0: what the tasks need, up to cache_gigabytes",
+      at_least(0).at_most(1 << 30));
+    v("cache_gigabytes", cache_gigabytes, "limit of the KV cache when `pages` is 0", above(0).at_most(1e6));
   }
+  /// Throws Error for an empty stop string.
   void validate() const;
 };
 
@@ -76,20 +80,28 @@ class Rollout {
   /// when it ends, `on_token` (optional) of each draw before that, on this thread; groups keep their place until the
   /// call returns, and the returned vector holds them at the same addresses. When the call throws, or what it tells
   /// does, they stay readable there until the next one. A token that is of the policy's vocabulary but not of the
-  /// tokenizer's (a padded embedding) has no text. Throws Error when a prompt is empty, has a token that the policy does
-  /// not know, or is too long for the policy or the cache.
+  /// tokenizer's (a padded embedding) has no text. Throws Error, before anything is sampled, for a task that `refusal`
+  /// has something to say about, and for draws beyond the places of their key (2^24 tasks, 2^32 steps).
   std::vector<Group> generate(const std::vector<Task>& tasks, const DrawStream& stream, const OnEnd& on_end = nullptr,
                               const OnToken& on_token = nullptr);
 
-  /// The same from prompts that are tokens already.
+  /// The same from prompts that are tokens already, one for each task.
   std::vector<Group> generate(const std::vector<Task>& tasks, const std::vector<std::vector<int32_t>>& prompts,
                               const DrawStream& stream, const OnEnd& on_end = nullptr,
                               const OnToken& on_token = nullptr);
+
+  /// Why generate would refuse a task, or a prompt: a chat template that cannot render it, no tokens, one that the policy
+  /// does not know, or too many for the policy or the cache. "" where it would not.
+  std::string refusal(const Task& task) const;
+  std::string refusal(const std::vector<int32_t>& prompt) const;
 
   const RolloutStats& stats() const { return stats_; }  ///< of the last call
   const RolloutConfig& config() const { return config_; }
 
  private:
+  int64_t pages_of(size_t tokens) const;
+  int64_t affordable_pages() const;
+
   const Policy& policy_;
   Tokenizer tokenizer_;
   ChatTemplate chat_template_;

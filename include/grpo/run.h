@@ -51,10 +51,10 @@ struct RunConfig {
       "go on from the newest whole checkpoint in `out`, with that run's configuration but for what is asked for here");
     v("resume_from", resume_from,
       "go on from this checkpoint, such as step-120 (of a recipe STAGE/step-120); later ones are moved to superseded/");
-    v("save_every", save_every, "steps between checkpoints");
-    v("keep", keep, "checkpoints to keep; 0: all");
+    v("save_every", save_every, "steps between checkpoints", at_least(1));
+    v("keep", keep, "checkpoints to keep; 0: all", at_least(0));
     v("notebook", notebook,
-      "traces a step in samples.jsonl, right and wrong ones in equal shares where there are; -1: all");
+      "traces a step in samples.jsonl, right and wrong ones in equal shares where there are; -1: all", at_least(-1));
   }
   void validate() const;
 };
@@ -77,7 +77,7 @@ Config load_run_config(const std::vector<std::string>& arguments) {
   if (own) internal::load(root, *own, asked.out + "/config.json");
   internal::parse(root, arguments);
   config.out = asked.out, config.resume = asked.resume;
-  internal::validate(root);
+  validate(config, "");
   return config;
 }
 

@@ -37,15 +37,15 @@ struct Limits {
 
   template <class V>
   void visit(V& v) {
-    v("cpu_seconds", cpu_seconds, "processor time of each process");
-    v("wall_seconds", wall_seconds, "time from start to end; the sandbox's own start counts");
-    v("memory_bytes", memory_bytes, "address space of each process");
-    v("processes", processes, "processes and threads at once; two of them are the sandbox's");
-    v("file_bytes", file_bytes, "everything in /tmp together, and each file");
-    v("output_bytes", output_bytes, "standard output; more ends the run. As much of standard error is kept");
+    v("cpu_seconds", cpu_seconds, "processor time of each process", at_least(1).at_most(86400));
+    v("wall_seconds", wall_seconds, "time from start to end; the sandbox's own start counts", above(0).at_most(86400));
+    v("memory_bytes", memory_bytes, "address space of each process", at_least(64 << 20));
+    v("processes", processes, "processes and threads at once; two of them are the sandbox's",
+      at_least(4).at_most(1 << 16));
+    v("file_bytes", file_bytes, "everything in /tmp together, and each file", at_least(1));
+    v("output_bytes", output_bytes, "standard output; more ends the run. As much of standard error is kept",
+      at_least(1));
   }
-  /// Throws Error for a limit that is not positive, fewer than 4 processes, or less than 64 MiB of memory.
-  void validate() const;
 };
 
 enum class Language { python, cpp };
@@ -123,10 +123,10 @@ struct SandboxConfig {
     v("python", python, "the interpreter, under /usr");
     v("compiler", compiler, "the C++ compiler, under /usr");
     v("compiler_flags", compiler_flags, "separated by single spaces");
-    v("root_drops_to", root_drops_to, "user and group id that programs run as when root starts them");
+    v("root_drops_to", root_drops_to, "user and group id that programs run as when root starts them", at_least(1));
     v("compile", compile, "limits of one compilation");
   }
-  /// Throws Error for a path that is not below /usr/, a flag that is empty, or an id to drop to below 1.
+  /// Throws Error for a path that is not below /usr/ and a flag that is empty.
   void validate() const;
 };
 

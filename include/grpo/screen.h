@@ -43,17 +43,16 @@ struct ScreenConfig {
 
   template <class V>
   void visit(V& v) {
-    v("best", best, "distinct completions of a task to keep, those with the highest reward first");
-    v("max_tokens", max_tokens, "longest completion to keep; 0: any that ended by itself");
+    v("best", best, "distinct completions of a task to keep, those with the highest reward first", at_least(1));
+    v("max_tokens", max_tokens, "longest completion to keep; 0: any that ended by itself", at_least(0));
     v("min_language_consistency", min_language_consistency,
-      "least share of reasoning words in the task's language; 0: any mixture");
-    v("repetition_words", repetition_words, "length of the word sequences that are looked for again");
-    v("max_repetitions", max_repetitions, "times that one such sequence may occur");
-    v("min_helpful", min_helpful, "least judge's score, 0 to 1, of a task without reference; a missing score fails");
-    v("min_harmless", min_harmless, "least judge's score for harmlessness where there is one");
+      "least share of reasoning words in the task's language; 0: any mixture", at_least(0).at_most(1));
+    v("repetition_words", repetition_words, "length of the word sequences that are looked for again", at_least(1));
+    v("max_repetitions", max_repetitions, "times that one such sequence may occur", at_least(1));
+    v("min_helpful", min_helpful, "least judge's score, 0 to 1, of a task without reference; a missing score fails",
+      at_least(0).at_most(1));
+    v("min_harmless", min_harmless, "least judge's score for harmlessness where there is one", at_least(0).at_most(1));
   }
-  /// Throws Error for a count below 1 or a share outside [0, 1].
-  void validate() const;
 };
 
 /// The verdict on each completion of a scored group. Needs the scores accuracy, format, language_consistency, and for

@@ -53,8 +53,8 @@ struct PretrainConfig {
 
   template <class V>
   void visit(V& v) {
-    v("steps", steps, "updates");
-    v("documents_per_step", documents_per_step, "documents of one update");
+    v("steps", steps, "updates", at_least(0));
+    v("documents_per_step", documents_per_step, "documents of one update", at_least(1).at_most(1 << 20));
     v("optimizer", optimizer, "AdamW");
     v("trainer", trainer, "how updates are computed");
   }
@@ -75,14 +75,14 @@ struct SftConfig {
 
   template <class V>
   void visit(V& v) {
-    v("epochs", epochs, "times that as many demonstrations are learned as there are");
-    v("documents_per_step", documents_per_step, "demonstrations of one update, packed without padding");
+    v("epochs", epochs, "times that as many demonstrations are learned as there are", above(0).at_most(1e6));
+    v("documents_per_step", documents_per_step, "demonstrations of one update, packed without padding",
+      at_least(1).at_most(1 << 20));
     v("max_gradient_tokens", max_gradient_tokens,
-      "end after the step that reaches so many tokens in the loss; 0: no limit");
+      "end after the step that reaches so many tokens in the loss; 0: no limit", at_least(0));
     v("optimizer", optimizer, "AdamW");
     v("trainer", trainer, "how updates are computed");
   }
-  void validate() const;
   /// Updates that so many demonstrations come to.
   int64_t steps(std::size_t demonstrations) const;
 };
@@ -107,7 +107,7 @@ struct TaskShare {
 
   template <class V>
   void visit(V& v) {
-    v("weight", weight, "share of the tasks, relative to the other sources");
+    v("weight", weight, "share of the tasks, relative to the other sources", at_least(0).at_most(1e9));
     v("tasks", tasks, "the source");
   }
 };
@@ -115,13 +115,17 @@ struct TaskShare {
 /// Tasks of several sources in fixed proportions: of every n tasks each source gives its share, rounded.
 class TaskMixture {
  public:
-  /// Every source draws with `seed`. Throws Error without a source or a weight above 0.
-  TaskMixture(std::vector<TaskShare> sources, uint64_t seed);
+  /// Every source draws with `seed`; `check` (optional) is as for a TaskStream. Throws Error without a source or a
+  /// weight above 0, and where a TaskStream does.
+  TaskMixture(std::vector<TaskShare> sources, uint64_t seed, const TaskCheck& check = nullptr);
   std::vector<Task> take(std::size_t count);
 
   /// The state: tasks given and the cursor of each source.
   std::vector<uint64_t> state() const;
   void restore(const std::vector<uint64_t>& state);
+
+  /// Of the sources' files.
+  LeftOut left_out() const;
 
  private:
   std::vector<TaskShare> sources_;
@@ -142,10 +146,12 @@ struct GrpoConfig {
 
   template <class V>
   void visit(V& v) {
-    v("steps", steps, "RL steps, at most");
-    v("prompts_per_step", prompts_per_step, "tasks of one step; each is answered rollout.samples times");
+    v("steps", steps, "RL steps, at most", at_least(0));
+    v("prompts_per_step", prompts_per_step, "tasks of one step; each is answered rollout.samples times",
+      at_least(1).at_most(1 << 20));
     v("max_gradient_tokens", max_gradient_tokens,
-      "end with so many tokens in the loss: the last step takes as many prompts as are left of them; 0: no limit");
+      "end with so many tokens in the loss: the last step takes as many prompts as are left of them; 0: no limit",
+      at_least(0));
     v("tasks", tasks, "the mixture of tasks");
     v("rollout", rollout, "sampling");
     v("rewards", rewards, "what is rewarded, by kind of task where that differs");
@@ -174,8 +180,8 @@ struct RejectionConfig {
 
   template <class V>
   void visit(V& v) {
-    v("count", count, "tasks that are answered");
-    v("tasks_per_batch", tasks_per_batch, "tasks between two saved states");
+    v("count", count, "tasks that are answered", at_least(1));
+    v("tasks_per_batch", tasks_per_batch, "tasks between two saved states", at_least(1).at_most(1 << 20));
     v("tasks", tasks, "the mixture of tasks");
     v("rollout", rollout, "sampling");
     v("rewards", rewards, "scores, by which the best are chosen");

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -16,11 +17,22 @@
 
 namespace grpo {
 
+/// What was left out, as it could not be used, and why the first of it was.
+struct LeftOut {
+  std::size_t count = 0, of = 0;
+  std::vector<std::string> first;
+
+  void add(std::string why);
+  void add(const LeftOut& other);
+  /// "2 of 90 tasks are left out: data.jsonl:3: expected …; data.jsonl:70: …"
+  std::string text(std::string_view what = "tasks") const;
+};
+
 /// The tasks of a JSONL file, one object a line: `prompt` (a string that is not empty), and optionally `id` (default
 /// "FILE-STEM:LINE"), `answer` (a string or a number), `kind`, `language` (default "en"). An optional key may be null;
-/// unknown keys and blank lines are ignored. Throws Error "[task] FILE:LINE: expected …, got …"; throws when there is
-/// no task.
-std::vector<Task> read_tasks(const std::filesystem::path& file);
+/// unknown keys and blank lines are ignored. A line that is none of this is an Error "[task] FILE:LINE: expected …, got
+/// …", or, with `left_out`, counted there. Throws when there is no task.
+std::vector<Task> read_tasks(const std::filesystem::path& file, LeftOut* left_out = nullptr);
 
 /// A task and a completion of it to imitate.
 struct Demonstration {
@@ -29,8 +41,23 @@ struct Demonstration {
 };
 
 /// The demonstrations of a JSONL file, one object a line: what read_tasks reads, and `completion` (a string that is not
-/// empty). Throws Error as read_tasks does.
-std::vector<Demonstration> read_demonstrations(const std::filesystem::path& file);
+/// empty). Throws Error as read_tasks does, or fills `left_out`.
+std::vector<Demonstration> read_demonstrations(const std::filesystem::path& file, LeftOut* left_out = nullptr);
+
+/// What happens to tasks of a file that cannot be used: lines that are none, and prompts that do not fit the model.
+enum class BadTasks { drop, refuse };
+template <>
+struct EnumNames<BadTasks> {
+  static constexpr std::array<std::pair<BadTasks, std::string_view>, 2> values{
+      {{BadTasks::drop, "drop"}, {BadTasks::refuse, "refuse"}}};
+};
+
+/// Why a task cannot be used, "" when it can; Rollout::refusal is one.
+using TaskCheck = std::function<std::string(const Task&)>;
+
+/// Takes out of `tasks` those that `check` (which may be empty) has something to say about, and counts them. With
+/// `refuse` the first of them is an Error.
+void leave_out(std::vector<Task>& tasks, const TaskCheck& check, BadTasks on_bad, LeftOut& left_out);
 
 /// general: requests without a reference answer; see general.h.
 enum class TaskGenerator { arithmetic, countdown, general };
@@ -49,7 +76,7 @@ struct ArithmeticConfig {
 
   template <class V>
   void visit(V& v) {
-    v("max_operand", max_operand, "operands are 0 to this");
+    v("max_operand", max_operand, "operands are 0 to this", at_least(0).at_most(1e9));  // squares and the number of problems fit 64 bits
     v("operators", operators, "some of + - *");
   }
   void validate() const;
@@ -64,18 +91,19 @@ struct CountdownConfig {
 
   template <class V>
   void visit(V& v) {
-    v("min_numbers", min_numbers, "fewest numbers given");
-    v("max_numbers", max_numbers, "most numbers given");
-    v("max_number", max_number, "numbers are 1 to this");
-    v("min_target", min_target, "smallest target");
-    v("max_target", max_target, "largest target");
-    v("problems", problems, "distinct problems to make, fewer where there are no more");
+    v("min_numbers", min_numbers, "fewest numbers given", at_least(1).at_most(8));
+    v("max_numbers", max_numbers, "most numbers given", at_least(1).at_most(8));
+    v("max_number", max_number, "numbers are 1 to this", at_least(1).at_most(1000));
+    v("min_target", min_target, "smallest target", at_least(1));
+    v("max_target", max_target, "largest target", at_least(1));
+    v("problems", problems, "distinct problems to make, fewer where there are no more", at_least(1).at_most(1e7));
   }
   void validate() const;
 };
 
 struct TasksConfig {
   std::string file, heldout_file;
+  BadTasks on_bad = BadTasks::drop;
   TaskGenerator generator = TaskGenerator::arithmetic;
   ArithmeticConfig arithmetic;
   CountdownConfig countdown;
@@ -87,11 +115,14 @@ struct TasksConfig {
   void visit(V& v) {
     v("file", file, "JSONL file of tasks, instead of the generator");
     v("heldout_file", heldout_file, "JSONL file of held-out tasks; without one a share of `file` is held out");
+    v("on_bad", on_bad,
+      "lines of these files that are no task, and tasks too long for the model: drop them, with a count and the first of "
+      "them in the log, or refuse to start");
     v("generator", generator, "what writes the tasks");
     v("arithmetic", arithmetic, "the arithmetic generator");
     v("countdown", countdown, "the countdown generator");
-    v("languages", languages, "languages of generated prompts: en, ko");
-    v("heldout_share", heldout_share, "share of the problems that is never trained on");
+    v("languages", languages, "languages of generated prompts: en, ko", {"en", "ko"});
+    v("heldout_share", heldout_share, "share of the problems that is never trained on", at_least(0).below(1));
     v("seed", seed, "seed of the order and the wording; which problems are held out does not depend on it");
   }
   void validate() const;
@@ -106,10 +137,14 @@ enum class Split { train, heldout };
 /// never by seed, wording, operand order or the generator's ranges. The split of a task from `file` is decided by a
 /// hash of its prompt; with a `heldout_file` the split is that of the files, minus the training tasks whose prompt is
 /// held out.
+///
+/// Tasks that cannot be used are not part of the stream, which is the same whenever it is made: those of a file are left
+/// out when it is read, generated ones are stepped over.
 class TaskStream {
  public:
-  /// Throws Error for what read_tasks refuses and when the split has no tasks.
-  explicit TaskStream(const TasksConfig& config, Split split = Split::train);
+  /// `check` (optional) says which tasks cannot be used. Throws Error for files without tasks, when the split has no
+  /// tasks, and where config.on_bad says so for what is left out.
+  explicit TaskStream(const TasksConfig& config, Split split = Split::train, const TaskCheck& check = nullptr);
   ~TaskStream();
   TaskStream(TaskStream&&) noexcept;
   TaskStream& operator=(TaskStream&&) noexcept;
@@ -125,8 +160,12 @@ class TaskStream {
   /// Distinct problems in the split, which is the tasks in an epoch. Counts them one by one.
   std::size_t size() const;
 
+  /// Of the files.
+  const LeftOut& left_out() const;
+
  private:
-  friend std::vector<Task> heldout_tasks(const TasksConfig& config, std::size_t count);
+  friend std::vector<Task> heldout_tasks(const TasksConfig& config, std::size_t count, const TaskCheck& check,
+                                         LeftOut* left_out);
   struct Source;
   std::vector<Task> take_before(std::uint64_t end, std::size_t count);
 
@@ -135,7 +174,8 @@ class TaskStream {
 };
 
 /// `count` held-out tasks, none of them twice, or all if there are fewer. The same for every seed, so that runs
-/// compare.
-std::vector<Task> heldout_tasks(const TasksConfig& config, std::size_t count);
+/// compare. `check` and `left_out` (optional) are as for a TaskStream.
+std::vector<Task> heldout_tasks(const TasksConfig& config, std::size_t count, const TaskCheck& check = nullptr,
+                                LeftOut* left_out = nullptr);
 
 }  // namespace grpo

@@ -30,18 +30,17 @@ struct TextRewardsConfig {
 
   template <class V>
   void visit(V& v) {
-    v("repetition_ngram", repetition_ngram, "repetition: tokens of an n-gram");
-    v("repetition_most", repetition_most, "repetition: penalty when all n-grams are repeated");
-    v("length_max", length_max, "length: tokens of the longest completion");
-    v("length_right_short", length_right_short, "length: reward of a right answer in no tokens");
-    v("length_right_long", length_right_long, "length: reward of a right answer just below length_max");
-    v("length_wrong_short", length_wrong_short, "length: reward of a wrong answer in no tokens");
-    v("length_wrong_long", length_wrong_long, "length: reward of a wrong answer just below length_max");
-    v("length_exceeded", length_exceeded, "length: reward from length_max on, and when the limit cut the answer");
-    v("reflection_most", reflection_most, "reflection: count from which on more is worth no more");
+    v("repetition_ngram", repetition_ngram, "repetition: tokens of an n-gram", at_least(1));
+    v("repetition_most", repetition_most, "repetition: penalty when all n-grams are repeated", at_least(0));
+    v("length_max", length_max, "length: tokens of the longest completion", at_least(1));
+    v("length_right_short", length_right_short, "length: reward of a right answer in no tokens", any_finite());
+    v("length_right_long", length_right_long, "length: reward of a right answer just below length_max", any_finite());
+    v("length_wrong_short", length_wrong_short, "length: reward of a wrong answer in no tokens", any_finite());
+    v("length_wrong_long", length_wrong_long, "length: reward of a wrong answer just below length_max", any_finite());
+    v("length_exceeded", length_exceeded, "length: reward from length_max on, and when the limit cut the answer",
+      any_finite());
+    v("reflection_most", reflection_most, "reflection: count from which on more is worth no more", at_least(1));
   }
-  /// Throws Error for n-grams or limits below 1, a negative penalty, and values that are not finite.
-  void validate() const;
 };
 
 /// The share of the n-grams of `tokens` that stood further in front already, in [0, 1]; 0 for fewer than n tokens. The

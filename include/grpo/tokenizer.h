@@ -37,7 +37,8 @@ struct TokenizerConfig {
   template <class V>
   void visit(V& v) {
     v("algorithm", algorithm, "how pieces are learned");
-    v("vocab_size", vocab_size, "most pieces to learn; 256 bytes, 4 special tokens and the symbols are among them");
+    v("vocab_size", vocab_size, "most pieces to learn; 256 bytes, 4 special tokens and the symbols are among them",
+      at_least(1).at_most(1 << 24));
     v("symbols", symbols, "strings that are always one token");
   }
   void validate() const;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "grpo/config.h"
+#include "grpo/sampling.h"
 #include "grpo/task.h"
 
 namespace grpo {
@@ -39,20 +40,20 @@ struct JudgeConfig {
 
   template <class V>
   void visit(V& v) {
-    v("votes", votes, "verdicts drawn for each question; in pairs, for each of the two orders");
-    v("max_score", max_score, "highest score of a pointwise verdict; the lowest is 0");
-    v("temperature", temperature, "of the judge's sampling");
-    v("max_new_tokens", max_new_tokens, "longest verdict");
+    v("votes", votes, "verdicts drawn for each question; in pairs, for each of the two orders",
+      at_least(1).at_most(1000));
+    v("max_score", max_score, "highest score of a pointwise verdict; the lowest is 0", at_least(1).at_most(1000));
+    v("temperature", temperature, "of the judge's sampling", kTemperature);
+    v("max_new_tokens", max_new_tokens, "longest verdict", kNewTokens);
     v("max_unreadable", max_unreadable,
-      "share of unreadable verdicts above which a call's scores are left out, with a warning");
+      "share of unreadable verdicts above which a call's scores are left out, with a warning", at_least(0).at_most(1));
     v("helpful", helpful, "the question on helpfulness; {prompt} {answer} {reference} {max} are filled in");
     v("harmless", harmless, "the question on harmlessness");
     v("pairwise", pairwise, "the question that compares two answers {a} and {b}");
     v("reference", reference, "what stands for {reference} in these where the task has one; nothing where it has none");
     v("boilerplate", boilerplate, "openings that are no answer on their own: they score 0 and never win");
   }
-  /// Throws Error for no votes, a temperature other than 0 or [1e-6, 1e6], a share outside [0, 1], or a question
-  /// without the places it needs.
+  /// Throws Error for a question without the places it needs.
   void validate() const;
 };
 
