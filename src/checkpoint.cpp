@@ -100,7 +100,8 @@ Json read_json(const fs::path& path) {
 
 // What is wrong with a checkpoint, as "FILE …", or nothing.
 std::optional<std::string> find_damage(const fs::path& folder) {
-  if (!fs::exists(folder / kManifest)) return std::string(kManifest) + " is missing";
+  std::error_code code;
+  if (!fs::exists(folder / kManifest, code)) return std::string(kManifest) + " is missing";
   const Json manifest = read_json(folder / kManifest);
   if (!manifest.is_object() || !manifest.contains("files") || manifest != manifest_of(manifest["files"])) {
     return std::string(kManifest) + " was altered or cut short";
@@ -111,7 +112,7 @@ std::optional<std::string> find_damage(const fs::path& folder) {
   }
   for (const auto& [name, expected] : files.items()) {
     const fs::path path = folder / name;
-    if (!fs::is_regular_file(path)) return name + " is missing";
+    if (!fs::is_regular_file(path, code)) return name + " is missing";
     if (entry_of(digest_file(kRoom, path)) != expected) return name + " was altered or cut short (hash differs)";
   }
   return std::nullopt;
@@ -127,7 +128,42 @@ std::string what_to_do(const fs::path& folder) {
   return "no older checkpoint there is whole: start the run again";
 }
 
+// The entry of a state, if `fits` says so.
+template <class Fits>
+const Json& entry(const CheckpointContents& contents, const std::string& key, const char* expected, const Fits& fits) {
+  const auto found = contents.state.find(key);
+  if (found == contents.state.end() || !fits(*found)) {
+    throw Error(kRoom, (contents.folder / kState).string(), ": ", key, ": expected ", expected, ", got ",
+                found == contents.state.end() ? "none" : found->dump(-1, ' ', false, Json::error_handler_t::replace),
+                "; is it a checkpoint of this program?");
+  }
+  return *found;
+}
+
+bool is_count(const Json& value) {
+  return value.is_number_unsigned() || (value.is_number_integer() && value.get<int64_t>() >= 0);
+}
+
 }  // namespace
+
+uint64_t CheckpointContents::count(const std::string& key) const {
+  return entry(*this, key, "a number of 0 or more", is_count).get<uint64_t>();
+}
+
+std::vector<uint64_t> CheckpointContents::counts(const std::string& key) const {
+  const auto fits = [](const Json& value) {
+    return value.is_array() && std::all_of(value.begin(), value.end(), is_count);
+  };
+  return entry(*this, key, "a list of numbers of 0 or more", fits).get<std::vector<uint64_t>>();
+}
+
+std::string CheckpointContents::name(const std::string& key) const {
+  return entry(*this, key, "a name", [](const Json& value) { return value.is_string(); }).get<std::string>();
+}
+
+bool CheckpointContents::flag(const std::string& key) const {
+  return entry(*this, key, "true or false", [](const Json& value) { return value.is_boolean(); }).get<bool>();
+}
 
 fs::path checkpoint_folder(const fs::path& run, int64_t step) {
   std::string digits = std::to_string(step);
@@ -184,7 +220,8 @@ void remove_checkpoints_after(const fs::path& run, int64_t step) {
 
 CheckpointContents read_checkpoint(const fs::path& folder) {
   const fs::path place = folder.filename().empty() ? folder.parent_path() : folder;  // "step-40/" is "step-40"
-  if (!fs::is_directory(place)) throw Error(kRoom, place.string(), ": expected a checkpoint folder, got none");
+  std::error_code code;
+  if (!fs::is_directory(place, code)) throw Error(kRoom, place.string(), ": expected a checkpoint folder, got none");
   if (const auto damage = find_damage(place)) {
     throw Error(kRoom, place.string(), ": ", *damage, "; ", what_to_do(place));
   }
@@ -195,6 +232,7 @@ CheckpointContents read_checkpoint(const fs::path& folder) {
     contents.reference = load_safetensors(place / kReference);
   }
   contents.state = read_json(place / kState);
+  contents.folder = place;
   return contents;
 }
 

@@ -108,7 +108,9 @@ Evaluation summarize(const std::vector<Group>& groups) {
 }
 
 Evaluation evaluate(Rollout& rollout, Scorer& scorer, const std::vector<Task>& tasks, uint64_t seed, uint64_t step,
-                    const OnTasksDone& on_progress, std::vector<Group>* keep) {
+                    const OnTasksDone& on_progress, std::vector<Group>* keep, const std::function<void()>& check) {
+  Rollout::OnToken on_token;
+  if (check) on_token = [&](const Group&, std::size_t) { check(); };
   std::vector<Group> all;
   for (std::size_t begin = 0; begin < tasks.size(); begin += kTasksAtOnce) {
     const std::size_t end = std::min(tasks.size(), begin + kTasksAtOnce);
@@ -117,7 +119,7 @@ Evaluation evaluate(Rollout& rollout, Scorer& scorer, const std::vector<Task>& t
     std::vector<Group> groups;
     try {
       groups = rollout.generate(part, {seed, Purpose::evaluation, step, static_cast<uint32_t>(begin)},
-                                [&](Group& group, std::size_t sample) { scorer.submit(group, sample); });
+                                [&](Group& group, std::size_t sample) { scorer.submit(group, sample); }, on_token);
     } catch (...) {
       scorer.cancel();  // its threads must not read groups that are about to go
       throw;

@@ -3,11 +3,8 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <csignal>
 #include <cstdio>
-#include <ctime>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -171,51 +168,6 @@ std::string format_table(const Table& table) {
   }
   return text;
 }
-
-// --- StopSignal: the handler may touch nothing but a lock-free atomic and sigaction -------------------------------
-
-namespace {
-std::atomic<bool> stop_requested{false};
-std::atomic<int64_t> stop_requested_at{0};  // milliseconds of the monotonic clock
-static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int64_t>::is_always_lock_free);
-
-void request_stop(int signal) {
-  struct timespec time {};
-  ::clock_gettime(CLOCK_MONOTONIC, &time);
-  const int64_t now = time.tv_sec * 1000 + time.tv_nsec / 1'000'000;
-  if (!stop_requested.exchange(true)) {
-    stop_requested_at.store(now);
-    return;
-  }
-  if (now - stop_requested_at.load() < 1000) return;
-  struct sigaction plain {};
-  plain.sa_handler = SIG_DFL;
-  ::sigaction(SIGINT, &plain, nullptr);
-  ::sigaction(SIGTERM, &plain, nullptr);
-  ::raise(signal);  // delivered as this handler returns
-}
-}  // namespace
-
-struct StopSignal::Previous {
-  struct sigaction interrupt {
-  }, terminate{};
-};
-
-StopSignal::StopSignal() : previous_(std::make_unique<Previous>()) {
-  stop_requested.store(false);
-  struct sigaction action {};
-  action.sa_handler = request_stop;
-  action.sa_flags = SA_RESTART;
-  ::sigaction(SIGINT, &action, &previous_->interrupt);
-  ::sigaction(SIGTERM, &action, &previous_->terminate);
-}
-
-StopSignal::~StopSignal() {
-  ::sigaction(SIGINT, &previous_->interrupt, nullptr);
-  ::sigaction(SIGTERM, &previous_->terminate, nullptr);
-}
-
-bool StopSignal::requested() const { return stop_requested.load(); }
 
 double peak_rss_bytes() {
   // VmHWM rather than getrusage: the latter begins with the peak of the process that started this one.

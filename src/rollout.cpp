@@ -144,10 +144,11 @@ Rollout::Rollout(const Policy& policy, const Tokenizer& tokenizer, const ChatTem
   config_.validate();
 }
 
-std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const DrawStream& stream, const OnEnd& on_end) {
+std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const DrawStream& stream, const OnEnd& on_end,
+                                     const OnToken& on_token) {
   std::vector<std::vector<int32_t>> prompts;
   for (const Task& task : tasks) prompts.push_back(tokenizer_.encode(chat_template_.render(task)));
-  return generate(tasks, prompts, stream, on_end);
+  return generate(tasks, prompts, stream, on_end, on_token);
 }
 
 std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::vector<std::vector<int32_t>>& prompts,

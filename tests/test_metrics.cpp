@@ -7,12 +7,14 @@
 
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <csignal>
 #include <fstream>
 #include <iterator>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -20,6 +22,7 @@
 #include "files.h"
 #include "grpo/error.h"
 #include "grpo/metrics.h"
+#include "grpo/stop.h"
 
 namespace grpo {
 namespace {
@@ -272,33 +275,59 @@ TEST_F(ProgressTest, refuses_a_log_it_cannot_open_and_a_step_outside_a_stage) {
 TEST(StopSignalTest, the_first_signal_asks_and_the_handlers_come_back) {
   static std::atomic<int> mine;
   mine = 0;
-  const auto previous = std::signal(SIGTERM, [](int) { ++mine; });
-  for (const int signal : {SIGINT, SIGTERM}) {
+  std::map<int, void (*)(int)> previous;
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) previous[signal] = std::signal(signal, [](int) { ++mine; });
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     const StopSignal stop;
     EXPECT_FALSE(stop.requested());
+    EXPECT_NO_THROW(stop.check());
     std::raise(signal);
     EXPECT_TRUE(stop.requested());
+    EXPECT_THROW(stop.check(), Interrupted);
   }
   EXPECT_EQ(mine, 0);
-  std::raise(SIGTERM);
-  EXPECT_EQ(mine, 1);
-  std::signal(SIGTERM, previous);
+  for (const auto& [signal, handler] : previous) std::raise(signal);
+  EXPECT_EQ(mine, 4);
+  for (const auto& [signal, handler] : previous) std::signal(signal, handler);
+}
+
+TEST(StopSignalTest, a_hangup_that_was_ignored_before_still_is) {
+  const auto previous = std::signal(SIGHUP, SIG_IGN);
+  {
+    const StopSignal stop;
+    std::raise(SIGHUP);
+    EXPECT_FALSE(stop.requested());
+  }
+  EXPECT_EQ(std::signal(SIGHUP, previous), SIG_IGN);
+}
+
+TEST(StopSignalTest, a_pipe_that_nobody_reads_ends_nothing) {
+  const StopSignal stop;
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  ::close(ends[0]);
+  EXPECT_EQ(::write(ends[1], "x", 1), -1);
+  EXPECT_EQ(errno, EPIPE);
+  ::close(ends[1]);
+  EXPECT_FALSE(stop.requested());
 }
 
 TEST(StopSignalDeathTest, a_signal_that_is_repeated_at_once_is_one_request_and_a_later_one_kills) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const auto twice = [](int first, int second) {
-    const StopSignal stop;
+    const StopSignal stop("asked\n", "ended\n");
     std::raise(first);
     std::raise(second);
-    std::fputs(stop.requested() ? "asked" : "lost", stderr);
-    std::this_thread::sleep_for(std::chrono::milliseconds(1010));
+    std::fputs(stop.requested() ? "still here\n" : "lost\n", stderr);
+    std::this_thread::sleep_for(std::chrono::milliseconds(210));
     std::raise(second);
     std::_Exit(0);
   };
-  EXPECT_EXIT(twice(SIGINT, SIGINT), testing::KilledBySignal(SIGINT), "asked");
-  EXPECT_EXIT(twice(SIGTERM, SIGINT), testing::KilledBySignal(SIGINT), "asked");
-  EXPECT_EXIT(twice(SIGINT, SIGTERM), testing::KilledBySignal(SIGTERM), "asked");
+  const std::string said = "asked\nstill here\nended\n";
+  EXPECT_EXIT(twice(SIGINT, SIGINT), testing::KilledBySignal(SIGINT), said);
+  EXPECT_EXIT(twice(SIGTERM, SIGINT), testing::KilledBySignal(SIGINT), said);
+  EXPECT_EXIT(twice(SIGINT, SIGTERM), testing::KilledBySignal(SIGTERM), said);
+  EXPECT_EXIT(twice(SIGHUP, SIGHUP), testing::KilledBySignal(SIGHUP), said);
 }
 
 TEST(PeakRss, remembers_memory_that_was_given_back) {

@@ -15,6 +15,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "grpo/safetensors.h"
@@ -26,6 +27,14 @@ struct CheckpointContents {
   NamedTensors optimizer;
   std::optional<NamedTensors> reference;
   nlohmann::ordered_json state = nlohmann::ordered_json::object();
+  std::filesystem::path folder = {};  ///< that it was read from
+
+  /// Entries of `state`: a count (0 or more), several, a name, a flag. Throw Error, naming file and key, for one that is
+  /// missing or of another kind.
+  uint64_t count(const std::string& key) const;
+  std::vector<uint64_t> counts(const std::string& key) const;
+  std::string name(const std::string& key) const;
+  bool flag(const std::string& key) const;
 };
 
 /// RUN/checkpoints/step-000123 for step 123.

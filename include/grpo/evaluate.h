@@ -39,7 +39,10 @@ using OnTasksDone = std::function<void(std::size_t done, std::size_t total)>;
 
 /// Draws rollout.config().samples completions of every task, keyed by (seed, Purpose::evaluation, step), scores them
 /// and summarises. `on_progress` is told after every batch of tasks, `keep` (optional) receives the scored groups.
+/// `check` (optional) is called again and again while answers are sampled: what it throws ends the evaluation, which
+/// leaves no trace and can be done again with the same result (StopSignal::check).
 Evaluation evaluate(Rollout& rollout, Scorer& scorer, const std::vector<Task>& tasks, uint64_t seed, uint64_t step,
-                    const OnTasksDone& on_progress = nullptr, std::vector<Group>* keep = nullptr);
+                    const OnTasksDone& on_progress = nullptr, std::vector<Group>* keep = nullptr,
+                    const std::function<void()>& check = nullptr);
 
 }  // namespace grpo

@@ -123,23 +123,6 @@ class Progress {
   bool is_terminal_;
 };
 
-/// While it lives, the first SIGINT or SIGTERM only raises a flag, so that the step can be finished and saved; one that
-/// comes more than a second later ends the process at once. Sooner it is the same request: timeout, srun and mpirun
-/// signal a process and then its group. One at a time.
-class StopSignal {
- public:
-  StopSignal();
-  ~StopSignal();  ///< puts the handlers back that were there before
-  StopSignal(const StopSignal&) = delete;
-  StopSignal& operator=(const StopSignal&) = delete;
-
-  bool requested() const;
-
- private:
-  struct Previous;
-  std::unique_ptr<Previous> previous_;
-};
-
 /// The largest resident memory of this process so far, in bytes.
 double peak_rss_bytes();
 

@@ -73,13 +73,15 @@ class Rollout {
 
   /// Samples config.samples completions of every task. The result is a pure function of the weights, the tasks and
   /// `stream`: neither batch composition nor preemption change a token. `on_end` (optional) is told of each completion
-  /// when it ends, on this thread; groups keep their place until the call returns, and the returned vector holds them
-  /// at the same addresses. When the call throws, they stay readable there until the next one. A token that is of the
-  /// policy's vocabulary but not of the tokenizer's (a padded embedding) has no text. Throws Error when a prompt is
-  /// empty, has a token that the policy does not know, or is too long for the policy or the cache.
-  std::vector<Group> generate(const std::vector<Task>& tasks, const DrawStream& stream, const OnEnd& on_end = nullptr);
+  /// when it ends, `on_token` (optional) of each draw before that, on this thread; groups keep their place until the
+  /// call returns, and the returned vector holds them at the same addresses. When the call throws, or what it tells
+  /// does, they stay readable there until the next one. A token that is of the policy's vocabulary but not of the
+  /// tokenizer's (a padded embedding) has no text. Throws Error when a prompt is empty, has a token that the policy does
+  /// not know, or is too long for the policy or the cache.
+  std::vector<Group> generate(const std::vector<Task>& tasks, const DrawStream& stream, const OnEnd& on_end = nullptr,
+                              const OnToken& on_token = nullptr);
 
-  /// The same from prompts that are tokens already. `on_token` (optional) is told of each draw, before `on_end`.
+  /// The same from prompts that are tokens already.
   std::vector<Group> generate(const std::vector<Task>& tasks, const std::vector<std::vector<int32_t>>& prompts,
                               const DrawStream& stream, const OnEnd& on_end = nullptr,
                               const OnToken& on_token = nullptr);
