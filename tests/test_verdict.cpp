@@ -148,9 +148,9 @@ TEST(Question, is_asked_by_nobody_but_the_asker) {
         for (const char* label : {"Request:", "Answer:", "Reference:", "Assistant:", "ASSISTANT:", "User:", " A:",
                                   " B:", "answer\uFF1A"})
           EXPECT_EQ(count_of(asked[i], label), count_of(plain[i], label)) << label << " in " << asked[i];
-        for (const char* mark : {"<think>", "</think>", "<answer>", "</answer>", "<|", "<\uFF5C", "</", "<s", "<e", "<S",
-                                 "[INST]", "[/INST]", "[[A", "[[B", "\uFF1Ct", "\r", "\v", "\f", "\x1d", "\u0085",
-                                 "\u2028", "\u2029"})
+        for (const char* mark :
+             {"<think>", "</think>", "<answer>", "</answer>", "<|", "<\uFF5C", "</", "<s", "<e", "<S", "[INST]",
+              "[/INST]", "[[A", "[[B", "\uFF1Ct", "\r", "\v", "\f", "\x1d", "\u0085", "\u2028", "\u2029"})
           EXPECT_EQ(count_of(asked[i], mark), 0u) << mark << " in " << asked[i];
       }
     }
