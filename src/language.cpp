@@ -375,7 +375,7 @@ class ScriptCount {
     ++size_;
     const bool han = word.script == Script::han;
     can_be_name_ = can_be_name_ && size_ <= (is_ideographic(word.script) ? kMostIdeographs : kMostWords) &&
-                   !(han && kNoNames.find(word.symbols[0]) != kNoNames.npos);
+                   word.letters <= kMostLetters && !(han && kNoNames.find(word.symbols[0]) != kNoNames.npos);
   }
 
   LanguageCount finish() {
@@ -390,10 +390,11 @@ class ScriptCount {
   }
 
  private:
-  static constexpr std::size_t kMostIdeographs = 4, kMostWords = 2, kWordsAround = 7, kWordsForEach = 40;
+  static constexpr std::size_t kMostIdeographs = 4, kMostWords = 2, kMostLetters = 20, kWordsAround = 7,
+                               kWordsForEach = 40;
   // What people are not called by: particles, pronouns, conjunctions, adverbs, and the words of sums.
   static constexpr std::u32string_view kNoNames =
-      U"的了是我你您他她它们這这那哪就都也不没沒所因但而则則于於再又此個个得很吗嗎呢吧被把讓让從从對对等加減减乘除數数算";
+      U"的了是我你您他她它们們這这那哪就都也不没沒所因但而则則于於再又此個个得很吗嗎呢吧被把讓让從从對对等加減减乘除數数算";
 
   void end_sentence() {
     if (runs_ == 1 && can_be_name_ && around_ / letters_of_a_word_ >= kWordsAround) ++names_[size_];

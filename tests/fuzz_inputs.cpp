@@ -212,10 +212,11 @@ void score(const std::string& bytes) {
 std::vector<Room> rooms(const fs::path& folder) {
   const fs::path fixtures = GRPO_FIXTURES;
   const std::string think = "<think>We add two and two.</think><answer>4</answer>";
-  std::vector<std::string> published, configs{dump_config(Everything()).dump(2)};
+  const Json defaults = dump_config(Everything());
+  std::vector<std::string> published, configs{defaults.dump(2)};
   for (const Published& each : kPublished)
     published.push_back(std::string(each.benchmark) + kBetween + each.line + "\n" + each.line + kBetween + each.beside);
-  for (const auto& [name, config] : dump_config(Everything()).items()) configs.push_back(Json{{name, config}}.dump());
+  for (const auto& [name, config] : defaults.items()) configs.push_back(Json{{name, config}}.dump());
   configs.push_back(R"({"suite": {"columns": ["m"], "rows": [{"name": "mmlu", "samples": 2, "cited": {"m": 90.8}}]}})");
   configs.push_back(R"({"rewards": {"by_kind": [{"kind": "code", "weights": {"code": 1, "format": 0.2}}]}} // so)");
 #ifdef GRPO_FUZZ_TORCH

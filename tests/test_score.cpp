@@ -119,7 +119,7 @@ TEST_F(Score, tells_why_a_program_failed) {
                         line(check, "def f(x): return x") +                          //
                         R"({"kind": "code", "answer": "[{\"input\": \"\", \"output\": \"1\"}]", "completion": "1"})"
                         "\n"
-                        R"({"answer": "1", "completion": "1"})"
+                        R"({"answer": "1", "completion": "\\boxed{1}"})"
                         "\n");
   ASSERT_EQ(run({"--rewards", "code", "--scoring.code.limits.wall_seconds=3"}), 0) << said();
   const auto scored = lines_of(folder_ / "out.jsonl");
@@ -149,14 +149,18 @@ TEST_F(Score, has_the_verdict_of_the_reward_that_reads_the_reference) {
         R"({"kind": "regex", "answer": "a+b", "completion": "<think>so</think><answer>aab</answer>"})"
         "\n"
         R"({"kind": "regex", "answer": "a+b", "completion": "<think>so</think><answer>b</answer>"})"
-        "\n"
-        R"({"kind": "instructions", "answer": "{\"instruction_id_list\": [\"punctuation:no_comma\"], \"kwargs\": [{}]}", "completion": "<think>a</think><answer>No comma.</answer>"})"
         "\n");
-  ASSERT_EQ(run({"--rewards", "regex,instructions"}), 0) << said();
-  const auto scored = lines_of(folder_ / "out.jsonl");
-  EXPECT_EQ(scored.at(0)["verdict"], "correct");
-  EXPECT_EQ(scored.at(1)["verdict"], "wrong");
-  EXPECT_EQ(scored.at(2)["verdict"], "correct");
+  ASSERT_EQ(run({"--rewards", "regex"}), 0) << said();
+  EXPECT_EQ(lines_of(folder_ / "out.jsonl").at(0)["verdict"], "correct");
+  EXPECT_EQ(lines_of(folder_ / "out.jsonl").at(1)["verdict"], "wrong");
+  ASSERT_EQ(run(), 0) << said();
+  EXPECT_EQ(lines_of(folder_ / "out.jsonl").at(0)["verdict"], "bad_reference") << "nobody reads it";
+  write("in.jsonl", Json{{"kind", "instructions"},
+                         {"answer", R"({"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]})"},
+                         {"completion", "<think>a</think><answer>No comma.</answer>"}}
+                            .dump());
+  ASSERT_EQ(run({"--rewards", "instructions"}), 0) << said();
+  EXPECT_EQ(lines_of(folder_ / "out.jsonl").at(0)["verdict"], "correct");
 }
 
 // What was there stays until all of the new is.
@@ -178,7 +182,7 @@ TEST_F(Score, never_writes_over_its_input) {
   fs::create_symlink(folder_ / "in.jsonl", folder_ / "link.jsonl");
   fs::create_hard_link(folder_ / "in.jsonl", folder_ / "hard.jsonl");
   fs::create_directory(folder_ / "sub");
-  for (const fs::path same : {folder_ / "in.jsonl", folder_.path() / "." / "in.jsonl", folder_ / "link.jsonl",
+  for (const fs::path& same : {folder_ / "in.jsonl", folder_.path() / "." / "in.jsonl", folder_ / "link.jsonl",
                               folder_ / "hard.jsonl", folder_.path() / "sub" / ".." / "in.jsonl"}) {
     EXPECT_EQ(run({"--out", same.string()}), 1) << same;
     EXPECT_THAT(said(), HasSubstr("an output that is none of the inputs"));
