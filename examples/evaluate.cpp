@@ -7,14 +7,16 @@
 
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "evaluate_suite.h"
 #include "grpo/config.h"
-#include "grpo/metrics.h"
 #include "grpo/model.h"
 #include "grpo/reward.h"
 #include "grpo/rollout.h"
+#include "grpo/stop.h"
 #include "grpo/tasks.h"
+#include "lines.h"
 
 namespace {
 
@@ -68,12 +70,15 @@ int main(int argc, char** argv) try {
   if (config.suite.empty())
     tasks = grpo::read_tasks(config.tasks, config.on_bad == grpo::BadTasks::drop ? &bad_lines : nullptr);
   if (bad_lines.count > 0) std::cerr << "warning: " << bad_lines.text("lines") << std::endl;
+  std::optional<LineWriter> out;
+  if (config.suite.empty() && !config.out.empty()) out.emplace(config.out, std::initializer_list{config.tasks});
+  const grpo::StopSignal stop("\nstopping\n");
   grpo::Model model = grpo::open_model(config);
   grpo::ChatTemplate chat = config.chat ? model.own_chat() : model.chat;
   if (!config.text.empty()) chat = {config.text};
   if (config.chat || !config.text.empty()) model.rewards.think_open = chat.opens_think();
   if (!config.suite.empty()) {
-    SuiteRun run{model, config.model, chat, nullptr, {}, config.suite, config.out, config.max_new_tokens};
+    SuiteRun run{model, config.model, chat, nullptr, {}, config.suite, config.out, stop, config.max_new_tokens};
     if (!config.judge.empty()) {
       grpo::ModelConfig judge = config;
       judge.model = config.judge;
@@ -94,9 +99,16 @@ int main(int argc, char** argv) try {
   }
 
   std::vector<grpo::Group> groups;
-  auto figures = grpo::evaluate(
-      rollout, scorer, tasks, config.seed, 0,
-      [](size_t done, size_t total) { std::cerr << "\r" << done << "/" << total << " tasks" << std::flush; }, &groups);
+  grpo::Evaluation figures;
+  try {
+    figures = grpo::evaluate(
+        rollout, scorer, tasks, config.seed, 0,
+        [](size_t done, size_t total) { std::cerr << "\r" << done << "/" << total << " tasks" << std::flush; }, &groups,
+        [&] { stop.check(); });
+  } catch (const grpo::Interrupted&) {
+    std::cerr << "\nstopped: figures are of all tasks or none, so nothing was written" << std::endl;
+    return stop.exit_status();
+  }
   std::cerr << '\n';
   if (!model.rewards.accuracy_needs_format) {  // then an answer outside the form has a vote as well
     for (grpo::Group& group : groups)
@@ -108,21 +120,21 @@ int main(int argc, char** argv) try {
     figures = grpo::summarize(groups);
     figures.left_out = left_out;
   }
-  if (!config.out.empty()) {
-    grpo::JsonlWriter out(config.out);
+  if (out) {
     for (const grpo::Group& group : groups)
       for (size_t i = 0; i < group.completions.size(); ++i) {
         nlohmann::ordered_json scores;
         for (const auto& [name, score] : group.scores[i])
           scores[name] = score.defined() ? nlohmann::ordered_json(score.value()) : nlohmann::ordered_json(nullptr);
-        out.write({{"task", group.task.id},
-                   {"sample", i},
-                   {"prompt", group.task.prompt},
-                   {"reference", group.task.answer},
-                   {"text", group.completions[i].text},
-                   {"answer", group.completions[i].answer},
-                   {"scores", scores}});
+        out->write(nlohmann::ordered_json{{"task", group.task.id},
+                                          {"sample", i},
+                                          {"prompt", group.task.prompt},
+                                          {"reference", group.task.answer},
+                                          {"text", group.completions[i].text},
+                                          {"answer", group.completions[i].answer},
+                                          {"scores", scores}});
       }
+    out->finish();
   }
   if (figures.left_out.count > 0) std::cerr << "warning: " << figures.left_out.text() << std::endl;
   figures.left_out.count += bad_lines.count;
@@ -131,6 +143,7 @@ int main(int argc, char** argv) try {
       "pass@1: mean over tasks and samples, ± 1.96 standard errors of the mean over tasks; pass@k: unbiased, over "
       "tasks";
   std::cout << json.dump(2) << std::endl;
+  if (!std::cout) throw grpo::Error("evaluate", "expected a standard output that can be written, got none");
   return 0;
 } catch (const std::exception& error) {
   return grpo::report(error);

@@ -41,19 +41,23 @@ inline constexpr std::string_view kGradePrompt =
     "it, and contradicts none of it. Wording, language, spelling of names and hedging do not matter; a number must "
     "agree "
     "to the reference's last figure.\nB (incorrect): something in it contradicts the reference, hedged or not.\nC (not "
-    "attempted): it lacks what was asked and contradicts nothing.\n\nQuestion: {question}\nReference: "
-    "{reference}\nAnswer: {answer}\n\nReply with the one letter A, B or C.";
+    "attempted): it lacks what was asked and contradicts nothing.\nA line that begins with | goes on with the text "
+    "above it.\n\nQuestion: {question}\nReference: {reference}\nAnswer: {answer}\n\nReply with the one letter A, B or "
+    "C.";
 inline constexpr std::string_view kFramesJudge =
-    "Does the answer say what the reference says? Only the meaning counts, and more detail does no harm.\n\nQuestion: "
-    "{question}\nReference: {reference}\nAnswer: {answer}\n\nReply with the one word TRUE or FALSE.";
+    "Does the answer say what the reference says? Only the meaning counts, and more detail does no harm. A line that "
+    "begins with | goes on with the text above it.\n\nQuestion: {question}\nReference: {reference}\nAnswer: "
+    "{answer}\n\nReply with the one word TRUE or FALSE.";
 inline constexpr std::string_view kAlpacaJudge =
-    "Two models answered an instruction. Which answer would people prefer?\n\nInstruction: {question}\n\nAnswer A: "
-    "{a}\n\nAnswer B: {b}\n\nReply with the one letter A or B.";
+    "Two models answered an instruction. Which answer would people prefer? A line that begins with | goes on "
+    "with the text above it.\n\nInstruction: {question}\n\nAnswer A: {a}\n\nAnswer B: {b}\n\nReply with "
+    "the one letter A or B.";
 inline constexpr std::string_view kArenaJudge =
     "Judge two assistants' answers to a request. Answer the request yourself first; then look for mistakes in both, "
     "and "
     "weigh how helpful, relevant, concise and, where it is asked for, original they are. End with exactly one of these "
     "labels:\n[[A>>B]] A is much better\n[[A>B]] A is a little better\n[[A=B]] about the same\n[[B>A]] B is a little "
-    "better\n[[B>>A]] B is much better\n\nRequest:\n{question}\n\nAssistant A:\n{a}\n\nAssistant B:\n{b}";
+    "better\n[[B>>A]] B is much better\nA line that begins with | belongs to the text of the request or "
+    "the answer that it stands in.\n\nRequest:\n{question}\n\nAssistant A:\n{a}\n\nAssistant B:\n{b}";
 
 }  // namespace grpo

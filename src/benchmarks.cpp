@@ -13,6 +13,7 @@
 #include "generators.h"
 #include "grpo/verdict.h"
 #include "input_file.h"
+#include "quoting.h"
 
 namespace grpo {
 namespace {
@@ -180,11 +181,11 @@ std::vector<std::string> judge_prompts(const BenchmarkData& data, const Benchmar
   const std::string_view shown = shown_answer(text, think_open), rival = problem.task.answer;
   if (judging == Judging::none || is_silent(problem, shown)) return {};
   const auto ask = [&](std::string_view a, std::string_view b) {
-    return fill(data.judge, {{"{question}", problem.question},
-                             {"{reference}", problem.task.answer},
-                             {"{answer}", shown},
-                             {"{a}", a},
-                             {"{b}", b}});
+    return fill_quoted(data.judge, {{"{question}", problem.question},
+                                    {"{reference}", problem.task.answer},
+                                    {"{answer}", shown},
+                                    {"{a}", a},
+                                    {"{b}", b}});
   };
   if (judging == Judging::both_orders) return {ask(rival, shown), ask(shown, rival)};
   return {model_is_first(problem) ? ask(shown, rival) : ask(rival, shown)};

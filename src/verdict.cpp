@@ -7,13 +7,16 @@
 
 #include "fill.h"
 #include "grpo/reward.h"
+#include "quoting.h"
 #include "utf8.h"
 
 namespace grpo {
 namespace {
 
-std::string reference_part(const JudgeConfig& config, const Task& task) {
-  return task.answer.empty() ? "" : fill(config.reference, {{"{reference}", task.answer}});
+// The question as this task is asked it: the places that are left are for text from elsewhere.
+std::string question_of(const JudgeConfig& config, const std::string& words, const Task& task) {
+  return fill(words, {{"{reference}", task.answer.empty() ? "" : config.reference},
+                      {"{max}", std::to_string(config.max_score)}});
 }
 
 struct Range {
@@ -73,16 +76,13 @@ void JudgeConfig::validate() const {
 }
 
 std::string rating_prompt(const JudgeConfig& config, Rubric rubric, const Task& task, std::string_view answer) {
-  return fill(rubric == Rubric::helpful ? config.helpful : config.harmless,
-              {{"{prompt}", task.prompt},
-               {"{answer}", answer},
-               {"{reference}", reference_part(config, task)},
-               {"{max}", std::to_string(config.max_score)}});
+  return fill_quoted(question_of(config, rubric == Rubric::helpful ? config.helpful : config.harmless, task),
+                     {{"{prompt}", task.prompt}, {"{answer}", answer}, {"{reference}", task.answer}});
 }
 
 std::string comparison_prompt(const JudgeConfig& config, const Task& task, std::string_view a, std::string_view b) {
-  return fill(config.pairwise,
-              {{"{prompt}", task.prompt}, {"{a}", a}, {"{b}", b}, {"{reference}", reference_part(config, task)}});
+  return fill_quoted(question_of(config, config.pairwise, task),
+                     {{"{prompt}", task.prompt}, {"{a}", a}, {"{b}", b}, {"{reference}", task.answer}});
 }
 
 std::optional<int> read_rating(std::string_view verdict, int max_score, bool think_open) {

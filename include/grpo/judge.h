@@ -1,5 +1,6 @@
 // The policy as its own judge: a frozen checkpoint rates answers and compares them in words (verdict.h). It stands
-// where the R1 paper has DeepSeek-V3 (rejection sampling) and trained preference models (the last stage of RL).
+// where the R1 paper has DeepSeek-V3 (rejection sampling) and trained preference models (the last stage of RL). What is
+// judged cannot speak for the judge, nor for who asks it: rating_prompt in verdict.h says how it is kept to its place.
 #pragma once
 
 #include <cstdint>

@@ -57,7 +57,17 @@ struct JudgeConfig {
   void validate() const;
 };
 
-/// The judge's prompt for one answer, or for two. What is filled in is not searched for places again.
+/// The judge's prompt for one answer, or for two. A policy learns to write whatever its judge rewards, so what is filled
+/// in can speak for nobody else, here as in the questions of benchmarks (judge_prompts):
+///   - It stays on the line where it begins, or on lines that begin with "| ": those behind each of its line breaks (LF,
+///     CR, CR LF, VT, FF, U+001C to U+001E, U+0085, U+2028, U+2029), and the first where the place stands at the
+///     beginning of a line.
+///   - Tags and special tokens are broken by a space: "< think>", "< |im_start|>", "[ INST]". A tag is what < opens and >
+///     closes within 64 bytes without white space, full-width ones too; or [ and ] with two capitals between.
+///   - So are the question's own labels, which end in a colon before a place ("Answer :", in any case), and "User:",
+///     "Assistant:", "System:", "Human:" and "Reference:".
+///   - It is not searched for places.
+/// A text of one line that has none of these stands there as it is.
 std::string rating_prompt(const JudgeConfig& config, Rubric rubric, const Task& task, std::string_view answer);
 std::string comparison_prompt(const JudgeConfig& config, const Task& task, std::string_view a, std::string_view b);
 
