@@ -13,6 +13,7 @@
 #include <tuple>
 #include <vector>
 
+#include "grpo/config.h"
 #include "grpo/error.h"
 #include "kernels/sample.h"
 

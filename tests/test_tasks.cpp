@@ -183,7 +183,7 @@ TEST_F(TaskFile, tasks_that_cannot_be_used_are_left_out_at_the_start_whoever_res
   TaskStream whole(config, Split::train, check);
   EXPECT_GT(whole.left_out().count, 10u);
   EXPECT_EQ(whole.left_out().of, 200u);
-  EXPECT_THAT(whole.left_out().text(), HasSubstr("tasks are left out: task \"13\": it is too long; task \"23\""));
+  EXPECT_THAT(whole.left_out().text(), HasSubstr("tasks are left out: task \"3\": it is too long; task \"13\""));
   const auto expected = ids_of(whole.take(500));
   std::vector<std::string> got;
   for (std::uint64_t cursor = 0; got.size() < 500;) {
@@ -201,7 +201,7 @@ TEST_F(TaskFile, tasks_that_cannot_be_used_are_left_out_at_the_start_whoever_res
   TasksConfig refusing = config;
   refusing.on_bad = BadTasks::refuse;
   EXPECT_THAT(error_of([&] { TaskStream stream(refusing, Split::train, check); }),
-              HasSubstr("task \"13\": it is too long; or leave such tasks out with on_bad = drop"));
+              HasSubstr("task \"3\": it is too long; or leave such tasks out with on_bad = drop"));
 
   config.file = write(good, "good.jsonl");  // the others' order and split are those of a file without the bad ones
   EXPECT_EQ(ids_of(TaskStream(config).take(500)), expected);

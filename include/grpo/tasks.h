@@ -20,7 +20,7 @@ namespace grpo {
 /// What was left out, as it could not be used, and why the first of it was.
 struct LeftOut {
   std::size_t count = 0, of = 0;
-  std::vector<std::string> first;
+  std::vector<std::string> first = {};
 
   void add(std::string why);
   void add(const LeftOut& other);
