@@ -245,7 +245,8 @@ TEST_F(Driver, names_what_is_changed_as_it_goes_on_and_keeps_what_it_was_made_wi
   EXPECT_THAT(output("run"), testing::AllOf(HasSubstr("seed: 11 → 12"), HasSubstr("policy.layers: 1 → 2"),
                                             testing::Not(HasSubstr("steps: 7 → 1"))));
   EXPECT_EQ(read_file(folder_ / "run/config.json"), config);
-  EXPECT_EQ(run("--steps 1 --set objective.kl=none --set objective.kl_coefficient=0"), 0) << output("run");
+  EXPECT_EQ(run("--steps 1 --set objective.kl=none --set objective.kl_coefficient=0 "
+                "--set objective.reference_refresh_steps=0"), 0) << output("run");
   EXPECT_THAT(output("run"), HasSubstr("resuming with a changed steps: 7 → 1"));
   EXPECT_EQ(run("--set evaluate.samples=3"), 1) << "as before was measured";
   EXPECT_THAT(output("run"), HasSubstr("evaluate.samples: 2 → 3"));
@@ -269,7 +270,7 @@ TEST_F(Driver, names_what_is_changed_as_it_goes_on_and_keeps_what_it_was_made_wi
 
 TEST_F(Driver, gives_up_measuring_when_asked_to_stop_and_measures_again) {
   std::string config = kConfig;
-  for (const auto& [from, to] : {std::pair{"\"problems\": 20", "\"problems\": 200"},
+  for (const auto& [from, to] : {std::pair{"\"problems\": 20", "\"problems\": 60"},
                                  {"\"steps\": 115", "\"steps\": 5"},
                                  {"\"steps\": 7", "\"steps\": 1"}})
     config.replace(config.find(from), std::string(from).size(), to);
@@ -287,7 +288,7 @@ TEST_F(Driver, gives_up_measuring_when_asked_to_stop_and_measures_again) {
 }
 
 TEST_F(Driver, goes_on_without_anyone_who_reads_what_it_says) {
-  start_in_shell(GRPO_DRIVER " --config " + (folder_ / "config.json").string() + " --steps 1 --out " +
+  start_in_shell(GRPO_DRIVER " --config " + (folder_ / "config.json").string() + " --steps 1 --set pretrain.steps=5 --out " +
                      (folder_ / "run").string() + " 2>&1 | head -n 1",
                  "run");
   EXPECT_EQ(child_.wait(), 0);
