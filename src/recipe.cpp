@@ -247,8 +247,9 @@ bool Recipe::is_trained(const StageConfig& stage) const {
   if (stage.type == StageType::rejection_sample) return is_there(report) && SavedState(report).flag("finished");
   const auto newest = newest_checkpoint(run_.folder() / stage.name);
   if (!newest) return false;
-  std::ifstream file(*newest / "state.json");  // damage is named when the stage goes on
-  const Json state = Json::parse(file, nullptr, false);
+  const fs::path file = *newest / "state.json";
+  if (!is_there(file)) return false;  // damage is named when the stage goes on
+  const Json state = Json::parse(read_input("recipe", file), nullptr, false);
   return state.is_object() && state.contains("finished") && state["finished"] == true;
 }
 

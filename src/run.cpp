@@ -117,11 +117,7 @@ bool gives_numbers(const Policy& policy) {
   return at::isfinite(policy.logits(policy.hidden(text))).all().item<bool>();
 }
 
-Json read_config(const fs::path& file) {
-  std::ifstream stream(file);
-  const std::string text{std::istreambuf_iterator<char>(stream), {}};
-  return Json(parse_json(text, file.string()));
-}
+Json read_config(const fs::path& file) { return Json(parse_json(read_input("run", file), file.string())); }
 
 }  // namespace
 
