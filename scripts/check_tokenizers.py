@@ -16,7 +16,7 @@ import time
 
 from tokenizers import Tokenizer
 
-from make_tokenizer_fixtures import SENTENCES, families, id_lists, texts
+from make_tokenizer_fixtures import SENTENCES, decoded, families, id_lists, texts
 
 
 def run(program, model, lines, *options):
@@ -42,9 +42,9 @@ def check(program, name, model, given, seed):
     wrong = [(t, a, b["ids"]) for t, a, b in zip(given, encoded, ours) if a != b["ids"]]
 
     lists = encoded + id_lists(theirs, len(given) // 4, seed + 1)
-    decoded = [theirs.decode(ids, skip_special_tokens=False) for ids in lists]
+    expected = [decoded(theirs, ids) for ids in lists]
     back, _ = run(program, model, [{"ids": ids} for ids in lists], "--decode")
-    wrong_back = [(ids, a, b["text"]) for ids, a, b in zip(lists, decoded, back) if a != b["text"]]
+    wrong_back = [(ids, a, b["text"]) for ids, a, b in zip(lists, expected, back) if a != b["text"]]
 
     english = " ".join(SENTENCES[:3]) * 4000
     lines = [english[i : i + 4000] for i in range(0, len(english), 4000)]

@@ -45,7 +45,8 @@ CONVERSATIONS = {
     "thought": [SYSTEM, USER, THOUGHT, MORE], "call": [SYSTEM, USER, CALL, RESULT],
     "calls": [USER, CALLS, RESULT, RESULT, ANSWER, MORE], "reasoned": [USER, REASONED], "reasoned_before": [USER, REASONED, MORE],
     "parts": [SYSTEM, PARTS], "twice": [USER, MORE], "assistant_first": [ANSWER], "empty": [],
-    "blank": [{"role": "user", "content": ""}]}
+    "blank": [{"role": "user", "content": ""}], "thinking": [USER, {"role": "assistant", "thinking": "So.\n", "content": "4"}, MORE],
+    "reasoning": [USER, {"content": "4", "reasoning": "Thus.", "role": "assistant"}], "both": [USER, {**REASONED, "thinking": "No."}]}
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 
 FAMILIES = {}
@@ -249,6 +250,9 @@ FAMILIES["training"] = r"""{%- for turn in messages -%}
 <assistant>
 {% endif %}"""
 
+# Reads a message's reasoning by each of its names, and whole messages.
+FAMILIES["names"] = "{% for turn in messages %}{{ turn.thinking }}/{{ turn.reasoning_content }}/{{ turn.reasoning }} {{ turn | tojson }}\n{% endfor %}"
+
 # What the small templates compute with.
 DATA = {
     "a": 3, "b": -7, "f": 2.5, "big": 1e22, "small": 1e-7, "s": "Hello wörld", "t": "  x\ty \n", "e": "",
@@ -267,13 +271,18 @@ SMALL = {
         "'a' < 'b', 2 < 10, 1 <= 1.0, 2 > 3, 3 >= 3", "1 == 1.0, 1 == true", "'1' == 1", "undef == undef2",
         "2 in l, 'z' in l, 'x' not in l, 'k' in d, 'lo' in s", "not a, not n", "a and b, n or 'x', '' and 1",
         "'y' if a else 'n'", "'y' if n", "1 if 0 else 2 if 0 else 3", "(1, 2) == [1, 2]", "{'a': 1} == {'a': 1.0}",
-        "undef + 1", "1 + 'a'", "1 % 0", "l < 1", "undef.x", "undef[0]", "d.x.q.z")],
+        "undef + 1", "1 + 'a'", "1 % 0", "l < 1", "undef.x", "undef[0]", "d.x.q.z",
+        "7 / 2, 8 / 2, -7 / 2, 1 / 3", "7 // 2, -7 // 2, 7 // -2, -8 // 2, 7.5 // 2, -7.5 // 2, 0.0 // -3", "1 / 0", "1 // 0", "1.0 // 0",
+        "2 ** 10, 2 ** -1, 2.5 ** 2, -2 ** 2, 2 ** 3 ** 2, 0 ** 0, (-1) ** 101, 4 ** 0.5", "0 ** -1", "+3, +f, -+3, +true",
+        "1 < a < 4, 1 < a < 3, 1 < a > 2 == 2, a in l == true", "undef < 1 < 2", "[1, 2] < [1, 3], (1,) < (1, 0), [2] > [1, 9]", "[1] < ['a']",
+        "2 * 3 / 4 * 5 // 2 % 4", "'<' ~ ('&'|safe + '<b>')", "'<i>' + \"'q'\"|safe + '\"x\"&'", "('a'|safe + '<') + '>'")],
     "access": ["{{ %s }}" % x for x in (
         "d.k, d['k'], d.x.y[1].z", "d.items is defined, d['items']", "d.zz is defined, d['zz']", "l[0], l[-1], l[99]",
         "l.0", "l[1:3], l[::-1], l[-2:], l[:-1], l[3:0:-2]", "s[0], s[-1], s[6:9], s[::-1], u[0:2]",
         "l[true]", "l['x'] is defined", "d[1] is defined", "s.upper.x is defined if false else 1", "l.append(1)",
         "d.update({})", "''.__class__", "a.x is defined", "l[::0]", "(1, 2, 3)[1:]", "d.get('k'), d.get('zz'), d.get('zz', 5)",
-        "d.values()|list", "d.items()|list|length")],
+        "d.values()|list", "d.items()|list|length", "d.update is defined, l.pop is defined, d.copy().k, d.copy is defined", "l.append",
+        "l.index(3), l.count(2), (1, 2, 1).count(1)", "l.index(99)", "d.pop('k')", "d.setdefault('k', 1)", "l.sort()")],
     "filters": ["{{ %s }}" % x for x in (
         "t|trim, t|trim('x ')", "s|upper, s|lower, u|upper, u|lower", "s|title, 'a-b (c) d_e'|title, u|title",
         "s|capitalize, u|capitalize", "l|length, s|count, d|length, undef|length", "l|first, w|last, s|first, []|first",
@@ -287,22 +296,38 @@ SMALL = {
         "'a\nb\n\nc'|indent, 'a\nb'|indent(2, true), 'a\n\nb'|indent('> ', blank=true)", "w|reverse|list, s|reverse",
         "w|sort, i|sort(reverse=true), o|sort(attribute='n')|map(attribute='n')|list",
         "i|unique|list, w|unique|list", "s|safe", "-3|abs, f|abs", "2.5|round, 3.5|round, 2.675|round(2), 42|round",
-        "w|length * 2", "(l|length - 1)", "-1|abs", "w|tojson|length")],
+        "w|length * 2", "(l|length - 1)", "-1|abs", "w|tojson|length",
+        "'1.5'|float, ' -2e3 '|float, '1_000.5'|float, 'x'|float, 'x'|float(9.5), 3|float, yes|float, n|float, l|float(1)",
+        "undef|float", "'42.9'|int, '1e3'|int, '0x1f'|int(base=16), '1f'|int(0, 16), '101'|int(base=2), '1_0'|int, n|int(4), l|int(2), '--1'|int",
+        "2.345|round(2), 2.1|round(method='ceil'), 2.9|round(method='floor'), 7|round(1, 'ceil'), -1.55|round(1, 'floor')", "1|round(0, 'x')",
+        "i|min, i|max, w|min, w|max, w|min(true), o|min(attribute='v'), o|max(attribute='n'), []|min", "i|sum, o|sum('v'), o|sum(attribute='v', start=10), [1.5, 2]|sum, []|sum", "w|sum",
+        "l|batch(2)|list, l|batch(3, 'f')|list, []|batch(2)|list", "l|slice(2)|list, l|slice(3, 'f')|list, [1]|slice(3)|list",
+        "o|groupby('n'), o|groupby('o', default=false)|list|length", "[{'c': 'x', 'v': 1}, {'c': 'X', 'v': 2}, {'c': 'a', 'v': 3}]|groupby('c')",
+        "[{'c': 'x'}, {'c': 'X'}]|groupby('c', case_sensitive=true)|map(attribute='grouper')|list, (o|groupby('v'))[0].list",
+        "w|sort(case_sensitive=true), w|sort(true, true), [[2, 1], [1, 2]]|sort", "[{'a': 1, 'b': 2}, {'a': 1, 'b': 1}, {'a': 0, 'b': 3}]|sort(attribute='a,b')",
+        "{'b': 1, 'A': 2, 'a': 0}|dictsort(true), {'b': 1, 'A': 2}|dictsort(by='value'), {'b': 1, 'A': 2}|dictsort(reverse=true), {'b': 'Z', 'c': 'a'}|dictsort(false, 'value')", "d|dictsort(by='x')",
+        "['a', 'A', 'b']|unique(true)|list, o|unique(attribute='n')|list|length, [{'k': 'a'}, {'k': 'A'}]|unique(attribute='k')|list",
+        "'%s=%d'|format('a', 3), '%.1f'|format(2.25)", "('word ' * 60)|truncate(20), 'abcdef'|truncate(3, true, '.', 0), 'abcdef'|truncate(5), 'ab cd ef'|truncate(7, false, '..', 0)", "'abc'|truncate(2)")],
     "tojson": ["{{ %s }}" % x for x in (
         "d|tojson", "d|tojson(indent=2)", "d|tojson(indent='\t')", "d|tojson(separators=(',', ':'))", "u|tojson, u|tojson(ensure_ascii=false)",
         "q|tojson", "{'b': 1, 'a': [1.0, 1e22, true, none]}|tojson(sort_keys=true)", "[]|tojson(indent=2), {}|tojson(indent=2)",
         "{1: 1, none: 2, true: 3, 1.5: 4}|tojson", "(1, 'a')|tojson", "'<a>&\\'/\\x01\\x7f\u2028'|tojson", "undef|tojson", "[undef]|tojson",
-        "d.keys()|tojson", "o|tojson(indent=0)", "d|tojson(false, 1, (' , ', ' : '), true)")],
+        "d.keys()|tojson", "o|tojson(indent=0)", "d|tojson(false, 1, (' , ', ' : '), true)", "u|tojson(ensure_ascii=true), 'a\\x7f😀\\x01'|tojson(true)")],
     "tests": ["{{ %s }}" % x for x in [
         ", ".join("%s is %s" % (v, t) for v in ("a", "f", "n", "yes", "s", "l", "d", "undef"))
         for t in ("defined", "undefined", "none", "string", "mapping", "iterable", "sequence", "number", "integer", "float",
                   "boolean", "true", "false", "not none")] + [
         "a is odd, a is even, b is odd", "a is eq 3, a is equalto(3), a is ne 3, a is gt 2, a is le 2",
-        "a is in [1, 3], 'ell' is in s", "not a is defined", "a is defined and b is defined", "d.k is defined and d.k == 1"]],
+        "a is in [1, 3], 'ell' is in s", "not a is defined", "a is defined and b is defined", "d.k is defined and d.k == 1",
+        "6 is divisibleby 3, 7 is divisibleby(3)", "1 is divisibleby 0", "range is callable, a is callable, s.upper is callable, undef is callable"]],
     "methods": ["{{ %s }}" % x for x in (
         "t.strip(), s.strip('Hd'), t.lstrip(), t.rstrip()", "s.split(), s.split('l'), s.split('l', 1), t.split(' '), t.split(none, 1)",
         "s.startswith('He'), s.startswith(('x', 'He')), s.endswith('d')", "s.upper(), s.lower(), s.title(), s.capitalize()",
-        "s.replace('l', '1'), s.replace('l', '1', 2)", "', '.join(w)", "', '.join([1])", "u.title(), u.upper()")],
+        "s.replace('l', '1'), s.replace('l', '1', 2)", "', '.join(w)", "', '.join([1])", "u.title(), u.upper()",
+        "s.find('l'), s.rfind('l'), s.find('z'), u.find('ß'), u.rfind('Σ'), s.find(''), s.rfind(''), s.find('l', 3), s.find('l', 4), s.rfind('l', 0, 3), s.find('l', -2), s.find('', 99), s.find('o', 1, -3)",
+        "s.index('w'), s.rindex('l')", "s.index('z')", "s.count('l'), 'aaa'.count('aa'), u.count(''), s.count('zz')",
+        "s.partition(' '), s.rpartition('l'), s.partition('z'), s.rpartition('z')", "s.partition('')", "s.rsplit('l', 1), s.rsplit('l'), s.rsplit(), 'a--b--c'.rsplit('--', 1)",
+        "'a\\nb\\r\\nc\\n'.splitlines(), 'a\\nb\\r\\nc'.splitlines(true), ''.splitlines()", "s.removeprefix('He'), s.removesuffix('d'), s.removeprefix('x')")],
     "statements": [
         "{% for x in l %}{{ loop.index }}/{{ loop.length }}{{ x }}{{ ', ' if not loop.last }}{% endfor %}",
         "{% for x in l %}{{ loop.first }}{{ loop.revindex }}{{ loop.revindex0 }}{{ loop.previtem }}{{ loop.nextitem }};{% endfor %}",
@@ -324,13 +349,21 @@ SMALL = {
         "{% for p, q in [(1,)] %}{% endfor %}", "{{ raise_exception('no: ' ~ a) }}", "{{ nosuch(1) }}", "{{ range(200000) }}", "{{ dict(a=1, b=2) }}",
         "{% set args = [1, 2] %}{% macro g(x, y, z=0) %}{{ x }}{{ y }}{{ z }}{% endmacro %}{{ g(*args) }}{{ g(0, *args) }}",
         "{% if strftime_now is defined %}{{ strftime_now('%Y')|length }}{% endif %}",
-        "{% if x is defined %}{{ x }}{% endif %}{% set x = [1] + [2] %}{{ x }}{% set x = x + [3] %}{{ x|length }}"],
+        "{% if x is defined %}{{ x }}{% endif %}{% set x = [1] + [2] %}{{ x }}{% set x = x + [3] %}{{ x|length }}",
+        "{% with x = a, y = x %}{{ x }}{{ y }}{% set z = 1 %}{% endwith %}{{ x }}{{ z }}", "{% with %}{% set x = 1 %}{{ x }}{% endwith %}{{ x }}",
+        "{% for x in i %}{% with y = x %}{% if y == 2 %}{% break %}{% endif %}{{ y }}{% endwith %}{% endfor %}",
+        "{% filter upper %}a{{ s }}{% set s = 'x' %}{% endfilter %}{{ s }}", "{% filter replace('a', 'b')|upper %}a-c{% endfilter %}", "{% set x | trim | upper %}  {{ s }}  {% endset %}[{{ x }}]",
+        "{% macro c(x) %}{{ caller(x, 2) }}{% endmacro %}{% call(p, q, r=3) c(1) %}{{ p }}{{ q }}{{ r }}{% endcall %}",
+        "{% for x in w %}{{ loop.cycle('odd', 'even') }}{{ loop.depth }}{{ loop.depth0 }}{% endfor %}", "{% for k, v in o|groupby('v') %}{{ k }}:{{ v|length }} {% endfor %}",
+        "{% if no %}{{ x|from_json }}{% elif y is nosuchtest %}{% endif %}", "{% if no %}{{ x|from_json }}{% endif %}!", "{% if yes %}{{ x|from_json }}{% endif %}",
+        "{% if no %}{{ l.append(1) }}{% endif %}ok"],
     "space": [
         "a\n{% if yes %}\nb\n{% endif %}\nc\n", "a\n  {% if yes %}  \n  b\n  {% endif %}  \nc\n\n", "a  {%- if yes -%}  \n b \n {%- endif -%}  \n c",
         "  {{ a }}  \n  {{- a -}}  \n  b", "{{ a }}\n\n", "\n\n{# c #}\nx{#- c -#} y",
         "  {# c #}  \nx\n  {#- c #}\ny", "x\r\ny\rz{% if yes %}\r\nw{% endif %}",
         "{% set x %}\n  a\n{% endset %}[{{ x }}]", "{{ '{{' }}{{ '}}' }}{{ {'a': {'b': 1}}['a'] }}", "{ {a} %} #} {{ '%}' }}", "\t{% for x in w %}\n\t\t- {{ x }}\n\t{% endfor %}\nend",
-        "{{-1}} {{- 1 }}", "a {%- set x = 1 %} b {% set y = 2 -%} c", "\n {% if yes %}{% if yes %}\nx{% endif %}{% endif %}\n"]}
+        "a\n{% raw %}\n {{ x }} {% if %}\n  {% endraw %}\nb", "a {%- raw -%}  {{ b }}  {%- endraw -%} c", "{% raw %}{% endraw %}{%raw%}{{{%endraw +%}\nx",
+        "  {%+ if yes %}a{% endif +%}\nb", "{% if yes +%}\n a\n  {%+ endif %}\nb", "x\n  {#+ c #}\ny", "x {# c +#}\ny", "{{+ a }} {{ +1 }}", "{{-1}} {{- 1 }}", "a {%- set x = 1 %} b {% set y = 2 -%} c", "\n {% if yes %}{% if yes %}\nx{% endif %}{% endif %}\n"]}
 
 
 def outcome(render):

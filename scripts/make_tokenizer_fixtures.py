@@ -133,7 +133,8 @@ def families():
             byte_level(prefix=True, regex=True),
             decoder=bytes_out,
             added=[special("<s>"), special("</s>"), special("<mask>", lstrip=True), AddedToken("sum", single_word=True)]
-            + [AddedToken("<r>", rstrip=True), AddedToken("<both>", lstrip=True, rstrip=True, normalized=False)],
+            + [AddedToken("<r>", rstrip=True), AddedToken("<both>", lstrip=True, rstrip=True, normalized=False)]
+            + [AddedToken("iloveč"), AddedToken("Straße", normalized=False), AddedToken("Ġx", lstrip=True), AddedToken("é")],
         ),
         "neox": learned(
             small, byte_level(regex=True), normalizers.NFC(), bytes_out, added=[special("<|endoftext|>")] + spaces
@@ -314,6 +315,28 @@ def id_lists(tokenizer, count, seed):
     return lists
 
 
+def bytes_of_pieces():
+    """The byte that each character of a byte-level vocabulary spells."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [b for b in range(256) if b not in printable]
+    return {chr(b): b for b in printable} | {chr(0x100 + i): b for i, b in enumerate(others)}
+
+
+def decoded(tokenizer, ids):
+    """What the package makes of `ids`; but where it reads an added token of a byte-level vocabulary as bytes, although the
+    model has no such piece, the token's own text."""
+    vocabulary = tokenizer.get_vocab(with_added_tokens=False)
+    added = {i: t.content for i, t in tokenizer.get_added_tokens_decoder().items() if t.content not in vocabulary}
+    if not isinstance(tokenizer.decoder, decoders.ByteLevel) or not any(i in added for i in ids):
+        return tokenizer.decode(ids, skip_special_tokens=False)
+    spelled, text = bytes_of_pieces(), b""
+    for i in ids:
+        piece = added.get(i) or tokenizer.id_to_token(i) or ""
+        as_text = i in added or any(c not in spelled for c in piece)
+        text += piece.encode() if as_text else bytes(spelled[c] for c in piece)
+    return text.decode("utf-8", "replace")
+
+
 def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
     some = [t for t in texts(240, 1) if len(t) < 60]
@@ -324,9 +347,9 @@ def main():
         folder.mkdir(exist_ok=True)
         (folder / "tokenizer.json").write_text(data, encoding="utf-8")
         encoded = [tokenizer.encode(t, add_special_tokens=False).ids for t in some]
-        decode = lambda ids: tokenizer.decode(ids, skip_special_tokens=False)
-        differing = [[i, decode(ids)] for i, (t, ids) in enumerate(zip(some, encoded)) if decode(ids) != t]
-        drawn = [[ids, decode(ids)] for ids in id_lists(tokenizer, 40, 2)]
+        texts_back = [decoded(tokenizer, ids) for ids in encoded]
+        differing = [[i, back] for i, (t, back) in enumerate(zip(some, texts_back)) if back != t]
+        drawn = [[ids, decoded(tokenizer, ids)] for ids in id_lists(tokenizer, 40, 2)]
         expected = {"ids": encoded, "decoded": differing, "drawn": drawn}
         (folder / "expected.json").write_text(json.dumps(expected, separators=(",", ":")) + "\n", encoding="utf-8")
     print(sum(f.stat().st_size for f in FOLDER.rglob("*") if f.is_file()) // 1024, "KiB")

@@ -97,7 +97,8 @@ class Renderer {
       case Tag::set_block: {
         Builder body(runtime_);
         const Flow flow = block(node.blocks[0], inner(scope), body);
-        if (flow == Flow::on) assign(*node.target, body.value(), scope);
+        if (flow == Flow::on)
+          assign(*node.target, node.expressions.empty() ? body.value() : filtered(node, body, scope), scope);
         return flow;
       }
       case Tag::if_:
@@ -121,8 +122,27 @@ class Renderer {
       case Tag::generation:
         block(node.blocks[0], inner(scope), out);
         return Flow::on;
+      case Tag::with: {
+        const ScopePtr body = inner(scope);
+        for (std::size_t i = 0; i < node.parameters.size(); ++i)  // none sees another
+          body->set(node.parameters[i], evaluate(*node.expressions[i], scope));
+        return block(node.blocks[0], body, out);
+      }
+      case Tag::filter: {
+        Builder body(runtime_);
+        block(node.blocks[0], inner(scope), body);
+        out += str(runtime_, filtered(node, body, scope));
+        return Flow::on;
+      }
     }
     return Flow::on;
+  }
+
+  // What the filters of a block make of its text.
+  Value filtered(const Statement& node, const Builder& body, const ScopePtr& scope) {
+    const ScopePtr with_text = inner(scope);
+    with_text->set(kBlockText, body.value());
+    return evaluate(*node.expressions[0], with_text);
   }
 
   void print(const Expression& node, const ScopePtr& scope, Builder& out) {
@@ -266,6 +286,7 @@ class Renderer {
         const Value value = evaluate(*node.parts[0], scope);
         const Arguments given = arguments(node, scope);
         runtime_.line = node.line;
+        if (!node.builtin) runtime_.fail(node.text);
         return (*node.builtin)(runtime_, value, given);
       }
       case Op::conditional:
@@ -284,17 +305,29 @@ class Renderer {
         runtime_.line = node.line;
         return Value::boolean(holds(runtime_, node.comparison, left, right));
       }
+      case Op::chain: {  // up to the first that does not hold; what stands between two is asked once
+        Value left = evaluate(*node.parts[0]->parts[0], scope);
+        for (const ExpressionPtr& each : node.parts) {
+          Value right = evaluate(*each->parts.back(), scope);
+          runtime_.line = each->line;
+          if (!holds(runtime_, each->comparison, left, right)) return Value::boolean(false);
+          left = std::move(right);
+        }
+        return Value::boolean(true);
+      }
       case Op::concat: {
         Builder out(runtime_);
         for (const ExpressionPtr& part : node.parts) print(*part, scope, out);
         runtime_.line = node.line;
         return out.value();
       }
-      case Op::negative: {
+      case Op::negative:
+      case Op::positive: {
         const Value value = evaluate(*node.parts[0], scope);
         runtime_.line = node.line;
         runtime_.need(value);
         if (!value.is_number()) runtime_.fail("expected a number behind the sign, got ", type_name(value));
+        if (node.op == Op::positive) return value.is(Kind::real) ? value : Value::integer(value.as_integer());
         if (value.is(Kind::real)) return Value::real(-value.as_real());
         return whole_numbers(Op::subtract, 0, value.as_integer());
       }
@@ -367,6 +400,17 @@ class Renderer {
 
   // ---- Arithmetic ----
 
+  // For HTML.
+  static void escape(std::string_view text, Builder& out) {
+    static constexpr std::pair<char, std::string_view> kNames[] = {
+        {'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'\'', "&#39;"}, {'"', "&#34;"}};
+    for (const char c : text) {
+      const auto found =
+          std::find_if(std::begin(kNames), std::end(kNames), [&](const auto& each) { return each.first == c; });
+      found == std::end(kNames) ? out += c : out += found->second;
+    }
+  }
+
   // A text or list `times` times.
   Value repeated(const Value& value, std::int64_t times) {
     if (value.is(Kind::text)) {
@@ -394,10 +438,13 @@ class Renderer {
     if (op == Op::multiply && repeats(a) && b.is_integral()) return repeated(a, b.as_integer());
     if (op == Op::multiply && repeats(b) && a.is_integral()) return repeated(b, a.as_integer());
     if (op == Op::add && a.kind() == b.kind() && a.is(Kind::text)) {
+      const bool safe = a.as<Text>().safe || b.as<Text>().safe;
       Builder out(runtime_);
-      out += a.text();
-      out += b.text();
-      return out.value();
+      for (const Value* each : {&a, &b})
+        safe && !each->as<Text>().safe ? escape(each->text(), out) : void(out += each->text());
+      Value sum = out.value();
+      sum.as<Text>().safe = safe;
+      return sum;
     }
     if (op == Op::add && a.kind() == b.kind() && repeats(a)) {
       runtime_.step(a.items().size() + b.items().size());
@@ -405,13 +452,15 @@ class Renderer {
       items.insert(items.end(), b.items().begin(), b.items().end());
       return runtime_.sequence(a.kind(), std::move(items));
     }
-    static constexpr std::string_view kSigns[] = {"+", "-", "*", "%"};
+    static constexpr std::string_view kSigns[] = {"+", "-", "*", "%", "/", "//", "**"};
     if (!a.is_number() || !b.is_number())
       runtime_.fail("expected values that ", kSigns[static_cast<int>(op) - static_cast<int>(Op::add)],
                     " can join, got ", type_name(a), " and ", type_name(b));
-    if (op == Op::modulo && b.as_real() == 0) runtime_.fail("expected a divisor that is not 0, got 0");
-    return a.is_integral() && b.is_integral() ? whole_numbers(op, a.as_integer(), b.as_integer())
-                                              : real_numbers(op, a.as_real(), b.as_real());
+    if ((op == Op::modulo || op == Op::divide || op == Op::floor_divide) && b.as_real() == 0)
+      runtime_.fail("expected a divisor that is not 0, got 0");
+    const bool whole = a.is_integral() && b.is_integral() && op != Op::divide &&
+                       (op != Op::power || b.as_integer() >= 0);  // 2 ** -1 is no whole number
+    return whole ? whole_numbers(op, a.as_integer(), b.as_integer()) : real_numbers(op, a.as_real(), b.as_real());
   }
 
   // A remainder has the sign of the divisor, as Python's has.
@@ -421,9 +470,22 @@ class Renderer {
       return Value::integer(rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest);
     }
     std::int64_t result = 0;
-    const bool overflow = op == Op::add        ? __builtin_add_overflow(a, b, &result)
-                          : op == Op::subtract ? __builtin_sub_overflow(a, b, &result)
-                                               : __builtin_mul_overflow(a, b, &result);
+    bool overflow = false;
+    if (op == Op::add) {
+      overflow = __builtin_add_overflow(a, b, &result);
+    } else if (op == Op::subtract) {
+      overflow = __builtin_sub_overflow(a, b, &result);
+    } else if (op == Op::multiply) {
+      overflow = __builtin_mul_overflow(a, b, &result);
+    } else if (op == Op::floor_divide) {
+      overflow = __builtin_mul_overflow(a, b == -1 ? -1 : 1, &result);  // the one quotient that has no room
+      if (!overflow && b != -1) result = a / b - (a % b != 0 && (a % b < 0) != (b < 0));
+    } else {  // a power; beyond 64 factors only 0, 1 and -1 have room
+      result = 1;
+      const bool small = a >= -1 && a <= 1;
+      for (std::int64_t i = small ? b % 2 + (b > 1 && b % 2 == 0 ? 2 : 0) : b; i > 0 && !overflow; --i)
+        overflow = __builtin_mul_overflow(result, a, &result);
+    }
     if (overflow) runtime_.fail("expected a result within 64 bits, got a larger one");
     return Value::integer(result);
   }
@@ -432,7 +494,23 @@ class Renderer {
     if (op == Op::add) return Value::real(a + b);
     if (op == Op::subtract) return Value::real(a - b);
     if (op == Op::multiply) return Value::real(a * b);
-    const double rest = std::fmod(a, b);
+    if (op == Op::divide) return Value::real(a / b);
+    if (op == Op::power) {
+      if (a == 0 && b < 0) runtime_.fail("expected a power of another number, got one of 0 with a negative exponent");
+      if (a < 0 && std::isfinite(a) && std::isfinite(b) && b != std::floor(b))
+        runtime_.fail("expected a power that is a real number, got one of a negative number with a fraction");
+      const double power = std::pow(a, b);
+      if (std::isinf(power) && std::isfinite(a) && std::isfinite(b)) runtime_.fail("expected a power that has room");
+      return Value::real(power);
+    }
+    double rest = std::fmod(a, b);
+    if (op == Op::floor_divide) {  // as Python rounds it
+      double quotient = (a - rest) / b;
+      if (rest != 0 && (rest < 0) != (b < 0)) quotient -= 1;
+      if (quotient == 0) return Value::real(std::copysign(0.0, a / b));
+      const double floor = std::floor(quotient);
+      return Value::real(quotient - floor > 0.5 ? floor + 1 : floor);
+    }
     if (rest == 0) return Value::real(std::copysign(0.0, b));
     return Value::real((rest < 0) != (b < 0) ? rest + b : rest);
   }

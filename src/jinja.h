@@ -2,10 +2,10 @@
 // changed but namespaces; a block takes the white space before it on its line and the line feed behind it along;
 // break and continue; `generation` blocks, raise_exception, strftime_now, and tojson without escapes for HTML.
 //
-// What Jinja2 or Python has beyond what chat templates use (inheritance, includes, raw, with, filter and call blocks,
-// varargs, most methods, integers past 64 bits) is refused by name and line, as far as possible when the template is
-// parsed. Rendering is bounded in time, memory and stack whatever the template. Texts are UTF-8; bytes that are not are
-// carried along one by one.
+// What Jinja2 or Python has beyond what chat templates use (inheritance, includes, recursive loops, varargs, escape and
+// other filters for HTML, many methods, integers past 64 bits) is refused by name and line, as far as possible when the
+// template is parsed. Rendering is bounded in time, memory and stack whatever the template. Texts are UTF-8; bytes that
+// are not are carried along one by one.
 //
 // Where Python has generators (map, select and their kind) all is done at once, so that an error in an item shows even
 // when nobody reads it, and going through one twice is refused: Python would find nothing the second time.

@@ -57,9 +57,19 @@ std::vector<std::span<const Builtin>> tables(Role role) {
     case Role::function:
       return {functions()};
     case Role::method:
-      return {methods(Kind::text), methods(Kind::dict)};
+      return {methods(Kind::text), methods(Kind::dict), methods(Kind::list), methods(Kind::loop)};
   }
   return {};
+}
+
+bool changes(Kind kind, std::string_view name) {
+  static constexpr std::string_view kOfLists[] = {"append", "clear",  "extend",  "insert",
+                                                  "pop",    "remove", "reverse", "sort"};
+  static constexpr std::string_view kOfDicts[] = {"clear", "pop", "popitem", "setdefault", "update"};
+  const auto has = [&](const auto& names) {
+    return std::find(std::begin(names), std::end(names), name) != std::end(names);
+  };
+  return kind == Kind::list ? has(kOfLists) : kind == Kind::dict && has(kOfDicts);
 }
 
 const Builtin* find_in(std::span<const Builtin> table, std::string_view name) {
@@ -75,6 +85,8 @@ const Builtin* find_builtin(Role role, std::string_view name) {
     if (const Builtin* found = find_in(table, name)) return found;
   return nullptr;
 }
+
+bool is_mutator(std::string_view name) { return changes(Kind::list, name) || changes(Kind::dict, name); }
 
 std::string unknown_builtin(Role role, std::string_view name) {
   static constexpr std::string_view kRoles[] = {"filter", "test", "method", "function"};
@@ -106,14 +118,20 @@ std::optional<Value> loop_attribute(Runtime& runtime, Loop& loop, std::string_vi
   if (name == "previtem") return loop.index0 > 0 ? loop.items[loop.index0 - 1] : runtime.undefined("no previous item");
   if (name == "nextitem")
     return loop.has(loop.index0 + 1) ? loop.items[loop.index0 + 1] : runtime.undefined("no next item");
-  if (name == "cycle" || name == "changed" || name == "depth" || name == "depth0")
-    runtime.fail("expected an attribute of loop that this library knows, got \"", name, "\"");
+  if (name == "depth" || name == "depth0") return number(name == "depth");  // no loop here is recursive
+  if (name == "changed") runtime.fail("expected an attribute of loop that this library knows, got \"", name, "\"");
   return std::nullopt;
 }
 
 // What is no item: methods, and the attributes of loops and namespaces.
 std::optional<Value> own_attribute(Runtime& runtime, const Value& object, std::string_view name) {
-  if (object.is(Kind::loop)) return loop_attribute(runtime, object.as<Loop>(), name);
+  if (object.is(Kind::loop))
+    if (auto found = loop_attribute(runtime, object.as<Loop>(), name)) return found;
+  if (object.is(Kind::tuple) && object.as<Sequence>().group && (name == "grouper" || name == "list"))
+    return object.items()[name == "list"];
+  if (changes(object.kind(), name))
+    return runtime.undefined("a template may not change a " + std::string(type_name(object)) + ", as " +
+                             std::string(name) + " would");
   if (object.is(Kind::space))
     for (const auto& [key, value] : object.as<Space>().attributes)
       if (key == name) return value;

@@ -53,6 +53,9 @@ enum class Role { filter, test, method, function };
 
 /// None when there is no such thing. Of methods the first of any type.
 const Builtin* find_builtin(Role role, std::string_view name);
+/// Whether lists or dicts have a method of this name that would change them, which the sandbox forbids: only calling it
+/// is an error.
+bool is_mutator(std::string_view name);
 /// What an error says of a name that is none.
 std::string unknown_builtin(Role role, std::string_view name);
 

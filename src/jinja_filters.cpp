@@ -1,11 +1,13 @@
 // The filters of Jinja, and tojson as transformers has it.
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
+#include <optional>
 
 #include "jinja_builtins.h"
 #include "jinja_text.h"
@@ -32,6 +34,31 @@ Value follow(Runtime& runtime, Value item, const Value& path) {
 
 Value without_case(Runtime& runtime, const Value& value) {
   return value.is(Kind::text) ? runtime.text(to_lower(value.text())) : value;
+}
+
+// Of a text as Python's int and float read one: white space around it, underscores between digits.
+std::string digits_of(std::string_view text) {
+  const std::string_view inner = strip(text);
+  std::string result;
+  for (std::size_t i = 0; i < inner.size(); ++i) {
+    const bool between = i > 0 && i + 1 < inner.size() && std::isalnum(static_cast<unsigned char>(inner[i - 1])) &&
+                         std::isalnum(static_cast<unsigned char>(inner[i + 1]));
+    if (inner[i] != '_' || !between) result += inner[i];
+  }
+  return result;
+}
+
+std::optional<double> real_of(std::string_view text) {
+  std::string digits = digits_of(text);
+  std::string_view rest = digits;
+  const bool negative = rest.starts_with('-');
+  if (negative || rest.starts_with('+')) rest.remove_prefix(1);
+  double number = 0;
+  if (rest.empty() || rest.front() == '-' || rest.find_first_of("(xX") != std::string_view::npos) return std::nullopt;
+  const auto [stop, error] = std::from_chars(rest.data(), rest.data() + rest.size(), number);
+  if (stop != rest.data() + rest.size() || error == std::errc::invalid_argument) return std::nullopt;
+  if (error == std::errc::result_out_of_range) number = std::strtod(std::string(rest).c_str(), nullptr);
+  return negative ? -number : number;
 }
 
 // ---- Of texts ----
@@ -73,10 +100,16 @@ Value string_filter(Runtime& runtime, const Value& value, const Bound&) {
   return value.is(Kind::text) ? value : runtime.text(str(runtime, value));
 }
 
+Value safe_filter(Runtime& runtime, const Value& value, const Bound&) {
+  Value made = runtime.text(str(runtime, value));
+  made.as<Text>().safe = true;
+  return made;
+}
+
 Value tojson_filter(Runtime& runtime, const Value& value, const Bound& arguments) {
   JsonStyle style;
   style.sorted = arguments.flag(3);
-  if (arguments.flag(0)) runtime.fail("tojson: expected ensure_ascii to be false, got true");
+  style.ascii = arguments.flag(0);
   if (arguments.says(1)) {
     Builder margin(runtime);
     if (arguments[1].is(Kind::text))
@@ -107,17 +140,39 @@ Value abs_filter(Runtime& runtime, const Value& value, const Bound&) {
 Value int_filter(Runtime& runtime, const Value& value, const Bound& arguments) {
   runtime.need(value);
   if (value.is_integral()) return Value::integer(value.as_integer());
-  if (value.is(Kind::real) && std::fabs(value.as_real()) < 0x1p63)
-    return Value::integer(static_cast<std::int64_t>(value.as_real()));
+  const std::int64_t base = arguments.has(1) ? integer_argument(runtime, arguments[1], "the base of int") : 10;
+  if (base < 2 || base > 36) runtime.fail("int: expected a base from 2 to 36, got ", base);
+  std::optional<double> real;
+  if (value.is(Kind::real)) real = value.as_real();
   if (value.is(Kind::text)) {
-    const std::string_view text = strip(value.text());
+    const std::string text = digits_of(value.text());
+    std::string_view digits = text;
+    const bool negative = digits.starts_with('-');
+    if (negative || digits.starts_with('+')) digits.remove_prefix(1);
+    const char prefix = base == 2 ? 'b' : base == 8 ? 'o' : base == 16 ? 'x' : '\0';
+    if (prefix && digits.size() > 2 && digits[0] == '0' && (digits[1] | 0x20) == prefix) digits.remove_prefix(2);
     std::int64_t number = 0;
-    const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error == std::errc() && stop == text.data() + text.size()) return Value::integer(number);
-    if (std::any_of(text.begin(), text.end(), is_digit))
-      runtime.fail("int: expected a whole number within 64 bits or no number at all, got ", text.substr(0, 40));
+    const bool signed_twice = digits.starts_with('-');
+    const auto [stop, error] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), number, static_cast<int>(base));
+    if (!signed_twice && stop == digits.data() + digits.size() && error == std::errc())
+      return Value::integer(negative ? -number : number);
+    if (error == std::errc::result_out_of_range)
+      runtime.fail("int: expected a whole number within 64 bits, got ", text.substr(0, 40));
+    real = real_of(value.text());  // "42.23" is 42
+    if (real && !std::isfinite(*real)) real.reset();
   }
-  return arguments.has(0) ? arguments[0] : Value::integer(0);
+  if (!real || std::isnan(*real)) return arguments.has(0) ? arguments[0] : Value::integer(0);
+  if (std::fabs(*real) >= 0x1p63) runtime.fail("int: expected a whole number within 64 bits, got a larger one");
+  return Value::integer(static_cast<std::int64_t>(*real));
+}
+
+Value float_filter(Runtime& runtime, const Value& value, const Bound& arguments) {
+  runtime.need(value);
+  if (value.is_number()) return Value::real(value.as_real());
+  if (value.is(Kind::text))
+    if (const auto number = real_of(value.text())) return Value::real(*number);
+  return arguments.has(0) ? arguments[0] : Value::real(0.0);
 }
 
 Value round_filter(Runtime& runtime, const Value& value, const Bound& arguments) {
@@ -125,6 +180,13 @@ Value round_filter(Runtime& runtime, const Value& value, const Bound& arguments)
   runtime.need(value);
   if (!value.is_number()) runtime.fail("round: expected a number, got ", type_name(value));
   if (digits < 0 || digits > 300) runtime.fail("round: expected a precision from 0 to 300, got ", digits);
+  const std::string method = arguments.has(1) ? text_argument(runtime, arguments[1], "the method of round") : "common";
+  if (method == "ceil" || method == "floor") {
+    if (!std::isfinite(value.as_real())) runtime.fail("round: expected a finite number, got another");
+    const double power = std::pow(10.0, static_cast<double>(digits)), scaled = value.as_real() * power;
+    return Value::real((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / power);
+  }
+  if (method != "common") runtime.fail("round: expected the method common, ceil or floor, got ", method.substr(0, 40));
   if (value.is_integral() || !std::isfinite(value.as_real())) return value;
   // The C library rounds the number's exact value, ties to even, as Python does.
   std::array<char, 700> buffer;
@@ -195,42 +257,181 @@ Value reverse_filter(Runtime& runtime, const Value& value, const Bound&) {
   return runtime.sequence(Kind::iterator, std::move(items));
 }
 
-// By keys without their case; each of the pairs is a key and its item.
-Value sorted(Runtime& runtime, std::vector<std::pair<Value, Value>> keyed, bool reverse) {
-  for (auto& [key, _] : keyed) key = without_case(runtime, key);
+// Items beside the keys that they are sorted or compared by.
+using Keyed = std::vector<std::pair<Value, Value>>;
+
+// By an attribute, or by several with commas between them; `cased` tells A from a.
+Keyed keyed(Runtime& runtime, const Value& value, const Value& attribute, bool cased, bool several = false) {
+  std::vector<Value> paths = {attribute};
+  if (several && attribute.is(Kind::text) && attribute.text().find(',') != std::string::npos) {
+    paths.clear();
+    for (const std::string_view path : split(attribute.text(), ",")) paths.push_back(runtime.text(path));
+  }
+  Keyed result;
+  for (Value& item : items_of(runtime, value)) {
+    std::vector<Value> keys;
+    for (const Value& path : paths) {
+      const Value key = follow(runtime, item, path);
+      keys.push_back(cased ? key : without_case(runtime, key));
+    }
+    Value key = keys.size() == 1 ? keys[0] : runtime.sequence(Kind::list, std::move(keys));
+    result.emplace_back(std::move(key), std::move(item));
+  }
+  return result;
+}
+
+Value or_none(const Bound& arguments, std::size_t parameter) {
+  return arguments.has(parameter) ? arguments[parameter] : Value::none();
+}
+
+void sort_by_keys(Runtime& runtime, Keyed& keyed, bool reverse) {
   std::stable_sort(keyed.begin(), keyed.end(), [&](const auto& a, const auto& b) {
     return holds(runtime, Comparison::less, reverse ? b.first : a.first, reverse ? a.first : b.first);
   });
+}
+
+Value items_in_order(Runtime& runtime, Keyed keyed, bool reverse) {
+  sort_by_keys(runtime, keyed, reverse);
   std::vector<Value> items;
   for (auto& [key, item] : keyed) items.push_back(std::move(item));
   return runtime.sequence(Kind::list, std::move(items));
 }
 
 Value sort_filter(Runtime& runtime, const Value& value, const Bound& arguments) {
-  if (arguments.flag(1)) runtime.fail("sort: expected case_sensitive to be false, got true");
-  std::vector<std::pair<Value, Value>> keyed;
-  for (const Value& item : items_of(runtime, value))
-    keyed.emplace_back(arguments.has(2) ? follow(runtime, item, arguments[2]) : item, item);
-  return sorted(runtime, std::move(keyed), arguments.flag(0));
+  return items_in_order(runtime, keyed(runtime, value, or_none(arguments, 2), arguments.flag(1), true),
+                        arguments.flag(0));
 }
 
-Value dictsort_filter(Runtime& runtime, const Value& value, const Bound&) {
+Value dictsort_filter(Runtime& runtime, const Value& value, const Bound& arguments) {
   if (!value.is(Kind::dict)) runtime.fail("dictsort: expected a dict, got ", type_name(value));
-  std::vector<std::pair<Value, Value>> keyed;
-  for (const auto& [key, item] : value.as<Dict>().entries)
-    keyed.emplace_back(key, runtime.sequence(Kind::tuple, {key, item}));
-  return sorted(runtime, std::move(keyed), false);
+  const std::string by = arguments.has(1) ? text_argument(runtime, arguments[1], "what dictsort sorts by") : "key";
+  if (by != "key" && by != "value") runtime.fail("dictsort: expected to sort by key or value, got ", by.substr(0, 40));
+  Keyed keyed;
+  for (const auto& [key, item] : value.as<Dict>().entries) {
+    const Value& each = by == "key" ? key : item;
+    keyed.emplace_back(arguments.flag(0) ? each : without_case(runtime, each),
+                       runtime.sequence(Kind::tuple, {key, item}));
+  }
+  return items_in_order(runtime, std::move(keyed), arguments.flag(2));
 }
 
-Value unique_filter(Runtime& runtime, const Value& value, const Bound&) {
+Value unique_filter(Runtime& runtime, const Value& value, const Bound& arguments) {
   std::vector<Value> keys, kept;
-  for (const Value& item : items_of(runtime, value)) {
-    Value key = without_case(runtime, item);
+  for (auto& [key, item] : keyed(runtime, value, or_none(arguments, 1), arguments.flag(0))) {
     if (std::any_of(keys.begin(), keys.end(), [&](const Value& each) { return equal(runtime, each, key); })) continue;
     keys.push_back(std::move(key));
-    kept.push_back(item);
+    kept.push_back(std::move(item));
   }
   return runtime.sequence(Kind::iterator, std::move(kept));
+}
+
+// The first of the least, or of the greatest.
+template <Comparison better>
+Value extreme_filter(Runtime& runtime, const Value& value, const Bound& arguments) {
+  const Keyed all = keyed(runtime, value, or_none(arguments, 1), arguments.flag(0));
+  if (all.empty()) return runtime.undefined("the least or greatest item of nothing");
+  std::size_t best = 0;
+  for (std::size_t i = 1; i < all.size(); ++i)
+    if (holds(runtime, better, all[i].first, all[best].first)) best = i;
+  return all[best].second;
+}
+
+Value groupby_filter(Runtime& runtime, const Value& value, const Bound& arguments) {
+  Keyed all;
+  for (Value& item : items_of(runtime, value)) {
+    Value key = follow(runtime, item, arguments[0]);
+    if (key.is_undefined() && arguments.says(1)) key = arguments[1];
+    all.emplace_back(arguments.flag(2) ? key : without_case(runtime, key), std::move(item));
+  }
+  sort_by_keys(runtime, all, false);
+  std::vector<Value> groups;
+  for (std::size_t begin = 0, end = 0; begin < all.size(); begin = end) {
+    std::vector<Value> members;
+    for (; end < all.size() && equal(runtime, all[end].first, all[begin].first); ++end)
+      members.push_back(all[end].second);
+    if (end == begin) runtime.fail("groupby: expected keys that equal themselves, got another");
+    Value name = follow(runtime, members.front(), arguments[0]);  // with its case
+    if (name.is_undefined() && arguments.says(1)) name = arguments[1];
+    Value group = runtime.sequence(Kind::tuple, {std::move(name), runtime.sequence(Kind::list, std::move(members))});
+    group.as<Sequence>().group = true;
+    groups.push_back(std::move(group));
+  }
+  return runtime.sequence(Kind::list, std::move(groups));
+}
+
+std::size_t count_argument(Runtime& runtime, const Value& value, std::string_view what) {
+  constexpr std::int64_t kMost = 100'000;
+  const std::int64_t count = integer_argument(runtime, value, what);
+  if (count < 1 || count > kMost) runtime.fail("expected ", what, " from 1 to ", kMost, ", got ", count);
+  return static_cast<std::size_t>(count);
+}
+
+Value batch_filter(Runtime& runtime, const Value& value, const Bound& arguments) {
+  const std::size_t count = count_argument(runtime, arguments[0], "the items of a batch");
+  const std::vector<Value> items = items_of(runtime, value);
+  std::vector<Value> batches;
+  for (std::size_t begin = 0; begin < items.size(); begin += count) {
+    const auto end = static_cast<std::ptrdiff_t>(std::min(begin + count, items.size()));
+    std::vector<Value> batch(items.begin() + static_cast<std::ptrdiff_t>(begin), items.begin() + end);
+    if (arguments.says(1)) batch.resize(count, arguments[1]);
+    batches.push_back(runtime.sequence(Kind::list, std::move(batch)));
+  }
+  return runtime.sequence(Kind::iterator, std::move(batches));
+}
+
+Value slice_filter(Runtime& runtime, const Value& value, const Bound& arguments) {
+  const std::size_t count = count_argument(runtime, arguments[0], "the number of slices");
+  const std::vector<Value> items = items_of(runtime, value);
+  std::vector<Value> slices;
+  auto at = items.begin();
+  for (std::size_t i = 0; i < count; ++i) {
+    const bool longer = i < items.size() % count;
+    const auto end = at + static_cast<std::ptrdiff_t>(items.size() / count + longer);
+    std::vector<Value> slice(at, end);
+    if (arguments.says(1) && !longer) slice.push_back(arguments[1]);
+    slices.push_back(runtime.sequence(Kind::list, std::move(slice)));
+    at = end;
+  }
+  return runtime.sequence(Kind::iterator, std::move(slices));
+}
+
+Value sum_filter(Runtime& runtime, const Value& value, const Bound& arguments) {
+  Value sum = arguments.has(1) ? arguments[1] : Value::integer(0);
+  for (const Value& item : items_of(runtime, value)) {
+    const Value each = follow(runtime, item, or_none(arguments, 0));
+    runtime.need(each);
+    if (!each.is_number() || !sum.is_number()) runtime.fail("sum: expected numbers, got ", type_name(each));
+    std::int64_t whole = 0;
+    if (!each.is_integral() || !sum.is_integral())
+      sum = Value::real(sum.as_real() + each.as_real());
+    else if (__builtin_add_overflow(sum.as_integer(), each.as_integer(), &whole))
+      runtime.fail("sum: expected a result within 64 bits, got a larger one");
+    else
+      sum = Value::integer(whole);
+  }
+  return sum;
+}
+
+Value format_filter(Runtime& runtime, const Value& value, const Bound& arguments) {
+  if (!arguments.raw().named.empty()) runtime.fail("format: expected values without names, got one with a name");
+  const Value values = runtime.sequence(Kind::tuple, arguments.raw().positional);
+  return runtime.text(percent_format(runtime, str(runtime, value), values).text());
+}
+
+Value truncate_filter(Runtime& runtime, const Value& value, const Bound& arguments) {
+  const std::string text = text_argument(runtime, value, "the value of truncate");
+  const std::int64_t length =
+      arguments.has(0) ? integer_argument(runtime, arguments[0], "the length of truncate") : 255;
+  const std::string end = arguments.has(2) ? text_argument(runtime, arguments[2], "the end of truncate") : "...";
+  const std::int64_t leeway = arguments.says(3) ? integer_argument(runtime, arguments[3], "the leeway of truncate") : 5;
+  const std::int64_t kept = length - static_cast<std::int64_t>(character_count(end));
+  if (kept < 0 || leeway < 0) runtime.fail("truncate: expected a length with room for its end, got ", length);
+  const auto size = static_cast<std::int64_t>(character_count(text));
+  if (size <= length || size - length <= leeway) return value;
+  const Value cut = slice_of(runtime, value, Value::none(), Value::integer(kept), Value::none());
+  std::string_view head = cut.text();
+  if (!arguments.flag(1)) head = head.substr(0, std::min(head.rfind(' '), head.size()));
+  return runtime.text(std::string(head) + end);
 }
 
 // Of map and select, for which none and every other false value is an empty list.
@@ -283,14 +484,18 @@ Value selection(Runtime& runtime, const Value& value, const Bound& bound) {
 
 constexpr Builtin kFilters[] = {
     {"abs", "", abs_filter},
+    {"batch", "linecount | fill_with", batch_filter},
     {"capitalize", "", changed<to_capitalized>},
     {"count", "", length_filter},
     {"d", "| default_value boolean", default_filter},
     {"default", "| default_value boolean", default_filter},
-    {"dictsort", "", dictsort_filter},
+    {"dictsort", "| case_sensitive by reverse", dictsort_filter},
     {"first", "", first_filter},
+    {"float", "| default", float_filter},
+    {"format", "*", format_filter},
+    {"groupby", "attribute | default case_sensitive", groupby_filter},
     {"indent", "| width first blank", indent_filter},
-    {"int", "| default", int_filter},
+    {"int", "| default base", int_filter},
     {"items", "", items_filter},
     {"join", "| d attribute", join_filter},
     {"last", "", last_filter},
@@ -298,20 +503,25 @@ constexpr Builtin kFilters[] = {
     {"list", "", list_filter},
     {"lower", "", changed<to_lower>},
     {"map", "*", map_filter},
+    {"max", "| case_sensitive attribute", extreme_filter<Comparison::greater>},
+    {"min", "| case_sensitive attribute", extreme_filter<Comparison::less>},
     {"reject", "*", selection<false, false>},
     {"rejectattr", "*", selection<true, false>},
     {"replace", "old new | count", replace_filter},
     {"reverse", "", reverse_filter},
-    {"round", "| precision", round_filter},
-    {"safe", "", string_filter},  // nothing here is escaped, so that nothing needs to be exempt
+    {"round", "| precision method", round_filter},
+    {"safe", "", safe_filter},
     {"select", "*", selection<false, true>},
     {"selectattr", "*", selection<true, true>},
+    {"slice", "slices | fill_with", slice_filter},
     {"sort", "| reverse case_sensitive attribute", sort_filter},
     {"string", "", string_filter},
+    {"sum", "| attribute start", sum_filter},
     {"title", "", changed<title_words>},
     {"tojson", "| ensure_ascii indent separators sort_keys", tojson_filter},
     {"trim", "| chars", trim_filter},
-    {"unique", "", unique_filter},
+    {"truncate", "| length killwords end leeway", truncate_filter},
+    {"unique", "| case_sensitive attribute", unique_filter},
     {"upper", "", changed<to_upper>},
 };
 

@@ -52,19 +52,57 @@ class Lexer {
       return move_to(source_.size());
     }
     const char kind = source_[open + 1];
-    const bool strips = source_.compare(open + 2, 1, "-") == 0;
-    const std::string_view text = before_tag(rest().substr(0, open - at_), strips, kind == '{');
-    if (!text.empty()) add(TokenKind::text, text);
-    move_to(open + (strips ? 3 : 2));
+    const std::size_t raw_end = kind == '%' ? end_of_tag(open, "raw") : std::string::npos;
+    open_tag(open, kind == '{');
     if (kind == '#') return comment();
+    if (raw_end != std::string::npos) return raw(raw_end);
     add(kind == '{' ? TokenKind::print_begin : TokenKind::block_begin, "");
     inside(kind == '{');
   }
 
+  // How many characters the tag at `open` begins with: its sign is one of them.
+  std::size_t size_of_opening(std::size_t open) const {
+    return open + 2 < source_.size() && (source_[open + 2] == '-' || source_[open + 2] == '+') ? 3 : 2;
+  }
+
+  // The text up to a tag, and what the tag begins with.
+  void open_tag(std::size_t open, bool print) {
+    const std::size_t size = size_of_opening(open);
+    const std::string_view text = before_tag(rest().substr(0, open - at_), size == 3 ? source_[open + 2] : ' ', print);
+    if (!text.empty()) add(TokenKind::text, text);
+    move_to(open + size);
+  }
+
+  // Where the end of the block tag at `open` is, if it holds nothing but `word`; else npos.
+  std::size_t end_of_tag(std::size_t open, std::string_view word) const {
+    std::string_view left = strip(std::string_view(source_).substr(open + size_of_opening(open)), Side::left);
+    if (!left.starts_with(word)) return std::string::npos;
+    left = strip(left.substr(word.size()), Side::left);
+    const bool ends =
+        left.starts_with("%}") || left.starts_with("-%}") || (word == "endraw" && left.starts_with("+%}"));
+    return ends ? source_.size() - left.size() : std::string::npos;
+  }
+
+  // All up to endraw is text; `begin` is where its tag ends.
+  void raw(std::size_t begin) {
+    const int line = line_;
+    move_to(begin);
+    close_tag("%}", false);
+    for (std::size_t open = at_; (open = source_.find("{%", open)) != std::string::npos; ++open) {
+      const std::size_t end = end_of_tag(open, "endraw");
+      if (end == std::string::npos) continue;
+      open_tag(open, false);
+      move_to(end);
+      close_tag("%}", true);
+      return;
+    }
+    reporter_.fail(line, "expected {% endraw %} for the raw block of line ", line, ", got the end of the template");
+  }
+
   // The text before a tag loses the white space that the tag's sign says, or that leads to a block on its line.
-  std::string_view before_tag(std::string_view text, bool strips, bool print) const {
-    if (strips) return strip(text, Side::right);
-    if (print) return text;
+  std::string_view before_tag(std::string_view text, char sign, bool print) const {
+    if (sign == '-') return strip(text, Side::right);
+    if (print || sign == '+') return text;
     const std::size_t line = text.rfind('\n') + 1;  // 0 when there is none
     if (line == 0 && !line_starts_) return text;
     return strip(text.substr(line)).empty() ? text.substr(0, line) : text;
@@ -72,12 +110,12 @@ class Lexer {
 
   // Consumes the end of a tag, `close`, if it is here, with the white space that it takes along.
   bool close_tag(std::string_view close, bool trims_line) {
-    const bool strips = sees("-");
-    if (!rest().substr(strips ? 1 : 0).starts_with(close)) return false;
-    move_to(at_ + close.size() + (strips ? 1 : 0));
+    const bool strips = sees("-"), keeps = trims_line && sees("+");
+    if (!rest().substr(strips || keeps ? 1 : 0).starts_with(close)) return false;
+    move_to(at_ + close.size() + (strips || keeps ? 1 : 0));
     if (strips)
       skip_space();
-    else if (trims_line && sees("\n"))
+    else if (trims_line && !keeps && sees("\n"))
       move_to(at_ + 1);
     line_starts_ = source_[at_ - 1] == '\n';
     return true;
@@ -85,11 +123,8 @@ class Lexer {
 
   void comment() {
     const int line = line_;
-    for (const std::size_t begin = at_; at_ < source_.size(); move_to(at_ + 1)) {
+    for (; at_ < source_.size(); move_to(at_ + 1))
       if (close_tag("#}", true)) return;
-      if (sees("+") && (at_ == begin || sees("+#}")))
-        reporter_.fail(line_, "expected a comment whose signs this library knows, got one with a + at its end");
-    }
     reporter_.fail(line, "expected a comment that ends with #}, got none; close it");
   }
 

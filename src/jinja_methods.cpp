@@ -1,4 +1,5 @@
 // The methods of Python's str and dict, and the functions that every template has.
+#include <algorithm>
 #include <ctime>
 
 #include "jinja_builtins.h"
@@ -86,6 +87,93 @@ Value changed(Runtime& runtime, const Value& self, const Bound&) {
   return runtime.text(change(self.text()));
 }
 
+// Where the text that a method looks for is, by bytes; npos if it is nowhere.
+std::size_t place_in(Runtime& runtime, const std::string& text, const Value& wanted, bool last) {
+  const std::string& needle = text_argument(runtime, wanted, "what to look for");
+  if (!last) return find_text(text, needle);
+  // The linear search goes forwards.
+  runtime.check_room(text.size() + needle.size());
+  const std::string backwards(text.rbegin(), text.rend());
+  const std::size_t found = find_text(backwards, std::string(needle.rbegin(), needle.rend()));
+  return found == std::string::npos ? found : text.size() - needle.size() - found;
+}
+
+template <bool last, bool needed>
+Value find_method(Runtime& runtime, const Value& self, const Bound& arguments) {
+  // Positions are those of characters: what is left of a slice is searched.
+  const auto bound = [&](std::size_t i) { return arguments.says(i) ? arguments[i] : Value::none(); };
+  const Value part = slice_of(runtime, self, bound(1), bound(2), Value::none());
+  std::int64_t start = arguments.says(1) ? integer_argument(runtime, arguments[1], "where to begin") : 0;
+  const auto length = static_cast<std::int64_t>(character_count(self.text()));
+  if (start < 0) start = std::max<std::int64_t>(0, start + length);
+  const std::size_t found = start > length ? std::string::npos : place_in(runtime, part.text(), arguments[0], last);
+  if (found != std::string::npos)
+    return Value::integer(start + static_cast<std::int64_t>(character_count(part.text().substr(0, found))));
+  if (needed)
+    runtime.fail("expected a str with ", repr(runtime, arguments[0]).substr(0, 80), " in it, got one without");
+  return Value::integer(-1);
+}
+
+Value count_method(Runtime& runtime, const Value& self, const Bound& arguments) {
+  const std::string& needle = text_argument(runtime, arguments[0], "what to count");
+  if (needle.empty()) return Value::integer(static_cast<std::int64_t>(character_count(self.text())) + 1);
+  std::int64_t count = 0;
+  for (std::size_t at = 0; (at = find_text(self.text(), needle, at)) != std::string::npos; at += needle.size()) {
+    runtime.step(1 + needle.size() / 64);
+    ++count;
+  }
+  return Value::integer(count);
+}
+
+template <bool last>
+Value partition_method(Runtime& runtime, const Value& self, const Bound& arguments) {
+  const std::string_view text = self.text();
+  const std::size_t found = place_in(runtime, self.text(), arguments[0], last);
+  const std::size_t size = arguments[0].text().size();
+  if (size == 0) runtime.fail("partition: expected a separator that is not empty, got \"\"");
+  const auto three = [&](std::string_view a, std::string_view b, std::string_view c) {
+    return runtime.sequence(Kind::tuple, {runtime.text(a), runtime.text(b), runtime.text(c)});
+  };
+  if (found == std::string::npos) return last ? three("", "", text) : three(text, "", "");
+  return three(text.substr(0, found), text.substr(found, size), text.substr(found + size));
+}
+
+Value rsplit_method(Runtime& runtime, const Value& self, const Bound& arguments) {
+  const std::int64_t most = arguments.has(1) ? integer_argument(runtime, arguments[1], "the maxsplit of rsplit") : -1;
+  if (most < 0) return split_method(runtime, self, arguments);
+  if (!arguments.says(0)) runtime.fail("rsplit: expected a separator beside maxsplit, got none");
+  const std::string& separator = text_argument(runtime, arguments[0], "a separator");
+  if (separator.empty()) runtime.fail("rsplit: expected a separator that is not empty, got \"\"");
+  runtime.check_room(self.text().size() * (sizeof(std::string_view) + 1));
+  const auto backwards = [](std::string_view text) { return std::string(text.rbegin(), text.rend()); };
+  const std::string turned = backwards(self.text());
+  std::vector<Value> parts;
+  for (const std::string_view part : split(turned, backwards(separator), most))
+    parts.push_back(runtime.text(backwards(part)));
+  std::reverse(parts.begin(), parts.end());
+  return runtime.sequence(Kind::list, std::move(parts));
+}
+
+Value splitlines_method(Runtime& runtime, const Value& self, const Bound& arguments) {
+  runtime.check_room(self.text().size() * sizeof(std::string_view));
+  std::vector<std::string_view> lines = split_lines(self.text());
+  if (arguments.flag(0))  // each up to where the next begins
+    for (std::size_t i = 0; i < lines.size(); ++i) {
+      const char* end = i + 1 < lines.size() ? lines[i + 1].data() : self.text().data() + self.text().size();
+      lines[i] = std::string_view(lines[i].data(), static_cast<std::size_t>(end - lines[i].data()));
+    }
+  return texts(runtime, lines);
+}
+
+template <bool prefix>
+Value without_affix(Runtime& runtime, const Value& self, const Bound& arguments) {
+  const std::string& affix = text_argument(runtime, arguments[0], "the beginning or end of a str");
+  std::string_view text = self.text();
+  if (prefix && text.starts_with(affix)) text.remove_prefix(affix.size());
+  if (!prefix && text.ends_with(affix)) text.remove_suffix(affix.size());
+  return runtime.text(text);
+}
+
 Value join_method(Runtime& runtime, const Value& self, const Bound& arguments) {
   const std::vector<Value> items = items_of(runtime, arguments[0]);
   for (const Value& item : items) text_argument(runtime, item, "an item of join");
@@ -94,18 +182,56 @@ Value join_method(Runtime& runtime, const Value& self, const Bound& arguments) {
 
 constexpr Builtin kTextMethods[] = {
     {"capitalize", "", changed<to_capitalized>},
+    {"count", "sub", count_method},
     {"endswith", "suffix", has_affix<false>},
+    {"find", "sub | start end", find_method<false, false>},
+    {"index", "sub | start end", find_method<false, true>},
     {"join", "iterable", join_method},
     {"lower", "", changed<to_lower>},
     {"lstrip", "| chars", strip_method<true, false>},
+    {"partition", "sep", partition_method<false>},
+    {"removeprefix", "prefix", without_affix<true>},
+    {"removesuffix", "suffix", without_affix<false>},
     {"replace", "old new | count",
      [](Runtime& runtime, const Value& self, const Bound& a) { return replaced(runtime, self.text(), a); }},
+    {"rfind", "sub | start end", find_method<true, false>},
+    {"rindex", "sub | start end", find_method<true, true>},
+    {"rpartition", "sep", partition_method<true>},
+    {"rsplit", "| sep maxsplit", rsplit_method},
     {"rstrip", "| chars", strip_method<false, true>},
     {"split", "| sep maxsplit", split_method},
+    {"splitlines", "| keepends", splitlines_method},
     {"startswith", "prefix", has_affix<true>},
     {"strip", "| chars", strip_method<true, true>},
     {"title", "", changed<title>},
     {"upper", "", changed<to_upper>},
+};
+
+// ---- list and tuple ----
+
+constexpr Builtin kListMethods[] = {
+    {"count", "value",
+     [](Runtime& runtime, const Value& self, const Bound& arguments) {
+       const auto same = [&](const Value& each) { return equal(runtime, each, arguments[0]); };
+       return Value::integer(std::count_if(self.items().begin(), self.items().end(), same));
+     }},
+    {"index", "value",
+     [](Runtime& runtime, const Value& self, const Bound& arguments) {
+       for (std::size_t i = 0; i < self.items().size(); ++i)
+         if (equal(runtime, self.items()[i], arguments[0])) return Value::integer(static_cast<std::int64_t>(i));
+       runtime.fail("index: expected a value that the list has, got another");
+     }},
+};
+
+// ---- loop ----
+
+constexpr Builtin kLoopMethods[] = {
+    {"cycle", "*",
+     [](Runtime& runtime, const Value& self, const Bound& arguments) {
+       const std::vector<Value>& all = arguments.raw().positional;
+       if (all.empty()) runtime.fail("cycle: expected something to go through, got nothing");
+       return all[self.as<Loop>().index0 % all.size()];
+     }},
 };
 
 // ---- dict ----
@@ -123,6 +249,7 @@ Value view_of(Runtime& runtime, const Value& self, const Bound&) {
 }
 
 constexpr Builtin kDictMethods[] = {
+    {"copy", "", [](Runtime&, const Value& self, const Bound&) { return self; }},  // nothing can change either
     {"get", "key | default",
      [](Runtime& runtime, const Value& self, const Bound& arguments) {
        const Value* found = self.as<Dict>().find(runtime, arguments[0]);
@@ -188,6 +315,8 @@ std::span<const Builtin> functions() { return kFunctions; }
 std::span<const Builtin> methods(Kind kind) {
   if (kind == Kind::text) return kTextMethods;
   if (kind == Kind::dict) return kDictMethods;
+  if (kind == Kind::list || kind == Kind::tuple) return kListMethods;
+  if (kind == Kind::loop) return kLoopMethods;
   return {};
 }
 

@@ -134,22 +134,35 @@ class Parser {
     if (tag == "for") return for_(line);
     if (tag == "macro") return macro(line);
     if (tag == "call") return call(line);
+    if (tag == "with") return with(line);
+    if (tag == "filter") {
+      Statement made(Tag::filter, line);
+      made.expressions.push_back(block_filters(builtin(Role::filter, line, block_text(line))));
+      apart(made, "endfilter");
+      return made;
+    }
     if (tag == "generation") {
       Statement made(Tag::generation, line);
-      const int loops = std::exchange(loops_, 0);
-      body(made, {"endgeneration"});
-      loops_ = loops;
+      apart(made, "endgeneration");
       return made;
     }
     if (tag == "break" || tag == "continue") {
       if (loops_ == 0) fail("expected ", tag, " within a for, got one outside");
       return Statement(tag == "break" ? Tag::break_ : Tag::continue_, line);
     }
-    static const std::vector<std::string> kTags = {"set",        "endset", "if",       "elif",         "else",
-                                                   "endif",      "for",    "endfor",   "macro",        "endmacro",
-                                                   "generation", "break",  "continue", "endgeneration"};
+    static const std::vector<std::string> kTags = {
+        "set",    "endset",    "if",       "elif",       "else",          "endif", "for",
+        "endfor", "macro",     "endmacro", "call",       "endcall",       "with",  "endwith",
+        "filter", "endfilter", "raw",      "generation", "endgeneration", "break", "continue"};
     reporter_.fail(line, "expected a tag that this library knows and that belongs here, got \"", tag.substr(0, 64),
                    "\"; the nearest known is \"", nearest(tag.substr(0, 64), kTags), "\"");
+  }
+
+  // A body that no break leaves.
+  void apart(Statement& made, std::string_view end) {
+    const int loops = std::exchange(loops_, 0);
+    body(made, {end});
+    loops_ = loops;
   }
 
   std::string new_name() {
@@ -187,12 +200,14 @@ class Parser {
       return made;
     }
     made.tag = Tag::set_block;
+    if (is_sign("|")) made.expressions.push_back(block_filters(block_text(line)));
     body(made, {"endset"});
     return made;
   }
 
   Statement if_(int line) {
     Statement made(Tag::if_, line);
+    const Level level(ifs_);
     std::string end = "elif";
     while (end == "elif") {
       made.expressions.push_back(binary(0));
@@ -224,6 +239,14 @@ class Parser {
   Statement macro(int line) {
     Statement made(Tag::macro, line);
     made.text = new_name();
+    parameters(made);
+    ++macros_;
+    apart(made, "endmacro");
+    --macros_;
+    return made;
+  }
+
+  void parameters(Statement& made) {
     expect_sign("(");
     while (!is_sign(")")) {
       if (!made.parameters.empty()) expect_sign(",");
@@ -234,23 +257,41 @@ class Parser {
         fail("expected a default for the parameter \"", made.parameters.back(), "\", got none");
     }
     take();
-    const int loops = std::exchange(loops_, 0);
-    ++macros_;
-    body(made, {"endmacro"});
-    --macros_;
-    loops_ = loops;
-    return made;
   }
 
   Statement call(int line) {
     Statement made(Tag::call, line);
+    if (is_sign("(")) parameters(made);
     made.target = expression();
     if (made.target->op != Op::call)
       reporter_.fail(line, "expected a call that this library knows behind {% call, got another expression");
-    const int loops = std::exchange(loops_, 0);
-    body(made, {"endcall"});
-    loops_ = loops;
+    apart(made, "endcall");
     return made;
+  }
+
+  Statement with(int line) {
+    Statement made(Tag::with, line);
+    while (now().kind != TokenKind::block_end) {
+      if (!made.parameters.empty()) expect_sign(",");
+      made.parameters.push_back(new_name());
+      expect_sign("=");
+      made.expressions.push_back(expression());
+    }
+    body(made, {"endwith"});
+    return made;
+  }
+
+  ExpressionPtr block_text(int line) {
+    auto made = make(Op::name, line);
+    made->text = kBlockText;
+    return made;
+  }
+
+  // The first filter of a block has its arguments still to come, if it is there.
+  ExpressionPtr block_filters(ExpressionPtr value) {
+    if (value->op == Op::filter && is_sign("(")) arguments(*value);
+    while (is_sign("|")) value = filter(std::move(value));
+    return value;
   }
 
   // ---- Expressions ----
@@ -281,7 +322,7 @@ class Parser {
     return value;
   }
 
-  // From what binds least: or, and, not, comparisons, + -, ~, * / // %.
+  // From what binds least: or, and, not, comparisons, + -, ~, * / // %, **.
   ExpressionPtr binary(std::size_t strength) {
     static const std::vector<std::vector<std::pair<std::string_view, Op>>> kOperators = {
         {{"or", Op::logical_or}},
@@ -290,7 +331,8 @@ class Parser {
         {},
         {{"+", Op::add}, {"-", Op::subtract}},
         {{"~", Op::concat}},
-        {{"*", Op::multiply}, {"%", Op::modulo}}};
+        {{"*", Op::multiply}, {"/", Op::divide}, {"//", Op::floor_divide}, {"%", Op::modulo}},
+        {{"**", Op::power}}};
     if (strength == kOperators.size()) return unary(true);
     if (strength == 2 && is_name("not")) {
       const Level level = deeper();
@@ -326,21 +368,28 @@ class Parser {
   ExpressionPtr comparison() {
     const int line = now().line;
     ExpressionPtr left = binary(4);
-    const auto sign = take_comparison();
+    auto sign = take_comparison();
     if (!sign) return left;
-    auto made = make(Op::compare, line, std::move(left), binary(4));
-    made->comparison = *sign;
-    if (take_comparison()) fail("expected one comparison, got a second behind it; write and between them");
+    const auto compared = [&](ExpressionPtr with) {
+      auto made = make(Op::compare, line, std::move(with), binary(4));
+      made->comparison = *sign;
+      sign = take_comparison();
+      return made;
+    };
+    ExpressionPtr made = compared(std::move(left));
+    if (!sign) return made;
+    made = make(Op::chain, line, std::move(made));
+    while (sign) add(*made, compared(nullptr));
     return made;
   }
 
   ExpressionPtr unary(bool filters) {
     const int line = now().line;
     ExpressionPtr made;
-    if (is_sign("-")) {
+    if (is_sign("-") || is_sign("+")) {
       const Level level = deeper();
-      take();
-      made = make(Op::negative, line, unary(false));
+      const Op op = take().text == "-" ? Op::negative : Op::positive;
+      made = make(op, line, unary(false));
     } else {
       made = postfix(primary());
     }
@@ -436,7 +485,7 @@ class Parser {
         value = subscript(line, std::move(value));
         expect_sign("]");
       } else if (is_sign("(")) {
-        if (value->op == Op::attribute && !find_builtin(Role::method, value->text))
+        if (value->op == Op::attribute && !find_builtin(Role::method, value->text) && !is_mutator(value->text))
           fail(unknown_builtin(Role::method, value->text));
         value = make(Op::call, line, std::move(value));
         arguments(*value);
@@ -487,7 +536,10 @@ class Parser {
     const std::string name = expect_name("the name of a filter or test");
     auto made = make(Op::filter, line, std::move(value));
     made->builtin = find_builtin(role, name);
-    if (!made->builtin) reporter_.fail(line, unknown_builtin(role, name));
+    if (made->builtin) return made;
+    // As in Jinja2, what an if leaves out may use what there is elsewhere only.
+    made->text = unknown_builtin(role, name);
+    if (ifs_ == 0) reporter_.fail(line, made->text);
     return made;
   }
 
@@ -519,6 +571,7 @@ class Parser {
   int level_ = 0;
   int loops_ = 0;   // those around here that a break can leave
   int macros_ = 0;  // those around here
+  int ifs_ = 0;
 };
 
 }  // namespace

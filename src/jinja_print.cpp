@@ -158,13 +158,18 @@ class Writer {
   void json_string(std::string_view text) {
     static constexpr std::string_view kSpecial = "\"\\\n\r\t\f\b", kNames = "\"\\nrtfb";
     out_ += '"';
-    for (const char c : text) {
-      if (const std::size_t place = kSpecial.find(c); place != kSpecial.npos)
+    for (std::size_t at = 0; at < text.size();) {
+      const CodePoint c = decode_utf8(text, at);
+      const std::string_view character = text.substr(at, c.size);
+      at += c.size;
+      if (const std::size_t place = kSpecial.find(character.front()); place != kSpecial.npos)
         (out_ += '\\') += kNames[place];
-      else if (static_cast<unsigned char>(c) < 0x20)
-        out_ += escape('u', static_cast<char32_t>(c), 4);
+      else if (c.value < 0x20 || (json_->ascii && c.value >= 0x7F && c.value < 0x10000))
+        out_ += escape('u', c.value, 4);
+      else if (json_->ascii && c.value >= 0x10000 && c.value != kBrokenUtf8)
+        (out_ += escape('u', 0xD7C0 + (c.value >> 10), 4)) += escape('u', 0xDC00 + (c.value & 0x3FF), 4);
       else
-        out_ += c;
+        out_ += character;
     }
     out_ += '"';
   }

@@ -65,6 +65,7 @@ enum class Op {
   call,         // parts: what is called, then the arguments
   filter,       // parts: the value, then the arguments; also of a test
   conditional,  // parts: condition, value, other value (may be missing)
+  chain,        // parts: comparisons of neighbours, such as of 1 < x < 3; each but the first lacks its left side
   logical_or,
   logical_and,
   logical_not,
@@ -74,7 +75,11 @@ enum class Op {
   subtract,
   multiply,
   modulo,
+  divide,
+  floor_divide,
+  power,
   negative,
+  positive,
   space_attribute,  // ns.x as the target of a set; parts: ns
 };
 
@@ -87,7 +92,7 @@ struct Expression {
   Op op;
   int line;
   int depth = 1;     // of the tree from here down
-  std::string text;  // a name; that of an attribute
+  std::string text;  // a name; that of an attribute; of a filter that is not known, what an error says
   Value value;
   std::vector<ExpressionPtr> parts;
   std::vector<std::pair<std::string, ExpressionPtr>> keywords;
@@ -96,7 +101,10 @@ struct Expression {
   const Builtin* builtin = nullptr;
 };
 
-enum class Tag { text, print, set, set_block, if_, for_, macro, call, break_, continue_, generation };
+enum class Tag { text, print, set, set_block, if_, for_, macro, call, break_, continue_, generation, with, filter };
+
+/// Where a filter over a block's text finds it: a name that no template can spell.
+inline constexpr const char* kBlockText = " ";
 
 struct Statement;
 using Block = std::vector<Statement>;
@@ -108,8 +116,9 @@ struct Statement {
   int line;
   std::string text;                        // a macro's name
   ExpressionPtr target;                    // of set and for; the call of a call block
-  std::vector<ExpressionPtr> expressions;  // what is printed, set, tested, iterated; a macro's defaults, of its last
-  std::vector<std::string> parameters;     // of a macro
+  std::vector<ExpressionPtr> expressions;  // what is printed, set, tested, iterated; a macro's defaults, of its last;
+                                           // a block's filters, of kBlockText
+  std::vector<std::string> parameters;     // of a macro; the names of a with
   ExpressionPtr condition;                 // for … if
   std::vector<Block> blocks;  // the body; of an if, one for each condition, and the else; of a for, its else
 };

@@ -32,7 +32,15 @@ constexpr Builtin kTests[] = {
     {">", "other", compares<Comparison::greater>},
     {">=", "other", compares<Comparison::greater_equal>},
     {"boolean", "", is_of<Kind::boolean>},
+    {"callable", "", is_of<Kind::callable, Kind::undefined>},
     {"defined", "", [](Runtime&, const Value& value, const Bound&) { return Value::boolean(!value.is_undefined()); }},
+    {"divisibleby", "num",
+     [](Runtime& runtime, const Value& value, const Bound& arguments) {
+       const std::int64_t number = integer_argument(runtime, value, "the number of divisibleby");
+       const std::int64_t divisor = integer_argument(runtime, arguments[0], "the divisor of divisibleby");
+       if (divisor == 0) runtime.fail("divisibleby: expected a divisor that is not 0, got 0");
+       return Value::boolean(divisor == -1 || number % divisor == 0);
+     }},
     {"eq", "other", compares<Comparison::equal>},
     {"equalto", "other", compares<Comparison::equal>},
     {"even", "", leaves<0>},

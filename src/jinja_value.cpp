@@ -187,9 +187,14 @@ std::optional<int> order_of(Runtime& runtime, const Value& a, const Value& b) {
     const int order = a.text().compare(b.text());
     return order < 0 ? -1 : order > 0 ? 1 : 0;
   }
+  if (a.kind() == b.kind() && (a.is(Kind::list) || a.is(Kind::tuple))) {  // by the first items that differ
+    for (std::size_t i = 0; i < a.items().size() && i < b.items().size(); ++i)
+      if (!equal(runtime, a.items()[i], b.items()[i])) return order_of(runtime, a.items()[i], b.items()[i]);
+    return a.items().size() < b.items().size() ? -1 : a.items().size() > b.items().size() ? 1 : 0;
+  }
   runtime.need(a);
   runtime.need(b);
-  runtime.fail("expected two numbers or two strs to compare, got ", type_name(a), " and ", type_name(b));
+  runtime.fail("expected two numbers, strs, lists or tuples to compare, got ", type_name(a), " and ", type_name(b));
 }
 
 bool contains(Runtime& runtime, const Value& container, const Value& item) {

@@ -102,12 +102,14 @@ class Value {
 struct Text : Object {
   explicit Text(std::string content) : content(std::move(content)) {}
   std::string content;
+  bool safe = false;  // of the filter safe: what + joins to it is escaped for HTML
 };
 
 struct Sequence : Object {
   explicit Sequence(std::vector<Value> items) : items(std::move(items)) {}
   std::vector<Value> items;
   bool spent = false;  // an iterator that somebody has gone through
+  bool group = false;  // of groupby: a tuple whose items are also called grouper and list
 };
 
 inline const std::string& Value::text() const { return as<Text>().content; }
@@ -254,7 +256,7 @@ std::string repr(Runtime& runtime, const Value& value);
 struct JsonStyle {
   std::string item = ", ", key = ": ";
   std::optional<std::string> indent;  // of one level
-  bool sorted = false;
+  bool sorted = false, ascii = false;
 };
 Value json_text(Runtime& runtime, const Value& value, const JsonStyle& style);
 

@@ -34,7 +34,7 @@ void add_tokens(const Json& file, Json& tokens) {
   }
 }
 
-// Reasoning goes by several names; a template finds it under each.
+// Reasoning goes by several names; as in transformers a template finds it under two of them.
 Json with_reasoning(const Json& message) {
   for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
     const auto found = message.find(name);

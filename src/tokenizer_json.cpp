@@ -574,8 +574,7 @@ class JsonTokenizer : public TokenModel {
     reader.expect_keys({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
                         "post_processor", "decoder", "model"});
     if (reader.string("version") != "1.0") reader.refuse("version", "\"1.0\"");
-    for (const char* key : {"truncation", "padding"})
-      if (!reader.optional(key).is_null()) reader.refuse(key, "null (a text keeps its length here)");
+    // "truncation" and "padding" are how its last writer cut and filled up texts, which keep their length here.
     // What `first` depends on is where the reference believes that replaced text began, which no test here has proved.
     const auto is_first = [](const Splitter& splitter) {
       const auto* metaspace = std::get_if<Metaspace>(&splitter);
@@ -619,8 +618,8 @@ class JsonTokenizer : public TokenModel {
   void decode(std::int32_t id, DecodeState& state, std::string& text) const override {
     state.stages.resize(decoders_.size());
     if (!present_[static_cast<std::size_t>(id)]) return;
-    const auto found = normalized_spellings_.find(id);
-    feed(found != normalized_spellings_.end() ? found->second : pieces[static_cast<std::size_t>(id)], 0, state, text);
+    const auto found = spellings_.find(id);
+    feed(found != spellings_.end() ? found->second : pieces[static_cast<std::size_t>(id)], 0, state, text);
   }
 
   void finish(DecodeState state, std::string& text) const override {
@@ -691,18 +690,35 @@ class JsonTokenizer : public TokenModel {
       added_.push_back(std::move(token));
     }
     for (const AddedToken& token : added_) {
-      if (!token.normalized) {
-        raw_finder_.add(token, token.content);
-        continue;
+      std::string spelled = token.content;
+      if (token.normalized) {
+        std::string storage;
+        spelled = normalized(normalizers_, {token.content, true}, storage).text;
+        if (spelled.empty())
+          throw Error("tokenizer", where, ": expected tokens that the normalizer leaves something of, got \"",
+                      token.content.substr(0, 80), '"');
       }
-      std::string storage;
-      const std::string_view spelled = normalized(normalizers_, {token.content, true}, storage).text;
-      if (spelled.empty())
-        throw Error("tokenizer", where, ": expected tokens that the normalizer leaves something of, got \"",
-                    token.content.substr(0, 80), '"');
-      normalized_finder_.add(token, spelled);
-      if (spelled != token.content) normalized_spellings_.emplace(token.id, spelled);
+      (token.normalized ? normalized_finder_ : raw_finder_).add(token, spelled);
+      protect_from_decoding(token, spelled);
+      if (spelled != token.content) spellings_.emplace(token.id, std::move(spelled));
     }
+  }
+
+  /// Spells an added token so that it comes out of the decoders as it went in: "Straße" is text, though each of its
+  /// letters could spell a byte. (The reference takes it for bytes and returns another text.) A piece that the model
+  /// itself makes of bytes, such as "Ġthe" or "é", does stand for these.
+  void protect_from_decoding(const AddedToken& token, std::string& spelled) const {
+    const auto spells_bytes = [](const Decoder& decoder) { return std::holds_alternative<SpellingToBytes>(decoder); };
+    if (std::none_of(decoders_.begin(), decoders_.end(), spells_bytes)) return;
+    std::string bytes;
+    append_spelled(spelled, bytes);
+    if (bytes == spelled) return;
+    std::vector<std::int32_t> made;
+    Bpe::Workspace work;
+    bpe_.encode(token.content, work, made);
+    if (made == std::vector{token.id}) return;
+    bytes = std::exchange(spelled, {});  // of its UTF-8
+    for (const char byte : bytes) spelled += byte_alphabet().spelled[static_cast<unsigned char>(byte)];
   }
 
   void split(Stretch piece, std::size_t step, Work& work) const {
@@ -898,8 +914,8 @@ class JsonTokenizer : public TokenModel {
   SplitPattern gpt2_;
   std::vector<AddedToken> added_;
   AddedTokenFinder raw_finder_, normalized_finder_;
-  std::unordered_map<std::int32_t, std::string> normalized_spellings_;  // what such tokens decode to
-  std::vector<bool> present_;                                           // [vocab_size] false for an id that nobody has
+  std::unordered_map<std::int32_t, std::string> spellings_;  // of added tokens that enter the decoders in another form
+  std::vector<bool> present_;                                // [vocab_size] false for an id that nobody has
 };
 
 }  // namespace

@@ -239,6 +239,70 @@ TEST(TokenizerJson, strips_the_end_of_a_text_in_a_stream_too) {
   EXPECT_THAT(seen, ElementsAre("", "a", "a", "a", "ac", "acccb"));
 }
 
+TEST(TokenizerJson, keeps_the_length_of_texts_whatever_its_writer_did_with_his) {
+  const Tokenizer tokenizer = tokenizer_with([](Json& json) {
+    json["truncation"] = {{"direction", "Right"}, {"max_length", 2}, {"strategy", "LongestFirst"}, {"stride", 0}};
+    json["padding"] = {{"strategy", {{"Fixed", 9}}}, {"direction", "Right"}, {"pad_id", 0}, {"pad_token", "a"}};
+  });
+  EXPECT_THAT(tokenizer.encode("cba"), ElementsAre(2, 1, 0));
+}
+
+// A vocabulary of bytes whose pieces are these, with tokens added behind them.
+Tokenizer bytes_and_added(const std::vector<std::string>& added, const Json& more = Json::object()) {
+  return tokenizer_with([&](Json& json) {
+    json["model"]["vocab"] = {{"a", 0}, {"x", 1}, {"Ġ", 2}, {"Ġx", 3}, {"é", 4}, {"ł", 5}, {"Ċ", 6}, {"čč", 7}};
+    json["model"]["merges"] = Json::parse(R"(["Ġ x"])");
+    json["pre_tokenizer"] = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
+    json["decoder"] = {{"type", "ByteLevel"}};
+    json["added_tokens"] = Json::array();
+    std::int32_t next = 8;
+    const std::vector<std::string> known = {"a", "x", "Ġ", "Ġx", "é", "ł", "Ċ", "čč"};
+    for (const std::string& content : added) {
+      const auto place = std::find(known.begin(), known.end(), content) - known.begin();
+      Json token = {{"id", place < 8 ? static_cast<std::int32_t>(place) : next++},
+                    {"content", content},
+                    {"single_word", false},
+                    {"lstrip", false},
+                    {"rstrip", false},
+                    {"normalized", false},
+                    {"special", false}};
+      token.update(more);
+      json["added_tokens"].push_back(token);
+    }
+  });
+}
+
+TEST(TokenizerJson, gives_an_added_token_back_as_it_is_though_its_letters_could_spell_bytes) {
+  const std::vector<std::string> added = {"iloveč", "Straße", "Ġĥx", "ÿ", "日本", "ab c", "<|im_end|>", "¿Ā?"};
+  for (const bool normalized : {false, true})
+    for (const Tokenizer& tokenizer :
+         {bytes_and_added(added, {{"normalized", normalized}}),
+          Tokenizer::from_serialized(bytes_and_added(added, {{"normalized", normalized}}).serialized(),
+                                     "checkpoint")}) {
+      std::string text, streamed;
+      TextStream stream(tokenizer);
+      for (std::int32_t id = 8; id < tokenizer.vocab_size(); ++id) {
+        const std::string& content = added[static_cast<std::size_t>(id - 8)];
+        EXPECT_THAT(tokenizer.encode(content), ElementsAre(id)) << content;
+        EXPECT_EQ(tokenizer.piece(id), content);
+        EXPECT_EQ(tokenizer.decode(Ids{0, id, 3}), "a" + content + " x") << content;
+        text += content;
+        stream.push(id);
+        EXPECT_EQ(stream.text(), text);
+      }
+    }
+}
+
+TEST(TokenizerJson, reads_bytes_in_added_tokens_that_the_model_makes_itself) {
+  const Tokenizer tokenizer = bytes_and_added({"Ġx", "é", "ł", "čč"});
+  EXPECT_EQ(tokenizer.decode(Ids{0, 3}), "a x");
+  EXPECT_EQ(tokenizer.decode(Ids{0, 4}), "a\uFFFD") << "the first byte of a character";
+  EXPECT_EQ(tokenizer.decode(Ids{7}), "čč") << "a piece that no merge makes stands for no bytes";
+  // The bytes of a character around an added token do not join over it.
+  const Tokenizer around = bytes_and_added({"Straße"});
+  EXPECT_EQ(around.decode(Ids{4, 8, 4}), "\uFFFDStraße\uFFFD");
+}
+
 TEST(TokenizerJson, leaves_gaps_between_ids_empty) {
   const Tokenizer tokenizer = tokenizer_with([](Json& json) {
     json["model"]["vocab"]["far"] = 900;
@@ -260,8 +324,6 @@ TEST(TokenizerJson, names_what_it_does_not_know) {
   EXPECT_THAT(set("/model/novelty", true), HasSubstr("novelty"));
   EXPECT_THAT(set("/novelty", true), HasSubstr("novelty"));
   EXPECT_THAT(set("/version", "2.0"), HasSubstr("version"));
-  EXPECT_THAT(set("/truncation", {{"max_length", 5}}), HasSubstr("truncation"));
-  EXPECT_THAT(set("/padding", {{"length", 5}}), HasSubstr("padding"));
   EXPECT_THAT(set("/normalizer", {{"type", "Lowercase"}}), AllOf(HasSubstr("normalizer"), HasSubstr("Lowercase")));
   EXPECT_THAT(set("/normalizer", {{"type", "NFC"}, {"form", 2}}), HasSubstr("form"));
   EXPECT_THAT(set("/pre_tokenizer", {{"type", "BertPreTokenizer"}}), HasSubstr("BertPreTokenizer"));

@@ -38,7 +38,9 @@ class MessageTemplate {
                      const nlohmann::ordered_json& variables = nlohmann::ordered_json::object()) const;
 
   /// The same for messages with more than two texts: tool calls, lists of content, reasoning. `messages` is a list of
-  /// objects.
+  /// objects, which the template sees as they are, with one exception that transformers makes: reasoning under any of
+  /// reasoning_content, thinking and reasoning (the first that is there) is in reasoning_content, and in thinking too
+  /// unless that says something itself.
   std::string render(const nlohmann::ordered_json& messages, bool add_generation_prompt = true,
                      const nlohmann::ordered_json& variables = nlohmann::ordered_json::object()) const;
 

@@ -88,8 +88,8 @@ struct DecodeState {
 /// the way in.
 ///
 /// One that came with a pretrained model is a tokenizer.json (byte-pair encoding): its ids are those of the
-/// `tokenizers` package, which the file was written for, and whether a text survives is the file's doing (most keep any
-/// text; some normalise it).
+/// `tokenizers` package. Whether a text survives is the file's doing (most keep any, some normalise it); added tokens
+/// do, though that package takes the letters of one such as "Straße" for bytes when it decodes.
 class Tokenizer {
  public:
   /// Learns a vocabulary from `documents` and writes it to `model_file`, whose folders are made. The same documents
