@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <functional>
 #include <limits>
 #include <optional>
 
@@ -14,24 +13,28 @@ namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
+/// Values that were summed in different orders differ by rounding, so many units of it in the largest summand at most.
+constexpr double kRounding = 64 * std::numeric_limits<double>::epsilon();
+
 /// Mean and standard deviation of the values that are numbers.
 class Moments {
  public:
-  void add(const std::vector<double>& values) {
-    for (const double value : values)
-      if (!std::isnan(value)) defined_.push_back(value);
+  /// `size`: the largest summand of the values, where one is larger than they are.
+  void add(const std::vector<double>& values, double size = 0.0) {
+    size_ = std::max(size_, size);
+    for (const double value : values) {
+      if (std::isnan(value)) continue;
+      defined_.push_back(value);
+      sum_ += value;
+      size_ = std::max(size_, std::abs(value));
+      low_ = std::min(low_, value), high_ = std::max(high_, value);
+    }
   }
   std::size_t count() const { return defined_.size(); }
-  bool constant() const {
-    return std::adjacent_find(defined_.begin(), defined_.end(), std::not_equal_to<>()) == defined_.end();
-  }
-  double mean() const {
-    if (defined_.empty()) return 0.0;
-    if (constant()) return defined_.front();  // so that equal values differ from their mean by exactly 0
-    double sum = 0.0;
-    for (const double value : defined_) sum += value;
-    return sum / static_cast<double>(count());
-  }
+  bool constant() const { return defined_.empty() || high_ - low_ <= kRounding * size_; }
+  double mean() const { return defined_.empty() ? 0.0 : sum_ / static_cast<double>(count()); }
+  /// `value` less the mean: exactly 0 where the values are constant.
+  double centered(double value) const { return constant() && !std::isnan(value) ? 0.0 : value - mean(); }
   double deviation(bool unbiased) const {
     if (constant()) return 0.0;
     const double center = mean();
@@ -42,7 +45,17 @@ class Moments {
 
  private:
   std::vector<double> defined_;
+  double sum_ = 0.0, size_ = 0.0, low_ = std::numeric_limits<double>::infinity(), high_ = -low_;
 };
+
+/// The largest score in a group: rewards are sums of them, which may cancel.
+double largest_score(const Group& group) {
+  double largest = 0.0;
+  for (const Scores& scores : group.scores)
+    for (const auto& [name, score] : scores)
+      if (score.defined()) largest = std::max(largest, std::abs(score.value()));
+  return largest;
+}
 
 double scaled(double value, double deviation, double epsilon) {
   return value == 0.0 ? 0.0 : value / (deviation + epsilon);  // 0 / 0 is 0 here: nothing to learn
@@ -55,11 +68,20 @@ std::vector<double> penalized_rewards(const Group& group, const std::vector<doub
     throw Error("objective", "expected a reward for each of ", group.completions.size(), " completions of task \"",
                 group.task.id, "\", got ", group.rewards.size(), "; score the group first");
   std::vector<double> rewards = group.rewards;
+  for (std::size_t i = 0; i < rewards.size(); ++i)
+    if (std::isinf(rewards[i]))
+      throw Error("objective", "expected finite rewards (or NaN, undefined), got ", rewards[i], " for sample ", i,
+                  " of task \"", group.task.id, '"');
   if (kl) {
     if (kl->size() != rewards.size())
       throw Error("objective", "expected a divergence for each of ", rewards.size(), " completions of task \"",
                   group.task.id, "\", got ", kl->size());
-    for (std::size_t i = 0; i < rewards.size(); ++i) rewards[i] -= config.kl_coefficient * (*kl)[i];
+    for (std::size_t i = 0; i < rewards.size(); ++i) {
+      if (!std::isfinite((*kl)[i]))
+        throw Error("objective", "expected a finite divergence from the reference, got ", (*kl)[i], " for sample ", i,
+                    " of task \"", group.task.id, '"');
+      rewards[i] -= config.kl_coefficient * (*kl)[i];
+    }
   }
   return rewards;
 }
@@ -67,11 +89,11 @@ std::vector<double> penalized_rewards(const Group& group, const std::vector<doub
 std::vector<double> subtract_baseline(const std::vector<double>& rewards, const Moments& moments, Baseline baseline) {
   std::vector<double> advantages = rewards;
   if (baseline == Baseline::reinforce_pp) return advantages;
-  const double mean = moments.mean(), n = static_cast<double>(moments.count());
+  const double n = static_cast<double>(moments.count());
   // r minus the mean of the other n - 1 is n / (n - 1) times r minus the mean of all; of no others there is no mean.
   double factor = 1.0;
   if (baseline == Baseline::rloo) factor = moments.count() > 1 ? n / (n - 1.0) : kNan;
-  for (double& advantage : advantages) advantage = factor * (advantage - mean);
+  for (double& advantage : advantages) advantage = factor * moments.centered(advantage);
   return advantages;
 }
 
@@ -194,6 +216,13 @@ void ObjectiveConfig::validate() const {
   expect(max_refills >= 1 || !dynamic_sampling, "max_refills of at least 1 with dynamic sampling", max_refills);
 }
 
+void ObjectiveConfig::check_samples(int samples) const {
+  if (samples < 2 && baseline != Baseline::reinforce_pp)
+    throw Error("objective", "expected rollout.samples of at least 2 with the baseline ", enum_name(baseline),
+                ", which compares a task's completions with each other, got ", samples,
+                "; raise it, or set objective.baseline to reinforce_pp");
+}
+
 Scale ObjectiveConfig::resolved_scale() const {
   if (scale != Scale::recipe) return scale;
   if (baseline == Baseline::reinforce_pp || baseline == Baseline::reinforce_pp_baseline) return Scale::whiten;
@@ -212,21 +241,22 @@ void compute_advantages(std::span<Group> groups, const ObjectiveConfig& config,
   for (std::size_t g = 0; g < groups.size(); ++g) {
     const std::vector<double> rewards = penalized_rewards(groups[g], penalize ? &reward_kl[g] : nullptr, config);
     Moments moments;
-    moments.add(rewards);
+    moments.add(rewards, largest_score(groups[g]));
     advantages.push_back(subtract_baseline(rewards, moments, config.baseline));
     if (scale == Scale::group)
       for (double& advantage : advantages.back())
         advantage = scaled(advantage, moments.deviation(config.unbiased_std), config.advantage_epsilon);
-    batch_rewards.add(rewards);
+    batch_rewards.add(rewards, largest_score(groups[g]));
     batch_advantages.add(advantages.back());
   }
 
   if (scale == Scale::batch || scale == Scale::whiten) {
     const Moments& moments = scale == Scale::batch ? batch_rewards : batch_advantages;
-    const double center = scale == Scale::whiten ? moments.mean() : 0.0;
     const double deviation = moments.deviation(config.unbiased_std);
     for (std::vector<double>& group : advantages)
-      for (double& advantage : group) advantage = scaled(advantage - center, deviation, config.advantage_epsilon);
+      for (double& advantage : group)
+        advantage = scaled(scale == Scale::whiten ? moments.centered(advantage) : advantage, deviation,
+                           config.advantage_epsilon);
   }
 
   for (std::size_t g = 0; g < groups.size(); ++g) {
@@ -241,7 +271,7 @@ void compute_advantages(std::span<Group> groups, const ObjectiveConfig& config,
 
 bool has_signal(const Group& group) {
   Moments moments;
-  moments.add(group.rewards);
+  moments.add(group.rewards, largest_score(group));
   return !moments.constant();
 }
 

@@ -11,7 +11,10 @@
 namespace grpo {
 namespace {
 
+using ::testing::Each;
 using ::testing::ElementsAre;
+using ::testing::FloatNear;
+using ::testing::HasSubstr;
 using ::testing::NanSensitiveFloatEq;
 using ::testing::Pointwise;
 
@@ -131,10 +134,65 @@ TEST(Advantages, take_the_divergence_from_the_reward) {
   EXPECT_THROW(compute_advantages(groups, config, {{2.0}}), Error);
 }
 
+TEST(Advantages, make_nothing_of_what_is_only_rounding) {
+  for (const Loss loss : {Loss::grpo, Loss::dr_grpo})
+    for (const auto& [baseline, name] : EnumNames<Baseline>::values)
+      for (const auto& [scale, scale_name] : EnumNames<Scale>::values)
+        for (const double epsilon : {1e-4, 0.0}) {
+          if (baseline == Baseline::reinforce_pp && scale != Scale::recipe && scale != Scale::whiten) continue;
+          SCOPED_TRACE(std::string(name) + ", scale " + std::string(scale_name));
+          ObjectiveConfig config;
+          config.loss = loss, config.baseline = baseline, config.scale = scale, config.advantage_epsilon = epsilon;
+          std::vector<Group> groups{group_of({0.1 + 0.2, 0.3, 0.3}), group_of({0.3, 0.1 + 0.2, 0.3})};
+          ASSERT_NE(groups[0].rewards[0], 0.3);
+          for (const bool signal : {false, true}) {
+            if (signal) groups.push_back(group_of({1, 0, 0.5}));
+            compute_advantages(groups, config);
+            if (signal && baseline == Baseline::reinforce_pp) continue;
+            for (int g = 0; g < 2; ++g) {
+              EXPECT_FALSE(has_signal(groups[g]));
+              EXPECT_THAT(groups[g].advantages, Each(FloatNear(0.0f, signal ? 1e-7f : 0.0f)));  // whitening may shift
+            }
+          }
+        }
+}
+
+TEST(Advantages, refuse_what_is_infinite) {
+  std::vector<Group> groups{group_of({1, 3})};
+  groups[0].task.id = "one";
+  groups[0].rewards[1] = -std::numeric_limits<double>::infinity();
+  const auto message = [&](const ObjectiveConfig& config, const std::vector<std::vector<double>>& kl) -> std::string {
+    try {
+      compute_advantages(groups, config, kl);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_THAT(message({}, {}), HasSubstr("got -inf for sample 1 of task \"one\""));
+  groups[0].rewards[1] = 3;
+  ObjectiveConfig config;
+  config.kl = Kl::k1_in_reward;
+  config.kl_coefficient = 0.5;
+  EXPECT_THAT(message(config, {{0.0, kNanD}}), HasSubstr("divergence from the reference, got nan for sample 1"));
+}
+
 TEST(Advantages, need_a_reward_for_each_completion) {
   std::vector<Group> groups{group_of({1, 3})};
   groups[0].rewards.pop_back();
   EXPECT_THROW(compute_advantages(groups, {}), Error);
+}
+
+TEST(Objective, refuses_one_sample_where_the_group_is_the_baseline) {
+  ObjectiveConfig config;
+  for (const auto& [baseline, name] : EnumNames<Baseline>::values) {
+    config.baseline = baseline;
+    EXPECT_NO_THROW(config.check_samples(2));
+    if (baseline == Baseline::reinforce_pp)
+      EXPECT_NO_THROW(config.check_samples(1));
+    else
+      EXPECT_THROW(config.check_samples(1), Error) << name;
+  }
 }
 
 TEST(Signal, is_any_difference_of_defined_rewards) {
@@ -144,6 +202,12 @@ TEST(Signal, is_any_difference_of_defined_rewards) {
   EXPECT_FALSE(has_signal(group_of({1})));
   EXPECT_FALSE(has_signal(group_of({})));
   EXPECT_TRUE(has_signal(group_of({kNanD, 1, 1.0 + 1e-12})));
+  EXPECT_TRUE(has_signal(group_of({0, 1e-300})));
+  EXPECT_FALSE(has_signal(group_of({0.1 + 0.2, 0.3})));
+  Group cancelling = group_of({0.1 + 0.2 - 0.3, 0});  // equal but for the rounding of the scores they are sums of
+  EXPECT_TRUE(has_signal(cancelling));
+  cancelling.scores = {{{"a", 0.1}, {"b", 0.2}, {"c", -0.3}}, {{"a", 0.3}, {"b", 0.0}, {"c", -0.3}}};
+  EXPECT_FALSE(has_signal(cancelling));
 }
 
 }  // namespace

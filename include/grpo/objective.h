@@ -158,20 +158,25 @@ struct ObjectiveConfig {
   /// Throws Error for values that contradict each other (kl without a coefficient).
   void validate() const;
 
+  /// Throws Error where a task's samples are too few for any advantage: one, with a baseline that its group makes.
+  void check_samples(int samples) const;
+
   /// `scale` with `recipe` replaced by what it stands for.
   Scale resolved_scale() const;
 };
 
 /// Fills `advantages` of every group from its `rewards`, in double precision. `groups` is the whole batch of one step:
 /// batch and whiten look at all of it. A NaN reward is left out of every mean and deviation and gets a NaN advantage;
-/// completions that `selection` drops get NaN too; a group whose rewards are all equal gets exactly 0 from every
-/// baseline but reinforce_pp, before whitening. `reward_kl[g][i]` is the sum over the tokens of completion i of log pi
-/// - log pi_reference; it is needed for k1_in_reward only, and changes the advantages but not `rewards`. Throws Error
-/// when a group's rewards, or reward_kl, do not match its completions.
+/// completions that `selection` drops get NaN too; a group whose rewards are all equal (see has_signal) gets exactly 0
+/// from every baseline but reinforce_pp, before whitening; so does a batch of equal values that is whitened.
+/// `reward_kl[g][i]` is the sum over the tokens of completion i of log pi - log pi_reference; it is needed for
+/// k1_in_reward only, and changes the advantages but not `rewards`. Throws Error when a group's rewards, or reward_kl,
+/// do not match its completions, a reward is infinite, or a divergence not finite.
 void compute_advantages(std::span<Group> groups, const ObjectiveConfig& config,
                         const std::vector<std::vector<double>>& reward_kl = {});
 
-/// Whether the group's defined rewards differ, without which no advantage does: what dynamic sampling asks.
+/// Whether the group's defined rewards differ, without which no advantage does: what dynamic sampling asks. Rewards are
+/// equal up to rounding: when they differ by at most 64 units of double precision in the largest reward or score.
 bool has_signal(const Group& group);
 
 /// Whether completion `sample` takes part in the loss: it has an advantage, and tokens, and is not masked as truncated.
