@@ -119,6 +119,10 @@ int complete_file(const GenerateConfig& config, const grpo::Model& model) {
   const Prompts prompts(config, model);
   const std::vector<Line> lines = read_lines(config.in);
   grpo::Rollout rollout(model.policy, model.tokenizer, model.chat, config.rollout());
+  if (config.on_bad == grpo::BadTasks::refuse)
+    for (const Line& line : lines)
+      if (const std::string why = rollout.refusal(prompts.of(line)); !why.empty())
+        throw grpo::Error("generate", line.where, ": ", why);
   grpo::JsonlWriter out(config.out);
   const grpo::StopSignal signal;
   grpo::Progress progress("/dev/null");
@@ -149,12 +153,8 @@ int complete_file(const GenerateConfig& config, const grpo::Model& model) {
       tasks.push_back({.id = lines[begin + i].where, .prompt = "", .answer = "", .kind = "", .language = ""});
       stream.indices.push_back(static_cast<uint32_t>(begin + i));
     }
-    for (size_t i = 0; i < count; ++i) {
-      if (errors[i].empty()) continue;
-      if (config.on_bad == grpo::BadTasks::refuse)
-        throw grpo::Error("generate", lines[begin + i].where, ": ", errors[i]);
-      left_out.add(lines[begin + i].where + ": " + errors[i]);
-    }
+    for (size_t i = 0; i < count; ++i)
+      if (!errors[i].empty()) left_out.add(lines[begin + i].where + ": " + errors[i]);
     std::vector<int> open(count, config.n);  // completions still to come
     std::vector<const grpo::Group*> finished(count);
     size_t written = 0;
