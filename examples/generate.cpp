@@ -122,6 +122,10 @@ int complete_file(const GenerateConfig& config) {
   const grpo::Model model = grpo::open_model(config);
   const Prompts prompts(config, model);
   grpo::Rollout rollout(model.policy, model.tokenizer, model.chat, config.rollout());
+  if (config.on_bad == grpo::BadTasks::refuse)
+    for (const Line& line : lines)
+      if (const std::string why = rollout.refusal(prompts.of(line)); !why.empty())
+        throw grpo::Error("generate", line.where, ": ", why);
   const grpo::StopSignal signal;
   grpo::Progress progress("/dev/null");
   progress.begin("generate", static_cast<int64_t>(lines.size()), 0, grpo::Progress::Lines::seldom);
@@ -151,12 +155,8 @@ int complete_file(const GenerateConfig& config) {
       tasks.push_back({.id = lines[begin + i].where, .prompt = "", .answer = "", .kind = "", .language = ""});
       stream.indices.push_back(static_cast<uint32_t>(begin + i));
     }
-    for (size_t i = 0; i < count; ++i) {
-      if (errors[i].empty()) continue;
-      if (config.on_bad == grpo::BadTasks::refuse)
-        throw grpo::Error("generate", lines[begin + i].where, ": ", errors[i]);
-      left_out.add(lines[begin + i].where + ": " + errors[i]);
-    }
+    for (size_t i = 0; i < count; ++i)
+      if (!errors[i].empty()) left_out.add(lines[begin + i].where + ": " + errors[i]);
     std::vector<int> open(count, config.n);  // completions still to come
     std::vector<const grpo::Group*> finished(count);
     size_t written = 0;
