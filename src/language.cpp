@@ -16,6 +16,7 @@
 #include "language_model.h"
 #include "letter_case.h"
 #include "neutral_spans.h"
+#include "pinyin.h"
 #include "unicode_form.h"
 #include "utf8.h"
 #include "word_break.h"
@@ -31,6 +32,11 @@ constexpr int kClausePrice = 96;  // the same where a text is called mixed
 constexpr int kSure = 4;          // lead that an identified language has over the next
 constexpr char32_t kNonJoiner = 0x200C;
 constexpr std::int16_t kHan = 2, kKana = 8;
+
+// Romanised Chinese is one more language of the Latin script, of which there is no model: a word that is made of its
+// syllables is a little likelier in it than in the likeliest other one, any other word is not in it.
+constexpr std::size_t kPinyin = kMaxLanguages - 1;
+constexpr std::int16_t kSyllables = 4, kNoSyllables = -1000;
 
 constexpr std::size_t kScripts = static_cast<std::size_t>(Script::mark);  // those that words are counted in
 using WordCounts = std::array<std::size_t, kScripts>;
@@ -274,8 +280,11 @@ class WordEvidence {
         at += c.size;
       }
     }
-    const Evidence evidence = reader.finish();
-    return {evidence, greatest(evidence)};
+    Evidence evidence = reader.finish();
+    const std::int16_t most = greatest(evidence);
+    if (word.script == Script::latin)
+      evidence[kPinyin] = is_pinyin({word.symbols.data(), word.size}) ? most + kSyllables : kNoSyllables;
+    return {evidence, most};
   }
 
   const LanguageModel* model_;
@@ -346,6 +355,61 @@ class Labelling {
   bool calm_ = false;                                 // no language is better off than if it began with the next word
 };
 
+// ---- Names in another script ----------------------------------------------------------------------------------------
+
+/// Counts words by whether they are in the target's script, and forgives names: see language.h. A text's forgiven words
+/// are those of its longest names, whatever their order.
+class ScriptCount {
+ public:
+  explicit ScriptCount(bool ideographs) : letters_of_a_word_(ideographs ? 2 : 1) {}
+
+  void add(const Word& word, bool is_target) {
+    if (word.first) end_sentence();
+    ++(is_target ? count_.target : count_.other);
+    if (is_target) {
+      ++around_;
+      open_ = false;
+      return;
+    }
+    if (!std::exchange(open_, true)) ++runs_, size_ = 0, can_be_name_ = true;
+    ++size_;
+    const bool han = word.script == Script::han;
+    can_be_name_ = can_be_name_ && size_ <= (is_ideographic(word.script) ? kMostIdeographs : kMostWords) &&
+                   word.letters <= kMostLetters && !(han && kNoNames.find(word.symbols[0]) != kNoNames.npos);
+  }
+
+  LanguageCount finish() {
+    end_sentence();
+    std::size_t allowed = 1 + count_.target / letters_of_a_word_ / kWordsForEach;
+    for (std::size_t size = names_.size() - 1; size > 0; --size) {
+      const std::size_t forgiven = std::min(allowed, names_[size]);
+      allowed -= forgiven;
+      count_.other -= forgiven * size;
+    }
+    return count_;
+  }
+
+ private:
+  static constexpr std::size_t kMostIdeographs = 4, kMostWords = 2, kMostLetters = 20, kWordsAround = 7,
+                               kWordsForEach = 40;
+  // What people are not called by: particles, pronouns, conjunctions, adverbs, and the words of sums.
+  static constexpr std::u32string_view kNoNames =
+      U"的了是我你您他她它们們這这那哪就都也不没沒所因但而则則于於再又此個个得很吗嗎呢吧被把讓让從从對对等加減减乘除數数算";
+
+  void end_sentence() {
+    if (runs_ == 1 && can_be_name_ && around_ / letters_of_a_word_ >= kWordsAround) ++names_[size_];
+    runs_ = around_ = 0;
+    open_ = false;
+  }
+
+  std::size_t letters_of_a_word_;
+  LanguageCount count_;
+  std::array<std::size_t, kMostIdeographs + 1> names_{};  // by their words
+  // Of the sentence: runs of words in other scripts, the last one's words, and the words in the target's.
+  std::size_t runs_ = 0, size_ = 0, around_ = 0;
+  bool open_ = false, can_be_name_ = false;
+};
+
 // ---- Languages ------------------------------------------------------------------------------------------------------
 
 struct Language {
@@ -396,33 +460,37 @@ Spoken said_by_ideograph(Script script) {
 }
 
 LanguageCount count_ideographs(std::string_view text, Script target) {
-  LanguageCount count;
+  ScriptCount scripts(true);
   Labelling labelling(target == Script::han ? kChinese : kJapanese, kPrice);
   for_each_word(text, [&](const Word& word) {
     const bool counts = is_ideographic(word.script) && (target == Script::kana || word.script == Script::han);
-    ++(counts ? count.target : count.other);
+    scripts.add(word, counts);
     if (is_ideographic(word.script)) labelling.add(said_by_ideograph(word.script), false, word.first, counts);
   });
+  const LanguageCount count = scripts.finish();
   const std::size_t foreign = labelling.foreign();
   return {count.target - foreign, count.other + foreign};
 }
 
 LanguageCount count_words(std::string_view text, Script script) {
-  LanguageCount count;
-  for_each_word(text, [&](const Word& word) { ++(word.script == script ? count.target : count.other); });
-  return count;
+  ScriptCount scripts(is_ideographic(script));
+  for_each_word(text, [&](const Word& word) {
+    scripts.add(word, word.script == script || (is_ideographic(word.script) && is_ideographic(script)));
+  });
+  return scripts.finish();
 }
 
 /// The same where other languages are written in that script, too; `target` is one of the model's.
 LanguageCount count_words(std::string_view text, Script script, const LanguageModel& model, std::size_t target,
                           int price) {
-  LanguageCount count;
+  ScriptCount scripts(false);
   WordEvidence said(model);
   Labelling labelling(target, price);
   for_each_word(text, [&](const Word& word) {
-    ++(word.script == script ? count.target : count.other);
+    scripts.add(word, word.script == script);
     if (word.script == script) labelling.add(said.of(word), word.capital, word.first);
   });
+  const LanguageCount count = scripts.finish();
   const std::size_t foreign = labelling.foreign();
   return {count.target - foreign, count.other + foreign};
 }
@@ -435,7 +503,7 @@ class Tally {
   void add(const Word& word) {
     const Spoken& spoken = said_.of(word);
     for (std::size_t l = 0; l < kMaxLanguages; ++l)
-      recent_[l] += std::max(spoken.evidence[l] - spoken.most, -2 * kMost);
+      recent_[l] += std::max(spoken.evidence[l] - spoken.most, -2 * kMost);  // (kPinyin's is not asked for)
     if (++words_ % kFlush == 0) flush();
   }
 
@@ -518,9 +586,11 @@ bool mixes_languages(std::string_view reasoning) {
   const Identified most = identify(reasoning);
   WordCounts scripts = most.words;
   words_in(scripts, Script::kana) += std::exchange(words_in(scripts, Script::han), 0);
-  if (std::count_if(scripts.begin(), scripts.end(), [](std::size_t count) { return count > 0; }) > 1) return true;
-  return most.model != nullptr && most.lead >= kSure &&
-         count_words(reasoning, most.script, *most.model, most.language, kClausePrice).other > 0;
+  const auto present = std::count_if(scripts.begin(), scripts.end(), [](std::size_t count) { return count > 0; });
+  if (present > 1 && count_words(reasoning, most.script).other > 0) return true;
+  if (most.model == nullptr || most.lead < kSure) return false;
+  const LanguageCount count = count_words(reasoning, most.script, *most.model, most.language, kClausePrice);
+  return count.other > 0 && count.target > 0;
 }
 
 bool can_identify(std::string_view language) {

@@ -278,6 +278,102 @@ TEST(Identify, reads_decomposed_letters_too) {
       "vi");
 }
 
+// ---- Chinese in Latin letters ----
+
+const std::vector<std::string> kPinyin = {
+    "women xian ba geweishu jia qilai, ranhou zai jia shiweishu.",
+    "Shouxian women xuyao kaolv zhege wenti de tiaojian shi shenme.",
+    "yinwei san jia si dengyu qi, suoyi da'an shi qi.",
+    "wo men xian suan chu zong shu, ran hou chu yi san.",
+    "xiaoming you san ge pingguo, ta gei le xiaohong yi ge, hai sheng liang ge.",
+    "Wǒmen xiān bǎ gèwèishù jiā qǐlái, ránhòu zài jiā shíwèishù.",
+};
+
+TEST(Pinyin, is_no_english) {
+  for (const std::string& text : kPinyin)
+    for (const char* target : {"en", "fr", "de", "id", "vi"}) {
+      const LanguageCount count = count_language(text, target);
+      EXPECT_LE(count.target, 1u) << text << " as " << target;  // a word at the edge may be anyone's
+      EXPECT_GE(count.other, 8u) << text << " as " << target;
+    }
+}
+
+TEST(Pinyin, counts_wherever_it_stands_in_a_trace) {
+  const std::size_t english = count_language(kEnglish, "en").target;
+  for (const std::string& text : kPinyin) {
+    const LanguageCount alone = count_language(text, "en");
+    for (const std::string& whole : {text + " " + kEnglish, kEnglish + text, kEnglish + text + " " + kEnglish}) {
+      const LanguageCount count = count_language(whole, "en");
+      EXPECT_NEAR(static_cast<double>(count.other), static_cast<double>(alone.target + alone.other), 2) << whole;
+      EXPECT_GE(count.target + 2, english) << whole;
+    }
+    EXPECT_TRUE(mixes_languages(kEnglish + text + " " + text)) << text;
+    EXPECT_FALSE(mixes_languages(text)) << text;
+  }
+}
+
+TEST(Pinyin, is_not_seen_in_english_names_nor_in_words_that_it_could_spell) {
+  for (const char* text :
+       {"Wang Xiaoming and Li Hua went from Beijing to Shanghai with Zhang Wei.",
+        "He can take the same line and change the name, so we made a nine.",
+        "Since we can use the same rule, the name can change here and the time can be the same.",
+        "Hong Kong, Nanjing, Guangzhou, Shenzhen and Chengdu are large cities.",
+        "Take nine, make a line, name a game, and change the rule.", "Sun Tzu and Lao Tse, Mao and Deng.",
+        "We can run a long line to the pan and sing a song to men."})
+    EXPECT_EQ(count_language(text, "en").other, 0u) << text;
+  for (const auto& [language, text] : sentences()) EXPECT_EQ(count_language(text, language).other, 0u) << text;
+}
+
+// ---- Names in another script ----
+
+TEST(ForeignName, in_a_sentence_counts_for_neither) {
+  for (const Case& each :
+       {Case{"Then 王小明 gives three of the apples to his oldest friend.", "en", 10, 0},
+        Case{"The number of students in 北京大学 is twice the number that we found before.", "en", 13, 0},
+        Case{"We are told that Лев Толстой wrote the longer of the two books.", "en", 11, 0},
+        Case{"Since 김철수 has seven more coins than his sister, he has twelve.", "en", 11, 0},
+        Case{"먼저 학생 수를 모두 더한 다음 Cauchy 부등식을 써서 답을 구한다", "ko", 10, 0},
+        Case{"因为这两个数的和等于十二，所以由 Cauchy 不等式可以得到这个结论", "zh", 26, 0}}) {
+    const LanguageCount count = count_language(each.text, each.language);
+    EXPECT_EQ(count.target, each.target) << each.text;
+    EXPECT_EQ(count.other, 0u) << each.text;
+    EXPECT_FALSE(mixes_languages(each.text)) << each.text;
+  }
+}
+
+TEST(ForeignName, is_no_word_of_a_mixed_trace) {
+  for (const Case& each :
+       {Case{"we have 所以 the answer 是 5", "en", 4, 3},
+        Case{"so now we know that the answer of this question 是 5", "en", 10, 1},
+        Case{"we 先 add the two numbers of the first row and 再 divide the sum by three", "en", 15, 2},
+        Case{"the 苹果 cost three coins each and the 香蕉 cost four coins each today", "en", 12, 4},
+        Case{"add 先", "en", 1, 1}, Case{"we add the 苹果 now", "en", 4, 2},
+        Case{"the train leaves at nine and travels for two hours 火车九点出发了", "en", 10, 7},
+        Case{"먼저 carry 를 더한다", "ko", 3, 1}}) {
+    const LanguageCount count = count_language(each.text, each.language);
+    EXPECT_EQ(count.target, each.target) << each.text;
+    EXPECT_EQ(count.other, each.other) << each.text;
+    EXPECT_TRUE(mixes_languages(each.text)) << each.text;
+  }
+}
+
+TEST(ForeignName, is_forgiven_once_a_text_and_once_more_for_forty_words) {
+  const std::string sentence = "Then 王小明 gives three of the apples to his oldest friend. ";  // of 10 words
+  std::string text;
+  for (std::size_t n = 1; n <= 40; ++n) {
+    text += sentence;
+    const LanguageCount count = count_language(text, "en");
+    EXPECT_EQ(count.target, 10 * n);
+    EXPECT_EQ(count.other, 3 * (n - std::min(n, 1 + 10 * n / 40))) << n;
+  }
+  EXPECT_LT(language_consistency(text, "en").value(), 0.83) << "who mixes at every sentence is seen";
+  EXPECT_TRUE(mixes_languages(text));
+  // The longest are forgiven, wherever they stand.
+  const std::string one = "Then 李 gives three of the apples to his oldest friend. ";
+  EXPECT_EQ(count_language(sentence + one, "en").other, 1u);
+  EXPECT_EQ(count_language(one + sentence, "en").other, 1u);
+}
+
 // ---- Properties ----
 
 std::vector<std::string> english_sentences() {

@@ -12,8 +12,17 @@
 // price: a run needs three to five telling words, more where the languages are close relatives or the words have
 // capitals. As the price is paid by run, wherever lines and sentences end, chopping a foreign text into small pieces
 // hides nothing; a few foreign words at a time between as many of the target's do stay unseen. The order of sentences
-// does not matter, and counts of texts add up, as long as each sentence tells its language by itself. All readers take
-// linear time, are thread-safe, and never throw because of the text.
+// does not matter, and counts of texts add up, as long as each sentence tells its language by itself. Chinese in Latin
+// letters (pinyin, with tone marks or without) is one more of the languages that share a script; it is no target.
+//
+// A word in another script tells its language, but may be a name, and then counts for neither: a run of up to four Han
+// characters or kana, or of up to two words (of at most 20 letters) of other scripts, that is alone in its sentence or
+// line among seven words or more of the target's script (14 characters where that is Han or kana), and has no Chinese
+// particle, pronoun, conjunction or the like in it (的 是 所 因 …).
+// One is forgiven a text, and one more for every forty words in the target's script, the longest first. So a name in a
+// sentence costs nothing, "we have 所以 the answer 是 5" does, and who mixes at every sentence gains next to nothing.
+//
+// All readers take linear time, are thread-safe, and never throw because of the text.
 #pragma once
 
 #include <cstddef>
@@ -40,8 +49,8 @@ LanguageCount count_language(std::string_view text, std::string_view language);
 /// section 2.3.2); undefined for text without words and for an empty `language`.
 Score language_consistency(std::string_view reasoning, std::string_view language);
 
-/// Whether words of two or more scripts appear (Han and kana are one: Japanese), or, of languages that share a script,
-/// more than a long clause in another one than most of the text.
+/// Whether words of two or more scripts appear (Han and kana are one: Japanese), names aside, or, of languages that share
+/// a script, more than a long clause in another one than most of the text.
 bool mixes_languages(std::string_view reasoning);
 
 /// The ISO 639-1 code of the language that most of `text` is in; "" when it has no words, or too few to be sure.
