@@ -127,7 +127,22 @@ std::string last_of(const std::string& errors) {
   return errors.substr(start, end - start);
 }
 
+/// The beginning of what was printed or expected, as JSON has it, so that it stays on a line.
+std::string shown(std::string_view output) {
+  const std::string text(output.substr(0, kDetailBytes / 2));
+  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace) + (text.size() < output.size() ? " …" : "");
+}
+
 }  // namespace
+
+std::string CodeVerdict::reason() const {
+  if (outcome == Outcome::ok) return "";
+  std::string text;
+  if (failed > 0) text = "test " + std::to_string(failed) + " of " + std::to_string(total) + ": ";
+  text += enum_name(outcome);
+  if (!detail.empty()) text += ": " + detail;
+  return text;
+}
 
 CodeTests read_code_tests(std::string_view text) {
   const Json json = Json::parse(text, nullptr, false);
@@ -215,9 +230,11 @@ CodeVerdict CodeChecker::check(std::string_view source, const CodeTests& tests) 
 CodeVerdict CodeChecker::check_cases(const Program& program, const CodeTests& tests) const {
   CodeVerdict verdict;
   verdict.total = static_cast<std::int64_t>(tests.cases.size());
+  std::int64_t number = 0;
   const auto note = [&](Outcome outcome, std::string detail) {
     if (verdict.outcome != Outcome::ok && outcome != Outcome::infrastructure) return;
     verdict.outcome = outcome;
+    verdict.failed = number;
     verdict.detail = std::move(detail);
   };
   const Build built = sandbox_.build(program);
@@ -226,13 +243,14 @@ CodeVerdict CodeChecker::check_cases(const Program& program, const CodeTests& te
     return verdict;
   }
   for (const CodeTests::Case& each : tests.cases) {
+    ++number;
     const RunResult result = sandbox_.run(built.executable, each.input, config_.limits);
     if (result.outcome == Outcome::ok && outputs_match(result.output, each.output, config_.tolerance)) {
       ++verdict.passed;
       continue;
     }
     if (result.outcome == Outcome::ok) {
-      note(Outcome::wrong_output, "printed " + result.output.substr(0, kDetailBytes));
+      note(Outcome::wrong_output, "printed " + shown(result.output) + ", expected " + shown(each.output));
     } else {
       note(result.outcome, last_of(result.errors));
     }
@@ -267,6 +285,7 @@ CodeVerdict CodeChecker::check_function(std::string_view source, const CodeTests
     return verdict;
   }
   verdict.passed = told["passed"].get<std::int64_t>();
+  verdict.failed = told["failed"].get<std::int64_t>();
   verdict.detail = told["says"].get<std::string>();
   if (verdict.passed < verdict.total)
     verdict.outcome = peer.outcome == Outcome::ok ? Outcome::wrong_output : peer.outcome;
@@ -274,16 +293,26 @@ CodeVerdict CodeChecker::check_function(std::string_view source, const CodeTests
   return verdict;
 }
 
-Score CodeChecker::score(const Task& task, const Completion& completion) const {
-  if (task.kind != "code" || task.answer.empty()) return Score::undefined();
+std::optional<CodeVerdict> CodeChecker::verdict(const Task& task, const Completion& completion) const {
+  if (task.kind != "code" || task.answer.empty()) return std::nullopt;
   const CodeTests tests = read_code_tests(task.answer);
   const std::string_view source = find_code(completion.text, tests.language);
-  if (source.empty()) return 0.0;
-  CodeVerdict verdict = check(source, tests);
-  if (verdict.outcome == Outcome::infrastructure) verdict = check(source, tests);
-  if (verdict.outcome == Outcome::infrastructure) return Score::undefined();
-  if (config_.partial) return static_cast<double>(verdict.passed) / static_cast<double>(verdict.total);
-  return verdict.passed == verdict.total ? 1.0 : 0.0;
+  if (source.empty()) {
+    CodeVerdict none{.outcome = Outcome::wrong_output, .total = 1, .detail = "no closed block of code in the answer"};
+    return none;
+  }
+  const CodeVerdict verdict = check(source, tests);
+  return verdict.outcome == Outcome::infrastructure ? check(source, tests) : verdict;
+}
+
+Score CodeChecker::score(const Task& task, const Completion& completion) const {
+  return score(verdict(task, completion));
+}
+
+Score CodeChecker::score(const std::optional<CodeVerdict>& verdict) const {
+  if (!verdict || verdict->outcome == Outcome::infrastructure) return Score::undefined();
+  if (config_.partial) return static_cast<double>(verdict->passed) / static_cast<double>(verdict->total);
+  return verdict->passed == verdict->total ? 1.0 : 0.0;
 }
 
 std::function<Score(const Task&, const Completion&)> code_reward(const CodeConfig& config) {

@@ -130,7 +130,18 @@ def plain(value):
     return value
 
 def tell(error):
-    return (type(error).__name__ + ": " + str(error))[:400]
+    says, trace, lines = type(error).__name__ + ": " + str(error), error.__traceback__, job["check"].splitlines()
+    line = 0
+    while trace:
+        line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == "check.py" else line
+        trace = trace.tb_next
+    return (says + (" in " + lines[line - 1].strip() if 0 < line <= len(lines) else ""))[:400]
+
+def show(value):
+    try:
+        return repr(value)[:150]
+    except Exception:
+        return "something that cannot be written"
 
 def run():
     total = len(job["calls"]) if job["calls"] else 1
@@ -142,24 +153,26 @@ def run():
         check = None if job["calls"] else names["check"]
     except BaseException as error:
         return {"broken": tell(error)}
-    passed, says = 0, ""
+    passed, failed, number, says = 0, 0, 0, ""
     try:
         send({"source": job["source"], "name": job["name"]})
         if check:
             check(candidate)
             passed = 1
-        for positional, expected in job["calls"]:
+        for number, (positional, expected) in enumerate(job["calls"], 1):
             try:
-                right = plain(candidate(*positional)) == expected
-                says = says or ("" if right else "a result is not the expected one")
+                result = plain(candidate(*positional))
+                right = result == expected
+                says = says or ("" if right else "returned " + show(result) + ", expected " + show(expected))
             except Exception as error:
                 right, says = False, says or tell(error)
             passed += right
+            failed = failed or (0 if right else number)
             if not right and not job["partial"]:
                 break
     except BaseException as error:
-        says = tell(error)
-    return {"passed": passed, "total": total, "says": says}
+        failed, says = failed or number, tell(error)
+    return {"passed": passed, "total": total, "failed": failed, "says": says}
 
 json.dump(run(), verdict)
 verdict.close()

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -68,7 +69,11 @@ struct CodeConfig {
 struct CodeVerdict {
   Outcome outcome = Outcome::ok;  ///< of the first test that failed
   std::int64_t passed = 0, total = 0;
-  std::string detail;  ///< why, for people: what the program or the check said
+  std::int64_t failed = 0;  ///< the first test that failed, from 1 on; 0: none, or none of its own (no build, a check)
+  std::string detail;       ///< why, for people: what the program or the check said
+
+  /// "test 2 of 3: wrong_output: printed 5, expected 4"; "" for a program that passed.
+  std::string reason() const;
 };
 
 /// Checks programs. Members may be called from any number of threads at once.
@@ -88,10 +93,15 @@ class CodeChecker {
   /// `source`; throws Error when a test's own code fails before it has called anything.
   CodeVerdict check(std::string_view source, const CodeTests& tests) const;
 
-  /// The score of a completion: 1 or 0, or the share of passed tests; 0 without code; undefined when the sandbox failed
-  /// twice in a row, and for a task without an answer or of another kind than "code". Throws Error for an answer that
-  /// read_code_tests refuses.
+  /// What becomes of a completion's code, tried again where the sandbox failed. Nothing for a task without an answer or
+  /// of another kind than "code". Without code no test is passed. Throws Error for an answer that read_code_tests
+  /// refuses.
+  std::optional<CodeVerdict> verdict(const Task& task, const Completion& completion) const;
+
+  /// Its score: 1 or 0, or the share of passed tests; undefined where there is no verdict, and when the sandbox failed
+  /// twice in a row. Throws Error as `verdict` does.
   Score score(const Task& task, const Completion& completion) const;
+  Score score(const std::optional<CodeVerdict>& verdict) const;
 
  private:
   CodeVerdict check_cases(const Program& program, const CodeTests& tests) const;
