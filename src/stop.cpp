@@ -19,9 +19,11 @@ constexpr int64_t kSameRequest = 200;  // milliseconds
 
 // The handler may touch nothing but lock-free atomics, write, and sigaction.
 std::atomic<bool> stop_requested{false};
+std::atomic<int> stop_requested_by{0};
 std::atomic<int64_t> stop_requested_at{0};  // milliseconds of the monotonic clock
 std::atomic<const char*> asked_text{""}, ended_text{""};
-static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int64_t>::is_always_lock_free &&
+static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free &&
+              std::atomic<int64_t>::is_always_lock_free &&
               std::atomic<const char*>::is_always_lock_free);
 
 void say(const char* text) {
@@ -36,6 +38,7 @@ void request_stop(int signal) {
   const int64_t now = time.tv_sec * 1000 + time.tv_nsec / 1'000'000;
   if (!stop_requested.exchange(true)) {
     stop_requested_at.store(now);
+    stop_requested_by.store(signal);
     say(asked_text.load());
     return;
   }
@@ -80,6 +83,8 @@ StopSignal::~StopSignal() {
 }
 
 bool StopSignal::requested() const { return stop_requested.load(); }
+
+int StopSignal::exit_status() const { return 128 + stop_requested_by.load(); }
 
 void StopSignal::check() const {
   if (requested()) throw Interrupted();

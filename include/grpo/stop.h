@@ -28,6 +28,7 @@ class StopSignal {
   StopSignal& operator=(const StopSignal&) = delete;
 
   bool requested() const;
+  int exit_status() const;  ///< 128 + the signal that came first, which shells give a process that one ended
   /// Throws Interrupted once a signal has come.
   void check() const;
 
