@@ -106,55 +106,84 @@ void ModelConfig::validate() const {
   if (max_positions < 0) throw Error("config", "max_positions: expected 0 or more, got ", max_positions);
 }
 
-Model open_model(const ModelConfig& config) {
+namespace {
+
+/// Where a model lies, and what its config.json says.
+struct Place {
+  fs::path folder, file;               // file: config.json
+  std::optional<fs::path> checkpoint;  // of a run
+  nlohmann::json saved;
+  bool is_run() const { return saved.contains("policy"); }
+};
+
+Place find_model(const ModelConfig& config) {
   config.validate();
-  const at::Device device = open_device(config.device);
-  fs::path folder = fs::absolute(config.model).lexically_normal();
-  if (!folder.has_filename()) folder = folder.parent_path();  // "runs/zero/" is "runs/zero"
-  std::optional<fs::path> checkpoint;
-  if (fs::exists(folder / "manifest.json")) checkpoint = folder, folder = folder.parent_path().parent_path();
-  const fs::path file = folder / "config.json";
-  if (!fs::exists(file))
+  Place place;
+  place.folder = fs::absolute(config.model).lexically_normal();
+  if (!place.folder.has_filename()) place.folder = place.folder.parent_path();  // "runs/zero/" is "runs/zero"
+  if (fs::exists(place.folder / "manifest.json"))
+    place.checkpoint = place.folder, place.folder = place.folder.parent_path().parent_path();
+  place.file = place.folder / "config.json";
+  if (!fs::exists(place.file))
     throw Error("model", config.model, ": expected a run's folder, a recipe's stage, a checkpoint in one, or a model ",
                 "folder of Hugging Face's form; found no config.json");
-  const nlohmann::json saved = read_config(file);
-  const auto adjust = [&](PolicyConfig& policy) {
-    policy.dtype = dtype_of(config.dtype).value_or(policy.dtype);
-    if (config.max_positions > 0) policy.max_positions = std::min(policy.max_positions, config.max_positions);
-  };
-
-  if (saved.contains("policy")) {
-    if (!checkpoint) checkpoint = newest_checkpoint(folder);
-    if (!checkpoint)
+  place.saved = read_config(place.file);
+  if (place.is_run()) {
+    if (!place.checkpoint) place.checkpoint = newest_checkpoint(place.folder);
+    if (!place.checkpoint)
       throw Error("model", "expected a checkpoint in ", config.model, ", found none; has the run saved one yet?");
-    const RunFiles files(folder);
-    PolicyConfig policy_config;
-    ChatTemplate chat;
-    RewardsConfig rewards;
-    RolloutConfig rollout;
-    const auto load = [&](auto& into, const char* key) {
-      if (saved.contains(key)) load_json(into, saved.at(key), file.string() + ": " + key);
-    };
-    load(policy_config, "policy"), load(chat, "chat"), load(rewards, "rewards"), load(rollout, "rollout");
-    policy_config = files.policy_config(policy_config);
-    adjust(policy_config);
-    chat = files.chat(chat);
-    rewards.think_open = chat.opens_think();
-    Policy policy = Policy::uninitialized(policy_config, device);
-    policy.load_state(read_checkpoint(*checkpoint).policy);
-    return {std::move(policy), files.tokenizer(), chat, rewards, rollout, ""};
-  }
-  if (saved.contains("stages"))
+  } else if (place.saved.contains("stages")) {
     throw Error("model", config.model, ": expected a model, got a recipe's folder; name a stage in it, such as ",
-                (fs::path(config.model) / saved.at("stages").at(0).value("name", "STAGE")).string());
-  PolicyConfig policy_config = pretrained_config(folder);
-  adjust(policy_config);
+                (fs::path(config.model) / place.saved.at("stages").at(0).value("name", "STAGE")).string());
+  }
+  return place;
+}
+
+template <class Config>
+Config load_part(const Place& place, const char* key) {
+  Config config;
+  if (place.saved.contains(key)) load_json(config, place.saved.at(key), place.file.string() + ": " + key);
+  return config;
+}
+
+Policy load_policy(const Place& place, const ModelConfig& config) {
+  const at::Device device = open_device(config.device);
+  PolicyConfig policy_config = place.is_run()
+                                   ? RunFiles(place.folder).policy_config(load_part<PolicyConfig>(place, "policy"))
+                                   : pretrained_config(place.folder);
+  policy_config.dtype = dtype_of(config.dtype).value_or(policy_config.dtype);
+  if (config.max_positions > 0)
+    policy_config.max_positions = std::min(policy_config.max_positions, config.max_positions);
+  if (!place.is_run()) return load_pretrained(place.folder, policy_config, device);
+  Policy policy = Policy::uninitialized(policy_config, device);
+  policy.load_state(read_checkpoint(*place.checkpoint).policy);
+  return policy;
+}
+
+Tokenizer load_tokenizer(const Place& place) {
+  return place.is_run() ? RunFiles(place.folder).tokenizer() : Tokenizer::load(place.folder);
+}
+
+}  // namespace
+
+Policy open_policy(const ModelConfig& config) { return load_policy(find_model(config), config); }
+
+Tokenizer open_tokenizer(const ModelConfig& config) { return load_tokenizer(find_model(config)); }
+
+Model open_model(const ModelConfig& config) {
+  const Place place = find_model(config);
+  if (place.is_run()) {
+    const ChatTemplate chat = RunFiles(place.folder).chat(load_part<ChatTemplate>(place, "chat"));
+    auto rewards = load_part<RewardsConfig>(place, "rewards");
+    rewards.think_open = chat.opens_think();
+    const auto rollout = load_part<RolloutConfig>(place, "rollout");
+    return {load_policy(place, config), load_tokenizer(place), chat, rewards, rollout, ""};
+  }
   RewardsConfig rewards;
   rewards.accuracy_needs_format = false;
   RolloutConfig rollout;
   rollout.max_new_tokens = 512;
-  return {
-      load_pretrained(folder, policy_config, device), Tokenizer::load(folder), {"{prompt}"}, rewards, rollout, folder};
+  return {load_policy(place, config), load_tokenizer(place), {"{prompt}"}, rewards, rollout, place.folder};
 }
 
 ChatTemplate Model::own_chat() const {

@@ -80,4 +80,9 @@ struct Model {
 /// Throws Error that says what is missing where.
 Model open_model(const ModelConfig& config);
 
+/// The policy alone, for which a model folder needs no tokenizer; and the tokenizer alone. Both throw as open_model
+/// does.
+Policy open_policy(const ModelConfig& config);
+Tokenizer open_tokenizer(const ModelConfig& config);
+
 }  // namespace grpo
