@@ -7,14 +7,16 @@
 
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "evaluate_suite.h"
 #include "grpo/config.h"
-#include "grpo/metrics.h"
 #include "grpo/model.h"
 #include "grpo/reward.h"
 #include "grpo/rollout.h"
+#include "grpo/stop.h"
 #include "grpo/tasks.h"
+#include "lines.h"
 
 namespace {
 
@@ -63,12 +65,15 @@ int main(int argc, char** argv) try {
   const auto config = grpo::load_config<EvaluateConfig>(argc, argv);
   std::vector<grpo::Task> tasks;
   if (config.suite.empty()) tasks = grpo::read_tasks(config.tasks);
+  std::optional<LineWriter> out;
+  if (config.suite.empty() && !config.out.empty()) out.emplace(config.out, std::initializer_list{config.tasks});
+  const grpo::StopSignal stop("\nstopping\n");
   grpo::Model model = grpo::open_model(config);
   grpo::ChatTemplate chat = config.chat ? model.own_chat() : model.chat;
   if (!config.text.empty()) chat = {config.text};
   if (config.chat || !config.text.empty()) model.rewards.think_open = chat.opens_think();
   if (!config.suite.empty()) {
-    SuiteRun run{model, config.model, chat, nullptr, {}, config.suite, config.out, config.max_new_tokens};
+    SuiteRun run{model, config.model, chat, nullptr, {}, config.suite, config.out, stop, config.max_new_tokens};
     if (!config.judge.empty()) {
       grpo::ModelConfig judge = config;
       judge.model = config.judge;
@@ -85,9 +90,16 @@ int main(int argc, char** argv) try {
   grpo::Scorer scorer(model.rewards);
 
   std::vector<grpo::Group> groups;
-  auto figures = grpo::evaluate(
-      rollout, scorer, tasks, config.seed, 0,
-      [](size_t done, size_t total) { std::cerr << "\r" << done << "/" << total << " tasks" << std::flush; }, &groups);
+  grpo::Evaluation figures;
+  try {
+    figures = grpo::evaluate(
+        rollout, scorer, tasks, config.seed, 0,
+        [](size_t done, size_t total) { std::cerr << "\r" << done << "/" << total << " tasks" << std::flush; }, &groups,
+        [&] { stop.check(); });
+  } catch (const grpo::Interrupted&) {
+    std::cerr << "\nstopped: figures are of all tasks or none, so nothing was written" << std::endl;
+    return stop.exit_status();
+  }
   std::cerr << '\n';
   if (!model.rewards.accuracy_needs_format) {  // then an answer outside the form has a vote as well
     for (grpo::Group& group : groups)
@@ -97,27 +109,28 @@ int main(int argc, char** argv) try {
             (each.answer += each.answer.empty() ? "" : ", ") += part;
     figures = grpo::summarize(groups);
   }
-  if (!config.out.empty()) {
-    grpo::JsonlWriter out(config.out);
+  if (out) {
     for (const grpo::Group& group : groups)
       for (size_t i = 0; i < group.completions.size(); ++i) {
         nlohmann::ordered_json scores;
         for (const auto& [name, score] : group.scores[i])
           scores[name] = score.defined() ? nlohmann::ordered_json(score.value()) : nlohmann::ordered_json(nullptr);
-        out.write({{"task", group.task.id},
-                   {"sample", i},
-                   {"prompt", group.task.prompt},
-                   {"reference", group.task.answer},
-                   {"text", group.completions[i].text},
-                   {"answer", group.completions[i].answer},
-                   {"scores", scores}});
+        out->write(nlohmann::ordered_json{{"task", group.task.id},
+                                          {"sample", i},
+                                          {"prompt", group.task.prompt},
+                                          {"reference", group.task.answer},
+                                          {"text", group.completions[i].text},
+                                          {"answer", group.completions[i].answer},
+                                          {"scores", scores}});
       }
+    out->finish();
   }
   auto json = figures.json();
   json["method"] =
       "pass@1: mean over tasks and samples, ± 1.96 standard errors of the mean over tasks; pass@k: unbiased, over "
       "tasks";
   std::cout << json.dump(2) << std::endl;
+  if (!std::cout) throw grpo::Error("evaluate", "expected a standard output that can be written, got none");
   return 0;
 } catch (const std::exception& error) {
   return grpo::report(error);

@@ -17,6 +17,7 @@
 #include "grpo/instructions.h"
 #include "grpo/language.h"
 #include "grpo/sandbox.h"
+#include "lines.h"
 #include "suite_completions.h"
 
 namespace {
@@ -35,6 +36,10 @@ grpo::SuiteConfig read_suite(const std::string& file) {
 }
 
 using Clock = std::chrono::steady_clock;
+
+fs::path completions_file(const SuiteRun& run, const grpo::SuiteRow& row) {
+  return fs::path(run.out) / (row.name + ".jsonl");
+}
 
 // ---- Judging and scoring --------------------------------------------------------------------------------------------
 
@@ -68,16 +73,21 @@ bool judge(const SuiteRun& run, const grpo::SuiteConfig& suite, const BenchmarkD
   settings.cache_gigabytes = suite.cache_gigabytes;
   settings.sampling = {0, 0, 1, 0};
   auto saved = Clock::now();
-  answer(name + " judged", *run.judge, run.judge_chat, settings, suite.seed, settings.max_new_tokens, questions,
-         [&](const grpo::Group& group) {
-           auto& [answered, which] = asked[group.index];
-           // (What says nothing is unreadable, and asked no second time.)
-           const std::string& said = group.completions[0].text;
-           answered->verdicts[which] = said.empty() ? " " : said;
-           if (Clock::now() - saved < std::chrono::minutes(1)) return;
-           save(name, answers, file);
-           saved = Clock::now();
-         });
+  try {
+    answer(name + " judged", *run.judge, run.judge_chat, settings, suite.seed, settings.max_new_tokens, questions,
+           run.stop, [&](const grpo::Group& group) {
+             auto& [answered, which] = asked[group.index];
+             // (What says nothing is unreadable, and asked no second time.)
+             const std::string& said = group.completions[0].text;
+             answered->verdicts[which] = said.empty() ? " " : said;
+             if (Clock::now() - saved < std::chrono::minutes(1)) return;
+             save(name, answers, file);
+             saved = Clock::now();
+           });
+  } catch (const grpo::Interrupted&) {
+    save(name, answers, file);
+    throw;
+  }
   save(name, answers, file);
   return true;
 }
@@ -85,7 +95,7 @@ bool judge(const SuiteRun& run, const grpo::SuiteConfig& suite, const BenchmarkD
 // Runs the programs in the answers, on all cores at once, and has `graders` know which pass. Throws where there is no
 // sandbox, or it fails twice.
 void run_programs(const BenchmarkData& data, const std::vector<Answered>& answers, grpo::CodeConfig code,
-                  grpo::Graders& graders) {
+                  const grpo::StopSignal& stop, grpo::Graders& graders) {
   using Programs = std::map<std::string, bool>;
   const auto found = std::make_shared<std::map<std::string, Programs>>();  // by problem: whether it passes
   graders.passes_tests = [found](const grpo::BenchmarkProblem& problem, const std::string& program) {
@@ -115,6 +125,7 @@ void run_programs(const BenchmarkData& data, const std::vector<Answered>& answer
           const std::string whole = grpo::whole_program(problem, program);
           grpo::CodeVerdict verdict = checker.check(whole, tests);
           if (verdict.outcome == grpo::Outcome::infrastructure) verdict = checker.check(whole, tests);
+          stop.check();  // Ctrl-C ends sandboxes, too
           if (verdict.outcome == grpo::Outcome::infrastructure)
             throw grpo::Error("suite", problem.task.id, ": the sandbox failed: ", verdict.detail);
           passes = verdict.total > 0 && verdict.passed == verdict.total;
@@ -152,6 +163,12 @@ grpo::Graders make_graders(const grpo::RewardsConfig& rewards) {
 
 // ---- The whole ------------------------------------------------------------------------------------------------------
 
+void write_file(const fs::path& file, const std::string& text) {
+  LineWriter out(file.string(), {});
+  out.write_lines(text);
+  out.finish();
+}
+
 // A folder has the completions of one model, asked in one way.
 void check_settings(const SuiteRun& run, const grpo::SuiteConfig& suite) {
   const fs::path file = fs::path(run.out) / "settings.json";
@@ -170,13 +187,11 @@ void check_settings(const SuiteRun& run, const grpo::SuiteConfig& suite) {
                           ": the completions there were sampled in another way; take another --out, or remove that "
                           "file to score them as they are");
   } else {
-    std::ofstream(file) << settings.dump(2) << '\n';
+    write_file(file, settings.dump(2) + '\n');
   }
 }
 
-}  // namespace
-
-int evaluate_suite(const SuiteRun& run) {
+int evaluate_rows(const SuiteRun& run) {
   grpo::SuiteConfig suite = read_suite(run.suite);
   if (run.max_new_tokens > 0) suite.max_new_tokens = run.max_new_tokens;
   std::vector<grpo::SuiteRow> rows;  // those whose files are there, each benchmark once
@@ -195,6 +210,9 @@ int evaluate_suite(const SuiteRun& run) {
       grpo::import_report(benchmark, source);
     else
       grpo::read_benchmark(benchmark, source);
+    std::error_code none;
+    if (fs::equivalent(completions_file(run, row), source.file, none))
+      throw grpo::Error("suite", source.file.string(), ": expected --out to be another folder than that of the data");
   }
   fs::create_directories(run.out);
   check_settings(run, suite);
@@ -209,7 +227,7 @@ int evaluate_suite(const SuiteRun& run) {
       results[row.name] = grpo::import_report(benchmark, source);
     } else {
       const BenchmarkData data = grpo::read_benchmark(benchmark, source);
-      const fs::path file = fs::path(run.out) / (row.name + ".jsonl");
+      const fs::path file = completions_file(run, row);
       std::vector<Answered> answers = complete(run, suite, row, data, file);
       const auto samples = static_cast<size_t>(row.samples);
       if (!judge(run, suite, data, samples, file, answers)) continue;
@@ -221,7 +239,7 @@ int evaluate_suite(const SuiteRun& run) {
                     << '\n';
           continue;
         }
-        run_programs(data, answers, suite.code, graders);
+        run_programs(data, answers, suite.code, run.stop, graders);
       }
       results[row.name] = grpo::score_completions(data, answers, graders);
     }
@@ -233,8 +251,18 @@ int evaluate_suite(const SuiteRun& run) {
     out["unreadable"] = scoring.unreadable;
   }
   const std::string table = grpo::results_table(suite, run.name, results);
-  std::ofstream(fs::path(run.out) / "table.md") << table;
-  std::ofstream(fs::path(run.out) / "figures.json") << figures.dump(2) << '\n';
-  std::cout << table;
+  write_file(fs::path(run.out) / "table.md", table);
+  write_file(fs::path(run.out) / "figures.json", figures.dump(2) + '\n');
+  std::cout << table << std::flush;
+  if (!std::cout) throw grpo::Error("suite", "expected a standard output that can be written, got none");
   return 0;
+}
+
+}  // namespace
+
+int evaluate_suite(const SuiteRun& run) try {
+  return evaluate_rows(run);
+} catch (const grpo::Interrupted&) {
+  std::cerr << "stopped; the same command goes on from what is in " << run.out << std::endl;
+  return run.stop.exit_status();
 }

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -14,6 +15,7 @@
 #include "grpo/model.h"
 #include "grpo/rollout.h"
 #include "grpo/run.h"
+#include "grpo/stop.h"
 #include "lines.h"
 
 namespace {
@@ -60,8 +62,6 @@ struct GenerateConfig : grpo::ModelConfig {
   }
 };
 
-struct Interrupted {};
-
 /// Prompts as tokens.
 class Prompts {
  public:
@@ -75,7 +75,8 @@ class Prompts {
   bool remembers() const { return config_.chat && chat_.text.empty(); }
 
   std::vector<int32_t> of(const Line& line) const {
-    if (!config_.chat || line.has("prompt_ids")) return with_bos(line.tokens("prompt", tokenizer_));
+    if (!config_.chat || line.has("prompt_ids"))
+      return with_bos(line.tokens("prompt", [&]() -> const grpo::Tokenizer& { return tokenizer_; }));
     if (line.has("messages")) return of(line.json.at("messages"), line.where);
     return of(Json::array({{{"role", "user"}, {"content", line.get<std::string>("prompt")}}}), line.where);
   }
@@ -113,11 +114,12 @@ Json completions_of(const grpo::Group& group) {
   return list;
 }
 
-int complete_file(const GenerateConfig& config, const grpo::Model& model) {
-  const Prompts prompts(config, model);
+int complete_file(const GenerateConfig& config) {
   const std::vector<Line> lines = read_lines(config.in);
+  LineWriter out(config.out, {config.in});
+  const grpo::Model model = grpo::open_model(config);
+  const Prompts prompts(config, model);
   grpo::Rollout rollout(model.policy, model.tokenizer, model.chat, config.rollout());
-  grpo::JsonlWriter out(config.out);
   const grpo::StopSignal signal;
   grpo::Progress progress("/dev/null");
   progress.begin("generate", static_cast<int64_t>(lines.size()), 0, grpo::Progress::Lines::seldom);
@@ -157,17 +159,19 @@ int complete_file(const GenerateConfig& config, const grpo::Model& model) {
           },
           [&](const grpo::Group&, size_t) {
             ++tokens;
-            if (signal.requested()) throw Interrupted{};
+            signal.check();
           });
-    } catch (const Interrupted&) {
+    } catch (const grpo::Interrupted&) {
       for (interrupted = true; written < count; ++written)
         if (finished[written]) write(written);
     }
   }
   progress.end();
-  std::fprintf(stderr, "%lld of %zu prompts, %lld tokens, %.1f tokens/s\n", static_cast<long long>(done), lines.size(),
-               static_cast<long long>(tokens), static_cast<double>(tokens) / std::max(seconds, 1e-9));
-  return interrupted ? 130 : 0;
+  if (done > 0 || !interrupted) out.finish();
+  std::fprintf(stderr, "%s%lld of %zu prompts, %lld tokens, %.1f tokens/s\n", interrupted ? "stopped: " : "",
+               static_cast<long long>(done), lines.size(), static_cast<long long>(tokens),
+               static_cast<double>(tokens) / std::max(seconds, 1e-9));
+  return interrupted ? signal.exit_status() : 0;
 }
 
 /// Writes a text that grows to the terminal, but for its end while that may still change: half a character, or the
@@ -216,7 +220,7 @@ int converse(const GenerateConfig& config, const grpo::Model& model) {
       const auto groups =
           rollout.generate({{"the prompt", line, "", "", ""}}, {prompt}, {config.seed, grpo::Purpose::rollout, turn, 0},
                            nullptr, [&](const grpo::Group& group, size_t) {
-                             if (signal.requested()) throw Interrupted{};
+                             signal.check();
                              const int32_t token = group.completions[0].tokens.back();
                              if (token >= model.tokenizer.vocab_size() || model.tokenizer.ends(token)) return;
                              text.push(token);
@@ -224,10 +228,11 @@ int converse(const GenerateConfig& config, const grpo::Model& model) {
                            });
       answer = groups[0].completions[0].text;
       screen.show(answer, true);
-    } catch (const Interrupted&) {
+    } catch (const grpo::Interrupted&) {
       answer = text.text();
     }
     std::cout << std::endl;
+    if (signal.requested() && signal.exit_status() != 128 + SIGINT) return signal.exit_status();
     messages.push_back({{"role", "assistant"}, {"content", answer}});
   }
   return 0;
@@ -239,8 +244,7 @@ int main(int argc, char** argv) try {
   const auto config = grpo::load_config<GenerateConfig>(argc, argv);
   if (config.in.empty() && ::isatty(0) != 1)
     throw grpo::Error("config", "expected --in FILE.jsonl and --out FILE.jsonl, or a terminal to talk to (see --help)");
-  const grpo::Model model = grpo::open_model(config);
-  return config.in.empty() ? converse(config, model) : complete_file(config, model);
+  return config.in.empty() ? converse(config, grpo::open_model(config)) : complete_file(config);
 } catch (const std::exception& error) {
   return grpo::report(error);
 }

@@ -1,10 +1,16 @@
-// The lines of a JSONL file, for tools that give each of them back with something added.
+// The lines of JSONL files, for tools that give each of them back with something added.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
+#include <functional>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "grpo/error.h"
@@ -21,33 +27,60 @@ struct Line {
     try {
       return json.at(key).get<T>();
     } catch (const nlohmann::json::exception&) {
-      throw grpo::Error("line", where, ": expected \"", key, "\" to be ",
-                        std::is_same_v<T, std::string> ? "a text" : "a list of token ids", ", got ",
-                        has(key)
-                            ? json.at(key).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).substr(0, 80)
-                            : "none");
+      refuse(key, std::is_same_v<T, std::string> ? "a text" : "a list of token ids");
     }
   }
 
-  /// KEY_ids as it stands, or KEY encoded.
-  std::vector<int32_t> tokens(const std::string& key, const grpo::Tokenizer& tokenizer) const {
-    if (has((key + "_ids").c_str())) return get<std::vector<int32_t>>((key + "_ids").c_str());
-    return tokenizer.encode(get<std::string>(key.c_str()));
-  }
+  /// Throws Error: expected `key` to be `expected`.
+  [[noreturn]] void refuse(const char* key, std::string_view expected) const;
+
+  /// KEY_ids as it stands, or KEY encoded by the tokenizer that is then asked for.
+  std::vector<int32_t> tokens(const std::string& key, const std::function<const grpo::Tokenizer&()>& tokenizer) const;
 };
 
-/// Throws Error, naming the line, for what is no object.
-inline std::vector<Line> read_lines(const std::string& file) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in) throw grpo::Error("line", file, ": expected a JSONL file, got no such file");
-  std::vector<Line> lines;
-  std::size_t number = 0;
-  for (std::string text; std::getline(in, text);) {
-    const std::string where = file + ':' + std::to_string(++number);
-    if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
-    auto json = nlohmann::ordered_json::parse(text, nullptr, false);
-    if (!json.is_object()) throw grpo::Error("line", where, ": expected a JSON object, got ", text.substr(0, 80));
-    lines.push_back({std::move(json), where});
-  }
-  return lines;
-}
+/// One line as an object. Throws Error, naming `where`, for what is none, and for one that nests more than 500 deep.
+Line parse_line(std::string_view text, const std::string& where);
+
+/// The lines of a file one after the other; blank ones are passed over.
+class LineReader {
+ public:
+  /// Throws Error when there is no such file.
+  explicit LineReader(const std::string& file);
+
+  /// The next line as it stands, and FILE:LINE; false at the end. Throws Error when the file cannot be read.
+  bool next(std::string& text, std::string& where);
+
+ private:
+  std::string file_;
+  std::ifstream in_;
+  std::size_t number_ = 0;
+};
+
+/// All of them, parsed.
+std::vector<Line> read_lines(const std::string& file);
+
+/// What a tool writes. Under its name there is what was there before until finish(): lines go to FILE.part, which then
+/// takes the name. So an error, a signal or a power cut costs nothing. What is no regular file (/dev/stdout, a pipe,
+/// /dev/null) is written to as it is.
+class LineWriter {
+ public:
+  /// Throws Error when `file` is one of `inputs`, under whatever name, or cannot be written.
+  LineWriter(const std::string& file, std::initializer_list<std::string> inputs);
+  ~LineWriter();  ///< without finish() FILE.part stays, and standard error says so; an empty one goes
+  LineWriter(const LineWriter&) = delete;
+  LineWriter& operator=(const LineWriter&) = delete;
+
+  /// Lines with their ends, handed to the system at once. Throws Error when that cannot be done.
+  void write_lines(std::string_view lines);
+  /// Broken UTF-8 becomes U+FFFD, numbers that are not finite null.
+  void write(const nlohmann::ordered_json& line);
+
+  void finish();
+
+ private:
+  [[noreturn]] void fail(const char* action) const;
+
+  std::filesystem::path file_, part_;  // part_: "" where there is none
+  int descriptor_ = -1;
+  std::size_t bytes_ = 0;
+};

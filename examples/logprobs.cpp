@@ -6,11 +6,13 @@
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "grpo/config.h"
 #include "grpo/metrics.h"
 #include "grpo/model.h"
 #include "grpo/run.h"
+#include "grpo/stop.h"
 #include "lines.h"
 
 namespace {
@@ -27,7 +29,7 @@ struct LogprobsConfig : grpo::ModelConfig {
     grpo::ModelConfig::visit(v);
     v("in", in,
       "JSONL: \"prompt\" and \"completion\" (texts, encoded apart and joined), or \"prompt_ids\" and "
-      "\"completion_ids\"");
+      "\"completion_ids\", which need no tokenizer");
     v("out", out, "JSONL: the lines of `in` with \"logprobs\" and \"perplexity\", exp of minus their mean");
     v("bos", bos, "put the tokenizer's token for the beginning in front of prompts");
     v("max_batch_tokens", max_batch_tokens, "tokens of one forward pass; a longer line has one of its own");
@@ -79,16 +81,24 @@ struct Batch {
 int main(int argc, char** argv) try {
   const auto config = grpo::load_config<LogprobsConfig>(argc, argv);
   const at::NoGradGuard no_grad;
-  const grpo::Model model = grpo::open_model(config);
   const std::vector<Line> lines = read_lines(config.in);
-  grpo::JsonlWriter out(config.out);
+  LineWriter out(config.out, {config.in});
+  const grpo::Policy policy = grpo::open_policy(config);
+  std::optional<grpo::Tokenizer> loaded;  // once there is something to encode
+  const auto tokenizer = [&]() -> const grpo::Tokenizer& {
+    if (!loaded) loaded = grpo::open_tokenizer(config);
+    return *loaded;
+  };
+  if (config.bos && tokenizer().bos() < 0)
+    throw grpo::Error("logprobs", "bos: expected a tokenizer with such a token, it has none");
+  const grpo::StopSignal stop;
   grpo::Progress progress("/dev/null");
   progress.begin("logprobs", static_cast<int64_t>(lines.size()), 0, grpo::Progress::Lines::seldom);
   grpo::Stopwatch watch, lap;
   int64_t tokens = 0;
   Batch batch;
   const auto flush = [&] {
-    const std::vector<float> logprobs = batch.logprobs(model.policy);
+    const std::vector<float> logprobs = batch.logprobs(policy);
     auto next = logprobs.begin();
     for (size_t i = 0; i < batch.lines.size(); ++i) {
       const std::vector<float> own(next, next + static_cast<std::ptrdiff_t>(batch.lengths[i]));
@@ -104,26 +114,32 @@ int main(int argc, char** argv) try {
     if (!batch.lines.empty()) progress.step(static_cast<int64_t>(batch.lines.back()) + 1, {}, lap.lap());
     batch = {};
   };
-  for (size_t i = 0; i < lines.size(); ++i) {
-    std::vector<int32_t> prompt = lines[i].tokens("prompt", model.tokenizer);
-    const std::vector<int32_t> completion = lines[i].tokens("completion", model.tokenizer);
-    if (config.bos) prompt.insert(prompt.begin(), model.tokenizer.bos());
+  for (size_t i = 0; i < lines.size() && !stop.requested(); ++i) {
+    std::vector<int32_t> prompt = lines[i].tokens("prompt", tokenizer);
+    const std::vector<int32_t> completion = lines[i].tokens("completion", tokenizer);
+    if (config.bos) prompt.insert(prompt.begin(), tokenizer().bos());
     const size_t length = prompt.size() + completion.size();
     if (prompt.empty())
       throw grpo::Error("logprobs", lines[i].where, ": expected a prompt of at least one token; or give --bos");
-    if (length > static_cast<size_t>(model.policy.config().max_positions))
-      throw grpo::Error("logprobs", lines[i].where, ": expected at most ", model.policy.config().max_positions,
+    if (length > static_cast<size_t>(policy.config().max_positions))
+      throw grpo::Error("logprobs", lines[i].where, ": expected at most ", policy.config().max_positions,
                         " tokens, got ", length);
     for (const std::vector<int32_t>* part : {&std::as_const(prompt), &completion})
       for (const int32_t token : *part)
-        if (token < 0 || token >= model.policy.config().vocab_size)
+        if (token < 0 || token >= policy.config().vocab_size)
           throw grpo::Error("logprobs", lines[i].where, ": expected tokens from 0 to ",
-                            model.policy.config().vocab_size - 1, ", got ", token);
+                            policy.config().vocab_size - 1, ", got ", token);
     if (!batch.tokens.empty() && batch.tokens.size() + length > static_cast<size_t>(config.max_batch_tokens)) flush();
     batch.add(i, prompt, completion);
   }
+  if (stop.requested()) {
+    progress.end();
+    std::fprintf(stderr, "stopped");
+    return stop.exit_status();
+  }
   flush();
   progress.end();
+  out.finish();
   std::fprintf(stderr, "%zu lines, %.1f tokens/s\n", lines.size(), static_cast<double>(tokens) / watch.lap());
   return 0;
 } catch (const std::exception& error) {

@@ -1,15 +1,15 @@
 // Scores completions, or pairs of a reference and an answer, by the rules: each line comes back with `scores` and
-// `verdict`.
+// `verdict`, and with `reason` where a program failed.
 //   score --rewards accuracy,format,language_consistency --in completions.jsonl --out scored.jsonl
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <condition_variable>
 #include <exception>
-#include <fstream>
 #include <iostream>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -17,9 +17,12 @@
 #include <vector>
 
 #include "grpo/answer.h"
+#include "grpo/code.h"
 #include "grpo/config.h"
 #include "grpo/error.h"
 #include "grpo/reward.h"
+#include "grpo/stop.h"
+#include "lines.h"
 
 namespace {
 
@@ -38,7 +41,8 @@ struct ScoreConfig {
       "JSONL: completion, and optionally prompt, answer, kind, language (en), completion_ids; or gold and pred, a "
       "reference "
       "and an answer");
-    v("out", out, "JSONL: these lines with scores (an object by reward) and verdict added");
+    v("out", out,
+      "JSONL: these lines with scores (an object by reward) and verdict added, and the reason why a program failed");
     v("rewards", rewards, "names of rewards, with commas between them");
     v("threads", threads, "threads; 0: one a core");
     v("scoring", scoring, "how the rewards score; the weights are not used");
@@ -60,91 +64,114 @@ std::vector<std::string> split_names(const std::string& list) {
 }
 
 // The text under `key`; a number counts as its text, null and nothing as "".
-std::string text_of(const Json& line, const char* key, const std::string& where) {
-  const auto found = line.find(key);
-  if (found == line.end() || found->is_null()) return {};
+std::string text_of(const Line& line, const char* key) {
+  const auto found = line.json.find(key);
+  if (found == line.json.end() || found->is_null()) return {};
   if (found->is_string()) return found->get<std::string>();
   if (found->is_number()) return found->dump();
-  throw grpo::Error("score", where, ": expected \"", key, "\" to be a text, got ",
-                    found->dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 80));
+  line.refuse(key, "a text");
 }
 
 class LineScorer {
  public:
   explicit LineScorer(const ScoreConfig& config)
-      : names_(split_names(config.rewards)), config_(with_weights(config.scoring, names_)), scorer_(config_) {}
+      : names_(split_names(config.rewards)), config_(for_names(config.scoring, names_)), scorer_(config_) {
+    if (std::ranges::count(names_, "code")) code_.emplace(config.scoring.code);
+  }
 
-  /// The line with its scores and its verdict at its end, all else as it was. Called from several threads.
+  /// The line with its scores and its verdict at its end, and why a program failed; all else as it was. Called from
+  /// several threads.
   std::string operator()(std::string_view text, const std::string& where, grpo::Verdict& verdict) const {
-    Json line = Json::parse(text, nullptr, false);
-    if (!line.is_object())
-      throw grpo::Error("score", where, ": expected a JSON object, got ", std::string(text.substr(0, 80)));
-    Json scores = Json::object();
-    if (line.contains("completion")) {
-      grpo::Task task{where, text_of(line, "prompt", where), text_of(line, "answer", where),
-                      text_of(line, "kind", where), text_of(line, "language", where)};
-      if (task.language.empty()) task.language = "en";  // as in a file of tasks
-      grpo::Completion completion;
-      completion.text = text_of(line, "completion", where);
-      read_ids(line, completion, where);
-      const grpo::Scores all = scorer_.score(task, completion);
-      for (const std::string& name : names_) {
-        const grpo::Score& score = all.at(name);
-        scores[name] = score.defined() ? Json(score.value()) : Json(nullptr);
-      }
-      verdict = grpo::answer_verdict(task, completion, config_);
-    } else if (line.contains("gold") && line.contains("pred")) {
-      verdict = grpo::check_answer(text_of(line, "pred", where), text_of(line, "gold", where), config_.answers);
-      scores["accuracy"] =
+    Line line = parse_line(text, where);
+    Json added{{"scores", Json::object()}, {"verdict", nullptr}};
+    if (line.has("completion")) {
+      score_completion(line, added, verdict);
+    } else if (line.has("gold") && line.has("pred")) {
+      verdict = grpo::check_answer(text_of(line, "pred"), text_of(line, "gold"), config_.answers);
+      added["scores"]["accuracy"] =
           verdict == grpo::Verdict::bad_reference ? Json(nullptr) : Json(verdict == grpo::Verdict::correct ? 1.0 : 0.0);
     } else {
       throw grpo::Error("score", where, ": expected \"completion\", or \"gold\" and \"pred\", got neither");
     }
-    if (line.contains("scores") || line.contains("verdict")) {  // scored before
-      line["scores"] = std::move(scores);
-      line["verdict"] = grpo::enum_name(verdict);
-      return line.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
+    added["verdict"] = grpo::enum_name(verdict);
+    constexpr auto kReplace = Json::error_handler_t::replace;
+    const bool again = line.has("scores") || line.has("verdict");  // scored before
+    if (again) line.json.erase("reason");
+    if (again || (line.has("reason") && added.contains("reason"))) {
+      line.json.update(added);
+      return line.json.dump(-1, ' ', false, kReplace) + '\n';
     }
     std::string scored(text.substr(0, text.rfind('}')));
-    scored.append(",\"scores\":").append(scores.dump());
-    scored.append(",\"verdict\":\"").append(grpo::enum_name(verdict)).append("\"}\n");
-    return scored;
+    if (!line.json.empty()) scored += ',';
+    return scored + added.dump(-1, ' ', false, kReplace).substr(1) + '\n';
   }
 
  private:
-  static grpo::RewardsConfig with_weights(grpo::RewardsConfig config, const std::vector<std::string>& names) {
-    config.weights.clear();
-    for (const std::string& name : names) config.weights[name] = 1.0;
+  void score_completion(const Line& line, Json& added, grpo::Verdict& verdict) const {
+    grpo::Task task{line.where, text_of(line, "prompt"), text_of(line, "answer"), text_of(line, "kind"),
+                    text_of(line, "language")};
+    if (task.language.empty()) task.language = "en";  // as in a file of tasks
+    grpo::Completion completion;
+    completion.text = text_of(line, "completion");
+    read_ids(line, completion);
+    grpo::Scores all = scorer_.score(task, completion);
+    verdict = grpo::answer_verdict(task, completion, config_);
+    if (code_) {
+      const auto ran = run_program(task, completion);
+      all.insert_or_assign("code", code_->score(ran));
+      if (ran && ran->outcome != grpo::Outcome::ok) added["reason"] = ran->reason();
+      if (!ran) added["reason"] = "no program is asked for: expected \"kind\" to be \"code\" and \"answer\" the tests";
+    }
+    for (const std::string& name : names_) {
+      const grpo::Score& score = all.at(name);
+      added["scores"][name] = score.defined() ? Json(score.value()) : Json(nullptr);
+    }
+    // Where another reward than accuracy reads the reference, it has the verdict.
+    const auto reader = all.find(task.kind);
+    if ((task.kind == "code" || task.kind == "instructions" || task.kind == "regex") && reader != all.end())
+      verdict = !reader->second.defined()      ? grpo::Verdict::bad_reference
+                : reader->second.value() >= 1.0 ? grpo::Verdict::correct
+                                                : grpo::Verdict::wrong;
+  }
+
+  std::optional<grpo::CodeVerdict> run_program(const grpo::Task& task, const grpo::Completion& completion) const try {
+    return code_->verdict(task, completion);
+  } catch (const grpo::Error& error) {
+    throw grpo::Error("score", task.id, ": ", error.what());
+  }
+
+  // What the scorer computes: programs are run here, which also tells why one fails.
+  static grpo::RewardsConfig for_names(grpo::RewardsConfig config, const std::vector<std::string>& names) {
+    config.weights = {{"accuracy", 1.0}};  // which is computed anyhow
+    for (const std::string& name : names)
+      if (name != "code") config.weights[name] = 1.0;
+    config.by_kind.clear();
     config.threads = 1;
     return config;
   }
 
   // Rewards that look at the length need the tokens.
-  void read_ids(const Json& line, grpo::Completion& completion, const std::string& where) const try {
-    if (line.contains("completion_ids"))
-      completion.tokens = line["completion_ids"].get<std::vector<int32_t>>();
+  void read_ids(const Line& line, grpo::Completion& completion) const {
+    if (line.has("completion_ids"))
+      completion.tokens = line.get<std::vector<int32_t>>("completion_ids");
     else if (std::ranges::count(names_, "overlong"))
-      throw grpo::Error("score", where, ": expected \"completion_ids\" for the reward overlong, got none");
-  } catch (const nlohmann::json::exception&) {
-    throw grpo::Error("score", where, ": expected \"completion_ids\" to be a list of token ids");
+      throw grpo::Error("score", line.where, ": expected \"completion_ids\" for the reward overlong, got none");
   }
 
   std::vector<std::string> names_;
   grpo::RewardsConfig config_;
   grpo::Scorer scorer_;
+  std::optional<grpo::CodeChecker> code_;
 };
 
 /// The lines of a file, scored by several threads and written in their order.
 class Run {
  public:
   Run(const ScoreConfig& config, const LineScorer& score)
-      : config_(config), score_(score), in_(config.in, std::ios::binary) {
-    if (!in_) throw grpo::Error("score", config.in, ": expected a JSONL file, got no such file");
-    out_.open(config.out, std::ios::binary);
-    if (!out_) throw grpo::Error("score", config.out, ": expected a file to write to, could not open it");
-  }
+      : config_(config), score_(score), in_(config.in), out_(config.out, {config.in}) {}
 
-  void operator()() {
+  /// The status to exit with.
+  int operator()() {
     const std::size_t threads = config_.threads > 0 ? static_cast<std::size_t>(config_.threads)
                                                     : std::max(1u, std::thread::hardware_concurrency());
     {
@@ -152,9 +179,13 @@ class Run {
       for (std::size_t t = 1; t < threads; ++t) others.emplace_back([this] { work(); });
       work();
     }
-    out_.close();
-    if (failure_) std::rethrow_exception(failure_);
-    if (!out_) throw grpo::Error("score", config_.out, ": could not write all of it; is the disk full?");
+    try {
+      if (failure_) std::rethrow_exception(failure_);
+    } catch (const grpo::Interrupted&) {
+      std::cerr << "\rstopped after " << total_ << " lines";
+      return stop_.exit_status();
+    }
+    out_.finish();
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
     std::cerr << '\r' << total_ << " lines, "
               << static_cast<long>(static_cast<double>(total_) / std::max(seconds, 1e-9)) << " a second on " << threads
@@ -162,6 +193,7 @@ class Run {
     for (std::size_t v = 0; v < verdicts_.size(); ++v)
       std::cerr << (v ? ", " : " ") << verdicts_[v] << ' ' << grpo::EnumNames<grpo::Verdict>::values[v].second;
     std::cerr << '\n';
+    return 0;
   }
 
  private:
@@ -170,24 +202,28 @@ class Run {
   /// Reads a block of lines, scores them, waits for the blocks before it, and writes; until there are no more.
   void work() {
     constexpr std::size_t kLinesAtOnce = 256;
-    std::vector<std::string> lines(kLinesAtOnce);
+    std::vector<std::string> lines(kLinesAtOnce), places(kLinesAtOnce);
     std::string scored;
     while (true) {
       std::unique_lock lock(mutex_);
       if (failure_) return;
-      const std::size_t block = next_block_++, first = read_;
+      const std::size_t block = next_block_++;
       std::size_t count = 0;
-      while (count < kLinesAtOnce && std::getline(in_, lines[count])) ++count;
-      read_ += count;
+      std::exception_ptr failure;
+      try {
+        while (count < kLinesAtOnce && in_.next(lines[count], places[count])) ++count;
+      } catch (...) {
+        failure = std::current_exception();
+      }
       lock.unlock();
       Counts counts{};
-      std::exception_ptr failure;
       scored.clear();
       try {
-        for (std::size_t i = 0; i < count; ++i) {
-          if (lines[i].find_first_not_of(" \t\r") == lines[i].npos) continue;
+        for (std::size_t i = 0; i < count && !failure; ++i) {
           grpo::Verdict verdict{};
-          scored += score_(lines[i], config_.in + ':' + std::to_string(first + i + 1), verdict);
+          const std::string line = score_(lines[i], places[i], verdict);
+          stop_.check();  // Ctrl-C ends sandboxes, too: what came of one then is nothing
+          scored += line;
           ++counts[static_cast<std::size_t>(verdict)];
         }
       } catch (...) {
@@ -195,7 +231,11 @@ class Run {
       }
       lock.lock();
       turn_.wait(lock, [&] { return written_ == block; });
-      if (!failure_) write(scored, counts);
+      try {
+        if (!failure_) write(scored, counts);
+      } catch (...) {
+        if (!failure) failure = std::current_exception();
+      }
       if (failure && !failure_) failure_ = failure;
       ++written_;
       turn_.notify_all();
@@ -204,7 +244,7 @@ class Run {
   }
 
   void write(const std::string& scored, const Counts& counts) {
-    out_ << scored;
+    out_.write_lines(scored);
     for (std::size_t v = 0; v < counts.size(); ++v) {
       verdicts_[v] += counts[v];
       total_ += counts[v];
@@ -217,12 +257,13 @@ class Run {
 
   const ScoreConfig& config_;
   const LineScorer& score_;
-  std::ifstream in_;
-  std::ofstream out_;
+  const grpo::StopSignal stop_;
+  LineReader in_;
+  LineWriter out_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now(), told_ = start_;
   std::mutex mutex_;  // of all below, and of the files
   std::condition_variable turn_;
-  std::size_t next_block_ = 0, read_ = 0, written_ = 0, total_ = 0;  // blocks, lines, blocks, lines
+  std::size_t next_block_ = 0, written_ = 0, total_ = 0;  // blocks, blocks, lines
   Counts verdicts_{};
   std::exception_ptr failure_;
 };
@@ -232,9 +273,7 @@ class Run {
 int main(int argc, char** argv) try {
   const auto config = grpo::load_config<ScoreConfig>(argc, argv);
   const LineScorer score(config);
-  Run run(config, score);
-  run();
-  return 0;
+  return Run(config, score)();
 } catch (const std::exception& error) {
   return grpo::report(error);
 }

@@ -85,7 +85,7 @@ void Progress::show() {
 
 void answer(const std::string& what, const grpo::Model& model, const grpo::ChatTemplate& chat,
             grpo::RolloutConfig settings, uint64_t seed, int64_t limit, const std::vector<Question>& questions,
-            const std::function<void(const grpo::Group&)>& keep) {
+            const grpo::StopSignal& stop, const std::function<void(const grpo::Group&)>& keep) {
   struct Asked {
     const Question* question;
     std::vector<int32_t> prompt;
@@ -127,11 +127,14 @@ void answer(const std::string& what, const grpo::Model& model, const grpo::ChatT
         stream.indices.push_back(asked[i].question->place);
       }
       std::map<const grpo::Group*, size_t> ended;
-      rollout.generate(tasks, prompts, stream, [&](grpo::Group& group, size_t) {
-        if (++ended[&group] < group.completions.size()) return;
-        keep(group);
-        progress.advance();
-      });
+      rollout.generate(
+          tasks, prompts, stream,
+          [&](grpo::Group& group, size_t) {
+            if (++ended[&group] < group.completions.size()) return;
+            keep(group);
+            progress.advance();
+          },
+          [&](const grpo::Group&, size_t) { stop.check(); });
     }
   }
 }
@@ -165,7 +168,7 @@ std::vector<Answered> complete(const SuiteRun& run, const grpo::SuiteConfig& sui
     settings.sampling = {suite.temperature, 0, suite.top_p, 0};
     grpo::JsonlWriter out(file, saved.bytes);
     answer(
-        row.name, run.model, run.chat, settings, suite.seed, suite.max_new_tokens, missing,
+        row.name, run.model, run.chat, settings, suite.seed, suite.max_new_tokens, missing, run.stop,
         [&](const grpo::Group& group) {
           for (size_t i = 0; i < group.completions.size(); ++i) {
             const grpo::Completion& each = group.completions[i];

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "evaluate_suite.h"
+#include "grpo/stop.h"
 
 // How far something is, on the terminal or, twice a minute, in a log.
 class Progress {
@@ -37,10 +38,10 @@ struct Question {
 // Answers questions, as many times each as the settings say, and tells of each when it is done, in any order. An answer
 // depends on its question alone: what is asked with it, and what was asked before a stop, changes none. `limit`: most
 // new tokens; fewer, by steps of 256, where the model's positions end. A question that leaves no room has empty
-// answers.
+// answers. Throws grpo::Interrupted when `stop` asks for it.
 void answer(const std::string& what, const grpo::Model& model, const grpo::ChatTemplate& chat,
             grpo::RolloutConfig settings, uint64_t seed, int64_t limit, const std::vector<Question>& questions,
-            const std::function<void(const grpo::Group&)>& keep);
+            const grpo::StopSignal& stop, const std::function<void(const grpo::Group&)>& keep);
 
 // All completions of a row: those that are in `file`, and the missing ones, each appended when its problem is done. The
 // file ends in the order of the problems, and what is returned was read from it, so that a run that was stopped and one

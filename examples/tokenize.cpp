@@ -2,16 +2,18 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "grpo/config.h"
 #include "grpo/messages.h"
+#include "grpo/stop.h"
 #include "grpo/tokenizer.h"
+#include "lines.h"
 
 namespace {
 
@@ -40,65 +42,81 @@ struct TokenizeConfig {
 };
 
 using Json = nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
 
-std::string rendered(const grpo::MessageTemplate& chat, const Json& line) {
-  Json variables = line.value("variables", Json::object());
-  if (line.contains("tools")) variables["tools"] = line["tools"];
-  return chat.render(line.at("messages"), line.value("add_generation_prompt", true), variables);
-}
+/// Lines one way or the other.
+class Work {
+ public:
+  explicit Work(const TokenizeConfig& config) : config_(config), tokenizer_(grpo::Tokenizer::load(config.model)) {
+    if (config.messages) chat_ = grpo::MessageTemplate::load(config.model);
+  }
+
+  /// Throws Error that names the line.
+  Json of(const Line& line) try {
+    Json result;
+    if (config_.decode) {
+      const auto ids = line.get<std::vector<std::int32_t>>("ids");
+      const auto begin = Clock::now();
+      result["text"] = tokenizer_.decode(ids);
+      spent_ += Clock::now() - begin;
+    } else {
+      const std::string text = chat_ ? rendered(line) : line.get<std::string>("text");
+      if (chat_) result["text"] = text;
+      const auto begin = Clock::now();
+      result["ids"] = tokenizer_.encode(text);
+      spent_ += Clock::now() - begin;
+      bytes_ += text.size();
+    }
+    ++lines_;
+    return result;
+  } catch (const grpo::Error& error) {
+    if (std::string_view(error.what()).find(line.where) != std::string_view::npos) throw;
+    throw grpo::Error("tokenize", line.where, ": ", error.what());
+  }
+
+  void tell() const {
+    const double seconds = std::chrono::duration<double>(spent_).count();
+    std::cerr << lines_ << (config_.decode ? " lists of ids" : chat_ ? " conversations" : " texts");
+    if (!config_.decode && seconds > 0) std::cerr << ", " << static_cast<double>(bytes_) / seconds / 1e6 << " MB/s";
+    std::cerr << '\n';
+  }
+
+ private:
+  std::string rendered(const Line& line) const {
+    if (!line.has("messages")) line.refuse("messages", "a list of messages");
+    Json variables = Json::object();
+    if (line.has("variables")) variables = line.json["variables"];
+    if (!variables.is_object()) line.refuse("variables", "an object");
+    if (line.has("tools")) variables["tools"] = line.json["tools"];
+    const bool opens = !line.has("add_generation_prompt") || line.json["add_generation_prompt"] == true;
+    if (!opens && line.json["add_generation_prompt"] != false) line.refuse("add_generation_prompt", "true or false");
+    return chat_->render(line.json["messages"], opens, variables);
+  }
+
+  const TokenizeConfig& config_;
+  const grpo::Tokenizer tokenizer_;
+  std::optional<grpo::MessageTemplate> chat_;
+  Clock::duration spent_{};  // in the tokenizer alone
+  std::size_t bytes_ = 0, lines_ = 0;
+};
 
 }  // namespace
 
 int main(int argc, char** argv) try {
   const auto config = grpo::load_config<TokenizeConfig>(argc, argv);
-  const auto tokenizer = grpo::Tokenizer::load(config.model);
-  std::optional<grpo::MessageTemplate> chat;
-  if (config.messages) chat = grpo::MessageTemplate::load(config.model);
-  std::ifstream in(config.in, std::ios::binary);
-  if (!in) throw grpo::Error("tokenize", config.in, ": expected a JSONL file, got no such file");
-  std::ofstream out(config.out, std::ios::binary);
-
-  using Clock = std::chrono::steady_clock;
-  Clock::duration spent{};  // in the tokenizer alone
-  std::size_t bytes = 0, number = 0;
-  for (std::string line; std::getline(in, line);) {
-    const std::string where = config.in + ':' + std::to_string(++number);
-    grpo::parse_json(line, where);  // for its errors; below the keys keep their order, in which tojson writes them
-    const Json json = Json::parse(line, nullptr, true, true);
-    const char* key = config.decode ? "ids" : chat ? "messages" : "text";
-    if (!json.is_object() || !json.contains(key))
-      throw grpo::Error("tokenize", where, ": expected an object with \"", key, "\", got ", line.substr(0, 80));
-    Json result;
-    try {
-      if (config.decode) {
-        const auto ids = json.at(key).get<std::vector<std::int32_t>>();
-        const auto begin = Clock::now();
-        result["text"] = tokenizer.decode(ids);
-        spent += Clock::now() - begin;
-      } else {
-        const std::string text = chat ? rendered(*chat, json) : json.at(key).get<std::string>();
-        if (chat) result["text"] = text;
-        const auto begin = Clock::now();
-        result["ids"] = tokenizer.encode(text);
-        spent += Clock::now() - begin;
-        bytes += text.size();
-      }
-    } catch (const nlohmann::json::exception&) {
-      throw grpo::Error("tokenize", where, ": expected ",
-                        config.decode ? "\"ids\" to be a list of token ids"
-                        : chat        ? "\"add_generation_prompt\" to be true or false and \"variables\" an object"
-                                      : "\"text\" to be a string",
-                        ", got ", line.substr(0, 80));
-    } catch (const grpo::Error& error) {
-      throw grpo::Error("tokenize", where, ": ", error.what());
+  Work work(config);
+  const grpo::StopSignal stop;
+  LineReader in(config.in);
+  LineWriter out(config.out, {config.in, config.model});
+  for (std::string text, where; in.next(text, where);) {
+    if (stop.requested()) {
+      std::cerr << "stopped before " << where;
+      return stop.exit_status();
     }
-    out << result.dump() << '\n';
+    out.write(work.of(parse_line(text, where)));
   }
-  if (!out.flush()) throw grpo::Error("tokenize", config.out, ": expected a file that can be written, got none");
-  const double seconds = std::chrono::duration<double>(spent).count();
-  std::cerr << number << (config.decode ? " lists of ids" : chat ? " conversations" : " texts");
-  if (!config.decode && seconds > 0) std::cerr << ", " << static_cast<double>(bytes) / seconds / 1e6 << " MB/s";
-  std::cerr << '\n';
+  out.finish();
+  work.tell();
   return 0;
 } catch (const std::exception& error) {
   return grpo::report(error);

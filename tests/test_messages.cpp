@@ -196,6 +196,22 @@ TEST_F(Program, names_the_line_that_it_cannot_render) {
               AllOf(HasSubstr("in.jsonl:2"), HasSubstr("expected messages that are objects, got number")));
 }
 
+TEST_F(Program, passes_over_blank_lines_and_keeps_the_old_output) {
+  write("in.jsonl", "\n{\"messages\": []}\n  \r\n{\"messages\": []}\n\n");
+  ASSERT_EQ(run(folder_), 0) << read_file(folder_ / "said");
+  EXPECT_EQ(lines_of(folder_ / "out.jsonl").size(), 2u);
+  const std::string old = read_file(folder_ / "out.jsonl");
+  write("in.jsonl", "{\"messages\": []}\n{\"messages\"\n");
+  EXPECT_EQ(run(folder_), 1);
+  EXPECT_THAT(read_file(folder_ / "said"), HasSubstr("in.jsonl:2"));
+  EXPECT_EQ(read_file(folder_ / "out.jsonl"), old);
+  std::filesystem::remove(folder_ / "out.jsonl");
+  std::filesystem::create_hard_link(folder_ / "in.jsonl", folder_ / "out.jsonl");
+  EXPECT_EQ(run(folder_), 1);
+  EXPECT_THAT(read_file(folder_ / "said"), HasSubstr("an output that is none of the inputs"));
+  EXPECT_EQ(read_file(folder_ / "in.jsonl").find("{\"messages\": []}"), 0u);
+}
+
 TEST_F(Program, wants_a_folder) {
   EXPECT_EQ(run(folder_ / "tokenizer.json"), 1);
   EXPECT_THAT(read_file(folder_ / "said"), HasSubstr("expected --model to be a folder with a tokenizer.json"));

@@ -54,7 +54,7 @@ class Models : public testing::Test {
     save_pretrained(Policy(pretrained_config(like), 5), model_, like);
   }
 
-  int tool(const char* program, std::vector<std::string> words) {
+  int tool(const std::string& program, std::vector<std::string> words) {
     words.insert(words.begin(), program);
     fs::remove(folder_ / "out");
     child_.start(words, folder_ / "out", 1);
@@ -146,6 +146,52 @@ TEST_F(Models, logprobs_encodes_prompt_and_completion_apart) {
   EXPECT_THAT(output(), HasSubstr("pairs.jsonl:1: expected tokens from 0 to 495, got 496"));
 }
 
+TEST_F(Models, logprobs_of_tokens_needs_no_tokenizer) {
+  write_lines(folder_ / "pairs.jsonl", {{{"prompt_ids", {5, 6}}, {"completion_ids", {7, 490}}}});
+  const std::vector<std::string> words{"--model", model_, "--in", folder_ / "pairs.jsonl", "--out",
+                                       folder_ / "scored.jsonl"};
+  ASSERT_EQ(tool(GRPO_LOGPROBS, words), 0) << output();
+  const std::string with = read_file(folder_ / "scored.jsonl");
+  for (const char* file : {"tokenizer.json", "tokenizer_config.json"}) fs::remove(model_ / file);
+  ASSERT_EQ(tool(GRPO_LOGPROBS, words), 0) << output();
+  EXPECT_EQ(read_file(folder_ / "scored.jsonl"), with);
+  write_lines(folder_ / "pairs.jsonl", {{{"prompt", "a"}, {"completion_ids", {7}}}});
+  EXPECT_EQ(tool(GRPO_LOGPROBS, words), 1);
+  EXPECT_THAT(output(), HasSubstr("tokenizer"));
+  EXPECT_EQ(read_file(folder_ / "scored.jsonl"), with) << "the old output stays";
+}
+
+TEST_F(Models, tools_never_write_over_their_input) {
+  write_lines(folder_ / "lines.jsonl", {{{"prompt", "1+1"}, {"completion", "2"}, {"answer", "2"}}});
+  const std::string lines = read_file(folder_ / "lines.jsonl");
+  fs::create_hard_link(folder_ / "lines.jsonl", folder_ / "same.jsonl");
+  for (const auto& [program, in] : std::vector<std::pair<std::string, std::string>>{
+           {GRPO_GENERATE, "--in"}, {GRPO_LOGPROBS, "--in"}, {GRPO_EVALUATE, "--tasks"}}) {
+    EXPECT_EQ(tool(program, {"--model", model_, in, folder_ / "lines.jsonl", "--out", folder_ / "same.jsonl"}), 1);
+    EXPECT_THAT(output(), HasSubstr("an output that is none of the inputs")) << program;
+    EXPECT_EQ(read_file(folder_ / "lines.jsonl"), lines) << program;
+  }
+}
+
+TEST_F(Models, a_signal_stops_an_evaluation_and_leaves_the_old_output) {
+  std::vector<Json> lines;
+  for (int i = 0; i < 4000; ++i) lines.push_back({{"prompt", "1+1"}, {"answer", "2"}});
+  write_lines(folder_ / "tasks.jsonl", lines);
+  for (const int signal : {SIGTERM, SIGHUP}) {
+    write(folder_ / "answers.jsonl", "old");
+    fs::remove(folder_ / "out");
+    child_.start({GRPO_EVALUATE, "--model", model_, "--tasks", folder_ / "tasks.jsonl", "--k", "4", "--max_new_tokens",
+                  "40", "--out", folder_ / "answers.jsonl"},
+                 folder_ / "out");
+    ASSERT_TRUE(child_.wait_until([&] { return output().find("/4000 tasks") != std::string::npos; })) << output();
+    child_.kill(signal);
+    EXPECT_EQ(child_.wait(), 128 + signal) << output();
+    EXPECT_THAT(output(), HasSubstr("stopped"));
+    EXPECT_EQ(read_file(folder_ / "answers.jsonl"), "old");
+    EXPECT_FALSE(fs::exists(folder_ / "answers.jsonl.part"));
+  }
+}
+
 TEST_F(Models, chat_renders_the_template_of_the_folder) {
   const std::string turn = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n";
   const Json conversation = Json::array({{{"role", "user"}, {"content", "Hi"}}});
@@ -172,11 +218,11 @@ TEST_F(Models, generate_writes_what_is_finished_when_it_is_interrupted) {
       {GRPO_GENERATE, "--model", model_, "--in", folder_ / "in.jsonl", "--out", folder_ / "out.jsonl", "--n", "4"},
       folder_ / "out");
   ASSERT_TRUE(child_.wait_until([&] {
-    return !lines_of(folder_ / "in.jsonl").empty() && fs::exists(folder_ / "out.jsonl") &&
-           fs::file_size(folder_ / "out.jsonl") > 0;
+    return fs::exists(folder_ / "out.jsonl.part") && fs::file_size(folder_ / "out.jsonl.part") > 0;
   })) << output();
-  child_.kill(SIGINT);
-  EXPECT_EQ(child_.wait(), 130) << output();
+  child_.kill(SIGTERM);
+  EXPECT_EQ(child_.wait(), 128 + SIGTERM) << output();
+  EXPECT_FALSE(fs::exists(folder_ / "out.jsonl.part"));
   const auto out = lines_of(folder_ / "out.jsonl");
   EXPECT_GT(out.size(), 0u);
   EXPECT_LT(out.size(), 4000u);

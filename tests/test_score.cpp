@@ -2,6 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <sys/stat.h>
+
+#include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -10,6 +14,7 @@
 
 #include "child.h"
 #include "files.h"
+#include "grpo/sandbox.h"
 
 namespace grpo {
 namespace {
@@ -97,13 +102,164 @@ TEST_F(Score, gives_the_same_lines_in_order_on_any_number_of_threads_and_when_sc
   EXPECT_EQ(out(), serial);
 }
 
+// A program's verdict is that of the reward `code`, with the reason why it failed.
+TEST_F(Score, tells_why_a_program_failed) {
+  if (const std::string why = Sandbox::why_unavailable(SandboxConfig()); !why.empty()) GTEST_SKIP() << why;
+  const std::string tests = R"({"inputs": ["1 2", "3 4"], "outputs": ["3", "7"]})",
+                    calls = R"({"fn_name": "f", "inputs": [[1], [2]], "outputs": [1, 4]})",
+                    check = R"({"entry_point": "f", "test": "def check(c):\n  assert c(2) == 4"})";
+  const auto line = [](const std::string& answer, const std::string& program) {
+    return Json{{"kind", "code"}, {"answer", answer}, {"completion", "```python\n" + program + "\n```"}}.dump() + '\n';
+  };
+  write("in.jsonl", line(tests, "print(sum(map(int, input().split())))") +           //
+                        line(tests, "a = input().split()\nprint(int(a[0]) + 2)") +   //
+                        line(tests, "print(1 / 0)") +                                //
+                        line(tests, "import time\ntime.sleep(60)") +                 //
+                        line(calls, "def f(x): return x") +                          //
+                        line(check, "def f(x): return x") +                          //
+                        R"({"kind": "code", "answer": "[{\"input\": \"\", \"output\": \"1\"}]", "completion": "1"})"
+                        "\n"
+                        R"({"answer": "1", "completion": "\\boxed{1}"})"
+                        "\n");
+  ASSERT_EQ(run({"--rewards", "code", "--scoring.code.limits.wall_seconds=3"}), 0) << said();
+  const auto scored = lines_of(folder_ / "out.jsonl");
+  EXPECT_EQ(scored.at(0)["scores"], Json::parse(R"({"code": 1.0})"));
+  EXPECT_EQ(scored.at(0)["verdict"], "correct");
+  EXPECT_FALSE(scored.at(0).contains("reason"));
+  const std::vector<std::string> reasons{"",
+                                         R"(test 2 of 2: wrong_output: printed "5\n", expected "7")",
+                                         "test 1 of 2: runtime_error: ",
+                                         "test 1 of 2: timeout",
+                                         "test 2 of 2: wrong_output: returned 2, expected 4",
+                                         "wrong_output: AssertionError:  in assert c(2) == 4",
+                                         "no closed block of code"};
+  for (std::size_t i = 1; i < reasons.size(); ++i) {
+    EXPECT_EQ(scored.at(i)["scores"]["code"], 0.0) << i;
+    EXPECT_EQ(scored.at(i)["verdict"], "wrong") << i;
+    EXPECT_THAT(scored.at(i)["reason"].get<std::string>(), HasSubstr(reasons[i]));
+  }
+  EXPECT_THAT(scored.at(2)["reason"].get<std::string>(), HasSubstr("ZeroDivisionError"));
+  EXPECT_TRUE(scored.at(7)["scores"]["code"].is_null());
+  EXPECT_THAT(scored.at(7)["reason"].get<std::string>(), HasSubstr("expected \"kind\" to be \"code\""));
+  EXPECT_EQ(scored.at(7)["verdict"], "correct") << "the others are scored as ever";
+}
+
+TEST_F(Score, has_the_verdict_of_the_reward_that_reads_the_reference) {
+  write("in.jsonl",
+        R"({"kind": "regex", "answer": "a+b", "completion": "<think>so</think><answer>aab</answer>"})"
+        "\n"
+        R"({"kind": "regex", "answer": "a+b", "completion": "<think>so</think><answer>b</answer>"})"
+        "\n");
+  ASSERT_EQ(run({"--rewards", "regex"}), 0) << said();
+  EXPECT_EQ(lines_of(folder_ / "out.jsonl").at(0)["verdict"], "correct");
+  EXPECT_EQ(lines_of(folder_ / "out.jsonl").at(1)["verdict"], "wrong");
+  ASSERT_EQ(run(), 0) << said();
+  EXPECT_EQ(lines_of(folder_ / "out.jsonl").at(0)["verdict"], "bad_reference") << "nobody reads it";
+  write("in.jsonl", Json{{"kind", "instructions"},
+                         {"answer", R"({"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]})"},
+                         {"completion", "<think>a</think><answer>No comma.</answer>"}}
+                            .dump());
+  ASSERT_EQ(run({"--rewards", "instructions"}), 0) << said();
+  EXPECT_EQ(lines_of(folder_ / "out.jsonl").at(0)["verdict"], "correct");
+}
+
+// What was there stays until all of the new is.
+TEST_F(Score, keeps_the_old_output_until_the_new_one_is_whole) {
+  write("in.jsonl", "{\"gold\":\"1\",\"pred\":\"1\"}\n{\"gold\":\"1\",\"pred\"\n");
+  write("out.jsonl", "old\n");
+  EXPECT_EQ(run(), 1);
+  EXPECT_EQ(out(), "old\n");
+  write("in.jsonl", "{\"gold\":\"1\",\"pred\":\"1\"}\n");
+  ASSERT_EQ(run(), 0) << said();
+  EXPECT_EQ(lines_of(folder_ / "out.jsonl").size(), 1u);
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "out.jsonl.part"));
+}
+
+TEST_F(Score, never_writes_over_its_input) {
+  namespace fs = std::filesystem;
+  const std::string lines = "{\"gold\":\"1\",\"pred\":\"1\"}\n";
+  write("in.jsonl", lines);
+  fs::create_symlink(folder_ / "in.jsonl", folder_ / "link.jsonl");
+  fs::create_hard_link(folder_ / "in.jsonl", folder_ / "hard.jsonl");
+  fs::create_directory(folder_ / "sub");
+  for (const fs::path& same : {folder_ / "in.jsonl", folder_.path() / "." / "in.jsonl", folder_ / "link.jsonl",
+                              folder_ / "hard.jsonl", folder_.path() / "sub" / ".." / "in.jsonl"}) {
+    EXPECT_EQ(run({"--out", same.string()}), 1) << same;
+    EXPECT_THAT(said(), HasSubstr("an output that is none of the inputs"));
+    EXPECT_EQ(read_file(folder_ / "in.jsonl"), lines) << same;
+  }
+  // Nor over one that has the name of its unfinished output.
+  write("out.jsonl.part", lines);
+  EXPECT_EQ(run({"--in", (folder_ / "out.jsonl.part").string()}), 1);
+  EXPECT_EQ(read_file(folder_ / "out.jsonl.part"), lines);
+  // A link to elsewhere stays one.
+  fs::remove(folder_ / "out.jsonl.part");
+  write("else.jsonl", "old\n");
+  fs::create_symlink(folder_ / "else.jsonl", folder_ / "out.jsonl");
+  ASSERT_EQ(run(), 0) << said();
+  EXPECT_TRUE(fs::is_symlink(folder_ / "out.jsonl"));
+  EXPECT_EQ(lines_of(folder_ / "else.jsonl").size(), 1u);
+}
+
+TEST_F(Score, writes_to_what_is_no_file) {
+  write("in.jsonl", "{\"gold\":\"1\",\"pred\":\"1\"}\n");
+  EXPECT_EQ(run({"--out", "/dev/null"}), 0) << said();
+  EXPECT_EQ(run({"--out", "/dev/stdout"}), 0);
+  EXPECT_THAT(said(), HasSubstr("\"verdict\":\"correct\"")) << "its standard output goes there";
+  EXPECT_EQ(run({"--out", "/dev/full"}), 1);
+  EXPECT_THAT(said(), HasSubstr("cannot write this file"));
+  EXPECT_EQ(run({"--out", folder_.path().string()}), 1);
+  EXPECT_THAT(said(), HasSubstr("got a folder"));
+  EXPECT_EQ(run({"--in", folder_.path().string()}), 1);
+  EXPECT_THAT(said(), HasSubstr("expected a JSONL file, got a folder"));
+}
+
+TEST_F(Score, ends_with_the_status_of_the_signal_that_stops_it) {
+  std::filesystem::create_directory(folder_ / "fifo");
+  const auto pipe = folder_ / "fifo" / "in.jsonl";  // that never ends
+  const auto before = std::signal(SIGPIPE, SIG_IGN);
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    write("out.jsonl", "old\n");
+    Child child;
+    child.start({GRPO_SCORE, "--threads", "2", "--in", pipe.string(), "--out", (folder_ / "out.jsonl").string()},
+                folder_ / "said");
+    std::ofstream feed(pipe);
+    std::string block;
+    for (int i = 0; i < 256; ++i) block += "{\"gold\":\"1\",\"pred\":\"1\"}\n";
+    const auto part = folder_ / "out.jsonl.part";
+    const auto begun = [&] {
+      feed << block << std::flush;
+      return std::filesystem::exists(part) && std::filesystem::file_size(part) > 0;
+    };
+    ASSERT_TRUE(child.wait_until(begun)) << said();
+    child.kill(signal);
+    feed << block << block << block << std::flush;
+    feed.close();
+    EXPECT_EQ(child.wait(), 128 + signal);
+    EXPECT_THAT(said(), AllOf(HasSubstr("stopped after"), HasSubstr("out.jsonl.part")));
+    EXPECT_EQ(out(), "old\n");
+    EXPECT_GE(lines_of(part).size(), 256u);
+    std::filesystem::remove(part);
+  }
+  std::signal(SIGPIPE, before);
+}
+
+TEST_F(Score, refuses_a_line_that_nests_without_end) {
+  write("in.jsonl", "{\"gold\":\"1\",\"pred\":" + std::string(100'000, '[') + std::string(100'000, ']') + "}\n");
+  EXPECT_EQ(run(), 1);
+  EXPECT_THAT(said(), AllOf(HasSubstr("in.jsonl:1"), HasSubstr("at most 500 deep")));
+}
+
 TEST_F(Score, names_the_line_that_it_cannot_score_and_keeps_those_before_it) {
   std::string lines;
   for (int i = 0; i < 1000; ++i) lines += "{\"gold\":\"1\",\"pred\":\"1\"}\n";
   write("in.jsonl", lines + "{\"gold\":\"1\",\"pred\"\n" + lines);
   EXPECT_EQ(run({"--threads", "3"}), 1);
   EXPECT_THAT(said(), AllOf(HasSubstr("in.jsonl:1001"), HasSubstr("expected a JSON object")));
-  EXPECT_EQ(lines_of(folder_ / "out.jsonl").size(), 1000);
+  EXPECT_EQ(lines_of(folder_ / "out.jsonl.part").size(), 1000);
+  EXPECT_THAT(said(), HasSubstr("out.jsonl.part"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "out.jsonl"));
   for (const auto& [line, complaint] :
        std::map<std::string, std::string>{{"{\"gold\":\"1\"}", "expected \"completion\", or \"gold\" and \"pred\""},
                                           {"{\"gold\":[1],\"pred\":\"1\"}", "expected \"gold\" to be a text"},
@@ -121,7 +277,7 @@ TEST_F(Score, refuses_what_it_cannot_read_write_or_compute) {
   EXPECT_EQ(run({"--rewards", "accurracy"}), 1);
   EXPECT_THAT(said(), AllOf(HasSubstr("accurracy"), HasSubstr("accuracy")));
   EXPECT_EQ(run({"--out", (folder_ / "no" / "out.jsonl").string()}), 1);
-  EXPECT_THAT(said(), HasSubstr("could not open"));
+  EXPECT_THAT(said(), HasSubstr("cannot create"));
 }
 
 }  // namespace

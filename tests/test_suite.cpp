@@ -156,8 +156,13 @@ TEST_F(SuiteDriver, goes_on_after_kills_and_ends_with_the_same_files) {
       return !none && static_cast<double>(size) >= share * static_cast<double>(whole.size());
     });
     child_.kill(share < 0.2 ? SIGTERM : SIGKILL);
-    stopped += child_.wait() < 0 && running;
+    const int status = child_.wait();
+    stopped += status != 0 && running;
     said += log("stopped");
+    if (share < 0.2 && running) {
+      EXPECT_EQ(status, 128 + SIGTERM);
+      EXPECT_THAT(log("stopped"), HasSubstr("the same command goes on"));
+    }
     write("stopped/math_500.jsonl", file("stopped/math_500.jsonl") + whole.substr(0, 1 + random() % 60));
   }
   EXPECT_GT(stopped, 0);
@@ -185,6 +190,16 @@ TEST_F(SuiteDriver, tells_of_a_wrong_line_before_it_samples_and_loses_nothing) {
   EXPECT_EQ(evaluate("out", with_judge()), 1);
   EXPECT_THAT(log("out"), HasSubstr("math_500.jsonl:1: expected a completion"));
   EXPECT_EQ(file("out/math_500.jsonl"), "not JSON\n" + before);
+}
+
+TEST_F(SuiteDriver, does_not_take_the_folder_of_the_data) {
+  write("suite.json", R"({"max_new_tokens": 24, "rows": [{"name": "math_500", "file": "DIR/data/math_500.jsonl"}]})");
+  fs::create_directory(folder_ / "data");
+  fs::rename(folder_ / "math.jsonl", folder_ / "data/math_500.jsonl");
+  const std::string before = file("data/math_500.jsonl");
+  EXPECT_EQ(evaluate("data"), 1);
+  EXPECT_THAT(log("data"), HasSubstr("another folder than that of the data"));
+  EXPECT_EQ(file("data/math_500.jsonl"), before);
 }
 
 TEST_F(SuiteDriver, keeps_apart_what_was_sampled_in_another_way) {

@@ -1,0 +1,169 @@
+#include "lines.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <iostream>
+#include <system_error>
+#include <utility>
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+constexpr std::size_t kMostNesting = 500;  // values are written and freed by recursion
+
+std::size_t nesting_of(std::string_view text) {
+  std::size_t depth = 0, most = 0;
+  bool quoted = false;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const char c = text[at];
+    if (c == '"') quoted = !quoted;
+    if (quoted) {
+      at += c == '\\';
+    } else if (c == '[' || c == '{') {
+      most = std::max(most, ++depth);
+    } else if ((c == ']' || c == '}') && depth > 0) {
+      --depth;
+    }
+  }
+  return most;
+}
+
+// The beginning of a text that may be long, for messages.
+std::string cut(std::string_view text) {
+  std::size_t end = std::min<std::size_t>(text.size(), 80);
+  while (end < text.size() && end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return std::string(text.substr(0, end));
+}
+
+struct stat status_of(const fs::path& file) {
+  struct stat status {};
+  if (::stat(file.c_str(), &status) != 0) status.st_mode = 0;
+  return status;
+}
+
+}  // namespace
+
+void Line::refuse(const char* key, std::string_view expected) const {
+  throw grpo::Error("line", where, ": expected \"", key, "\" to be ", expected, ", got ",
+                    has(key) ? cut(json.at(key).dump(-1, ' ', false, Json::error_handler_t::replace)) : "none");
+}
+
+std::vector<int32_t> Line::tokens(const std::string& key,
+                                  const std::function<const grpo::Tokenizer&()>& tokenizer) const {
+  if (has((key + "_ids").c_str())) return get<std::vector<int32_t>>((key + "_ids").c_str());
+  return tokenizer().encode(get<std::string>(key.c_str()));
+}
+
+Line parse_line(std::string_view text, const std::string& where) {
+  if (nesting_of(text) > kMostNesting)
+    throw grpo::Error("line", where, ": expected JSON that nests at most ", kMostNesting, " deep, got ",
+                      nesting_of(text), " levels");
+  Json json;
+  try {
+    json = Json::parse(text);
+  } catch (const Json::exception& error) {
+    const std::string_view what = error.what();
+    throw grpo::Error("line", where, ": expected a JSON object, got ", cut(text), " (",
+                      what.substr(what.find("] ") + 2), ')');
+  }
+  if (!json.is_object()) throw grpo::Error("line", where, ": expected a JSON object, got ", cut(text));
+  return {std::move(json), where};
+}
+
+LineReader::LineReader(const std::string& file) : file_(file), in_(file, std::ios::binary) {
+  if (fs::is_directory(file)) throw grpo::Error("line", file, ": expected a JSONL file, got a folder");
+  if (!in_) throw grpo::Error("line", file, ": expected a JSONL file, got no such file");
+}
+
+bool LineReader::next(std::string& text, std::string& where) {
+  while (std::getline(in_, text)) {
+    ++number_;
+    if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
+    where = file_ + ':' + std::to_string(number_);
+    return true;
+  }
+  if (in_.bad()) throw grpo::Error("line", file_, ": could not read on behind line ", number_);
+  return false;
+}
+
+std::vector<Line> read_lines(const std::string& file) {
+  LineReader reader(file);
+  std::vector<Line> lines;
+  for (std::string text, where; reader.next(text, where);) lines.push_back(parse_line(text, where));
+  return lines;
+}
+
+LineWriter::LineWriter(const std::string& file, std::initializer_list<std::string> inputs) : file_(file) {
+  const struct stat there = status_of(file_);
+  if (S_ISDIR(there.st_mode)) throw grpo::Error("line", file, ": expected a file to write to, got a folder");
+  const auto is_there = [&](const fs::path& input, const fs::path& output) {
+    const struct stat in = status_of(input), out = status_of(output);
+    return S_ISREG(in.st_mode) && S_ISREG(out.st_mode) && in.st_dev == out.st_dev && in.st_ino == out.st_ino;
+  };
+  // A descriptor of this process goes on where it stands, be it a file: `>>` appends.
+  const bool inherited = file.starts_with("/dev/fd/") || file.starts_with("/proc/") || file == "/dev/stdout" ||
+                         file == "/dev/stderr";
+  if (!inherited && (there.st_mode == 0 || S_ISREG(there.st_mode))) {
+    if (there.st_mode != 0) file_ = fs::canonical(file_);  // a link stays one
+    part_ = file_.string() + ".part";
+  }
+  for (const std::string& input : inputs)
+    for (const fs::path& output : {file_, part_})
+      if (is_there(input, output))
+        throw grpo::Error("line", "expected an output that is none of the inputs, got ", output.string(),
+                          ", which is also ", input, "; name another file");
+  if (file == "/dev/stdout" || file == "/dev/stderr")
+    descriptor_ = ::fcntl(file == "/dev/stdout" ? 1 : 2, F_DUPFD_CLOEXEC, 3);
+  else
+    descriptor_ = ::open(part_.empty() ? file_.c_str() : part_.c_str(),
+                         O_WRONLY | O_CREAT | O_CLOEXEC | (part_.empty() ? O_APPEND : O_TRUNC), 0666);
+  if (descriptor_ < 0) fail("create");
+  if (!part_.empty() && there.st_mode != 0) (void)::fchmod(descriptor_, there.st_mode & 07777);
+}
+
+LineWriter::~LineWriter() {
+  if (descriptor_ < 0) return;
+  ::close(descriptor_);
+  if (part_.empty()) return;
+  std::error_code ignored;
+  if (bytes_ == 0)
+    fs::remove(part_, ignored);
+  else
+    std::cerr << "\nwhat was written until then is in " << part_.string() << std::endl;
+}
+
+void LineWriter::fail(const char* action) const {
+  const int code = errno;
+  throw grpo::Error("line", part_.empty() ? file_.string() : part_.string(), ": cannot ", action,
+                    " this file: ", std::strerror(code));
+}
+
+void LineWriter::write_lines(std::string_view lines) {
+  while (!lines.empty()) {
+    const ssize_t written = ::write(descriptor_, lines.data(), lines.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail("write");
+    lines.remove_prefix(static_cast<std::size_t>(written));
+    bytes_ += static_cast<std::size_t>(written);
+  }
+}
+
+void LineWriter::write(const Json& line) {
+  write_lines(line.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n');
+}
+
+void LineWriter::finish() {
+  if (!part_.empty() && ::fsync(descriptor_) != 0) fail("flush");
+  if (::close(std::exchange(descriptor_, -1)) != 0) fail("close");
+  if (part_.empty()) return;
+  std::error_code error;
+  fs::rename(part_, file_, error);
+  if (error)
+    throw grpo::Error("line", file_.string(), ": could not give ", part_.string(), " this name: ", error.message());
+}
