@@ -126,6 +126,7 @@ void run_programs(const BenchmarkData& data, const std::vector<Answered>& answer
           const std::string whole = grpo::whole_program(problem, program);
           grpo::CodeVerdict verdict = checker.check(whole, tests);
           if (verdict.outcome == grpo::Outcome::infrastructure) verdict = checker.check(whole, tests);
+          stop.check();  // Ctrl-C ends sandboxes, too
           if (verdict.outcome == grpo::Outcome::infrastructure)
             throw grpo::Error("suite", problem.task.id, ": the sandbox failed: ", verdict.detail);
           passes = verdict.total > 0 && verdict.passed == verdict.total;

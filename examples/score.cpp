@@ -94,8 +94,9 @@ class LineScorer {
     }
     added["verdict"] = grpo::enum_name(verdict);
     constexpr auto kReplace = Json::error_handler_t::replace;
-    if (line.has("scores") || line.has("verdict") || line.has("reason")) {  // scored before
-      line.json.erase("reason");
+    const bool again = line.has("scores") || line.has("verdict");  // scored before
+    if (again) line.json.erase("reason");
+    if (again || (line.has("reason") && added.contains("reason"))) {
       line.json.update(added);
       return line.json.dump(-1, ' ', false, kReplace) + '\n';
     }
@@ -218,9 +219,10 @@ class Run {
       scored.clear();
       try {
         for (std::size_t i = 0; i < count && !failure; ++i) {
-          stop_.check();
           grpo::Verdict verdict{};
-          scored += score_(lines[i], places[i], verdict);
+          const std::string line = score_(lines[i], places[i], verdict);
+          stop_.check();  // Ctrl-C ends sandboxes, too: what came of one then is nothing
+          scored += line;
           ++counts[static_cast<std::size_t>(verdict)];
         }
       } catch (...) {
