@@ -19,6 +19,7 @@ constexpr std::size_t kMaxFormula = 16384;  // of what is read as mathematics
 constexpr std::size_t kMaxDigits = 4096;    // of a plain number
 constexpr std::size_t kMaxNamed = 256;      // of a date or a time of day
 constexpr std::size_t kMaxReadings = 8;     // different final answers that are compared
+constexpr int kMostPlaces = 100;            // of a reference that is rounded
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
@@ -420,6 +421,8 @@ std::optional<mpq_class> read_number(std::string_view text) {
 void AnswerOptions::validate() const {
   if (!(tolerance >= 0) || !std::isfinite(tolerance))
     throw Error("answer", "expected a tolerance of at least 0, got ", tolerance);
+  if (precision < -1 || precision > kMostPlaces)
+    throw Error("answer", "expected a precision from 0 to ", kMostPlaces, " places, or -1 for none, got ", precision);
 }
 
 Verdict check_answer(std::string_view answer, std::string_view reference, const AnswerOptions& options) {

@@ -33,16 +33,20 @@ struct EnumNames<Verdict> {
 
 struct AnswerOptions {
   double tolerance = 0;
+  int precision = -1;
   bool decimal_comma = false;
   bool convert_units = false;
+  bool last_box = false;
 
   template <class V>
   void visit(V& v) {
     v("tolerance", tolerance, "largest |answer - reference| / max(1, |reference|) that is still right; 0: exact");
+    v("precision", precision, "places behind the point to which the reference is rounded; -1: none, it is exact");
     v("decimal_comma", decimal_comma, "1.000,5 means 1000.5");
     v("convert_units", convert_units, "100 cm is 1 m");
+    v("last_box", last_box, "of several boxes the last is the answer; else they must agree");
   }
-  void validate() const;  ///< throws Error for a tolerance that is negative or not finite
+  void validate() const;  ///< throws Error for a tolerance that is negative or not finite, and a precision beyond 100
 };
 
 /// Whether `answer` says the same as `reference`. Both may be LaTeX, plain text, or prose with the answer in it (see
