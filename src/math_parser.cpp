@@ -168,18 +168,7 @@ NodeId Parser::term() {
       left = add(Kind::percent, {left});
       literal = false;
     } else if (starts_factor(literal)) {
-      const bool mixed = literal && !tree_[left].children.size() && sees(Sign::fraction);
-      const NodeId right = factor();
-      if (mixed && is_proper(right)) {
-        left = add(Kind::sum, {left, right});
-      } else {
-        left = add(Kind::product, {left, right});
-      }
-      literal = false;
-    } else if (literal && is_mixed_ahead()) {
-      const NodeId numerator = factor();
-      expect(Sign::divide);
-      left = add(Kind::sum, {left, add(Kind::quotient, {numerator, factor()})});
+      left = add(Kind::product, {left, factor()});
       literal = false;
     } else {
       return left;
@@ -191,21 +180,6 @@ bool Parser::is_literal(NodeId id) const { return tree_[id].kind == Kind::number
 
 bool Parser::is_whole(NodeId id) const {
   return is_literal(id) && tree_[id].digits < 0 && tree_[id].value->get_den() == 1;
-}
-
-bool Parser::is_proper(NodeId id) const {
-  const Node& node = tree_[id];
-  return node.kind == Kind::quotient && is_whole(node.children[0]) && is_whole(node.children[1]) &&
-         *tree_[node.children[0]].value < *tree_[node.children[1]].value;
-}
-
-bool Parser::is_mixed_ahead() const {
-  if (peek(0).sign != Sign::number || peek(1).sign != Sign::divide || peek(2).sign != Sign::number) return false;
-  const std::string &a = peek(0).text, &b = peek(2).text;
-  const auto whole = [](const std::string& text) {
-    return text.find_first_not_of("0123456789") == text.npos && text.size() < 6;
-  };
-  return whole(a) && whole(b) && (a.size() < b.size() || (a.size() == b.size() && a < b));
 }
 
 bool Parser::starts_factor(bool after_number) const {
@@ -223,7 +197,12 @@ bool Parser::starts_factor(bool after_number) const {
 }
 
 NodeId Parser::factor() {
+  const bool digits = sees(Sign::number) && is_number_of_digits(peek().text);
+  const bool bracketed = sees(Sign::open_round);
   NodeId node = primary();
+  if (digits && is_whole(node))
+    if (const auto fraction = proper_fraction()) *tree_[node].value += *fraction;
+  if (bracketed && sees(Sign::subscript) && is_whole(node)) node = numeral(tree_[node].value->get_str());  // (1011)_2
   while (true) {
     switch (peek().sign) {
       case Sign::power:

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -22,6 +23,8 @@ constexpr NodeId kNone = ~NodeId{0};
 struct Stop {
   ReadStatus status;
 };
+
+bool is_number_of_digits(std::string_view text);
 
 class Parser {
  public:
@@ -100,10 +103,6 @@ class Parser {
   NodeId term();
   bool is_literal(NodeId id) const;
   bool is_whole(NodeId id) const;
-  /// 1/2 behind a whole number makes a mixed one; 3/2 and x/2 are factors.
-  bool is_proper(NodeId id) const;
-  /// "1/2" of "3 1/2".
-  bool is_mixed_ahead() const;
   bool starts_factor(bool after_number) const;
   /// A primary with what stands behind and above it.
   NodeId factor();
@@ -117,6 +116,11 @@ class Parser {
   NodeId primary();
   NodeId signed_factor();
   NodeId number(std::string text);
+  /// The 1/2 of 3\frac{1}{2}, of 3 1/2 and of 3½, which it takes; nothing where what comes next is no fraction of two
+  /// whole numbers below 1, or is raised to a power: 3\frac{5}{2} and 3\frac{1}{2}^2 are products.
+  std::optional<mpq_class> proper_fraction();
+  /// The digits that repeat behind a decimal point, which it takes: (6), \overline{6}, \dot{6}, \dot{1}2\dot{3}.
+  std::string repetend();
   /// Digits in another base, which follows: 1011_2.
   NodeId numeral(const std::string& digits);
   bool is_bound(std::string_view name) const;

@@ -33,7 +33,7 @@ inline constexpr auto kCommands = std::to_array<Spelling>({
     {"cosh", Sign::function, "cosh", Function::cosh}, {"cot", Sign::function, "cot", Function::cot}, {"cr", Sign::row},
     {"csc", Sign::function, "csc", Function::csc}, {"cup", Sign::unite}, {"dbinom", Sign::binomial},
     {"degree", Sign::degree}, {"dfrac", Sign::fraction}, {"div", Sign::divide}, {"dollar", Sign::currency, "$"},
-    {"dot", Sign::overline}, {"dots", Sign::symbol, "..."}, {"dotsc", Sign::symbol, "..."},
+    {"dot", Sign::overline, "dot"}, {"dots", Sign::symbol, "..."}, {"dotsc", Sign::symbol, "..."},
     {"emptyset", Sign::symbol, "\u2205"}, {"equiv", Sign::relation, "q"}, {"euro", Sign::currency, "€"},
     {"exp", Sign::function, "exp", Function::exp}, {"frac", Sign::fraction},
     {"gcd", Sign::function, "gcd", Function::gcd}, {"ge", Sign::relation, "g"}, {"geq", Sign::relation, "g"},
