@@ -273,6 +273,7 @@ Verdict check_text(std::string_view answer, std::string_view reference, const An
 
   math::CompareOptions how;
   how.tolerance = options.tolerance;
+  how.precision = options.precision;
   how.convert_units = options.convert_units;
   how.seed = hash(answer, hash(reference, 0xCBF29CE484222325));
   how.budget = budget;
@@ -433,7 +434,7 @@ Verdict check_answer(std::string_view answer, std::string_view reference, const 
   if (const std::size_t end = answer.rfind(kThought); end != answer.npos) answer.remove_prefix(end + kThought.size());
   answer = trim(answer);
   reference = trim(reference);
-  if (!options.decimal_comma && options.tolerance == 0) {
+  if (!options.decimal_comma && options.tolerance == 0 && options.precision < 0) {
     const auto wanted = read_quickly(reference);
     if (wanted)
       if (const auto given = read_quickly(answer)) return *given == *wanted ? Verdict::correct : Verdict::wrong;

@@ -141,14 +141,27 @@ class Cutter {
     return true;
   }
 
-  /// 1A3_{16}, 1011_2: digits that a subscript follows.
+  /// 1A3_{16}, 1011_2, (1A)_{16}, FF_{16}: digits that a subscript follows, all of its base. 3A_2 is thrice A_2.
   bool numeral() {
-    std::size_t end = at_;
+    const bool round = peek() == '(';
+    const std::size_t start = at_ + round;
+    std::size_t end = start;
     while (end < text_.size() && (is_digit(text_[end]) || is_upper(text_[end]))) ++end;
-    if (end == text_.size() || text_[end] != '_') return false;
-    const std::size_t base = end + 1 + (text_.substr(end + 1).starts_with('{') ? 1 : 0);
-    if (base >= text_.size() || !(is_digit(text_[base]) || text_[base] == '\\')) return false;
-    add(Sign::numeral, std::string(text_.substr(at_, end - at_)));
+    const std::string_view digits = text_.substr(start, end - start);
+    if (digits.empty() || (round && (end == text_.size() || text_[end++] != ')'))) return false;
+    std::string_view base = text_.substr(end);
+    if (!base.starts_with('_')) return false;
+    base.remove_prefix(base.starts_with("_{") ? 2 : 1);
+    const int highest = *std::ranges::max_element(digits);
+    if (!is_digit(static_cast<char>(highest))) {
+      const std::size_t size = std::min(base.find_first_not_of("0123456789"), base.size());
+      const int named = size == 2 ? (base[0] - '0') * 10 + base[1] - '0' : 0;
+      if (named > 36 || highest - 'A' + 10 >= named) return false;
+      if (!is_digit(digits[0]) && (named != 16 || digits.size() < 2)) return false;  // a name
+    } else if (base.empty() || !(is_digit(base[0]) || base[0] == '\\' || base[0] == '(')) {
+      return false;
+    }
+    add(Sign::numeral, std::string(digits));
     at_ = end;
     return true;
   }
@@ -156,6 +169,7 @@ class Cutter {
   // ---- Letters ----
 
   bool letters() {
+    if (is_upper(peek()) && numeral()) return true;
     std::size_t end = at_;
     while (end < text_.size() && is_letter(text_[end])) ++end;
     const std::string_view word = text_.substr(at_, end - at_);
@@ -464,6 +478,7 @@ class Cutter {
       return space_ = true;
     }
     if (c == '=' || c == '<' || c == '>') return relation(1, c);
+    if (c == '(' && numeral()) return true;
     ++at_;
     if (c == '$') return space_ = true;
     if (c == '(' || c == '[') ++depth_;

@@ -13,6 +13,11 @@ constexpr Sign kFactorStarts[] = {Sign::symbol,      Sign::function,     Sign::p
                                   Sign::square_root, Sign::fold,         Sign::overline,    Sign::infinity,
                                   Sign::begin};
 
+/// What stands behind an interval that ends with [, as [1, 2[ does.
+constexpr Sign kBehindIntervals[] = {Sign::end,         Sign::unite,       Sign::intersect, Sign::without, Sign::comma,
+                                     Sign::semicolon,   Sign::and_or,      Sign::relation,  Sign::implies, Sign::close_round,
+                                     Sign::close_brace, Sign::close_square, Sign::close_set};
+
 bool starts_operand(Sign sign) {
   return sign == Sign::number ||
          std::find(std::begin(kFactorStarts), std::end(kFactorStarts), sign) != std::end(kFactorStarts);
@@ -189,6 +194,8 @@ bool Parser::starts_factor(bool after_number) const {
       return !after_number && !peek().space_before && at_ > 0 && tokens_[at_ - 1].sign != Sign::symbol;
     case Sign::bar:
       return bars_ == 0;
+    case Sign::open_square:
+      return std::ranges::find(kBehindIntervals, peek(1).sign) == std::end(kBehindIntervals);
     case Sign::open_round:  // (k ∈ Z) and (mod 4) are no factors
       return peek(1).sign != Sign::relation && (peek(1).sign != Sign::symbol || peek(2).sign != Sign::relation);
     default:

@@ -132,7 +132,8 @@ class Parser {
   NodeId bare_argument();
   NodeId enclosed(Sign close, Kind kind);
   NodeId round();
-  NodeId square();
+  /// Behind [, and behind ] as in ]1, 2[, where it stands for (.
+  NodeId square(bool open);
   NodeId half_open(NodeId inside, bool open, bool close);
   NodeId braces();
   /// Whether a colon stands for "such that" in the braces that are open: \{x : x > 0\}, and not \{1 : 2\}.

@@ -50,7 +50,9 @@ NodeId Parser::primary() {
     case Sign::open_round:
       return round();
     case Sign::open_square:
-      return square();
+      return square(false);
+    case Sign::close_square:
+      return square(true);
     case Sign::open_set:
       return braces();
     case Sign::open_angle:
@@ -195,8 +197,9 @@ NodeId Parser::number(std::string text) {
 
 NodeId Parser::numeral(const std::string& digits) {
   expect(Sign::subscript);
-  const bool brace = take(Sign::open_brace);
+  const bool brace = take(Sign::open_brace), round = take(Sign::open_round);
   const std::string base_text = next().text;
+  if (round) expect(Sign::close_round);
   if (brace) expect(Sign::close_brace);
   int base = 0;
   if (const auto* word = std::ranges::find(kBases, base_text); word != std::end(kBases))
@@ -320,17 +323,20 @@ NodeId Parser::round() {
   const NodeId inside = list(Sign::close_round, Kind::tuple);
   bars_ = bars;
   if (take(Sign::close_round)) return inside;
+  if (take(Sign::open_square)) return half_open(inside, true, true);  // (1, 2[
   expect(Sign::close_square);
   return half_open(inside, true, false);
 }
 
-NodeId Parser::square() {
+NodeId Parser::square(bool open) {
   const int bars = std::exchange(bars_, 0);
   const NodeId inside = list(Sign::close_square, Kind::tuple);
   bars_ = bars;
-  if (take(Sign::close_square)) return tree_[inside].kind == Kind::tuple ? half_open(inside, false, false) : inside;
-  expect(Sign::close_round);
-  return half_open(inside, false, true);
+  if (take(Sign::close_square)) {
+    return open || tree_[inside].kind == Kind::tuple ? half_open(inside, open, false) : inside;
+  }
+  if (!take(Sign::open_square)) expect(Sign::close_round);
+  return half_open(inside, open, true);
 }
 
 NodeId Parser::half_open(NodeId inside, bool open, bool close) {
