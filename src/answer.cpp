@@ -9,6 +9,7 @@
 #include "answer.h"
 #include "math_expression.h"
 #include "math_spellings.h"
+#include "unicode_form.h"
 #include "utf8.h"
 
 namespace grpo {
@@ -26,11 +27,13 @@ bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
 bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
 char lower(char c) { return is_upper(c) ? static_cast<char>(c + 32) : c; }
 
-/// Full-width forms, which Korean, Chinese and Japanese texts mix in, as the ASCII they stand for.
-std::string_view fold_width(std::string_view text, std::string& storage) {
-  if (text.find("\xEF\xBC") == text.npos && text.find("\xEF\xBD") == text.npos && text.find("\u3000") == text.npos)
-    return text;
+/// One form for what looks the same: full-width forms, which Korean, Chinese and Japanese texts mix in, as the ASCII
+/// they stand for, and letters with their marks composed.
+std::string_view fold_forms(std::string_view text, std::string& storage) {
+  if (std::ranges::none_of(text, [](char c) { return static_cast<unsigned char>(c) >= 0x80; })) return text;
+  std::string valid, composed = normalize(UnicodeForm::nfc, valid_utf8(text, valid));
   storage.clear();
+  text = composed;
   for (std::size_t at = 0; at < text.size();) {
     const CodePoint c = decode_utf8(text, at);
     if (c.value >= 0xFF01 && c.value <= 0xFF5E)
@@ -440,8 +443,8 @@ Verdict check_answer(std::string_view answer, std::string_view reference, const 
       if (const auto given = read_quickly(answer)) return *given == *wanted ? Verdict::correct : Verdict::wrong;
   }
   std::string answer_storage, reference_storage;
-  const auto wanted = answers_in(fold_width(reference, reference_storage), options);
-  const auto given = answers_in(fold_width(answer, answer_storage), options);
+  const auto wanted = answers_in(fold_forms(reference, reference_storage), options);
+  const auto given = answers_in(fold_forms(answer, answer_storage), options);
   if (wanted.empty() || trim(wanted.back()).empty()) return Verdict::bad_reference;
   if (given.empty()) return Verdict::unparseable;
   std::int64_t budget = math::CompareOptions().budget;

@@ -430,9 +430,9 @@ class Matcher {
     const std::string given = unit(a), wanted = unit(b);
     const auto doubtful = [&](const Scalar& scalar) { return at(scalar).kind == Kind::quantity && at(scalar).called; };
     if (given.empty() && doubtful(b)) return same_number(a, as_product(b));
-    if (wanted.empty() && doubtful(a)) return same_number(as_product(a), b);
+    if (wanted.empty() && doubtful(a) && compare_.has_symbols(b.node)) return same_number(as_product(a), b);
     // 3 for 3 rubles: the reference tells what is counted.
-    if (given == wanted || given.empty() || (wanted.empty() && is_unit(given))) return same_item(bare(a), bare(b));
+    if (same_unit(given, wanted) || given.empty() || (wanted.empty() && is_unit(given))) return same_item(bare(a), bare(b));
     if (!options_.convert_units) return false;
     const auto from = conversion(given), to = conversion(wanted);
     if (!from || !to || from->first != to->first) return false;
@@ -441,9 +441,13 @@ class Matcher {
   }
   /// 5 m as five times m.
   Scalar as_product(const Scalar& quantity) {
+    const std::string& name = at(quantity).name;
+    const std::size_t hat = name.find('^');
     Node symbol(Kind::symbol);
-    symbol.name = at(quantity).name;
-    return under(quantity, tree_.add(Kind::product, {at(quantity).children[0], tree_.add(std::move(symbol))}));
+    symbol.name = name.substr(0, hat);
+    NodeId unit = tree_.add(std::move(symbol));
+    if (hat != name.npos) unit = tree_.add(Kind::power, {unit, tree_.add_number(mpq_class(name.substr(hat + 1)))});
+    return under(quantity, tree_.add(Kind::product, {at(quantity).children[0], unit}));
   }
   // ---- Intervals and inequalities ----
 
@@ -556,9 +560,21 @@ class Matcher {
       if (const auto from = centre(members[1]); from && is_constant(members[0]))
         return region_of_distance(*from, falling(signs[0]), members[0]);
     }
-    if (signs.size() != 2 || !is_label(members[1]) || !is_constant(members[0]) || !is_constant(members[2])) return {};
+    if (signs.size() != 2 || !is_constant(members[0]) || !is_constant(members[2])) return {};
     if (!is_order(signs[0]) || !is_order(signs[1]) || is_rising(signs[0]) != is_rising(signs[1])) return {};
     const bool rising = is_rising(signs[0]);
+    if (const auto from = centre(members[1])) {  // 1 < |x| < 3
+      const std::size_t near = rising ? 0 : 1;
+      const auto beyond = region_of_distance(*from, is_open(signs[near]) ? '>' : 'g', members[2 * near]);
+      const auto within = region_of_distance(*from, is_open(signs[1 - near]) ? '<' : 'l', members[2 - 2 * near]);
+      if (!beyond || !within || beyond->size() != 2) return {};
+      const NodeId width = tree_.add(Kind::sum, {members[2 - 2 * near], tree_.add(Kind::negate, {members[2 * near]})});
+      if (compare_.sign_of({width}) <= 0) return {};
+      const Piece &outer = (*within)[0], &left = (*beyond)[0], &right = (*beyond)[1];
+      return std::vector{Piece{outer.low, left.high, outer.low_open, left.high_open},
+                         Piece{right.low, outer.high, right.low_open, outer.high_open}};
+    }
+    if (!is_label(members[1])) return {};
     return std::vector{Piece{bound(members[rising ? 0 : 2]), bound(members[rising ? 2 : 0]),
                              is_open(signs[rising ? 0 : 1]), is_open(signs[rising ? 1 : 0])}};
   }

@@ -1,7 +1,9 @@
 // Lists, relations and arithmetic.
 #include "math_parser.h"
 
+#include <cstdlib>
 #include <iterator>
+#include <map>
 #include <optional>
 
 namespace grpo::math {
@@ -17,6 +19,11 @@ constexpr Sign kFactorStarts[] = {Sign::symbol,      Sign::function,     Sign::p
 constexpr Sign kBehindIntervals[] = {Sign::end,         Sign::unite,       Sign::intersect, Sign::without, Sign::comma,
                                      Sign::semicolon,   Sign::and_or,      Sign::relation,  Sign::implies, Sign::close_round,
                                      Sign::close_brace, Sign::close_square, Sign::close_set};
+
+/// 2 of "square inches" and "seconds squared".
+int power_named(std::string_view word) {
+  return word == "square" || word == "sq" || word == "squared" ? 2 : word == "cubic" || word == "cubed" ? 3 : 1;
+}
 
 bool starts_operand(Sign sign) {
   return sign == Sign::number ||
@@ -162,7 +169,7 @@ NodeId Parser::term() {
       if (sees(Sign::word) && kind == Kind::product) fail();  // "do not know" is prose
       const bool doubtful = peek().function == Function::opaque;
       left = add_named(Kind::quantity, unit(), {left});
-      tree_[left].called = doubtful;
+      tree_[left].called = doubtful && tree_[left].name.find_first_of("*/") == std::string::npos;
       literal = false;
     } else if (sees(Sign::open_round) && peek(1).sign == Sign::unit && tree_[left].kind != Kind::symbol) {  // 9 (cm)
       next();
@@ -229,10 +236,20 @@ NodeId Parser::factor() {
         if (tree_[node].kind != Kind::symbol) fail();
         tree_[node].name += '\'';
         break;
-      default:
-        return node;
+      default: {
+        const std::string scale = tree_[node].kind == Kind::degree ? scale_ahead() : "";
+        if (scale.empty()) return node;
+        next();
+        return add_named(Kind::quantity, scale, {tree_[node].children[0]});
+      }
     }
   }
+}
+
+std::string Parser::scale_ahead() const {
+  if (sees(Sign::unit) && peek().text.starts_with("\u00B0")) return peek().text;
+  const bool letter = sees(Sign::symbol) && (peek().text == "C" || peek().text == "F");
+  return letter && !starts_operand(peek(1).sign) ? "\u00B0" + peek().text : "";
 }
 
 NodeId Parser::raised(NodeId base) {
@@ -269,32 +286,65 @@ NodeId Parser::exponent() {
 }
 
 std::string Parser::unit() {
-  const std::string name = unit_name();
-  return name == "mi/h" ? "mph" : name == "km/h" ? "kph" : name;
+  std::map<std::string, int> powers;
+  unit_factor(powers, 1);
+  while (true) {
+    if (sees_per()) {
+      next();
+      const bool round = take(Sign::open_round);  // J/(kg K)
+      unit_factor(powers, -1);
+      while (round && !take(Sign::close_round)) {
+        take(Sign::times);
+        unit_factor(powers, -1);
+      }
+    } else if (sees(Sign::unit) || (sees(Sign::times) && peek(1).sign == Sign::unit)) {
+      take(Sign::times);
+      unit_factor(powers, 1);
+    } else {
+      break;
+    }
+  }
+  std::string above, below;
+  for (const auto& [name, power] : powers) {
+    if (power == 0) continue;
+    std::string& side = power > 0 ? above : below;
+    if (power < 0 || !side.empty()) side += power < 0 ? '/' : '*';
+    side += name;
+    if (std::abs(power) > 1) side += '^' + std::to_string(std::abs(power));
+  }
+  above += below;
+  return above == "mi/h" ? "mph" : above == "km/h" ? "kph" : above;
 }
 
-std::string Parser::unit_name() {
+bool Parser::sees_per() const {
+  const auto measures = [&](std::size_t ahead) {
+    return peek(ahead).sign == Sign::unit || peek(ahead).sign == Sign::word;
+  };
+  if (sees(Sign::word)) return peek().text == "per" && measures(1);
+  return sees(Sign::divide) &&
+         (measures(1) || peek(1).sign == Sign::symbol || (peek(1).sign == Sign::open_round && measures(2)));
+}
+
+void Parser::unit_factor(std::map<std::string, int>& powers, int side) {
+  if (!sees(Sign::unit) && !sees(Sign::word) && !sees(Sign::symbol) && !sees(Sign::currency)) fail();
   std::string name = next().text;
-  const bool square = name == "square" || name == "sq", cubic = name == "cubic";
-  if ((square || cubic) && sees(Sign::unit)) return next().text + (square ? "^2" : "^3");
-  const auto sees_per = [&] {
-    return sees(Sign::word) && peek().text == "per" && (peek(1).sign == Sign::unit || peek(1).sign == Sign::word);
-  };
-  while (sees(Sign::word) && !sees_per()) name += ' ' + next().text;
-  const auto power = [&] {
-    if (!take(Sign::power)) return;
-    const bool brace = take(Sign::open_brace);
-    name += '^' + next().text;
-    if (brace) expect(Sign::close_brace);
-  };
-  power();
-  while (sees_per() || (sees(Sign::divide) &&
-                        (peek(1).sign == Sign::unit || peek(1).sign == Sign::word || peek(1).sign == Sign::symbol))) {
-    next();
-    name += '/' + next().text;
-    power();
+  int power = side;
+  if (const int both = power_named(name); both > 1 && sees(Sign::unit)) name = next().text, power *= both;
+  while (sees(Sign::word) && !sees_per()) {
+    const std::string word = next().text;
+    if (power_named(word) > 1)
+      power *= power_named(word);
+    else
+      name += ' ' + word;
   }
-  return name;
+  if (take(Sign::power)) {
+    const bool brace = take(Sign::open_brace), negative = take(Sign::minus);
+    const std::string digits = next().text;
+    if (!is_number_of_digits(digits) || digits.size() > 2) fail();
+    power *= std::stoi(digits) * (negative ? -1 : 1);
+    if (brace) expect(Sign::close_brace);
+  }
+  powers[std::move(name)] += power;
 }
 
 ReadStatus read_expression(std::string_view text, const ReadOptions& options, Tree& tree, NodeId& root) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -108,9 +109,14 @@ class Parser {
   NodeId factor();
   NodeId raised(NodeId base);
   NodeId exponent();
-  /// cm, cm^2, \text{ cm}^{2}, km/h, apples.
+  /// "°C" of 25°C, "" where no letter behind a degree sign names a scale.
+  std::string scale_ahead() const;
+  /// cm, cm^2, \text{ cm}^{2}, km/h, m s^{-2}, apples: in one spelling, "m/s^2", whose parts are in alphabetical order.
   std::string unit();
-  std::string unit_name();
+  /// Whether what comes next divides a unit by another one: "/ h", "per hour".
+  bool sees_per() const;
+  /// One unit of a product and its power, which it adds to `powers`; `side` is -1 behind a stroke.
+  void unit_factor(std::map<std::string, int>& powers, int side);
 
   // math_primary.cpp
   NodeId primary();

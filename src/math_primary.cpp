@@ -3,6 +3,7 @@
 #include <iterator>
 
 #include "math_parser.h"
+#include "math_unit.h"
 
 namespace grpo::math {
 namespace {
@@ -40,6 +41,8 @@ NodeId Parser::primary() {
     case Sign::symbol:
       return token.text == "\u2205" ? add(Kind::set, {}) : symbol(token.text, true);
     case Sign::unit:
+      if (is_currency(token.text) && sees(Sign::number))  // USD 3
+        return add_named(Kind::quantity, token.text, {factor()});
       return symbol(token.text, false);
     case Sign::currency:
       return add_named(Kind::quantity, token.text, {signed_factor()});
@@ -137,8 +140,13 @@ std::string Parser::repetend() {
   const auto dotted = [&] {
     next();
     const bool brace = take(Sign::open_brace);
+    if (!sees(Sign::number) || !is_number_of_digits(peek().text)) fail();
+    if (!brace && peek().text.size() > 1) {  // \dot14 is a 1 with a dot and a 4
+      const std::string first = peek().text.substr(0, 1);
+      tokens_[at_].text.erase(0, 1);
+      return first;
+    }
     const std::string text = next().text;
-    if (!is_number_of_digits(text) || (!brace && text.size() > 1)) fail();
     if (brace) expect(Sign::close_brace);
     return text;
   };
