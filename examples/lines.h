@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "grpo/error.h"
+#include "grpo/json.h"
 #include "grpo/tokenizer.h"
 
 struct Line {
@@ -45,7 +46,7 @@ inline std::vector<Line> read_lines(const std::string& file) {
   for (std::string text; std::getline(in, text);) {
     const std::string where = file + ':' + std::to_string(++number);
     if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
-    auto json = nlohmann::ordered_json::parse(text, nullptr, false);
+    auto json = grpo::read_json<nlohmann::ordered_json>(text);
     if (!json.is_object()) throw grpo::Error("line", where, ": expected a JSON object, got ", text.substr(0, 80));
     lines.push_back({std::move(json), where});
   }

@@ -19,6 +19,7 @@
 #include "grpo/answer.h"
 #include "grpo/config.h"
 #include "grpo/error.h"
+#include "grpo/json.h"
 #include "grpo/reward.h"
 
 namespace {
@@ -59,7 +60,7 @@ std::vector<std::string> split_names(const std::string& list) {
   return names;
 }
 
-// The text under `key`; a number counts as its text, null and nothing as "".
+// The text under `key`; a number counts as its text with all its digits, null and nothing as "".
 std::string text_of(const Json& line, const char* key, const std::string& where) {
   const auto found = line.find(key);
   if (found == line.end() || found->is_null()) return {};
@@ -76,9 +77,11 @@ class LineScorer {
 
   /// The line with its scores and its verdict at its end, all else as it was. Called from several threads.
   std::string operator()(std::string_view text, const std::string& where, grpo::Verdict& verdict) const {
-    Json line = Json::parse(text, nullptr, false);
+    grpo::JsonFault fault;
+    Json line = grpo::read_json<Json>(text, grpo::LongNumbers::as_text, &fault);
     if (!line.is_object())
-      throw grpo::Error("score", where, ": expected a JSON object, got ", std::string(text.substr(0, 80)));
+      throw grpo::Error("score", where, ": expected a JSON object, got ",
+                        fault.malformed ? std::string(text.substr(0, 80)) : fault.problem);
     Json scores = Json::object();
     if (line.contains("completion")) {
       grpo::Task task{where, text_of(line, "prompt", where), text_of(line, "answer", where),

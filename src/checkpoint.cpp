@@ -9,6 +9,7 @@
 
 #include "durable_file.h"
 #include "grpo/error.h"
+#include "grpo/json.h"
 #include "safetensors_digest.h"
 
 namespace grpo {
@@ -95,7 +96,7 @@ void write_files(const fs::path& folder, const CheckpointContents& contents) {
 
 Json read_json(const fs::path& path) {
   std::ifstream file(path);
-  return Json::parse(file, nullptr, /*allow_exceptions=*/false);
+  return grpo::read_json<Json>(std::string(std::istreambuf_iterator<char>(file), {}));
 }
 
 // What is wrong with a checkpoint, as "FILE …", or nothing.

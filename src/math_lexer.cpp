@@ -259,7 +259,9 @@ class Cutter {
         rest.remove_prefix(power.size());
         break;
       }
-    const std::size_t next = skip_white_space(rest);
+    std::size_t next = skip_white_space(rest);
+    for (const std::string_view sign : {"*", "\u00B7", "\u22C5"})
+      if (rest.substr(next).starts_with(sign)) next = skip_white_space(rest, next + sign.size());
     if (next + 1 < rest.size() && is_letter(rest[next]))
       for (const std::string_view power : {"^-", "^{-", "\u207B"})
         if (rest.substr(next + 1).starts_with(power)) return true;

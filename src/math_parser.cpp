@@ -163,7 +163,8 @@ NodeId Parser::term() {
     } else if (take(Sign::divide)) {
       left = add(Kind::quotient, {left, unary()});
       literal = false;
-    } else if (sees(Sign::unit) || sees(Sign::currency) || sees(Sign::word)) {  // of all, too: 2√5 cm
+    } else if (sees(Sign::unit) || sees(Sign::currency) || sees(Sign::word) ||
+               (sees(Sign::fraction) && peek(1).sign == Sign::open_brace && peek(2).sign == Sign::unit)) {  // of all, too: 2√5 cm
       const Kind kind = tree_[left].kind;
       if (bars_ > 0 || kind == Kind::symbol || kind == Kind::quantity) fail();
       if (sees(Sign::word) && kind == Kind::product) fail();  // "do not know" is prose
@@ -287,16 +288,27 @@ NodeId Parser::exponent() {
 
 std::string Parser::unit() {
   std::map<std::string, int> powers;
-  unit_factor(powers, 1);
+  const auto product = [&](Sign close, int side) {
+    do {
+      take(Sign::times);
+      unit_factor(powers, side);
+    } while (!take(close));
+  };
+  if (take(Sign::fraction)) {
+    for (const int side : {1, -1}) {
+      expect(Sign::open_brace);
+      product(Sign::close_brace, side);
+    }
+  } else {
+    unit_factor(powers, 1);
+  }
   while (true) {
     if (sees_per()) {
       next();
-      const bool round = take(Sign::open_round);  // J/(kg K)
-      unit_factor(powers, -1);
-      while (round && !take(Sign::close_round)) {
-        take(Sign::times);
+      if (take(Sign::open_round))  // J/(kg K)
+        product(Sign::close_round, -1);
+      else
         unit_factor(powers, -1);
-      }
     } else if (sees(Sign::unit) || (sees(Sign::times) && peek(1).sign == Sign::unit)) {
       take(Sign::times);
       unit_factor(powers, 1);

@@ -10,6 +10,7 @@
 #include "generators.h"
 #include "grpo/checkpoint.h"
 #include "grpo/error.h"
+#include "grpo/json.h"
 #include "grpo/model.h"
 #include "held_out.h"
 #include "nearest.h"
@@ -26,7 +27,7 @@ uint64_t seed_of(uint64_t seed, std::string_view stage) { return Draws{seed, has
 Json read(const fs::path& file) {
   std::ifstream stream(file);
   const std::string text{std::istreambuf_iterator<char>(stream), {}};
-  Json json = Json::parse(text, nullptr, false);
+  Json json = read_json<Json>(text);
   if (json.is_discarded())
     throw Error("recipe", file.string(),
                 ": expected JSON, it was altered or cut short; remove its folder to do that stage again");

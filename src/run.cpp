@@ -11,6 +11,7 @@
 #include "durable_file.h"
 #include "grpo/error.h"
 #include "grpo/evaluate.h"
+#include "grpo/json.h"
 
 namespace grpo {
 namespace fs = std::filesystem;
@@ -104,7 +105,7 @@ Run::Run(const RunConfig& config, const Json& resolved, const std::string& name)
   if (!moved.empty()) progress_->note(moved);
   if (config.resume && fs::exists(folder_ / "config.json")) {
     std::ifstream file(folder_ / "config.json");
-    const Json before = Json::parse(file, nullptr, false).flatten(), after = resolved.flatten();
+    const Json before = read_json<Json>(std::string(std::istreambuf_iterator<char>(file), {})).flatten(), after = resolved.flatten();
     for (const auto& [key, value] : after.items())
       if (key != "/resume" && key != "/out" && before.contains(key) && before.at(key) != value)
         progress_->note("resuming with a changed " + key.substr(1) + ": " + before.at(key).dump() + " → " +

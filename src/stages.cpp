@@ -9,6 +9,7 @@
 #include "generators.h"
 #include "grpo/collect.h"
 #include "grpo/error.h"
+#include "grpo/json.h"
 
 namespace grpo {
 namespace {
@@ -314,7 +315,7 @@ RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, co
   RejectionReport report;
   std::optional<uint64_t> offset;
   if (std::ifstream file(folder / "report.json"); file) {
-    const Json saved = Json::parse(file, nullptr, false);
+    const Json saved = read_json<Json>(std::string(std::istreambuf_iterator<char>(file), {}));
     if (saved.is_discarded() || !saved.contains("offset"))
       throw Error("rejection_sample", (folder / "report.json").string(),
                   ": expected the report of an earlier run, it was altered; remove it to start this stage over");
