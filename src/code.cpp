@@ -254,8 +254,8 @@ CodeVerdict CodeChecker::check_cases(const Program& program, const CodeTests& te
 
 CodeVerdict CodeChecker::check_function(std::string_view source, const CodeTests& tests) const {
   const std::string calls = tests.calls.empty() ? "[]" : tests.calls;
-  const Json rest{{"source", source},         {"name", tests.entry_point}, {"setup", tests.setup}, {"check", tests.check},
-                  {"partial", config_.partial}, {"reply_bytes", kReplyBytes}};
+  const Json rest{{"source", source},      {"name", tests.entry_point},  {"setup", tests.setup},
+                  {"check", tests.check}, {"partial", config_.partial}, {"reply_bytes", kReplyBytes}};
   const std::string job = written(rest).insert(1, "\"calls\":" + calls + ',');
   static const Executable checker{Language::python, std::string(kValues) + kCheck};
   static const Executable candidate{Language::python, std::string(kValues) + kCandidate};

@@ -89,7 +89,8 @@ class Builder {
     return true;
   }
   bool open(Json value) {
-    if (open_.size() == kMaxJsonDepth) return refuse("more than " + std::to_string(kMaxJsonDepth) + " levels of brackets");
+    if (open_.size() == kMaxJsonDepth)
+      return refuse("more than " + std::to_string(kMaxJsonDepth) + " levels of brackets");
     Json* const at = place();
     *at = std::move(value);
     open_.push_back(at);

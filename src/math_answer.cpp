@@ -392,9 +392,9 @@ class Matcher {
     const bool a_decimal = is_decimal(a.node), b_decimal = is_decimal(b.node);
     if (a_decimal != b_decimal && (a_decimal ? compare_.rounds_to(a.node, b) : compare_.rounds_to(b.node, a)))
       return true;
-    const bool in_parts = x.kind == y.kind && (x.kind == Kind::percent || x.kind == Kind::degree);  // 12.5% shows one place
-    if (compare_.rounds_alike(in_parts ? under(a, x.children[0]) : a, in_parts ? under(b, y.children[0]) : b)) return true;
-    return compare_.within_tolerance(a, b);
+    const bool parts = x.kind == y.kind && (x.kind == Kind::percent || x.kind == Kind::degree);  // 12.5% has one place
+    return compare_.rounds_alike(parts ? under(a, x.children[0]) : a, parts ? under(b, y.children[0]) : b) ||
+           compare_.within_tolerance(a, b);
   }
   bool is_decimal(NodeId id) const {
     const Node& node = at(id);

@@ -16,9 +16,10 @@ constexpr Sign kFactorStarts[] = {Sign::symbol,      Sign::function,     Sign::p
                                   Sign::begin};
 
 /// What stands behind an interval that ends with [, as [1, 2[ does.
-constexpr Sign kBehindIntervals[] = {Sign::end,         Sign::unite,       Sign::intersect, Sign::without, Sign::comma,
-                                     Sign::semicolon,   Sign::and_or,      Sign::relation,  Sign::implies, Sign::close_round,
-                                     Sign::close_brace, Sign::close_square, Sign::close_set};
+constexpr Sign kBehindIntervals[] = {Sign::end,       Sign::unite,       Sign::intersect,    Sign::without,
+                                     Sign::comma,     Sign::semicolon,   Sign::and_or,       Sign::relation,
+                                     Sign::implies,   Sign::close_round, Sign::close_square, Sign::close_brace,
+                                     Sign::close_set};
 
 /// 2 of "square inches" and "seconds squared".
 int power_named(std::string_view word) {
@@ -164,7 +165,8 @@ NodeId Parser::term() {
       left = add(Kind::quotient, {left, unary()});
       literal = false;
     } else if (sees(Sign::unit) || sees(Sign::currency) || sees(Sign::word) ||
-               (sees(Sign::fraction) && peek(1).sign == Sign::open_brace && peek(2).sign == Sign::unit)) {  // of all, too: 2√5 cm
+               (sees(Sign::fraction) && peek(1).sign == Sign::open_brace && peek(2).sign == Sign::unit)) {
+      // It is the unit of all that stands before: 2√5 cm.
       const Kind kind = tree_[left].kind;
       if (bars_ > 0 || kind == Kind::symbol || kind == Kind::quantity) fail();
       if (sees(Sign::word) && kind == Kind::product) fail();  // "do not know" is prose

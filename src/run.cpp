@@ -105,7 +105,8 @@ Run::Run(const RunConfig& config, const Json& resolved, const std::string& name)
   if (!moved.empty()) progress_->note(moved);
   if (config.resume && fs::exists(folder_ / "config.json")) {
     std::ifstream file(folder_ / "config.json");
-    const Json before = read_json<Json>(std::string(std::istreambuf_iterator<char>(file), {})).flatten(), after = resolved.flatten();
+    const std::string text(std::istreambuf_iterator<char>(file), {});
+    const Json before = read_json<Json>(text).flatten(), after = resolved.flatten();
     for (const auto& [key, value] : after.items())
       if (key != "/resume" && key != "/out" && before.contains(key) && before.at(key) != value)
         progress_->note("resuming with a changed " + key.substr(1) + ": " + before.at(key).dump() + " → " +

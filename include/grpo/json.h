@@ -25,8 +25,8 @@ struct JsonFault {
   std::string problem;
 };
 
-/// The value that `text` is, in full; discarded where it is none, and `fault`, where given, says why. Of several members
-/// with one key the last counts. For nlohmann::json and nlohmann::ordered_json.
+/// The value that `text` is, in full; discarded where it is none, and `fault`, where given, says why. Of several
+/// members with one key the last counts. For nlohmann::json and nlohmann::ordered_json.
 template <class Json>
 Json read_json(std::string_view text, LongNumbers numbers = LongNumbers::round, JsonFault* fault = nullptr);
 
