@@ -15,6 +15,7 @@
 
 #include "grpo/code.h"
 #include "grpo/instructions.h"
+#include "grpo/json.h"
 #include "grpo/language.h"
 #include "grpo/sandbox.h"
 #include "lines.h"
@@ -180,7 +181,7 @@ void check_settings(const SuiteRun& run, const grpo::SuiteConfig& suite) {
                                   {"max_new_tokens", suite.max_new_tokens},
                                   {"seed", suite.seed}};
   if (std::ifstream in(file, std::ios::binary); in) {
-    const auto before = nlohmann::ordered_json::parse(in, nullptr, false);
+    const auto before = grpo::read_json<nlohmann::ordered_json>(std::string(std::istreambuf_iterator<char>(in), {}));
     for (const auto& [key, value] : settings.items())
       if (!before.is_object() || before.value(key, nlohmann::ordered_json()) != value)
         throw grpo::Error("suite", file.string(), ": expected \"", key, "\" to be ", value.dump(), ", got ",

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "grpo/code.h"
+#include "grpo/json.h"
 
 namespace {
 
@@ -45,7 +46,7 @@ std::vector<Problem> read_problems(const std::string& file) {
   std::vector<Problem> problems;
   for (std::string line; std::getline(in, line);) {
     if (line.empty()) continue;
-    const auto json = nlohmann::json::parse(line, nullptr, false);
+    const auto json = grpo::read_json<nlohmann::json>(line);
     if (!json.is_object()) throw grpo::Error("human_eval", file, ": expected JSON objects, got ", line.substr(0, 80));
     problems.push_back({json.value("task_id", ""), json.value("prompt", ""), json.value("canonical_solution", ""),
                         grpo::read_code_tests(line)});

@@ -10,29 +10,12 @@
 #include <system_error>
 #include <utility>
 
+#include "grpo/json.h"
+
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 namespace {
-
-constexpr std::size_t kMostNesting = 500;  // values are written and freed by recursion
-
-std::size_t nesting_of(std::string_view text) {
-  std::size_t depth = 0, most = 0;
-  bool quoted = false;
-  for (std::size_t at = 0; at < text.size(); ++at) {
-    const char c = text[at];
-    if (c == '"') quoted = !quoted;
-    if (quoted) {
-      at += c == '\\';
-    } else if (c == '[' || c == '{') {
-      most = std::max(most, ++depth);
-    } else if ((c == ']' || c == '}') && depth > 0) {
-      --depth;
-    }
-  }
-  return most;
-}
 
 // The beginning of a text that may be long, for messages.
 std::string cut(std::string_view text) {
@@ -61,17 +44,10 @@ std::vector<int32_t> Line::tokens(const std::string& key,
 }
 
 Line parse_line(std::string_view text, const std::string& where) {
-  if (nesting_of(text) > kMostNesting)
-    throw grpo::Error("line", where, ": expected JSON that nests at most ", kMostNesting, " deep, got ",
-                      nesting_of(text), " levels");
-  Json json;
-  try {
-    json = Json::parse(text);
-  } catch (const Json::exception& error) {
-    const std::string_view what = error.what();
-    throw grpo::Error("line", where, ": expected a JSON object, got ", cut(text), " (",
-                      what.substr(what.find("] ") + 2), ')');
-  }
+  grpo::JsonFault fault;
+  Json json = grpo::read_json<Json>(text, grpo::LongNumbers::as_text, &fault);
+  if (json.is_discarded())
+    throw grpo::Error("line", where, ": expected a JSON object, got ", cut(text), " (", fault.problem, ')');
   if (!json.is_object()) throw grpo::Error("line", where, ": expected a JSON object, got ", cut(text));
   return {std::move(json), where};
 }

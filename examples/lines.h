@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "grpo/error.h"
+#include "grpo/json.h"
 #include "grpo/tokenizer.h"
 
 struct Line {
@@ -38,7 +39,8 @@ struct Line {
   std::vector<int32_t> tokens(const std::string& key, const std::function<const grpo::Tokenizer&()>& tokenizer) const;
 };
 
-/// One line as an object. Throws Error, naming `where`, for what is none, and for one that nests more than 500 deep.
+/// One line as an object, read as json.h says; a number that would lose digits is their text. Throws Error, naming
+/// `where`, for what is none.
 Line parse_line(std::string_view text, const std::string& where);
 
 /// The lines of a file one after the other; blank ones are passed over.

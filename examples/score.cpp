@@ -20,6 +20,7 @@
 #include "grpo/code.h"
 #include "grpo/config.h"
 #include "grpo/error.h"
+#include "grpo/json.h"
 #include "grpo/reward.h"
 #include "grpo/stop.h"
 #include "lines.h"
@@ -62,7 +63,7 @@ std::vector<std::string> split_names(const std::string& list) {
   return names;
 }
 
-// The text under `key`; a number counts as its text, null and nothing as "".
+// The text under `key`; a number counts as its text with all its digits, null and nothing as "".
 std::string text_of(const Line& line, const char* key) {
   const auto found = line.json.find(key);
   if (found == line.json.end() || found->is_null()) return {};

@@ -9,6 +9,7 @@
 #include "answer.h"
 #include "math_expression.h"
 #include "math_spellings.h"
+#include "unicode_form.h"
 #include "utf8.h"
 
 namespace grpo {
@@ -19,17 +20,20 @@ constexpr std::size_t kMaxFormula = 16384;  // of what is read as mathematics
 constexpr std::size_t kMaxDigits = 4096;    // of a plain number
 constexpr std::size_t kMaxNamed = 256;      // of a date or a time of day
 constexpr std::size_t kMaxReadings = 8;     // different final answers that are compared
+constexpr int kMostPlaces = 100;            // of a reference that is rounded
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
 char lower(char c) { return is_upper(c) ? static_cast<char>(c + 32) : c; }
 
-/// Full-width forms, which Korean, Chinese and Japanese texts mix in, as the ASCII they stand for.
-std::string_view fold_width(std::string_view text, std::string& storage) {
-  if (text.find("\xEF\xBC") == text.npos && text.find("\xEF\xBD") == text.npos && text.find("\u3000") == text.npos)
-    return text;
+/// One form for what looks the same: full-width forms, which Korean, Chinese and Japanese texts mix in, as the ASCII
+/// they stand for, and letters with their marks composed.
+std::string_view fold_forms(std::string_view text, std::string& storage) {
+  if (std::ranges::none_of(text, [](char c) { return static_cast<unsigned char>(c) >= 0x80; })) return text;
+  std::string valid, composed = normalize(UnicodeForm::nfc, valid_utf8(text, valid));
   storage.clear();
+  text = composed;
   for (std::size_t at = 0; at < text.size();) {
     const CodePoint c = decode_utf8(text, at);
     if (c.value >= 0xFF01 && c.value <= 0xFF5E)
@@ -272,6 +276,7 @@ Verdict check_text(std::string_view answer, std::string_view reference, const An
 
   math::CompareOptions how;
   how.tolerance = options.tolerance;
+  how.precision = options.precision;
   how.convert_units = options.convert_units;
   how.seed = hash(answer, hash(reference, 0xCBF29CE484222325));
   how.budget = budget;
@@ -425,14 +430,14 @@ Verdict check_answer(std::string_view answer, std::string_view reference, const 
   if (const std::size_t end = answer.rfind(kThought); end != answer.npos) answer.remove_prefix(end + kThought.size());
   answer = trim(answer);
   reference = trim(reference);
-  if (!options.decimal_comma && options.tolerance == 0) {
+  if (!options.decimal_comma && options.tolerance == 0 && options.precision < 0) {
     const auto wanted = read_quickly(reference);
     if (wanted)
       if (const auto given = read_quickly(answer)) return *given == *wanted ? Verdict::correct : Verdict::wrong;
   }
   std::string answer_storage, reference_storage;
-  const auto wanted = answers_in(fold_width(reference, reference_storage), options);
-  const auto given = answers_in(fold_width(answer, answer_storage), options);
+  const auto wanted = answers_in(fold_forms(reference, reference_storage), options);
+  const auto given = answers_in(fold_forms(answer, answer_storage), options);
   if (wanted.empty() || trim(wanted.back()).empty()) return Verdict::bad_reference;
   if (given.empty()) return Verdict::unparseable;
   std::int64_t budget = math::CompareOptions().budget;

@@ -5,6 +5,7 @@
 #include "benchmark_rules.h"
 #include "benchmark_text.h"
 #include "grpo/code.h"
+#include "grpo/json.h"
 
 namespace grpo {
 namespace {
@@ -29,10 +30,10 @@ Json test_list(const JsonReader& line, std::string_view key) {
   if (value.is_null()) return Json::array();
   Json list = value;
   if (value.is_string()) {
-    list = Json::parse(value.get_ref<const std::string&>(), nullptr, false);
+    list = read_json<Json>(value.get_ref<const std::string&>());
     if (list.is_discarded())
-      list = Json::parse(unpack_text(value.get_ref<const std::string&>(), line.where() + "." + std::string(key)),
-                         nullptr, false);
+      list = read_json<Json>(
+          unpack_text(value.get_ref<const std::string&>(), line.where() + "." + std::string(key)));
   }
   if (!list.is_array()) line.refuse(key, "a list of tests");
   return list;
@@ -50,7 +51,7 @@ CodeTests::Case case_of(const JsonReader& line, std::string_view key, const Json
 /// The name of the function that functional tests call.
 std::string function_name(const JsonReader& line) {
   const Json& given = line.required("metadata");
-  const Json metadata = given.is_string() ? Json::parse(given.get_ref<const std::string&>(), nullptr, false) : given;
+  const Json metadata = given.is_string() ? read_json<Json>(given.get_ref<const std::string&>()) : given;
   if (!metadata.is_object() || !metadata.value("func_name", Json()).is_string())
     line.refuse("metadata", "an object with \"func_name\"");
   return metadata["func_name"].get<std::string>();

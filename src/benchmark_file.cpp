@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "grpo/error.h"
+#include "grpo/json.h"
 
 namespace grpo {
 namespace {
@@ -131,8 +132,8 @@ void read_table(Lines& lines, char separator, const OnRecord& take) {
 
 // ---- JSON -----------------------------------------------------------------------------------------------------------
 
-[[noreturn]] void refuse_json(const std::string& where, const Json::parse_error& error) {
-  throw Error("benchmark", where, ": expected JSON, got ", error.what());
+[[noreturn]] void refuse_json(const std::string& where, const JsonFault& fault) {
+  throw Error("benchmark", where, ": expected JSON, got ", fault.problem);
 }
 
 void take_members(Json& list, const fs::path& path, const OnRecord& take) {
@@ -145,22 +146,16 @@ void read_value(Lines& lines, const std::string& line, const OnRecord& take) {
   const std::string where = lines.where();
   std::string text = line;
   for (std::string more; lines.next(more);) (text += '\n') += more;
-  Json value;
-  try {
-    value = Json::parse(text);
-  } catch (const Json::parse_error& error) {
+  JsonFault fault;
+  Json value = read_json<Json>(text, LongNumbers::as_text, &fault);
+  if (value.is_discarded()) {
     // Was it one value, or a broken line? A line of JSONL that breaks off has more than a brace.
     const bool one = line.find_first_not_of(" \t\r{") == line.npos || line.find_first_not_of(" \t") == line.find('[');
-    if (!one) {
-      try {
-        value = Json::parse(line);
-      } catch (const Json::parse_error& of_line) {
-        refuse_json(where, of_line);
-      }
-    }
-    const auto end = text.begin() + static_cast<std::ptrdiff_t>(std::min(error.byte, text.size()));
+    if (JsonFault of_line; !one && read_json<Json>(line, LongNumbers::as_text, &of_line).is_discarded())
+      refuse_json(where, of_line);
+    const auto end = text.begin() + static_cast<std::ptrdiff_t>(std::min(fault.byte, text.size()));
     const auto below = static_cast<std::size_t>(std::count(text.begin(), end, '\n'));
-    refuse_json(lines.path().string() + ":" + std::to_string(first + below), error);
+    refuse_json(lines.path().string() + ":" + std::to_string(first + below), fault);
   }
   if (value.is_array()) return take_members(value, lines.path(), take);
   take(value, where);
@@ -171,15 +166,10 @@ void read_json(Lines& lines, const OnRecord& take) {
   for (bool first = true; lines.next(line);) {
     if (is_blank(line)) continue;
     const std::string where = lines.where();
-    Json value = Json::parse(line, nullptr, false);
+    JsonFault fault;
+    Json value = read_json<Json>(line, LongNumbers::as_text, &fault);
     if (first && value.is_discarded()) return read_value(lines, line, take);
-    if (value.is_discarded()) {
-      try {
-        value = Json::parse(line);
-      } catch (const Json::parse_error& error) {
-        refuse_json(where, error);
-      }
-    }
+    if (value.is_discarded()) refuse_json(where, fault);
     if (first && value.is_array()) {
       while (lines.next(line))
         if (!is_blank(line))

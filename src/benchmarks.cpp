@@ -11,6 +11,7 @@
 #include "benchmark_text.h"
 #include "fill.h"
 #include "generators.h"
+#include "grpo/json.h"
 #include "grpo/verdict.h"
 #include "input_file.h"
 #include "quoting.h"
@@ -145,7 +146,7 @@ SavedAnswers read_answered(std::string_view benchmark, const std::filesystem::pa
     const std::string where = path.string() + ":" + std::to_string(number);
     // A line without its end, that is no whole object, is one that a run was writing when it was stopped.
     const bool ended = !file.eof();
-    const nlohmann::json value = nlohmann::json::parse(text, nullptr, false);
+    const nlohmann::json value = read_json<nlohmann::json>(text);
     saved.torn = !ended && value.is_discarded() && text.find_first_not_of(" \t\r") != text.npos;
     if (saved.torn) break;
     saved.bytes += text.size() + ended;

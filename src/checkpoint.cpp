@@ -8,6 +8,7 @@
 
 #include "durable_file.h"
 #include "grpo/error.h"
+#include "grpo/json.h"
 #include "input_file.h"
 #include "safetensors_digest.h"
 
@@ -115,7 +116,7 @@ void write_files(const fs::path& folder, const CheckpointContents& contents) {
 }
 
 Json read_json(const fs::path& path) {
-  return Json::parse(read_input(kRoom, path), nullptr, /*allow_exceptions=*/false);
+  return grpo::read_json<Json>(read_input(kRoom, path));
 }
 
 // What is wrong with a checkpoint, as "FILE …", or nothing.

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "code_harness.h"
+#include "grpo/json.h"
 
 namespace grpo {
 namespace {
@@ -31,28 +32,35 @@ const std::string& text_of(const Json& object, const char* key) {
   return object[key].get_ref<const std::string&>();
 }
 
-/// What LiveCodeBench writes as a text, one JSON value a line.
-Json values_of_lines(const std::string& text) {
-  Json values = Json::array();
+/// What LiveCodeBench writes as a text, one JSON value a line: as it stands, for digits are Python's to read.
+std::vector<std::string> values_of_lines(const std::string& text) {
+  std::vector<std::string> values;
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = std::min(text.find('\n', at), text.size());
     const std::string line = text.substr(at, end - at);
     at = end + 1;
     if (line.find_first_not_of(kSpace) == line.npos) continue;
-    values.push_back(Json::parse(line, nullptr, false));
-    if (values.back().is_discarded()) refuse("a JSON value on each line of a call", text);
+    if (read_json<Json>(line).is_discarded()) refuse("a JSON value on each line of a call", text);
+    values.push_back(line);
   }
   return values;
 }
 
-Json call_of(const Json& input, const Json& output) {
+std::string written(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+/// [[argument, …], result]
+std::string call_of(const Json& input, const Json& output) {
   if (!input.is_string()) {
     if (!input.is_array()) refuse("a call's arguments as a list", input);
-    return {input, output};
+    return '[' + written(input) + ',' + written(output) + ']';
   }
-  const Json result = output.is_string() ? values_of_lines(output.get<std::string>()) : Json::array({output});
+  const std::vector<std::string> result =
+      output.is_string() ? values_of_lines(output.get<std::string>()) : std::vector{written(output)};
   if (result.size() != 1) refuse("one JSON value as a call's result", output);
-  return {values_of_lines(input.get<std::string>()), result[0]};
+  std::string arguments;
+  for (const std::string& each : values_of_lines(input.get<std::string>()))
+    arguments.append(arguments.empty() ? "" : ",").append(each);
+  return "[[" + arguments + "]," + result[0] + ']';
 }
 
 // ---- Reading completions --------------------------------------------------------------------------------------------
@@ -145,7 +153,9 @@ std::string CodeVerdict::reason() const {
 }
 
 CodeTests read_code_tests(std::string_view text) {
-  const Json json = Json::parse(text, nullptr, false);
+  JsonFault fault;
+  const Json json = read_json<Json>(text, LongNumbers::refuse, &fault);
+  if (!fault.malformed) refuse("tests as a JSON object or list", fault.problem);
   if (!json.is_object() && !json.is_array()) refuse("tests as a JSON object or list", std::string(text));
   CodeTests tests;
   if (json.is_object() && json.contains("language")) {
@@ -176,9 +186,10 @@ CodeTests read_code_tests(std::string_view text) {
     refuse("\"inputs\" and \"outputs\" as lists of one length, not empty", json);
   if (json.contains("fn_name")) {
     tests.entry_point = text_of(json, "fn_name");
-    Json calls = Json::array();
-    for (std::size_t i = 0; i < inputs.size(); ++i) calls.push_back(call_of(inputs[i], outputs[i]));
-    tests.calls = calls.dump(-1, ' ', false, Json::error_handler_t::replace);
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+      tests.calls.append(i == 0 ? "[" : ",").append(call_of(inputs[i], outputs[i]));
+    tests.calls += ']';
+    if (read_json<Json>(tests.calls).is_discarded()) refuse("calls that nest less", inputs);
     return tests;
   }
   for (std::size_t i = 0; i < inputs.size(); ++i) {
@@ -260,22 +271,23 @@ CodeVerdict CodeChecker::check_cases(const Program& program, const CodeTests& te
 }
 
 CodeVerdict CodeChecker::check_function(std::string_view source, const CodeTests& tests) const {
-  const Json calls = tests.calls.empty() ? Json::array() : Json::parse(tests.calls);
-  const Json job{{"source", source}, {"name", tests.entry_point},  {"setup", tests.setup},      {"check", tests.check},
-                 {"calls", calls},   {"partial", config_.partial}, {"reply_bytes", kReplyBytes}};
+  const std::string calls = tests.calls.empty() ? "[]" : tests.calls;
+  const Json rest{{"source", source},      {"name", tests.entry_point},  {"setup", tests.setup},
+                  {"check", tests.check}, {"partial", config_.partial}, {"reply_bytes", kReplyBytes}};
+  const std::string job = written(rest).insert(1, "\"calls\":" + calls + ',');
   static const Executable checker{Language::python, std::string(kValues) + kCheck};
   static const Executable candidate{Language::python, std::string(kValues) + kCandidate};
   const auto [lead, peer] =
-      sandbox_.run_pair(checker, job.dump(-1, ' ', false, Json::error_handler_t::replace), candidate, config_.limits);
+      sandbox_.run_pair(checker, job, candidate, config_.limits);
   CodeVerdict verdict;
-  verdict.total = std::max<std::int64_t>(1, static_cast<std::int64_t>(calls.size()));
+  verdict.total = std::max<std::int64_t>(1, static_cast<std::int64_t>(read_json<Json>(calls).size()));
   for (const RunResult* each : {&lead, &peer})
     if (each->outcome == Outcome::infrastructure) {
       verdict.outcome = Outcome::infrastructure;
       verdict.detail = each->errors.substr(0, kDetailBytes);
       return verdict;
     }
-  const Json told = lead.outcome == Outcome::ok ? Json::parse(lead.output, nullptr, false) : Json();
+  const Json told = lead.outcome == Outcome::ok ? read_json<Json>(lead.output) : Json();
   if (told.is_object() && told.contains("broken"))
     throw Error("code", "expected a check of \"", tests.entry_point, "\" that can be run, got ",
                 told["broken"].get<std::string>(), "; mend the task");

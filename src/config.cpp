@@ -7,6 +7,7 @@
 #include <set>
 #include <sstream>
 
+#include "grpo/json.h"
 #include "input_file.h"
 #include "nearest.h"
 
@@ -94,7 +95,7 @@ class Loader {
 
   /// What a command line writes: JSON where that gives the right type, else a string.
   void load_text(const Knob& knob, const std::string& text, const std::string& key) const {
-    Json value = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+    auto value = read_json<Json>(text);
     const bool wants_string =
         std::holds_alternative<std::string*>(knob.slot) || std::holds_alternative<EnumSlot>(knob.slot);
     if (value.is_discarded() || (wants_string && !value.is_string())) {
@@ -322,7 +323,9 @@ nlohmann::json parse_json(std::string_view text, const std::string& where) {
     std::string current;
   };
   std::vector<Level> levels;  // the objects that enclose the place being read
-  const auto refuse_duplicates = [&](int, Json::parse_event_t event, Json& parsed) {
+  const auto check = [&](int depth, Json::parse_event_t event, Json& parsed) {
+    if (static_cast<std::size_t>(depth) > kMaxJsonDepth)
+      throw Error("config", where, ": expected JSON of at most ", kMaxJsonDepth, " levels of brackets, got more");
     if (event == Json::parse_event_t::object_start) {
       levels.emplace_back();
     } else if (event == Json::parse_event_t::object_end) {
@@ -338,7 +341,7 @@ nlohmann::json parse_json(std::string_view text, const std::string& where) {
     return true;
   };
   try {
-    return Json::parse(text, refuse_duplicates, /*allow_exceptions=*/true, /*ignore_comments=*/true);
+    return Json::parse(text, check, /*allow_exceptions=*/true, /*ignore_comments=*/true);
   } catch (const Json::parse_error& error) {
     const std::string_view before = text.substr(0, error.byte > 0 ? error.byte - 1 : 0);
     const auto line = std::count(before.begin(), before.end(), '\n') + 1;

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "grpo/evaluate.h"
+#include "grpo/json.h"
 #include "grpo/reward.h"
 #include "grpo/rollout.h"
 #include "grpo/tasks.h"
@@ -153,7 +154,7 @@ std::optional<Json> drift(const fs::path& metrics) {
   std::istringstream file(read_input("recipe", metrics));
   std::vector<std::pair<double, double>> steps;
   for (std::string text; std::getline(file, text);) {
-    const Json line = Json::parse(text, nullptr, false);
+    const Json line = read_json<Json>(text);
     if (line.is_object() && line.contains("hidden_helpful") && line.contains("reward/helpful") &&
         line["reward/helpful"].is_number() && line["hidden_helpful"].is_number())
       steps.emplace_back(line["reward/helpful"].get<double>(), line["hidden_helpful"].get<double>());

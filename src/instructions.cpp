@@ -6,6 +6,7 @@
 
 #include "code_points.h"
 #include "grpo/error.h"
+#include "grpo/json.h"
 #include "input_file.h"
 #include "instruction_checks.h"
 #include "utf8.h"
@@ -16,12 +17,9 @@ namespace {
 constexpr std::size_t kMostInstructions = 100;
 
 nlohmann::json parse_object(std::string_view text, std::string_view where) {
-  nlohmann::json json;
-  try {
-    json = nlohmann::json::parse(text);
-  } catch (const nlohmann::json::exception& error) {
-    throw Error("instructions", where, ": expected JSON, got ", error.what());
-  }
+  JsonFault fault;
+  auto json = read_json<nlohmann::json>(text, LongNumbers::round, &fault);
+  if (json.is_discarded()) throw Error("instructions", where, ": expected JSON, got ", fault.problem);
   if (!json.is_object()) throw Error("instructions", where, ": expected an object, got ", json.type_name());
   return json;
 }

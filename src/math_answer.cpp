@@ -127,9 +127,12 @@ class Matcher {
     } else if (count == 2 && is_label(value)) {
       label = label_text(value);
       value = members[0];
-    } else if (count == 2 && compare_.has_symbols(members[0])) {
-      return {};  // an equation
+    } else if (compare_.has_symbols(members[0]) ? count == 2 : compare_.has_symbols(value)) {
+      return {};  // an equation: 7 = 11a + c does not say what 11a + c is
     }
+    const auto is_unknown = [&](NodeId id) { return at(id).kind == Kind::symbol; };
+    for (const NodeId name : {members[0], members[count - 1]})
+      if (!label.empty() && name != value && is_unknown(name) && compare_.has_symbol(value, at(name).name)) return {};
     if (!trusted)
       for (std::size_t i = 0; i < count; ++i)
         if (members[i] != value && is_literal(members[i]) && compare_.same({members[i]}, {value}) != Truth::yes)
@@ -210,13 +213,38 @@ class Matcher {
       return (labelled_given || at(answer).kind == Kind::list) && same_in_order(given, parts(wanted[0].value));
     if (!set_wanted && given.size() == 1 && at(given[0].value).kind == Kind::tuple && labelled_wanted)
       return same_in_order(parts(given[0].value), wanted);
-    if (given.size() != wanted.size()) return false;
     const auto unlabelled = [](const std::vector<Member>& members) {
       return std::all_of(members.begin(), members.end(), [](const Member& each) { return each.label.empty(); });
     };
     if (labelled_given != labelled_wanted && !set_given && !set_wanted && (unlabelled(given) || unlabelled(wanted)))
       return same_in_order(given, wanted);
-    return same_members(given, wanted);
+    return same_collection(given, wanted, set_wanted);
+  }
+
+  /// Whether a list names solutions, points or values of unknowns, each of which is one however often it is named.
+  bool are_solutions(const std::vector<Member>& members) const {
+    return members.size() > 1 &&
+           (std::ranges::all_of(members, [&](const Member& each) { return at(each.value).kind == Kind::tuple; }) ||
+            std::ranges::none_of(members, [](const Member& each) { return each.label.empty(); }));
+  }
+  /// Sets and lists of solutions hold a member or not; other lists as often as they say.
+  bool same_collection(std::vector<Member> given, std::vector<Member> wanted, bool set) {
+    if (given.size() == wanted.size() && same_members(given, wanted)) return true;
+    if (!set && !are_solutions(wanted)) return false;
+    const bool repeats = drop_repeats(given), repeats_wanted = drop_repeats(wanted);
+    return (repeats || repeats_wanted) && given.size() == wanted.size() && same_members(given, wanted);
+  }
+  bool drop_repeats(std::vector<Member>& members) {
+    const std::size_t before = members.size();
+    for (std::size_t i = 1; i < members.size();) {
+      std::size_t j = 0;
+      while (j < i && !compare_.over_budget() && !same_member(members[i], members[j])) ++j;
+      if (j < i)
+        members.erase(members.begin() + static_cast<std::ptrdiff_t>(i));
+      else
+        ++i;
+    }
+    return members.size() < before;
   }
 
   bool is_set(NodeId id) const { return at(id).kind == Kind::set || is_union_of_sets(at(id)); }
@@ -241,7 +269,7 @@ class Matcher {
                                               [&](const Member& x, const Member& y) { return same_member(x, y); });
   }
 
-  /// In any order, as often as it is said.
+  /// In any order, as often as it is said; both of one size.
   bool same_members(const std::vector<Member>& given, const std::vector<Member>& wanted) {
     std::vector<bool> used(wanted.size());
     for (std::size_t i = 0; i < given.size(); ++i) {
@@ -276,8 +304,6 @@ class Matcher {
     a.node = worked_out(a.node);
     b.node = worked_out(b.node);
     const Node &x = at(a), &y = at(b);
-    if (x.kind == Kind::negate && y.kind == Kind::negate && at(x.children[0]).base != 10)
-      return same_item(under(a, x.children[0]), under(b, y.children[0]));
     const auto children = [&] {
       if (x.children.size() != y.children.size()) return false;
       for (std::size_t i = 0; i < x.children.size(); ++i)
@@ -296,19 +322,19 @@ class Matcher {
       if ((x.kind == Kind::list) != (y.kind == Kind::list) || !flatten(a, false, "", given) ||
           !flatten(b, true, "", wanted))
         return false;
-      return given.size() == wanted.size() && same_members(given, wanted);
+      return same_collection(std::move(given), std::move(wanted), y.kind == Kind::set);
     }
     if (x.kind == Kind::relation || y.kind == Kind::relation) return x.kind == y.kind && same_relation(a.node, b.node);
     if (x.kind == Kind::ratio && y.kind == Kind::ratio) return same_ratio(x.children, y.children);
     if (x.kind == Kind::ratio) return x.children.size() == 2 && same_number({tree_.add(Kind::quotient, x.children)}, b);
     if (y.kind == Kind::ratio) return y.children.size() == 2 && same_number(a, {tree_.add(Kind::quotient, y.children)});
-    if (x.kind == Kind::number && y.kind == Kind::number && (x.base != 10 || y.base != 10))
-      return x.base == y.base && x.value == y.value;
+    if (base_of(b.node) != 10 && base_of(a.node) != base_of(b.node)) return false;
     if (x.kind == Kind::unite || x.kind == Kind::intersect || x.kind == Kind::without)
       return x.kind == y.kind && children();
     if (x.kind == Kind::quantity || y.kind == Kind::quantity) return same_quantity(a, b);
     return same_number(a, b);
   }
+  int base_of(NodeId id) const { return at(id).kind == Kind::negate ? base_of(at(id).children[0]) : at(id).base; }
   /// Multiples and sums of matrices as matrices; all else as it is.
   NodeId worked_out(NodeId id, int depth = 0) {
     const Kind kind = at(id).kind;
@@ -366,7 +392,9 @@ class Matcher {
     const bool a_decimal = is_decimal(a.node), b_decimal = is_decimal(b.node);
     if (a_decimal != b_decimal && (a_decimal ? compare_.rounds_to(a.node, b) : compare_.rounds_to(b.node, a)))
       return true;
-    return compare_.within_tolerance(a, b);
+    const bool parts = x.kind == y.kind && (x.kind == Kind::percent || x.kind == Kind::degree);  // 12.5% has one place
+    return compare_.rounds_alike(parts ? under(a, x.children[0]) : a, parts ? under(b, y.children[0]) : b) ||
+           compare_.within_tolerance(a, b);
   }
   bool is_decimal(NodeId id) const {
     const Node& node = at(id);
@@ -402,9 +430,9 @@ class Matcher {
     const std::string given = unit(a), wanted = unit(b);
     const auto doubtful = [&](const Scalar& scalar) { return at(scalar).kind == Kind::quantity && at(scalar).called; };
     if (given.empty() && doubtful(b)) return same_number(a, as_product(b));
-    if (wanted.empty() && doubtful(a)) return same_number(as_product(a), b);
+    if (wanted.empty() && doubtful(a) && compare_.has_symbols(b.node)) return same_number(as_product(a), b);
     // 3 for 3 rubles: the reference tells what is counted.
-    if (given == wanted || given.empty() || (wanted.empty() && is_unit(given))) return same_item(bare(a), bare(b));
+    if (same_unit(given, wanted) || given.empty() || (wanted.empty() && is_unit(given))) return same_item(bare(a), bare(b));
     if (!options_.convert_units) return false;
     const auto from = conversion(given), to = conversion(wanted);
     if (!from || !to || from->first != to->first) return false;
@@ -413,9 +441,13 @@ class Matcher {
   }
   /// 5 m as five times m.
   Scalar as_product(const Scalar& quantity) {
+    const std::string& name = at(quantity).name;
+    const std::size_t hat = name.find('^');
     Node symbol(Kind::symbol);
-    symbol.name = at(quantity).name;
-    return under(quantity, tree_.add(Kind::product, {at(quantity).children[0], tree_.add(std::move(symbol))}));
+    symbol.name = name.substr(0, hat);
+    NodeId unit = tree_.add(std::move(symbol));
+    if (hat != name.npos) unit = tree_.add(Kind::power, {unit, tree_.add_number(mpq_class(name.substr(hat + 1)))});
+    return under(quantity, tree_.add(Kind::product, {at(quantity).children[0], unit}));
   }
   // ---- Intervals and inequalities ----
 
@@ -521,11 +553,60 @@ class Matcher {
       (is_rising(signs[0]) ? piece.low_open : piece.high_open) = is_open(signs[0]);
       return std::vector{piece};
     }
-    if (signs.size() != 2 || !is_label(members[1]) || !is_constant(members[0]) || !is_constant(members[2])) return {};
+    if (signs.size() == 1 && is_order(signs[0])) {
+      const auto falling = [](char sign) { return sign == '<' ? '>' : sign == '>' ? '<' : sign == 'l' ? 'g' : 'l'; };
+      if (const auto from = centre(members[0]); from && is_constant(members[1]))
+        return region_of_distance(*from, signs[0], members[1]);
+      if (const auto from = centre(members[1]); from && is_constant(members[0]))
+        return region_of_distance(*from, falling(signs[0]), members[0]);
+    }
+    if (signs.size() != 2 || !is_constant(members[0]) || !is_constant(members[2])) return {};
     if (!is_order(signs[0]) || !is_order(signs[1]) || is_rising(signs[0]) != is_rising(signs[1])) return {};
     const bool rising = is_rising(signs[0]);
+    if (const auto from = centre(members[1])) {  // 1 < |x| < 3
+      const std::size_t near = rising ? 0 : 1;
+      const auto beyond = region_of_distance(*from, is_open(signs[near]) ? '>' : 'g', members[2 * near]);
+      const auto within = region_of_distance(*from, is_open(signs[1 - near]) ? '<' : 'l', members[2 - 2 * near]);
+      if (!beyond || !within || beyond->size() != 2) return {};
+      const NodeId width = tree_.add(Kind::sum, {members[2 - 2 * near], tree_.add(Kind::negate, {members[2 * near]})});
+      if (compare_.sign_of({width}) <= 0) return {};
+      const Piece &outer = (*within)[0], &left = (*beyond)[0], &right = (*beyond)[1];
+      return std::vector{Piece{outer.low, left.high, outer.low_open, left.high_open},
+                         Piece{right.low, outer.high, right.low_open, outer.high_open}};
+    }
+    if (!is_label(members[1])) return {};
     return std::vector{Piece{bound(members[rising ? 0 : 2]), bound(members[rising ? 2 : 0]),
                              is_open(signs[rising ? 0 : 1]), is_open(signs[rising ? 1 : 0])}};
+  }
+
+  /// a of |x - a|, which is how far x is from a.
+  std::optional<NodeId> centre(NodeId id) {
+    const Node& node = at(id);
+    if (node.function != Function::absolute) return {};
+    const Node& inside = at(node.children[0]);
+    if (inside.kind == Kind::symbol) return tree_.add_number(0);
+    if (inside.kind != Kind::sum || inside.children.size() != 2) return {};
+    for (const std::size_t i : {0u, 1u}) {
+      const NodeId unknown = inside.children[i], rest = inside.children[1 - i];
+      if (compare_.has_symbols(rest) || at(rest).kind >= Kind::plus_minus) continue;
+      if (at(unknown).kind == Kind::symbol) return tree_.add(Kind::negate, {rest});
+      if (at(unknown).kind == Kind::negate && at(at(unknown).children[0]).kind == Kind::symbol) return rest;
+    }
+    return {};
+  }
+  /// What is nearer to `from` than `distance`, or farther from it.
+  std::optional<std::vector<Piece>> region_of_distance(NodeId from, char sign, NodeId distance) {
+    if (infinite_sign(distance) != 0) return {};
+    const bool open = sign == '<' || sign == '>', near = sign == '<' || sign == 'l';
+    const bool zero = at(distance).kind == Kind::number && *at(distance).value == 0;
+    const int side = zero ? 0 : compare_.sign_of({distance});
+    if (!zero && side == 0) return {};
+    if (!near && (side < 0 || (zero && !open))) return std::vector{Piece{}};
+    if (near && side <= 0) return {};  // a point or nothing
+    const Scalar low{tree_.add(Kind::sum, {from, tree_.add(Kind::negate, {distance})})};
+    const Scalar high{tree_.add(Kind::sum, {from, distance})};
+    if (near) return std::vector{Piece{low, high, open, open}};
+    return std::vector{Piece{{}, low, true, open}, Piece{high, {}, open, true}};
   }
 
   /// Whether two regions are not those of two variables: a > 0 is not x > 0.
@@ -536,9 +617,13 @@ class Matcher {
   std::string unknown(NodeId id) const {
     const Node& node = at(id);
     if (node.kind == Kind::list) return unknown(node.children[0]);
-    if (node.kind != Kind::relation) return "";
-    for (const NodeId child : node.children)
+    if (node.kind != Kind::relation && node.kind != Kind::function && node.kind != Kind::sum &&
+        node.kind != Kind::negate)
+      return "";
+    for (const NodeId child : node.children) {
       if (at(child).kind == Kind::symbol && at(child).name.size() == 1) return at(child).name;
+      if (const std::string inside = unknown(child); !inside.empty()) return inside;
+    }
     return "";
   }
 

@@ -38,6 +38,17 @@ bool Comparison::has(NodeId id, Kind kind) const {
   return false;
 }
 
+bool Comparison::has_symbol(NodeId id, std::string_view name) const {
+  std::vector<NodeId> open{id};
+  while (!open.empty()) {
+    const Node& node = tree_[open.back()];
+    open.pop_back();
+    if (node.kind == Kind::symbol && node.name == name) return true;
+    open.insert(open.end(), node.children.begin(), node.children.end());
+  }
+  return false;
+}
+
 bool Comparison::has_symbols(NodeId id) const {
   return has(id, Kind::symbol) || has(id, Kind::call) || has(id, Kind::fold);
 }
@@ -47,8 +58,7 @@ bool Comparison::has_no_value(NodeId id) const {
   while (!open.empty()) {
     const Node& node = tree_[open.back()];
     open.pop_back();
-    if ((node.kind >= Kind::quantity && node.kind != Kind::fold) || node.kind == Kind::ratio || node.base != 10)
-      return true;
+    if ((node.kind >= Kind::quantity && node.kind != Kind::fold) || node.kind == Kind::ratio) return true;
     open.insert(open.end(), node.children.begin(), node.children.end());
   }
   return false;
@@ -229,6 +239,47 @@ bool Comparison::within_tolerance(Scalar answer, Scalar reference) {
   if (!distance || !size) return false;
   const double scale = std::max(1.0, mpfr_get_d(size->low(), MPFR_RNDD));
   return mpfr_cmp_d(distance->high(), options_.tolerance * scale) <= 0;
+}
+
+bool Comparison::rounds_alike(Scalar answer, Scalar reference) {
+  if (options_.precision < 0 || has_symbols(answer.node) || has_symbols(reference.node)) return false;
+  mpz_class unit;
+  mpz_ui_pow_ui(unit.get_mpz_t(), 10, static_cast<unsigned long>(options_.precision));
+  const mpfr_prec_t precision = 512 + 4 * options_.precision;
+  /// Bounds in units of the last place; nothing for what is not real.
+  const auto bounds_of = [&](Scalar scalar) -> std::optional<std::pair<mpq_class, mpq_class>> {
+    Budget budget{options_.budget};
+    const auto value = Evaluator(tree_, Point(), scalar.sign, precision, budget)(scalar.node);
+    options_.budget = budget.left;
+    if (!value) return {};
+    if (value->is_exact()) return std::pair(mpq_class(value->exact() * unit), mpq_class(value->exact() * unit));
+    const Complex bounds = value->to_bounds(precision);
+    if (!bounds.is_real) return {};
+    mpq_class low, high;
+    mpfr_get_q(low.get_mpq_t(), bounds.real.low());
+    mpfr_get_q(high.get_mpq_t(), bounds.real.high());
+    return std::pair(mpq_class(low * unit), mpq_class(high * unit));
+  };
+  const auto wanted = bounds_of(reference);
+  const auto given = wanted ? bounds_of(answer) : std::nullopt;
+  if (!given) return false;
+  // What lies half-way may be rounded either way.
+  const mpq_class half(1, 2);
+  const auto at_least = [&](const mpq_class& x) {  // the lowest whole number that x may be rounded to
+    mpz_class whole;
+    const mpq_class from = x - half;
+    mpz_cdiv_q(whole.get_mpz_t(), from.get_num_mpz_t(), from.get_den_mpz_t());
+    return whole;
+  };
+  const auto at_most = [&](const mpq_class& x) {
+    mpz_class whole;
+    const mpq_class to = x + half;
+    mpz_fdiv_q(whole.get_mpz_t(), to.get_num_mpz_t(), to.get_den_mpz_t());
+    return whole;
+  };
+  // All that the answer may be must be rounded to what all that the reference may be is rounded to.
+  const mpz_class low = at_least(wanted->second), high = at_most(wanted->first);
+  return low <= high && given->first >= low - half && given->second <= high + half;
 }
 
 int Comparison::sign_of(Scalar a) {

@@ -1,7 +1,7 @@
 // Whether two numbers, or two expressions in variables, are the same.
 #pragma once
 
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include "math_expression.h"
@@ -32,10 +32,13 @@ class Comparison {
   /// `decimal`, a number written with a point, is the other one cut off or rounded after six digits or more.
   bool rounds_to(NodeId decimal, Scalar exact);
   bool within_tolerance(Scalar answer, Scalar reference);
+  /// Rounded to as many places as the options say, both are the same.
+  bool rounds_alike(Scalar answer, Scalar reference);
   /// -1, 0, 1 for a negative, an undecided, a positive constant.
   int sign_of(Scalar a);
   bool is_defined(Scalar a);
   bool has_symbols(NodeId id) const;
+  bool has_symbol(NodeId id, std::string_view name) const;
   bool over_budget() const { return over_budget_; }
 
  private:

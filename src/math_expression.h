@@ -192,6 +192,7 @@ enum class Truth { no, yes, over_budget };
 
 struct CompareOptions {
   double tolerance = 0;
+  int precision = -1;
   bool convert_units = false;
   std::uint64_t seed = 0;         // of the sample points
   std::int64_t budget = 300'000;  // what is left of it: all that is asked with these options pays from it

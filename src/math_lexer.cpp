@@ -141,14 +141,27 @@ class Cutter {
     return true;
   }
 
-  /// 1A3_{16}, 1011_2: digits that a subscript follows.
+  /// 1A3_{16}, 1011_2, (1A)_{16}, FF_{16}: digits that a subscript follows, all of its base. 3A_2 is thrice A_2.
   bool numeral() {
-    std::size_t end = at_;
+    const bool round = peek() == '(';
+    const std::size_t start = at_ + round;
+    std::size_t end = start;
     while (end < text_.size() && (is_digit(text_[end]) || is_upper(text_[end]))) ++end;
-    if (end == text_.size() || text_[end] != '_') return false;
-    const std::size_t base = end + 1 + (text_.substr(end + 1).starts_with('{') ? 1 : 0);
-    if (base >= text_.size() || !(is_digit(text_[base]) || text_[base] == '\\')) return false;
-    add(Sign::numeral, std::string(text_.substr(at_, end - at_)));
+    const std::string_view digits = text_.substr(start, end - start);
+    if (digits.empty() || (round && (end == text_.size() || text_[end++] != ')'))) return false;
+    std::string_view base = text_.substr(end);
+    if (!base.starts_with('_')) return false;
+    base.remove_prefix(base.starts_with("_{") ? 2 : 1);
+    const int highest = *std::ranges::max_element(digits);
+    if (!is_digit(static_cast<char>(highest))) {
+      const std::size_t size = std::min(base.find_first_not_of("0123456789"), base.size());
+      const int named = size == 2 ? (base[0] - '0') * 10 + base[1] - '0' : 0;
+      if (named > 36 || highest - 'A' + 10 >= named) return false;
+      if (!is_digit(digits[0]) && (named != 16 || digits.size() < 2)) return false;  // a name
+    } else if (base.empty() || !(is_digit(base[0]) || base[0] == '\\' || base[0] == '(')) {
+      return false;
+    }
+    add(Sign::numeral, std::string(digits));
     at_ = end;
     return true;
   }
@@ -156,6 +169,7 @@ class Cutter {
   // ---- Letters ----
 
   bool letters() {
+    if (is_upper(peek()) && numeral()) return true;
     std::size_t end = at_;
     while (end < text_.size() && is_letter(text_[end])) ++end;
     const std::string_view word = text_.substr(at_, end - at_);
@@ -163,6 +177,7 @@ class Cutter {
     at_ = end;
     if (word.size() == 1) return letter(word[0]);
     if (is_condition(word)) return space_ = true;
+    if (word == "US" && names_dollars()) return space_ = true;
     if (const std::string_view power = unit_power(word); !power.empty()) {
       add(Sign::unit, std::string(power));
       return true;
@@ -174,7 +189,8 @@ class Cutter {
     const bool minutes = word == "min" && ends_value() && peek() != '(' && peek() != '{';
     if (const Spelling* spelling = find_spelling(kWords, word); spelling && !minutes) return spelled(*spelling);
     if (const auto unit = unit_named(word, text_depth_ > 0);
-        !unit.empty() && (after_number || word.size() > 2 || ((text_depth_ > 0 || space_) && ends_value()))) {
+        !unit.empty() && (after_number || word.size() > 2 || ((text_depth_ > 0 || space_) && ends_value()) ||
+                          ends_unit() || (text_depth_ > 0 && opens_fraction()))) {
       add(Sign::unit, std::string(unit));
       return true;
     }
@@ -194,7 +210,8 @@ class Cutter {
   bool letter(char c) {
     const bool after_number = !tokens_.empty() && tokens_.back().sign == Sign::number;
     const bool squared = rest().starts_with("\u00B2") || rest().starts_with("\u00B3");  // 12m², not in LaTeX
-    if ((text_depth_ > 0 ? ends_value() : squared && after_number) &&
+    const bool measures = text_depth_ > 0 ? ends_value() || opens_fraction() || ends_unit() : squared && after_number;
+    if ((measures || (is_plain_ && ends_unit() && ends_quantity())) &&
         !unit_named(std::string_view(&c, 1), true).empty()) {
       add(Sign::unit, std::string(unit_named(std::string_view(&c, 1), true)));
     } else if (text_depth_ == 0 && after_number && space_ && is_plain_ && ends_quantity() &&
@@ -214,12 +231,40 @@ class Cutter {
     const Sign last = tokens_[tokens_.size() - (bracket ? 2 : 1)].sign;
     return last == Sign::number || last == Sign::close_brace || last == Sign::close_round || last == Sign::pi;
   }
-  /// Whether a unit may end here: 5 m, 5 m^2, 5 m/s; but not 5 m - n.
+  /// Whether the numerator or the denominator of a fraction begins: \frac{\text{m}}{\text{s}}.
+  bool opens_fraction() const {
+    if (tokens_.size() < 2 || tokens_.back().sign != Sign::open_brace) return false;
+    const Sign before = tokens_[tokens_.size() - 2].sign;
+    return before == Sign::fraction || before == Sign::close_brace;
+  }
+  /// Whether what was read is a unit that another one may follow: m/, m s^{-2}, kg·.
+  bool ends_unit() const {
+    std::size_t end = tokens_.size();
+    const auto is = [&](std::size_t back, Sign sign) { return end >= back && tokens_[end - back].sign == sign; };
+    if (is(1, Sign::open_round) && is(2, Sign::divide)) --end;
+    if (is(1, Sign::divide) || is(1, Sign::times)) --end;
+    const std::size_t brace = is(1, Sign::close_brace) ? 1 : 0;
+    if (is(1 + brace, Sign::number)) {  // a power
+      const std::size_t minus = is(2 + brace, Sign::minus) ? 1 : 0, size = 2 + minus + 2 * brace;
+      if (is(size, Sign::power)) end -= size;
+    }
+    return is(1, Sign::unit);
+  }
+  /// Whether a unit may end here: 5 m, 5 m^2, 5 m/s, 5 m s^-2; but not 5 m - n.
   bool ends_quantity() const {
     std::string_view rest = this->rest();
-    for (const std::string_view power : {"^2", "^3", "^{2}", "^{3}"})
-      if (rest.starts_with(power)) rest.remove_prefix(power.size());
-    const std::size_t next = skip_white_space(rest);
+    for (const std::string_view power : {"^2", "^3", "^{2}", "^{3}", "^-1", "^-2", "^{-1}", "^{-2}", "\u00B2", "\u00B3",
+                                         "\u207B\u00B9", "\u207B\u00B2"})
+      if (rest.starts_with(power)) {
+        rest.remove_prefix(power.size());
+        break;
+      }
+    std::size_t next = skip_white_space(rest);
+    for (const std::string_view sign : {"*", "\u00B7", "\u22C5"})
+      if (rest.substr(next).starts_with(sign)) next = skip_white_space(rest, next + sign.size());
+    if (next + 1 < rest.size() && is_letter(rest[next]))
+      for (const std::string_view power : {"^-", "^{-", "\u207B"})
+        if (rest.substr(next + 1).starts_with(power)) return true;
     return next == rest.size() || std::string_view("/,;.)").find(rest[next]) != std::string_view::npos ||
            rest.substr(next).starts_with("and ") || rest.substr(next).starts_with("or ");
   }
@@ -233,6 +278,11 @@ class Cutter {
     if (unit_named(text_.substr(start, end - start), true).empty()) return {};
     at_ = start;
     return square ? "square" : "cubic";
+  }
+  /// The rest of "US$" and "US dollars".
+  bool names_dollars() const {
+    const std::string_view rest = this->rest().substr(skip_white_space(this->rest()));
+    return rest.starts_with("$") || rest.starts_with("\\$") || rest.starts_with("dollar");
   }
   /// "if" of the cases of a function.
   bool is_condition(std::string_view word) const {
@@ -270,6 +320,7 @@ class Cutter {
     at_ = end;
     if (is_ignored(name)) return sized(name);
     if (is_text_command(name)) return text_command();
+    if (is_among(kSiunitx, name)) return measured(name);
     if (name == "begin" || name == "end") {
       const auto body = braced();
       if (!body) return false;
@@ -397,6 +448,37 @@ class Cutter {
     return Cutter(*body, options_, text_depth_ + 1, tokens_).run();
   }
 
+  /// \num{5}, \SI{5}{cm}, \qty{5}{\meter\per\second}, \unit{cm}, \ang{45}: the package siunitx.
+  bool measured(std::string_view name) {
+    if (text_depth_ == kMaxTextDepth) return false;
+    const bool names_unit = name == "unit" || name == "si";
+    if (!names_unit) {
+      const auto number = braced();
+      if (!number || !Cutter(*number, options_, text_depth_ + 1, tokens_).run()) return false;
+      if (name == "ang") add(Sign::degree);
+    }
+    if (name == "num" || name == "ang") return true;
+    const auto body = braced();
+    if (!body) return false;
+    std::string unit;
+    for (std::size_t at = 0; at < body->size();) {
+      if ((*body)[at] != '\\') {
+        unit += (*body)[at] == '.' ? '*' : (*body)[at];
+        ++at;
+        continue;
+      }
+      std::size_t end = ++at;
+      while (end < body->size() && is_letter((*body)[end])) ++end;
+      const std::string_view word = body->substr(at, end - at);
+      if (word.empty()) ++end;  // \, and the like
+      const auto* const said = std::ranges::find(kUnitWords, word, [](const auto& each) { return each.first; });
+      unit.append(said != std::end(kUnitWords) ? said->second : word);
+      if (!is_among(kPrefixes, word)) unit += ' ';
+      at = end;
+    }
+    return Cutter(unit, options_, text_depth_ + 1, tokens_).run();
+  }
+
   bool spelled(const Spelling& spelling) {
     add(spelling.sign, std::string(spelling.text), spelling.function);
     return true;
@@ -412,16 +494,19 @@ class Cutter {
       return space_ = true;
     const std::string_view bytes = text_.substr(at_ - c.size, c.size);
     if (const Spelling* spelling = find_spelling(kCharacters, bytes)) {
-      if (spelling->sign == Sign::power || spelling->sign == Sign::subscript) {  // ², x¹⁰, x₁
-        std::string digits(spelling->text);
+      if (spelling->sign == Sign::power || spelling->sign == Sign::subscript) {  // ², x¹⁰, x⁻¹, x₁
+        const bool negative = spelling->text == "-";
+        std::string digits(negative ? "" : spelling->text);
         while (at_ < text_.size() && static_cast<unsigned char>(text_[at_]) >= 0x80) {
           const CodePoint next = decode_utf8(text_, at_);
           const Spelling* digit = find_spelling(kCharacters, text_.substr(at_, next.size));
-          if (!digit || digit->sign != spelling->sign) break;
+          if (!digit || digit->sign != spelling->sign || digit->text == "-") break;
           digits += digit->text;
           at_ += next.size;
         }
         add(spelling->sign);
+        if (negative) add(Sign::minus);
+        if (negative && digits.empty()) return false;
         add(Sign::number, std::move(digits));
         return true;
       }
@@ -441,6 +526,13 @@ class Cutter {
     }
     add(Sign::word, std::string(bytes));
     return true;
+  }
+
+  /// A lone dollar sign before digits is no sign of mathematics.
+  bool is_money() const {
+    const std::size_t minus = peek() == '-' ? 1 : 0;
+    return (is_digit(peek(minus)) || (peek(minus) == '.' && is_digit(peek(minus + 1)))) &&
+           std::ranges::count(text_, '$') == 1;
   }
 
   bool mark() {
@@ -464,8 +556,12 @@ class Cutter {
       return space_ = true;
     }
     if (c == '=' || c == '<' || c == '>') return relation(1, c);
+    if (c == '(' && numeral()) return true;
     ++at_;
-    if (c == '$') return space_ = true;
+    if (c == '$') {
+      if (is_money()) add(Sign::currency, "$");
+      return space_ = true;
+    }
     if (c == '(' || c == '[') ++depth_;
     if (c == ')' || c == ']') --depth_;
     if (c == '+' && (peek() == '-' || rest().starts_with("/-"))) {

@@ -1,7 +1,9 @@
 // Lists, relations and arithmetic.
 #include "math_parser.h"
 
+#include <cstdlib>
 #include <iterator>
+#include <map>
 #include <optional>
 
 namespace grpo::math {
@@ -12,6 +14,17 @@ constexpr Sign kFactorStarts[] = {Sign::symbol,      Sign::function,     Sign::p
                                   Sign::open_floor,  Sign::open_ceiling, Sign::fraction,    Sign::binomial,
                                   Sign::square_root, Sign::fold,         Sign::overline,    Sign::infinity,
                                   Sign::begin};
+
+/// What stands behind an interval that ends with [, as [1, 2[ does.
+constexpr Sign kBehindIntervals[] = {Sign::end,       Sign::unite,       Sign::intersect,    Sign::without,
+                                     Sign::comma,     Sign::semicolon,   Sign::and_or,       Sign::relation,
+                                     Sign::implies,   Sign::close_round, Sign::close_square, Sign::close_brace,
+                                     Sign::close_set};
+
+/// 2 of "square inches" and "seconds squared".
+int power_named(std::string_view word) {
+  return word == "square" || word == "sq" || word == "squared" ? 2 : word == "cubic" || word == "cubed" ? 3 : 1;
+}
 
 bool starts_operand(Sign sign) {
   return sign == Sign::number ||
@@ -151,13 +164,15 @@ NodeId Parser::term() {
     } else if (take(Sign::divide)) {
       left = add(Kind::quotient, {left, unary()});
       literal = false;
-    } else if (sees(Sign::unit) || sees(Sign::currency) || sees(Sign::word)) {  // of all, too: 2√5 cm
+    } else if (sees(Sign::unit) || sees(Sign::currency) || sees(Sign::word) ||
+               (sees(Sign::fraction) && peek(1).sign == Sign::open_brace && peek(2).sign == Sign::unit)) {
+      // It is the unit of all that stands before: 2√5 cm.
       const Kind kind = tree_[left].kind;
       if (bars_ > 0 || kind == Kind::symbol || kind == Kind::quantity) fail();
       if (sees(Sign::word) && kind == Kind::product) fail();  // "do not know" is prose
       const bool doubtful = peek().function == Function::opaque;
       left = add_named(Kind::quantity, unit(), {left});
-      tree_[left].called = doubtful;
+      tree_[left].called = doubtful && tree_[left].name.find_first_of("*/") == std::string::npos;
       literal = false;
     } else if (sees(Sign::open_round) && peek(1).sign == Sign::unit && tree_[left].kind != Kind::symbol) {  // 9 (cm)
       next();
@@ -168,18 +183,7 @@ NodeId Parser::term() {
       left = add(Kind::percent, {left});
       literal = false;
     } else if (starts_factor(literal)) {
-      const bool mixed = literal && !tree_[left].children.size() && sees(Sign::fraction);
-      const NodeId right = factor();
-      if (mixed && is_proper(right)) {
-        left = add(Kind::sum, {left, right});
-      } else {
-        left = add(Kind::product, {left, right});
-      }
-      literal = false;
-    } else if (literal && is_mixed_ahead()) {
-      const NodeId numerator = factor();
-      expect(Sign::divide);
-      left = add(Kind::sum, {left, add(Kind::quotient, {numerator, factor()})});
+      left = add(Kind::product, {left, factor()});
       literal = false;
     } else {
       return left;
@@ -193,21 +197,6 @@ bool Parser::is_whole(NodeId id) const {
   return is_literal(id) && tree_[id].digits < 0 && tree_[id].value->get_den() == 1;
 }
 
-bool Parser::is_proper(NodeId id) const {
-  const Node& node = tree_[id];
-  return node.kind == Kind::quotient && is_whole(node.children[0]) && is_whole(node.children[1]) &&
-         *tree_[node.children[0]].value < *tree_[node.children[1]].value;
-}
-
-bool Parser::is_mixed_ahead() const {
-  if (peek(0).sign != Sign::number || peek(1).sign != Sign::divide || peek(2).sign != Sign::number) return false;
-  const std::string &a = peek(0).text, &b = peek(2).text;
-  const auto whole = [](const std::string& text) {
-    return text.find_first_not_of("0123456789") == text.npos && text.size() < 6;
-  };
-  return whole(a) && whole(b) && (a.size() < b.size() || (a.size() == b.size() && a < b));
-}
-
 bool Parser::starts_factor(bool after_number) const {
   switch (peek().sign) {
     case Sign::number:
@@ -215,6 +204,8 @@ bool Parser::starts_factor(bool after_number) const {
       return !after_number && !peek().space_before && at_ > 0 && tokens_[at_ - 1].sign != Sign::symbol;
     case Sign::bar:
       return bars_ == 0;
+    case Sign::open_square:
+      return std::ranges::find(kBehindIntervals, peek(1).sign) == std::end(kBehindIntervals);
     case Sign::open_round:  // (k ∈ Z) and (mod 4) are no factors
       return peek(1).sign != Sign::relation && (peek(1).sign != Sign::symbol || peek(2).sign != Sign::relation);
     default:
@@ -223,7 +214,12 @@ bool Parser::starts_factor(bool after_number) const {
 }
 
 NodeId Parser::factor() {
+  const bool digits = sees(Sign::number) && is_number_of_digits(peek().text);
+  const bool bracketed = sees(Sign::open_round);
   NodeId node = primary();
+  if (digits && is_whole(node))
+    if (const auto fraction = proper_fraction()) *tree_[node].value += *fraction;
+  if (bracketed && sees(Sign::subscript) && is_whole(node)) node = numeral(tree_[node].value->get_str());  // (1011)_2
   while (true) {
     switch (peek().sign) {
       case Sign::power:
@@ -243,10 +239,20 @@ NodeId Parser::factor() {
         if (tree_[node].kind != Kind::symbol) fail();
         tree_[node].name += '\'';
         break;
-      default:
-        return node;
+      default: {
+        const std::string scale = tree_[node].kind == Kind::degree ? scale_ahead() : "";
+        if (scale.empty()) return node;
+        next();
+        return add_named(Kind::quantity, scale, {tree_[node].children[0]});
+      }
     }
   }
+}
+
+std::string Parser::scale_ahead() const {
+  if (sees(Sign::unit) && peek().text.starts_with("\u00B0")) return peek().text;
+  const bool letter = sees(Sign::symbol) && (peek().text == "C" || peek().text == "F");
+  return letter && !starts_operand(peek(1).sign) ? "\u00B0" + peek().text : "";
 }
 
 NodeId Parser::raised(NodeId base) {
@@ -283,32 +289,76 @@ NodeId Parser::exponent() {
 }
 
 std::string Parser::unit() {
-  const std::string name = unit_name();
-  return name == "mi/h" ? "mph" : name == "km/h" ? "kph" : name;
+  std::map<std::string, int> powers;
+  const auto product = [&](Sign close, int side) {
+    do {
+      take(Sign::times);
+      unit_factor(powers, side);
+    } while (!take(close));
+  };
+  if (take(Sign::fraction)) {
+    for (const int side : {1, -1}) {
+      expect(Sign::open_brace);
+      product(Sign::close_brace, side);
+    }
+  } else {
+    unit_factor(powers, 1);
+  }
+  while (true) {
+    if (sees_per()) {
+      next();
+      if (take(Sign::open_round))  // J/(kg K)
+        product(Sign::close_round, -1);
+      else
+        unit_factor(powers, -1);
+    } else if (sees(Sign::unit) || (sees(Sign::times) && peek(1).sign == Sign::unit)) {
+      take(Sign::times);
+      unit_factor(powers, 1);
+    } else {
+      break;
+    }
+  }
+  std::string above, below;
+  for (const auto& [name, power] : powers) {
+    if (power == 0) continue;
+    std::string& side = power > 0 ? above : below;
+    if (power < 0 || !side.empty()) side += power < 0 ? '/' : '*';
+    side += name;
+    if (std::abs(power) > 1) side += '^' + std::to_string(std::abs(power));
+  }
+  above += below;
+  return above == "mi/h" ? "mph" : above == "km/h" ? "kph" : above;
 }
 
-std::string Parser::unit_name() {
+bool Parser::sees_per() const {
+  const auto measures = [&](std::size_t ahead) {
+    return peek(ahead).sign == Sign::unit || peek(ahead).sign == Sign::word;
+  };
+  if (sees(Sign::word)) return peek().text == "per" && measures(1);
+  return sees(Sign::divide) &&
+         (measures(1) || peek(1).sign == Sign::symbol || (peek(1).sign == Sign::open_round && measures(2)));
+}
+
+void Parser::unit_factor(std::map<std::string, int>& powers, int side) {
+  if (!sees(Sign::unit) && !sees(Sign::word) && !sees(Sign::symbol) && !sees(Sign::currency)) fail();
   std::string name = next().text;
-  const bool square = name == "square" || name == "sq", cubic = name == "cubic";
-  if ((square || cubic) && sees(Sign::unit)) return next().text + (square ? "^2" : "^3");
-  const auto sees_per = [&] {
-    return sees(Sign::word) && peek().text == "per" && (peek(1).sign == Sign::unit || peek(1).sign == Sign::word);
-  };
-  while (sees(Sign::word) && !sees_per()) name += ' ' + next().text;
-  const auto power = [&] {
-    if (!take(Sign::power)) return;
-    const bool brace = take(Sign::open_brace);
-    name += '^' + next().text;
-    if (brace) expect(Sign::close_brace);
-  };
-  power();
-  while (sees_per() || (sees(Sign::divide) &&
-                        (peek(1).sign == Sign::unit || peek(1).sign == Sign::word || peek(1).sign == Sign::symbol))) {
-    next();
-    name += '/' + next().text;
-    power();
+  int power = side;
+  if (const int both = power_named(name); both > 1 && sees(Sign::unit)) name = next().text, power *= both;
+  while (sees(Sign::word) && !sees_per()) {
+    const std::string word = next().text;
+    if (power_named(word) > 1)
+      power *= power_named(word);
+    else
+      name += ' ' + word;
   }
-  return name;
+  if (take(Sign::power)) {
+    const bool brace = take(Sign::open_brace), negative = take(Sign::minus);
+    const std::string digits = next().text;
+    if (!is_number_of_digits(digits) || digits.size() > 2) fail();
+    power *= std::stoi(digits) * (negative ? -1 : 1);
+    if (brace) expect(Sign::close_brace);
+  }
+  powers[std::move(name)] += power;
 }
 
 ReadStatus read_expression(std::string_view text, const ReadOptions& options, Tree& tree, NodeId& root) {

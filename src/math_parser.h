@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -22,6 +24,8 @@ constexpr NodeId kNone = ~NodeId{0};
 struct Stop {
   ReadStatus status;
 };
+
+bool is_number_of_digits(std::string_view text);
 
 class Parser {
  public:
@@ -100,23 +104,29 @@ class Parser {
   NodeId term();
   bool is_literal(NodeId id) const;
   bool is_whole(NodeId id) const;
-  /// 1/2 behind a whole number makes a mixed one; 3/2 and x/2 are factors.
-  bool is_proper(NodeId id) const;
-  /// "1/2" of "3 1/2".
-  bool is_mixed_ahead() const;
   bool starts_factor(bool after_number) const;
   /// A primary with what stands behind and above it.
   NodeId factor();
   NodeId raised(NodeId base);
   NodeId exponent();
-  /// cm, cm^2, \text{ cm}^{2}, km/h, apples.
+  /// "°C" of 25°C, "" where no letter behind a degree sign names a scale.
+  std::string scale_ahead() const;
+  /// cm, cm^2, \text{ cm}^{2}, km/h, m s^{-2}, apples: in one spelling, "m/s^2", whose parts are in alphabetical order.
   std::string unit();
-  std::string unit_name();
+  /// Whether what comes next divides a unit by another one: "/ h", "per hour".
+  bool sees_per() const;
+  /// One unit of a product and its power, which it adds to `powers`; `side` is -1 behind a stroke.
+  void unit_factor(std::map<std::string, int>& powers, int side);
 
   // math_primary.cpp
   NodeId primary();
   NodeId signed_factor();
   NodeId number(std::string text);
+  /// The 1/2 of 3\frac{1}{2}, of 3 1/2 and of 3½, which it takes; nothing where what comes next is no fraction of two
+  /// whole numbers below 1, or is raised to a power: 3\frac{5}{2} and 3\frac{1}{2}^2 are products.
+  std::optional<mpq_class> proper_fraction();
+  /// The digits that repeat behind a decimal point, which it takes: (6), \overline{6}, \dot{6}, \dot{1}2\dot{3}.
+  std::string repetend();
   /// Digits in another base, which follows: 1011_2.
   NodeId numeral(const std::string& digits);
   bool is_bound(std::string_view name) const;
@@ -128,7 +138,8 @@ class Parser {
   NodeId bare_argument();
   NodeId enclosed(Sign close, Kind kind);
   NodeId round();
-  NodeId square();
+  /// Behind [, and behind ] as in ]1, 2[, where it stands for (.
+  NodeId square(bool open);
   NodeId half_open(NodeId inside, bool open, bool close);
   NodeId braces();
   /// Whether a colon stands for "such that" in the braces that are open: \{x : x > 0\}, and not \{1 : 2\}.

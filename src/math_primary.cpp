@@ -1,14 +1,26 @@
 // What expressions are made of: numbers, names, brackets, functions, roots, sums, matrices.
 #include <cstdlib>
+#include <iterator>
 
 #include "math_parser.h"
+#include "math_unit.h"
 
 namespace grpo::math {
 namespace {
 
 constexpr std::size_t kMaxDigits = 4096;  // of all numbers, zeros of exponents included
+constexpr std::size_t kMaxPart = 9;       // digits of a part of the fraction in a mixed number
+
+/// The bases of numerals in words: 1011_{\text{two}}.
+constexpr std::string_view kBases[] = {"two",  "three", "four",   "five",   "six",      "seven",    "eight",
+                                       "nine", "ten",   "eleven", "twelve", "thirteen", "fourteen", "fifteen",
+                                       "sixteen"};
 
 }  // namespace
+
+bool is_number_of_digits(std::string_view text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == text.npos;
+}
 
 NodeId Parser::primary() {
   const Level level(depth_);
@@ -29,6 +41,8 @@ NodeId Parser::primary() {
     case Sign::symbol:
       return token.text == "\u2205" ? add(Kind::set, {}) : symbol(token.text, true);
     case Sign::unit:
+      if (is_currency(token.text) && sees(Sign::number))  // USD 3
+        return add_named(Kind::quantity, token.text, {factor()});
       return symbol(token.text, false);
     case Sign::currency:
       return add_named(Kind::quantity, token.text, {signed_factor()});
@@ -39,7 +53,9 @@ NodeId Parser::primary() {
     case Sign::open_round:
       return round();
     case Sign::open_square:
-      return square();
+      return square(false);
+    case Sign::close_square:
+      return square(true);
     case Sign::open_set:
       return braces();
     case Sign::open_angle:
@@ -73,15 +89,81 @@ NodeId Parser::primary() {
 
 NodeId Parser::signed_factor() { return take(Sign::minus) ? add(Kind::negate, {factor()}) : factor(); }
 
-NodeId Parser::number(std::string text) {
-  std::string repeated;
-  if (text.find('.') != text.npos && sees(Sign::overline)) {  // 0.1\overline{6}
-    next();
-    expect(Sign::open_brace);
-    repeated = next().text;
-    expect(Sign::close_brace);
-    if (repeated.empty() || repeated.find_first_not_of("0123456789") != repeated.npos) fail();
+std::optional<mpq_class> Parser::proper_fraction() {
+  std::size_t ahead = 0;
+  const auto part = [&]() -> std::string {  // digits, which braces may hold
+    const bool brace = peek(ahead).sign == Sign::open_brace;
+    const Token& token = peek(ahead + brace);
+    if (token.sign != Sign::number || (brace && peek(ahead + 2).sign != Sign::close_brace)) return {};
+    ahead += brace ? 3 : 1;
+    return token.text;
+  };
+  std::string above, below;
+  if (peek().sign == Sign::fraction) {
+    const bool braces = peek(++ahead).sign == Sign::open_brace;
+    above = part();
+    if (braces)
+      below = part();
+    else if (above.size() == 2)  // \frac12
+      below = above.substr(1), above.resize(1);
+    else if (above.size() == 1)
+      below = part();
+  } else if (peek(1).sign == Sign::divide) {
+    above = part();
+    ++ahead;
+    below = part();
   }
+  for (const std::string* each : {&above, &below})
+    if (each->size() > kMaxPart || !is_number_of_digits(*each)) return {};
+  const std::uint64_t numerator = std::stoull(above), denominator = std::stoull(below);
+  const bool raised = (peek(ahead).sign == Sign::power && peek(ahead + 1).sign != Sign::degree &&
+                       peek(ahead + 2).sign != Sign::degree) ||
+                      peek(ahead).sign == Sign::bang;
+  if (numerator >= denominator || raised) return {};
+  while (ahead-- > 0) next();
+  mpq_class value(numerator, denominator);
+  value.canonicalize();
+  return value;
+}
+
+std::string Parser::repetend() {
+  std::string digits;
+  if (sees(Sign::open_round)) {  // 0.1(6)
+    const Token& inside = peek(1);
+    if (peek().space_before || inside.sign != Sign::number || !is_number_of_digits(inside.text) ||
+        peek(2).sign != Sign::close_round)
+      return {};
+    digits = inside.text;
+    next(), next(), next();
+    return digits;
+  }
+  const auto dotted = [&] {
+    next();
+    const bool brace = take(Sign::open_brace);
+    if (!sees(Sign::number) || !is_number_of_digits(peek().text)) fail();
+    if (!brace && peek().text.size() > 1) {  // \dot14 is a 1 with a dot and a 4
+      const std::string first = peek().text.substr(0, 1);
+      tokens_[at_].text.erase(0, 1);
+      return first;
+    }
+    const std::string text = next().text;
+    if (brace) expect(Sign::close_brace);
+    return text;
+  };
+  if (!sees(Sign::overline)) return {};
+  const bool dot = peek().text == "dot";
+  digits = dotted();
+  // Dots stand over the first and the last.
+  std::size_t between = sees(Sign::number) && is_number_of_digits(peek().text) ? 1 : 0;
+  if (dot && peek(between).sign == Sign::overline && peek(between).text == "dot") {
+    if (between > 0) digits += next().text;
+    digits += dotted();
+  }
+  return digits;
+}
+
+NodeId Parser::number(std::string text) {
+  const std::string repeated = text.find('.') != text.npos ? repetend() : std::string();
   long exponent = 0;
   if (const std::size_t e = text.find('e'); e != text.npos) {
     if (text.size() - e > 7) throw Stop{ReadStatus::over_budget};
@@ -123,11 +205,14 @@ NodeId Parser::number(std::string text) {
 
 NodeId Parser::numeral(const std::string& digits) {
   expect(Sign::subscript);
-  const bool brace = take(Sign::open_brace);
+  const bool brace = take(Sign::open_brace), round = take(Sign::open_round);
   const std::string base_text = next().text;
+  if (round) expect(Sign::close_round);
   if (brace) expect(Sign::close_brace);
   int base = 0;
-  if (!base_text.empty() && base_text.size() <= 2 && base_text.find_first_not_of("0123456789") == base_text.npos)
+  if (const auto* word = std::ranges::find(kBases, base_text); word != std::end(kBases))
+    base = static_cast<int>(word - kBases) + 2;
+  else if (base_text.size() <= 2 && is_number_of_digits(base_text))
     base = std::stoi(base_text);
   mpz_class value;
   digits_ += digits.size();
@@ -246,17 +331,20 @@ NodeId Parser::round() {
   const NodeId inside = list(Sign::close_round, Kind::tuple);
   bars_ = bars;
   if (take(Sign::close_round)) return inside;
+  if (take(Sign::open_square)) return half_open(inside, true, true);  // (1, 2[
   expect(Sign::close_square);
   return half_open(inside, true, false);
 }
 
-NodeId Parser::square() {
+NodeId Parser::square(bool open) {
   const int bars = std::exchange(bars_, 0);
   const NodeId inside = list(Sign::close_square, Kind::tuple);
   bars_ = bars;
-  if (take(Sign::close_square)) return tree_[inside].kind == Kind::tuple ? half_open(inside, false, false) : inside;
-  expect(Sign::close_round);
-  return half_open(inside, false, true);
+  if (take(Sign::close_square)) {
+    return open || tree_[inside].kind == Kind::tuple ? half_open(inside, open, false) : inside;
+  }
+  if (!take(Sign::open_square)) expect(Sign::close_round);
+  return half_open(inside, open, true);
 }
 
 NodeId Parser::half_open(NodeId inside, bool open, bool close) {

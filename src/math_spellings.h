@@ -33,7 +33,7 @@ inline constexpr auto kCommands = std::to_array<Spelling>({
     {"cosh", Sign::function, "cosh", Function::cosh}, {"cot", Sign::function, "cot", Function::cot}, {"cr", Sign::row},
     {"csc", Sign::function, "csc", Function::csc}, {"cup", Sign::unite}, {"dbinom", Sign::binomial},
     {"degree", Sign::degree}, {"dfrac", Sign::fraction}, {"div", Sign::divide}, {"dollar", Sign::currency, "$"},
-    {"dot", Sign::overline}, {"dots", Sign::symbol, "..."}, {"dotsc", Sign::symbol, "..."},
+    {"dot", Sign::overline, "dot"}, {"dots", Sign::symbol, "..."}, {"dotsc", Sign::symbol, "..."},
     {"emptyset", Sign::symbol, "\u2205"}, {"equiv", Sign::relation, "q"}, {"euro", Sign::currency, "€"},
     {"exp", Sign::function, "exp", Function::exp}, {"frac", Sign::fraction},
     {"gcd", Sign::function, "gcd", Function::gcd}, {"ge", Sign::relation, "g"}, {"geq", Sign::relation, "g"},
@@ -101,11 +101,12 @@ inline constexpr auto kCharacters = std::to_array<Spelling>({
     {"\u2014", Sign::minus}, {"\u2026", Sign::symbol, "..."}, {"\u2032", Sign::prime}, {"\u2044", Sign::divide},
     {"\u2070", Sign::power, "0"}, {"\u2074", Sign::power, "4"}, {"\u2075", Sign::power, "5"},
     {"\u2076", Sign::power, "6"}, {"\u2077", Sign::power, "7"}, {"\u2078", Sign::power, "8"},
-    {"\u2079", Sign::power, "9"}, {"\u2080", Sign::subscript, "0"}, {"\u2081", Sign::subscript, "1"},
+    {"\u2079", Sign::power, "9"}, {"\u207B", Sign::power, "-"}, {"\u2080", Sign::subscript, "0"}, {"\u2081", Sign::subscript, "1"},
     {"\u2082", Sign::subscript, "2"}, {"\u2083", Sign::subscript, "3"}, {"\u2084", Sign::subscript, "4"},
     {"\u2085", Sign::subscript, "5"}, {"\u2086", Sign::subscript, "6"}, {"\u2087", Sign::subscript, "7"},
     {"\u2088", Sign::subscript, "8"}, {"\u2089", Sign::subscript, "9"}, {"\u20A9", Sign::currency, "₩"},
     {"\u20AC", Sign::currency, "€"}, {"\u20B9", Sign::currency, "₹"}, {"\u2102", Sign::symbol, "C"},
+    {"\u2103", Sign::unit, "°C"}, {"\u2109", Sign::unit, "°F"},
     {"\u2115", Sign::symbol, "N"}, {"\u211A", Sign::symbol, "Q"}, {"\u211D", Sign::symbol, "R"},
     {"\u2124", Sign::symbol, "Z"}, {"\u2153", Sign::fraction, "13"}, {"\u2154", Sign::fraction, "23"},
     {"\u2155", Sign::fraction, "15"}, {"\u2156", Sign::fraction, "25"}, {"\u2157", Sign::fraction, "35"},
@@ -138,18 +139,27 @@ struct Unit {
   std::string_view spellings, name;
 };
 inline constexpr auto kUnits = std::to_array<Unit>({
-    {" mm millimeter millimeters millimetre millimetres ", "mm"}, {" cm centimeter centimeters centimetre centimetres ", "cm"},
-    {" m meter meters metre metres ", "m"}, {" km kilometer kilometers kilometre kilometres ", "km"},
-    {" inch inches ", "inch"}, {" ft foot feet ", "ft"}, {" yd yard yards ", "yd"}, {" mi mile miles ", "mi"},
-    {" mg milligram milligrams ", "mg"}, {" g gram grams ", "g"}, {" kg kilogram kilograms ", "kg"},
-    {" lb lbs pound pounds ", "lb"}, {" oz ounce ounces ", "oz"}, {" ton tons tonne tonnes ", "t"},
-    {" ms millisecond milliseconds ", "ms"}, {" s sec second seconds ", "s"}, {" min minute minutes ", "min"},
-    {" h hr hrs hour hours ", "h"}, {" day days ", "day"}, {" week weeks ", "week"}, {" month months ", "month"},
-    {" year years yr yrs ", "year"}, {" ml mL milliliter milliliters ", "ml"}, {" L l liter liters litre litres ", "l"},
-    {" mph ", "mph"}, {" kph ", "kph"}, {" Hz hertz ", "Hz"}, {" N newton newtons ", "N"}, {" J joule joules ", "J"},
-    {" W watt watts ", "W"}, {" V volt volts ", "V"}, {" A amp amps ", "A"}, {" K kelvin ", "K"}, {" Pa ", "Pa"},
-    {" dollar dollars USD ", "$"}, {" euro euros EUR ", "€"}, {" won 원 ", "₩"}, {" cent cents ", "cent"},
-    {" unit units ", "unit"}, {" way ways ", "way"}, {" point points ", "point"}, {" people persons 명 人 ", "person"}, {" 개 个 個 ", "piece"}, {" rad radian radians ", "rad"},
+    {" mm millimeter millimeters millimetre millimetres ", "mm"},
+    {" cm centimeter centimeters centimetre centimetres ", "cm"}, {" m meter meters metre metres ", "m"},
+    {" km kilometer kilometers kilometre kilometres ", "km"}, {" inch inches ", "inch"}, {" ft foot feet ", "ft"},
+    {" yd yard yards ", "yd"}, {" mi mile miles ", "mi"}, {" mg milligram milligrams ", "mg"}, {" g gram grams ", "g"},
+    {" kg kilogram kilograms ", "kg"}, {" lb lbs ", "lb"}, {" pound pounds ", "pound"}, {" oz ounce ounces ", "oz"},
+    {" ton tons tonne tonnes ", "t"}, {" ms millisecond milliseconds ", "ms"}, {" s sec second seconds ", "s"},
+    {" min minute minutes ", "min"}, {" h hr hrs hour hours ", "h"}, {" day days ", "day"}, {" week weeks ", "week"},
+    {" month months ", "month"}, {" year years yr yrs ", "year"}, {" ml mL milliliter milliliters ", "ml"},
+    {" L l liter liters litre litres ", "l"}, {" mph ", "mph"}, {" kph ", "kph"}, {" Hz hertz ", "Hz"},
+    {" N newton newtons ", "N"}, {" J joule joules ", "J"}, {" W watt watts ", "W"}, {" V volt volts ", "V"},
+    {" A amp amps ", "A"}, {" K kelvin ", "K"}, {" Pa pascal pascals ", "Pa"},
+    {" nm nanometer nanometers nanometre nanometres ", "nm"}, {" dm decimeter decimeters decimetre decimetres ", "dm"},
+    {" ha hectare hectares ", "ha"}, {" acre acres ", "acre"}, {" gal gallon gallons ", "gal"},
+    {" quart quarts ", "quart"}, {" pint pints ", "pint"}, {" kJ kilojoule kilojoules ", "kJ"},
+    {" kW kilowatt kilowatts ", "kW"}, {" kWh ", "kWh"}, {" mol mole moles ", "mol"}, {" cal calorie calories ", "cal"},
+    {" kcal kilocalorie kilocalories ", "kcal"}, {" kPa ", "kPa"}, {" kHz ", "kHz"}, {" MHz ", "MHz"}, {" GHz ", "GHz"},
+    {" Celsius celsius ℃ ", "°C"}, {" Fahrenheit fahrenheit ℉ ", "°F"}, {" dollar dollars USD ", "$"},
+    {" euro euros EUR ", "€"}, {" won KRW 원 ", "₩"}, {" GBP ", "£"}, {" yen JPY ", "yen"}, {" yuan CNY RMB ", "yuan"},
+    {" rupee rupees INR ", "₹"}, {" cent cents ", "cent"}, {" unit units ", "unit"}, {" way ways ", "way"},
+    {" point points ", "point"}, {" people persons 명 人 ", "person"}, {" 개 个 個 ", "piece"},
+    {" rad radian radians ", "rad"},
 });
 // clang-format on
 
@@ -157,6 +167,11 @@ inline constexpr auto kUnits = std::to_array<Unit>({
 inline constexpr std::string_view kTextCommands =
     " text textbf textit textrm textnormal textsf texttt mbox hbox mathrm mathbf operatorname mathit mathsf mathtt "
     "boldsymbol bm mathcal ";
+/// Commands of siunitx, the package for numbers and units, and what its names of units say.
+inline constexpr std::string_view kSiunitx = " SI qty num unit si ang ";
+inline constexpr std::string_view kPrefixes = " nano micro milli centi deci kilo mega giga ";
+inline constexpr std::pair<std::string_view, std::string_view> kUnitWords[] = {
+    {"per", "/"}, {"squared", "^2"}, {"cubed", "^3"}, {"percent", "%"}, {"degree", "°"}, {"degreeCelsius", "℃"}};
 /// Commands that say how a thing looks, not what it is.
 inline constexpr std::string_view kIgnored =
     " left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr middle displaystyle textstyle "

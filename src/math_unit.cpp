@@ -1,5 +1,10 @@
 #include "math_unit.h"
 
+#include <algorithm>
+#include <iterator>
+
+#include "math_spellings.h"
+
 namespace grpo::math {
 namespace {
 
@@ -22,6 +27,7 @@ constexpr Conversion kConversions[] = {
     {"kg", "mass", "1000"},
     {"t", "mass", "1000000"},
     {"lb", "mass", "45359237/100000"},
+    {"pound", "mass", "45359237/100000"},
     {"oz", "mass", "45359237/1600000"},
     {"ms", "time", "1/1000"},
     {"s", "time", "1"},
@@ -51,11 +57,28 @@ std::optional<std::pair<std::string, mpq_class>> conversion(const std::string& u
   return {};
 }
 
-bool is_unit(const std::string& unit) {
-  return conversion(unit).has_value() || unit == "€" || unit == "£" || unit == "¥" || unit == "₩" || unit == "₹" ||
-         unit == "month" || unit == "way" || unit == "point" || unit == "person" || unit == "unit^2" ||
-         unit == "unit^3" || unit == "year" || unit == "unit" || unit == "mph" || unit == "kph" || unit == "rad" ||
-         unit.find('/') != unit.npos;
+bool is_currency(std::string_view unit) {
+  constexpr std::string_view kCurrencies[] = {"$", "€", "£", "¥", "₩", "₹", "pound", "yen", "yuan"};
+  return std::ranges::find(kCurrencies, unit) != std::end(kCurrencies);
+}
+
+bool is_unit(std::string_view unit) {
+  if (unit.find('/') != unit.npos) return true;
+  while (!unit.empty()) {
+    const std::size_t end = std::min(unit.find('*'), unit.size());
+    const std::string_view name = unit.substr(0, std::min(end, unit.find('^')));
+    if (!is_currency(name) && (name == "piece" || std::ranges::find(kUnits, name, &Unit::name) == kUnits.end()))
+      return false;
+    unit.remove_prefix(std::min(end + 1, unit.size()));
+  }
+  return true;
+}
+
+bool same_unit(std::string_view a, std::string_view b) {
+  const auto may_be = [&](std::string_view word, std::string_view meaning) {
+    return (a == word && b == meaning) || (a == meaning && b == word);
+  };
+  return a == b || may_be("pound", "lb") || may_be("pound", "£") || may_be("¥", "yen") || may_be("¥", "yuan");
 }
 
 }  // namespace grpo::math

@@ -112,7 +112,7 @@ std::optional<Value> Evaluator::compute(const Node& node) {
   const auto child = [&](std::size_t i) { return (*this)(node.children[i]); };
   switch (node.kind) {
     case Kind::number:
-      return node.base == 10 ? Result(std::in_place, *node.value) : Result();
+      return Result(std::in_place, *node.value);
     case Kind::symbol: {
       for (auto each = bound_.rbegin(); each != bound_.rend(); ++each)
         if (each->first == node.name) return Result(std::in_place, each->second);

@@ -10,6 +10,7 @@
 #include "generators.h"
 #include "grpo/checkpoint.h"
 #include "grpo/error.h"
+#include "grpo/json.h"
 #include "grpo/model.h"
 #include "held_out.h"
 #include "input_file.h"
@@ -25,7 +26,7 @@ namespace {
 uint64_t seed_of(uint64_t seed, std::string_view stage) { return Draws{seed, hash_of(stage)}.next(); }
 
 Json read(const fs::path& file) {
-  Json json = Json::parse(read_input("recipe", file), nullptr, false);
+  Json json = read_json<Json>(read_input("recipe", file));
   if (!json.is_object())
     throw Error("recipe", file.string(),
                 ": expected a JSON object, it was altered or cut short; remove its folder to do that stage again");
@@ -249,7 +250,7 @@ bool Recipe::is_trained(const StageConfig& stage) const {
   if (!newest) return false;
   const fs::path file = *newest / "state.json";
   if (!is_there(file)) return false;  // damage is named when the stage goes on
-  const Json state = Json::parse(read_input("recipe", file), nullptr, false);
+  const Json state = read_json<Json>(read_input("recipe", file));
   return state.is_object() && state.contains("finished") && state["finished"] == true;
 }
 

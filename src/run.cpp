@@ -18,6 +18,7 @@
 #include "folder_lock.h"
 #include "grpo/error.h"
 #include "grpo/evaluate.h"
+#include "grpo/json.h"
 #include "input_file.h"
 
 namespace grpo {

@@ -8,6 +8,7 @@
 #include "generators.h"
 #include "grpo/collect.h"
 #include "grpo/error.h"
+#include "grpo/json.h"
 #include "input_file.h"
 
 namespace grpo {

@@ -1,6 +1,5 @@
 #include "grpo/tasks.h"
 
-#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -8,6 +7,7 @@
 #include <unordered_set>
 
 #include "generators.h"
+#include "grpo/json.h"
 #include "input_file.h"
 
 namespace grpo {
@@ -27,13 +27,11 @@ std::string describe(const Json& value) {
 class Line {
  public:
   Line(std::string where, const std::string& text) : where_(std::move(where)) {
-    try {
-      json_ = Json::parse(text);
-    } catch (const Json::parse_error& error) {
-      refuse("a JSON object", "malformed JSON at column " + std::to_string(error.byte));
-    } catch (const Json::exception&) {
-      refuse("a JSON object", "a number beyond the range of doubles");
-    }
+    JsonFault fault;
+    json_ = read_json<Json>(text, LongNumbers::as_text, &fault);
+    if (json_.is_discarded())
+      refuse("a JSON object",
+             fault.malformed ? "malformed JSON at column " + std::to_string(fault.byte) : fault.problem);
     if (!json_.is_object()) refuse("an object with \"prompt\"", describe(json_));
   }
 
@@ -65,8 +63,6 @@ class Line {
     if (found->is_string()) return found->get<std::string>();
     const std::string expected = "a string" + std::string(number_too ? " or a number" : "") + " as \"" + key + "\"";
     if (!number_too || !found->is_number()) refuse(expected, describe(*found));
-    if (found->is_number_float() && std::abs(found->get<double>()) >= 0x1p53)
-      refuse(expected, "a number too large to be exact; write it as a string");
     return found->dump();
   }
 

@@ -269,6 +269,136 @@ INSTANTIATE_TEST_SUITE_P(
         Pair{"\\gcd(m,n)", "1"}, Pair{"\\boxed{June 20}", "20"}, Pair{"\\boxed{diverges, 0}", "0"},
         Pair{"sq \\sqrt", "sq"}, Pair{"x<1 or x>2", "1<x<2"}, Pair{"-221_3", "-221_4"}));
 
+INSTANTIATE_TEST_SUITE_P(
+    ListsAndSides, Different,
+    testing::Values(Pair{"(7,1)", "(1,7),(7,1)"}, Pair{"(7,1),(7,1)", "(1,7),(7,1)"},
+                    Pair{"(7,1),(1,7),(2,6)", "(1,7),(7,1)"}, Pair{"(1,1)", "1"}, Pair{"2,3", "2,2,3"},
+                    Pair{"2,2,3", "2,3"}, Pair{"\\{2\\}", "\\{2,3\\}"}, Pair{"3,3", "3"}, Pair{"7", "7=11a+c"},
+                    Pair{"4", "x^2 = 4"}, Pair{"6", "3x = 6"}, Pair{"12", "12=xy"}, Pair{"5", "x+y=5"},
+                    Pair{"(3,2)", "(2,3)"}, Pair{"(0,0),(0,0)", "(0,0)"}, Pair{"1", "(1,1)"}, Pair{"\\pm 2, 2", "-2,2"},
+                    Pair{"\\boxed{(1,2),(3,3),(3,3)}", "(1,2),(2,1),(3,3)"}, Pair{"\\boxed{\\{1,2,2\\}}", "1,2"},
+                    Pair{"\\boxed{1,2}", "1,1,2"}, Pair{"\\boxed{2,2,1}", "1,1,2"}, Pair{"\\boxed{(1)}", "(1,1)"},
+                    Pair{"\\boxed{x=2, x=2}", "x=1 or x=2"}, Pair{"\\boxed{x=1, x=2}", "x=1"},
+                    Pair{"\\boxed{x^2-1}", "0=x^2-1"}, Pair{"\\boxed{3x}", "12=3x"}, Pair{"\\boxed{n}", "2k+1=n"},
+                    Pair{"\\boxed{m+1}", "m = m+1"}));
+INSTANTIATE_TEST_SUITE_P(
+    ListsAndSides, Equal,
+    testing::Values(Pair{"(7,1),(1,7),(7,1)", "(1,7),(7,1)"}, Pair{"5", "x=5"}, Pair{"11a+c=7", "7=11a+c"},
+                    Pair{"2x+1", "y = 2x+1"}, Pair{"2x+1", "2x+1=y"}, Pair{"3", "1+2=3"}, Pair{"3x", "f(x) = 3x"},
+                    Pair{"\\pi r^2", "S = \\pi r^2"}, Pair{"(3,4),(1,2)", "(1,2),(3,4)"},
+                    Pair{"(1,2),(3,4),(1,2)", "\\{(1,2),(3,4)\\}"}, Pair{"x=1,y=2,x=1", "x=1,y=2"},
+                    Pair{"\\boxed{(1,2),(2,1),(3,3),(3,3)}", "(1,2),(2,1),(3,3)"},
+                    Pair{"\\boxed{\\{1,1\\}}", "\\{1\\}"}, Pair{"\\boxed{(7,1),(1,7),(7,1)}", "(x,y)=(1,7),(7,1)"},
+                    Pair{"\\boxed{a-11b=c}", "a=11b+c"}, Pair{"\\boxed{11b+c=a}", "a=11b+c"},
+                    Pair{"\\boxed{x^2}", "y=x^2"}, Pair{"\\boxed{12=3x}", "x=4"}, Pair{"\\boxed{3}", "3=3"},
+                    Pair{"\\boxed{2k+1}", "n=2k+1"}, Pair{"\\boxed{2n+1}", "a_n=2n+1"},
+                    Pair{"\\boxed{x+1}", "P(x)=x+1"}));
+INSTANTIATE_TEST_SUITE_P(
+    MixedNumbers, Different,
+    testing::Values(Pair{"-2\\frac{2}{3}", "-4/3"}, Pair{"-1½", "-1/2"}, Pair{"-3 1/4", "-11/4"},
+                    Pair{"-(2\\frac23)", "-4/3"}, Pair{"a+(-2\\frac12)", "a-3/2"}, Pair{"2\\frac{x}{3}", "2+x/3"},
+                    Pair{"2\\cdot\\frac23", "8/3"}, Pair{"2\\frac{5}{3}", "11/3"},
+                    Pair{"2\\left(\\frac23\\right)", "8/3"}, Pair{"(3)\\frac12", "7/2"}, Pair{"2 and 1/2", "5/2"},
+                    Pair{"x<-2\\frac12", "(-\\infty, -3/2)"}, Pair{"-1\\frac{3}{8}", "-5/8"},
+                    Pair{"-3.25", "-4\\frac{3}{4}"}, Pair{"-13/4", "-4 3/4"}, Pair{"2\\frac{3}{5}", "6/5"},
+                    Pair{"2x\\frac{2}{3}", "2x+2/3"}, Pair{"3 1/2", "3,1/2"}));
+INSTANTIATE_TEST_SUITE_P(
+    MixedNumbers, Equal,
+    testing::Values(Pair{"-1½", "-3/2"}, Pair{"-3 1/4", "-13/4"}, Pair{"-2\\dfrac 2 3", "-8/3"},
+                    Pair{"-2\\,\\frac{2}{3}", "-8/3"}, Pair{"-(2\\frac23)", "-8/3"}, Pair{"x^{2\\frac12}", "x^{5/2}"},
+                    Pair{"x^{-2\\frac12}", "x^{-5/2}"}, Pair{"-2\\tfrac{2}{3}", "-8/3"},
+                    Pair{"- 2 \\frac{2}{3}", "-8/3"}, Pair{"\\$2\\frac{1}{2}", "5/2"}, Pair{"x^2\\frac12", "x^2/2"},
+                    Pair{"(-2\\frac12)^2", "25/4"}, Pair{"(3)\\frac12", "3/2"}, Pair{"-3\\frac{1}{2}", "-7/2"},
+                    Pair{"-3\\frac12 x", "-7x/2"}, Pair{"-6¾", "-27/4"}, Pair{"8/3", "2\\frac{2}{3}"},
+                    Pair{"-8/3", "-2\\frac{2}{3}"}, Pair{"-2.666667", "-2\\frac{2}{3}"},
+                    Pair{"-2\\frac{1}{3}\\text{ cm}", "-7/3"}, Pair{"-2 1/3", "-\\frac{7}{3}"},
+                    Pair{"\\frac{1}{2}", "1/2"}, Pair{"-2\\frac23-i", "-8/3-i"}, Pair{"\\sqrt2\\frac12", "\\sqrt2/2"},
+                    Pair{"\\boxed{-2 \\tfrac{3}{4}}", "-11/4"},
+                    Pair{"\\boxed{\\left(-1\\tfrac12, -2\\tfrac12\\right)}", "(-3/2, -5/2)"}, Pair{"- 2 2/3", "-8/3"},
+                    Pair{"\u22122 2/3", "-8/3"}, Pair{"-2\\frac12\\text{ m}", "-5/2 m"}, Pair{"3.5", "3 1/2 cups"},
+                    Pair{"3-2\\frac12", "1/2"}, Pair{"4\\frac12-3", "3/2"}, Pair{"2^{-1\\frac12}", "2^{-3/2}"},
+                    Pair{"-0.035", "-3½%"}));
+INSTANTIATE_TEST_SUITE_P(
+    Numerals, Different,
+    testing::Values(Pair{"1010_2", "1010"}, Pair{"52", "52_8"}, Pair{"x", "x_2"}, Pair{"42_8", "42"},
+                    Pair{"]1,2]", "[1,2)"}, Pair{"0.(4)", "1/3"}, Pair{"0.1(6)", "0.6"},
+                    Pair{"|x|> 2", "(-\\infty,-2]\\cup[2,\\infty)"},
+                    Pair{"x < -2 \\text{ or } x \\ge 2", "(-\\infty,-2]\\cup[2,\\infty)"}, Pair{"x<3", "|x|<3"},
+                    Pair{"1\\le|x|<3", "(-3,-1)\\cup(1,3)"}, Pair{"|a|>1", "|x|>1"}, Pair{"café", "cafe"},
+                    Pair{"\\boxed{255}", "377_8"}, Pair{"\\boxed{x_1}", "x_2"}, Pair{"10", "a_{10}"}, Pair{"1", "1_2"},
+                    Pair{"29", "29_8"}, Pair{"5", "5!_2"}, Pair{"\\boxed{]1,2[}", "[1,2]"},
+                    Pair{"\\boxed{]-\\infty,1[\\cup]2,+\\infty[}", "(-\\infty,1]\\cup(2,\\infty)"},
+                    Pair{"[1,2]", "]1,2["}, Pair{"[1,2,3[", "(1,2,3)"}, Pair{"[1,2[", "1,2"}, Pair{"0.3", "0.(3)"},
+                    Pair{"0.8(3)", "0.24"}, Pair{"\\boxed{0.\\overline{142858}}", "1/7"},
+                    Pair{"\\boxed{|x|\\geq 3}", "(-\\infty,-2]\\cup[2,\\infty)"},
+                    Pair{"\\boxed{x\\geq 2}", "(-\\infty,-2]\\cup[2,\\infty)"},
+                    Pair{"\\boxed{|x|\\ge2}", "[2,\\infty)"}, Pair{"\\boxed{|x+3|\\le2}", "[1,5]"},
+                    Pair{"|x|\\ge 2", "2"}, Pair{"|x|\\ge 2", "-2,2"}, Pair{"|y|<3", "|x|<3"}));
+INSTANTIATE_TEST_SUITE_P(
+    Numerals, Equal,
+    testing::Values(Pair{"(1011)_2", "11"}, Pair{"(2A)_{16}", "42"}, Pair{"FF_{16}", "255"},
+                    Pair{"1010_{\\text{two}}", "1010_2"}, Pair{"52_{10}", "52"}, Pair{"2A_1", "A_1+A_1"},
+                    Pair{"-1010_2", "-10"}, Pair{"52_8+1", "43"}, Pair{"19", "19_{10}"}, Pair{"]1,2]", "(1,2]"},
+                    Pair{"]1,2[", "(1,2)"}, Pair{"]-\\infty, 3[", "(-\\infty,3)"}, Pair{"[1;2[", "[1,2)"},
+                    Pair{"0.\\overline3", "1/3"}, Pair{"0.(142857)", "1/7"}, Pair{"0.\\dot14285\\dot7", "1/7"},
+                    Pair{"0.(9)", "1"}, Pair{"1.(6)", "5/3"}, Pair{"0.\\bar{3}", "1/3"}, Pair{"0.0\\dot7", "7/90"},
+                    Pair{"|x|\\ge 2", "(-\\infty,-2]\\cup[2,\\infty)"}, Pair{"|x|<3", "(-3,3)"},
+                    Pair{"|x|\\le 3", "[-3,3]"}, Pair{"|x+1| \\le 2", "[-3,1]"},
+                    Pair{"|x|>0", "(-\\infty,0)\\cup(0,\\infty)"}, Pair{"x \\neq 0", "(-\\infty,0)\\cup(0,\\infty)"},
+                    Pair{"x \\le -2 \\text{ or } x \\ge 2", "(-\\infty,-2]\\cup[2,\\infty)"}, Pair{"2>|x|", "(-2,2)"},
+                    Pair{"|1-x|<2", "|x-1|<2"}, Pair{"|x|<\\sqrt{2}", "(-\\sqrt2,\\sqrt2)"},
+                    Pair{"|x|>2", "x<-2 or x>2"}, Pair{"\\left|x\\right| \\ge 2", "|x| \\geq 2"},
+                    Pair{"\\lvert x\\rvert<2", "(-2,2)"}, Pair{"\\text{cafe\u0301}", "café"},
+                    Pair{"café", "cafe\u0301"}, Pair{"１／２", "1/2"}, Pair{"1\u202F000", "1000"}, Pair{"３．５", "3.5"},
+                    Pair{"½", "0.5"}, Pair{"⅓", "1/3"}, Pair{"\\boxed{[1,2[}", "[1,2)"}, Pair{"[1,2)", "[1,2["},
+                    Pair{"0.\\overline{3}", "0.(3)"}, Pair{"\\boxed{0.8(3)}", "5/6"}, Pair{"\\boxed{2.4(9)}", "2.5"},
+                    Pair{"\\boxed{-0.8(3)}", "-5/6"}, Pair{"\\boxed{(0.(3),2)}", "(1/3,2)"},
+                    Pair{"\\boxed{0.\\overline{142857}}", "1/7"},
+                    Pair{"\\boxed{|x|\\geq 2}", "(-\\infty,-2]\\cup[2,\\infty)"},
+                    Pair{"\\boxed{|x-3|>2}", "(-\\infty,1)\\cup(5,\\infty)"}, Pair{"\\boxed{x>1 and x<5}", "|x-3|<2"},
+                    Pair{"\\boxed{|x|>0}", "\\mathbb{R}\\setminus\\{0\\}"}, Pair{"\\boxed{|x-3|>0}", "x\\ne 3"},
+                    Pair{"\\boxed{|x|\\ge 2}", "x\\le-2,x\\ge2"}, Pair{"nai\u0308ve", "naïve"}, Pair{"１，２３４", "1,234"},
+                    Pair{"１０％", "10\\%"}, Pair{"（１，２）", "(1,2)"}, Pair{"2\u2009000", "2000"},
+                    Pair{"2\u202F000", "2000"}, Pair{"1⁄2", "1/2"}, Pair{"\u20095\u2009", "5"}));
+INSTANTIATE_TEST_SUITE_P(
+    UnitsAndMoney, Different,
+    testing::Values(Pair{"25°F", "25°C"}, Pair{"£3.50", "$3.50"}, Pair{"5 cm^2", "5 cm"}, Pair{"5 cm^2", "5 cm^3"},
+                    Pair{"1 m", "100 cm"}, Pair{"10", "10%"}, Pair{"12 kg m/s^2", "12 kg m/s"},
+                    Pair{"1000\\,\\text{kg}", "1000 kg/m^3"}, Pair{"30 miles per hour", "30 miles per gallon"},
+                    Pair{"20 s/m", "20 m/s"}, Pair{"2 min", "2 h"}, Pair{"$500", "¥500"}, Pair{"$3", "3 cents"},
+                    Pair{"25 degrees Fahrenheit", "25°C"}, Pair{"90°C", "90^\\circ"}, Pair{"9.81 m/s^2", "9.8"},
+                    Pair{"\\boxed{3\\text{ euros}}", "$3"}, Pair{"\\boxed{3\\text{ pounds}}", "$3"},
+                    Pair{"\\boxed{¥3}", "\\$3"}, Pair{"\\boxed{\\pounds 3}", "$3"}, Pair{"GBP 3", "$3"},
+                    Pair{"\\boxed{₩3}", "$3"}, Pair{"\\boxed{\\$4}", "$3"}, Pair{"\\$15.50", "€15.50"},
+                    Pair{"50 cents", "$0.50"}, Pair{"\\boxed{\\qty{5}{kg}}", "5 m"},
+                    Pair{"\\boxed{3\\text{ km}}", "3 km/h"}, Pair{"\\boxed{3\\text{ km/h}}", "3 km"},
+                    Pair{"\\boxed{5\\text{ cm}}", "5 cm^2"}, Pair{"5", "5m"}, Pair{"s/m", "m/s"}, Pair{"2 A", "2a"},
+                    Pair{"3", "3h"}, Pair{"\\boxed{-3^\\circ\\text{C}}", "3"}));
+INSTANTIATE_TEST_SUITE_P(
+    UnitsAndMoney, Equal,
+    testing::Values(Pair{"25^\\circ\\text{C}", "25"}, Pair{"25 °F", "25"}, Pair{"25 degrees Celsius", "25°C"},
+                    Pair{"9.8\\text{ m/s}^2", "9.8"}, Pair{"9.8 m s^{-2}", "9.8\\text{ m/s}^2"},
+                    Pair{"9.8", "9.8 m/s^2"}, Pair{"9.8 meters per second squared", "9.8 m/s^2"},
+                    Pair{"60 kilometers per hour", "60 km/h"}, Pair{"60 kph", "60 km/h"}, Pair{"60", "60 km/h"},
+                    Pair{"60\\,\\text{km}\\cdot\\text{h}^{-1}", "60 km/h"}, Pair{"3", "$3"}, Pair{"£3", "3"},
+                    Pair{"3 pounds", "£3"}, Pair{"3 euros", "€3"}, Pair{"3€", "€3"}, Pair{"3.50 dollars", "$3.50"},
+                    Pair{"\\qty{5}{\\centi\\meter}", "5 cm"}, Pair{"\\qty{9.8}{m.s^{-2}}", "9.8 m/s^2"},
+                    Pair{"5 square centimeters", "5 cm^2"}, Pair{"5\\ \\mathrm{kg}", "5 kg"}, Pair{"5 kg", "5"},
+                    Pair{"45 degrees", "45"}, Pair{"5m", "5 m"}, Pair{"6\\text{ m}^2", "6 m^2"}, Pair{"2 hours", "2 h"},
+                    Pair{"500 yen", "¥500"}, Pair{"\\boxed{25^\\circ\\mathrm{C}}", "25"},
+                    Pair{"\\boxed{25\\,°\\text{C}}", "25"}, Pair{"25 degrees", "25"},
+                    Pair{"25 degrees Fahrenheit", "25"}, Pair{"\\boxed{9.8\\ \\mathrm{m/s^2}}", "9.8"},
+                    Pair{"\\boxed{9.8\\,\\frac{\\text{m}}{\\text{s}^2}}", "9.8"},
+                    Pair{"\\boxed{9.8\\,\\mathrm{\\frac{m}{s^2}}}", "9.8 m/s^2"},
+                    Pair{"9.8 meter per second squared", "9.8 m/s^2"}, Pair{"\\boxed{3\\text{ dollars}}", "$3"},
+                    Pair{"\\boxed{\\$3}", "$3.00"}, Pair{"\\boxed{\\$18}", "18"},
+                    Pair{"\\boxed{\\$2\\frac12}", "$2.50"}, Pair{"-5", "$-5$"}, Pair{"3, 4", "$3 and $4"},
+                    Pair{"\\boxed{\\num{1000}}", "1000"}, Pair{"\\boxed{\\SI{3}{\\celsius}}", "3"},
+                    Pair{"\\boxed{17\\text{ kg}}", "17"}, Pair{"\\boxed{3\\text{ kilometers per hour}}", "3 km/h"},
+                    Pair{"\\boxed{20\\text{ N}}", "20"}, Pair{"\\boxed{5\\text{ cm²}}", "5 cm^2"},
+                    Pair{"\\boxed{50\\,\\mathrm{J/(kg\\,K)}}", "50 J/(kg K)"}, Pair{"5 s", "5s"}, Pair{"2 m n", "2mn"},
+                    Pair{"8 minutes", "8 min"}, Pair{"\\boxed{-3^\\circ\\text{C}}", "-3"}));
+
 TEST(Verdicts, name_what_went_wrong) {
   const auto verdict = [](const std::string& answer, const std::string& reference) {
     return std::string(enum_name(check_answer(answer, reference)));
@@ -319,6 +449,37 @@ TEST(AnswerOptions, say_what_else_is_right) {
   EXPECT_EQ(check_answer("50 cents", "\\$0.50", options), Verdict::correct);
   EXPECT_EQ(check_answer("10 cm", "1 m", options), Verdict::wrong);
   EXPECT_EQ(check_answer("1 kg", "1 km", options), Verdict::wrong);
+  options = {};
+  options.precision = 2;
+  for (const auto& [answer, reference] : std::vector<Pair>{{"2.3456", "2.35"},
+                                                           {"2.345", "2.35"},  // half-way is rounded either way
+                                                           {"\\pi", "3.14"},
+                                                           {"0.33", "1/3"},
+                                                           {"5.004", "5"},
+                                                           {"(1.234, 4.5551)", "(1.23, 4.56)"},
+                                                           {"[1.2345, 4.5599)", "[1.23, 4.56)"},
+                                                           {"\\begin{pmatrix}1.2345\\\\5/2\\end{pmatrix}",
+                                                            "\\begin{pmatrix}1.23\\\\2.5\\end{pmatrix}"},
+                                                           {"4.5599, 1.2311", "1.23, 4.56"},
+                                                           {"12.3456%", "12.35%"},
+                                                           {"12.3456 cm", "12.35 cm"},
+                                                           {"0.12", "0.125"},
+                                                           {"0.13", "0.125"}})
+    EXPECT_EQ(check_answer(answer, reference, options), Verdict::correct) << answer << " for " << reference;
+  for (const auto& [answer, reference] : std::vector<Pair>{{"2.34", "2.35"},
+                                                           {"2.356", "2.35"},
+                                                           {"\\pi", "3.15"},
+                                                           {"0.3382", "1/3"},  // which is rounded first
+                                                           {"5.006", "5"},
+                                                           {"(1.24, 4.56)", "(1.23, 4.56)"},
+                                                           {"[1.2345, 4.5599]", "[1.23, 4.56)"},
+                                                           {"12.3356%", "12.35%"},
+                                                           {"12.3456 m", "12.35 cm"},
+                                                           {"x+1.234", "x+1.23"}})
+    EXPECT_NE(check_answer(answer, reference, options), Verdict::correct) << answer << " for " << reference;
+  options.precision = 101;
+  EXPECT_NE(error_of([&] { check_answer("1", "1", options); }).find("expected a precision from 0 to 100"),
+            std::string::npos);
   options = {};
   options.decimal_comma = true;
   EXPECT_EQ(check_answer("1.000,5", "2001/2", options), Verdict::correct);

@@ -58,6 +58,8 @@ TEST_F(Files, json_is_a_value_a_line_or_one_value) {
     EXPECT_THAT(read(write(name, "\xEF\xBB\xBF{\"x\": 1}\r\n\n \t\n{\"x\": 2}")),
                 ElementsAre(name + ":1 {\"x\":1}"s, name + ":4 {\"x\":2}"s));
   EXPECT_THAT(read(write("a.jsonl", "\n\n")), ElementsAre());
+  EXPECT_THAT(read(write("a.jsonl", "{\"x\": 18446744073709551617}")),
+              ElementsAre(R"(a.jsonl:1 {"x":"18446744073709551617"})"));
   EXPECT_THAT(read(write_packed("a.jsonl.gz", "{\"x\": 1}\n{\"x\": 2}\n")),
               ElementsAre(R"(a.jsonl.gz:1 {"x":1})", R"(a.jsonl.gz:2 {"x":2})"));
 }
@@ -66,6 +68,9 @@ TEST_F(Files, broken_json_is_told_of_by_its_line) {
   EXPECT_THAT(refusal("a.jsonl", "{\"x\": \n{\"x\": 2}\n"), HasSubstr("a.jsonl:1: expected JSON"));
   EXPECT_THAT(refusal("a.jsonl", "{\"x\": 1}\n{\"x\": \n{\"x\": 2}\n"), HasSubstr("a.jsonl:2: expected JSON"));
   EXPECT_THAT(refusal("a.json", "[\n{\"x\": 1},\n{\"x\" 2}\n]\n"), HasSubstr("a.json:3: expected JSON"));
+  const std::string deep = std::string(200'000, '[') + std::string(200'000, ']');
+  EXPECT_THAT(refusal("a.jsonl", "{\"x\": 1}\n{\"x\": " + deep + "}\n"),
+              HasSubstr("a.jsonl:2: expected JSON, got more than 512 levels of brackets"));
   EXPECT_THAT(refusal("a.json", "[1]\n[2]\n"), HasSubstr("a.json:1: expected an object on each line"));
   EXPECT_THAT(error_of([&] { read(folder_ / "none.csv"); }), HasSubstr("none.csv: expected a file"));
   const auto whole = write_packed("a.jsonl.gz", std::string(1 << 17, ' ') + "{\"x\": 1}\n");

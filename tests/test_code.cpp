@@ -80,6 +80,8 @@ TEST(CodeTests, AreReadInEveryForm) {
   EXPECT_EQ(read_code_tests(R"({"tests": [{"input": "1", "output": "2"}]})").cases.size(), 1U);
   tests = read_code_tests(R"({"fn_name": "f", "inputs": [[1], "[2]\n\"a\"\n"], "outputs": [3, "[4]"]})");
   EXPECT_EQ(Json::parse(tests.calls), Json::parse(R"([[[1], 3], [[[2], "a"], [4]]])"));
+  tests = read_code_tests(R"({"fn_name": "f", "inputs": ["18446744073709551617\n2.50"], "outputs": ["1e2"]})");
+  EXPECT_EQ(tests.calls, "[[[18446744073709551617,2.50],1e2]]");  // digits that only Python reads
   tests = read_code_tests(R"({"entry_point": "f", "test": "def check(c): pass", "prompt": "x = 1"})");
   EXPECT_EQ(tests.setup, "x = 1");
 }
@@ -91,8 +93,12 @@ TEST(CodeTests, AreRefusedOtherwise) {
         R"([{"input": "1", "output": "2", "testtype": "functional"}])", R"({"test": "x"})",
         R"({"language": "perl", "inputs": ["1"], "outputs": ["1"]})",
         R"({"fn_name": "f", "inputs": [1], "outputs": [1]})", R"({"fn_name": "f", "inputs": ["{"], "outputs": ["1"]})",
-        R"({"language": "cpp", "fn_name": "f", "inputs": [[1]], "outputs": [1]})"})
+        R"({"language": "cpp", "fn_name": "f", "inputs": [[1]], "outputs": [1]})",
+        R"({"fn_name": "f", "inputs": [[18446744073709551617]], "outputs": [1]})"})
     EXPECT_THAT(error_of([&] { read_code_tests(text); }), HasSubstr("[code] expected")) << text;
+  const std::string deep = std::string(200'000, '[') + std::string(200'000, ']');
+  EXPECT_THAT(error_of([&] { read_code_tests(R"({"fn_name": "f", "inputs": [[1]], "outputs": [)" + deep + "]}"); }),
+              HasSubstr("more than 512 levels of brackets"));
 }
 
 // ---- Running --------------------------------------------------------------------------------------------------------

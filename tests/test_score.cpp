@@ -84,6 +84,36 @@ TEST_F(Score, leaves_the_line_as_it_was) {
   EXPECT_EQ(out(), scored + scored);
 }
 
+// 2^64 + 1 and its neighbours, which a double cannot tell apart, and one that it does not hold.
+TEST_F(Score, compares_all_digits_of_a_number) {
+  const std::pair<std::string, bool> kLines[] = {
+      {R"({"gold": 18446744073709551617, "pred": "18446744073709552000"})", false},
+      {R"({"gold": 18446744073709551617, "pred": 18446744073709551617})", true},
+      {R"({"gold": 100000000000000000000001, "pred": "100000000000000000000001"})", true},
+      {R"({"gold": "100000000000000000000000", "pred": 100000000000000000000001})", false},
+      {R"({"gold": 0.1000000000000000000001, "pred": "0.1"})", false},
+      {R"({"gold": 1.0, "pred": 1})", true},
+      {R"({"gold": -0, "pred": "0"})", true},
+      {R"({"gold": 1e-400, "pred": "0"})", false}};
+  std::string lines, expected;
+  for (const auto& [line, right] : kLines) {
+    lines += line + '\n';
+    expected += line.substr(0, line.size() - 1) + R"(,"scores":{"accuracy":)" + (right ? "1.0" : "0.0") +
+                R"(},"verdict":")" + (right ? "correct" : "wrong") + "\"}\n";
+  }
+  write("in.jsonl", lines);
+  ASSERT_EQ(run(), 0) << said();
+  EXPECT_EQ(out(), expected);
+}
+
+TEST_F(Score, rounds_where_the_references_are_rounded) {
+  write("in.jsonl", R"({"gold": "(1.23, 4)", "pred": "(1.2345, 4)"})");
+  ASSERT_EQ(run(), 0) << said();
+  EXPECT_THAT(out(), HasSubstr("\"wrong\""));
+  ASSERT_EQ(run({"--set", "scoring.answers.precision=2"}), 0) << said();
+  EXPECT_THAT(out(), HasSubstr("\"correct\""));
+}
+
 TEST_F(Score, gives_the_same_lines_in_order_on_any_number_of_threads_and_when_scored_again) {
   std::string lines;
   for (int i = 0; i < 5000; ++i)
@@ -263,7 +293,12 @@ TEST_F(Score, names_the_line_that_it_cannot_score_and_keeps_those_before_it) {
   for (const auto& [line, complaint] :
        std::map<std::string, std::string>{{"{\"gold\":\"1\"}", "expected \"completion\", or \"gold\" and \"pred\""},
                                           {"{\"gold\":[1],\"pred\":\"1\"}", "expected \"gold\" to be a text"},
-                                          {"[]", "expected a JSON object"}}) {
+                                          {"[]", "expected a JSON object"},
+                                          {"{\"gold\":\"1\",\"pred\":" + std::string(200'000, '[') +
+                                               std::string(200'000, ']') + "}",
+                                           "got more than 512 levels of brackets"},
+                                          {"{\"gold\":1e400,\"pred\":\"1\"}",
+                                           "got a number beyond the range of doubles"}}) {
     write("in.jsonl", line);
     EXPECT_EQ(run(), 1) << line;
     EXPECT_THAT(said(), AllOf(HasSubstr("in.jsonl:1:"), HasSubstr(complaint)));

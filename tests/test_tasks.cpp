@@ -69,8 +69,17 @@ TEST_F(TaskFile, reads_every_field_and_fills_in_defaults) {
 
 TEST_F(TaskFile, answers_stay_exact) {
   EXPECT_EQ(read_tasks(write(R"({"prompt": "p", "answer": 18446744073709551615})"))[0].answer, "18446744073709551615");
-  EXPECT_THAT(error_in(R"({"prompt": "p", "answer": 123456789012345678901234567890})"),
-              HasSubstr("write it as a string"));
+  for (const std::string digits :
+       {"123456789012345678901234567890", "18446744073709551617", "-9223372036854775809", "0.1000000000000000000001",
+        "1e-400"})
+    EXPECT_EQ(read_tasks(write(R"({"prompt": "p", "answer": )" + digits + "}"))[0].answer, digits);
+  EXPECT_THAT(error_in(R"({"prompt": "p", "answer": 1e400})"), HasSubstr("got a number beyond the range of doubles"));
+}
+
+TEST_F(TaskFile, nesting_is_bounded) {
+  const std::string deep = std::string(200'000, '[') + std::string(200'000, ']');
+  EXPECT_THAT(error_in("{\"prompt\": \"p\"}\n{\"prompt\": \"p\", \"answer\": " + deep + "}"),
+              HasSubstr(":2: expected a JSON object, got more than 512 levels of brackets"));
 }
 
 TEST_F(TaskFile, bad_lines_are_named) {

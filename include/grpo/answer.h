@@ -33,24 +33,30 @@ struct EnumNames<Verdict> {
 
 struct AnswerOptions {
   double tolerance = 0;
+  int precision = -1;
   bool decimal_comma = false;
   bool convert_units = false;
+  bool last_box = false;
 
   template <class V>
   void visit(V& v) {
     v("tolerance", tolerance, "largest |answer - reference| / max(1, |reference|) that is still right; 0: exact",
       at_least(0));
+    v("precision", precision, "places behind the point to which the reference is rounded; -1: none, it is exact",
+      at_least(-1).at_most(100));
     v("decimal_comma", decimal_comma, "1.000,5 means 1000.5");
     v("convert_units", convert_units, "100 cm is 1 m");
+    v("last_box", last_box, "of several boxes the last is the answer; else they must agree");
   }
 };
 
 /// Whether `answer` says the same as `reference`. Both may be LaTeX, plain text, or prose with the answer in it (see
 /// final_answer). Understood are
-///   numbers      integers, decimals, fractions, mixed numbers, percent, money, 1,000 and 1 000, 1.5e3, 1011_2
+///   numbers      integers, decimals, fractions, mixed numbers, percent, money, 1,000 and 1 000, 1.5e3, 1011_2, 0.1(6)
 ///   expressions  with π, e, i, roots, powers, logarithms, trigonometry, factorials, binomials, |x|, ⌊x⌋, Σ, variables
 ///   relations    x = 3 (is 3), chains, equations up to a factor, inequalities (are intervals) in either direction
-///   collections  lists and sets in any order, tuples, intervals, unions, matrices, ratios, ± (two members)
+///   collections  lists and sets in any order, tuples, intervals ([1, 2) and [1, 2[), unions, |x - 1| < 2, matrices,
+///                ratios, ± (two members)
 ///   the rest     choices (B), units (optional where one side has none), dates, times; text, which must be the same
 ///                (what is counted may be left out of an answer, not added to it: 3 is 3 rubles, 3 rubles is not 3)
 /// Rules that one may stumble over:
@@ -63,7 +69,22 @@ struct AnswerOptions {
 ///     all) may stand for a value that is not written as a decimal if it is that value rounded or cut off at the last
 ///     digit shown: 0.333333 is 1/3, and 0.333334 and 0.3333 are not.
 ///   - A single comma between digits that is no thousands separator parts two numbers or is a decimal comma, whichever
-///     agrees with the other side. 10 is not 10%. Repeating an answer ("3, 3") is another answer.
+///     agrees with the other side. 10 is not 10%.
+///   - A whole number and a fraction of two whole numbers below 1, side by side, are one mixed number with one sign:
+///     -2\frac{2}{3}, -2 2/3 and -2⅔ are -8/3. All else side by side is a product: 2\frac{5}{3}, 2\frac{x}{3},
+///     2(\frac23).
+///   - Digits in brackets behind a decimal point repeat: 0.1(6) is 1/6.
+///   - A numeral with a base counts by its value, 52_8 is 42; but a reference with a base asks for that base.
+///   - A bare reference fixes the number and leaves the unit open: 25°C, 25 cm and £25 are 25. A reference with a unit
+///     takes that unit, in any spelling (m/s^2, m s^{-2}, metres per second squared), or none; 5 m is not 5 cm nor,
+///     unless convert_units says so, 500 cm, and $3 is not £3. Pounds may be £ or lb, ¥ yen or yuan.
+///   - A set holds a member or not, and so does a list of points or of values of unknowns: (1,7), (7,1), (1,7) is
+///     (1,7), (7,1). Numbers in a bare list may be a sequence, and count as often as they are said: 2, 2, 3 is not
+///     2, 3, nor is "3, 3" the answer 3.
+///   - A side of an equation is its answer only where the other side is a name, which it does not hold itself: 11b + c is
+///     a = 11b + c, but not 7 = 11a + c.
+///   - With `precision` set, numbers wherever they stand (in tuples, intervals, matrices, lists) are the same when both
+///     may be rounded to the same number of that many places; expressions in variables are still compared exactly.
 ///   - \log without a base is no particular logarithm: \log 8 is 3 \log 2, and \log 100 is not 2.
 ///   - Expressions with |x|, ⌊x⌋, roots and the like are compared at points of all signs and sizes: |x-10| is not 10-x.
 ///   - Inequalities and intervals are the same set whatever its name, but a > 0 is not x > 0.

@@ -1,0 +1,33 @@
+// Reading JSON that someone else wrote: nesting is bounded, and digits are kept.
+#pragma once
+
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+namespace grpo {
+
+/// Levels of brackets that are read: whatever writes or walks a value recurses.
+inline constexpr std::size_t kMaxJsonDepth = 512;
+
+/// What becomes of a number that neither 64 bits nor a double hold as it is written, such as 18446744073709551617.
+enum class LongNumbers {
+  round,    ///< to a double
+  as_text,  ///< it is the text of its digits: where an answer may be a text or a number
+  refuse
+};
+
+/// Why a text is no value.
+struct JsonFault {
+  std::size_t byte = 0;  ///< how far it was read
+  bool malformed = true;  ///< or else beyond the bounds above
+  std::string problem;
+};
+
+/// The value that `text` is, in full; discarded where it is none, and `fault`, where given, says why. Of several
+/// members with one key the last counts. For nlohmann::json and nlohmann::ordered_json.
+template <class Json>
+Json read_json(std::string_view text, LongNumbers numbers = LongNumbers::round, JsonFault* fault = nullptr);
+
+}  // namespace grpo
