@@ -35,12 +35,14 @@ struct AnswerOptions {
   double tolerance = 0;
   bool decimal_comma = false;
   bool convert_units = false;
+  bool last_box = false;
 
   template <class V>
   void visit(V& v) {
     v("tolerance", tolerance, "largest |answer - reference| / max(1, |reference|) that is still right; 0: exact");
     v("decimal_comma", decimal_comma, "1.000,5 means 1000.5");
     v("convert_units", convert_units, "100 cm is 1 m");
+    v("last_box", last_box, "of several boxes the last one is the answer, as in verl; if false, all must be right");
   }
   void validate() const;  ///< throws Error for a tolerance that is negative or not finite
 };
@@ -77,6 +79,7 @@ bool answers_match(std::string_view answer, std::string_view reference);
 struct ExtractionOptions {
   bool think_open = false;       ///< the prompt ended with <think>: all text up to </think> is reasoning
   bool thinking_closed = false;  ///< a completion without </think> has no answer
+  bool last_box = false;         ///< as AnswerOptions::last_box
 };
 
 /// The final answer of a whole completion: the body of the last <answer>, else the last group of \boxed{} or \fbox{},
