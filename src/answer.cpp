@@ -293,6 +293,10 @@ bool is_bare(std::string_view text) {
 
 Verdict check_text(std::string_view answer, std::string_view reference, const AnswerOptions& options,
                    std::int64_t& budget) {
+  std::string given = plain_text(answer), wanted = plain_text(reference);
+  if (given.empty()) return Verdict::unparseable;
+  if (wanted.empty()) return Verdict::bad_reference;
+  if (const auto verdict = check_named_kind(answer, reference)) return *verdict;
   // A reference without a noun fixes the number; an answer without one leaves out what the reference counts.
   const Counted said = has_words(answer) ? read_counted(answer) : Counted();
   const Counted asked = has_words(reference) ? read_counted(reference) : Counted();
@@ -307,11 +311,8 @@ Verdict check_text(std::string_view answer, std::string_view reference, const An
     else if (said.kind == Counted::noun && !trim(answer).ends_with(said.what) && answer.find('\\') == answer.npos)
       answer = rest = said.value + ' ' + said.what;
     if (asked.kind == Counted::noun && (same || bare_answer)) reference = unwrap_answer(asked.value);
+    given = plain_text(answer), wanted = plain_text(reference);
   }
-  const std::string given = plain_text(answer), wanted = plain_text(reference);
-  if (given.empty()) return Verdict::unparseable;
-  if (wanted.empty()) return Verdict::bad_reference;
-  if (const auto verdict = check_named_kind(answer, reference)) return *verdict;
 
   math::CompareOptions how;
   how.tolerance = options.tolerance;

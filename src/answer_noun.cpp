@@ -26,19 +26,19 @@ constexpr std::string_view kFactors =
     "nines percentage percentages permille basis twice double doubled triple tripled halved "
     // operations
     "squared cubed factorial inverse reciprocal negative minus plus times over divided multiplied mod modulo choose sqrt "
-    "root power base log ln sin cos tan exp gcd lcm max min abs raised exponent "
+    "root power base log ln sin cos tan exp gcd lcm max abs raised exponent "
     // other numbers, bounds and times
-    "or and to through until till nor than least most maximum minimum past below above zero versus vs but except "
+    "or and less to through until till nor than least most maximum minimum past below above away short ahead behind greater larger smaller higher lower zero versus vs but except "
     "without out "
     // sentences
     "is are was were be been being has have had can cannot could may might must will would shall should do does did "
     "equals gives makes means becomes not no never neither none maybe perhaps guess wrong incorrect false impossible "
-    "unlikely if because since so which that "
+    "unlikely fails works seems if because since so which that "
     // the same in other languages
     "mille millones millionen milliarden tausend hundert dutzend docena docenas douzaine douzaines prozent procent "
     "pourcent ciento porciento cento percento medio media demi halb und oder ou ";
 /// Words that the reader of expressions knows: 50 percent is 1/2, 90 degrees π/2.
-constexpr std::string_view kKnown = " percent percents pct degree degrees deg radians ";
+constexpr std::string_view kKnown = " percent percents pct degree degrees deg radians min ";
 /// Two letters that are a word; others may be a product of variables.
 constexpr std::string_view kTwoLetters =
     " of in on at sq cu an us we he by up my kg km cm mm dm mg ml cl dl ft lb oz hr pm am tv pc gb mb tb kb mi yd ha ";
@@ -46,13 +46,16 @@ constexpr std::string_view kTwoLetters =
 /// What may stand behind a noun and adds nothing to it.
 constexpr std::string_view kSums[] = {" in total", " in all", " altogether", " total", " overall", " together"};
 
+/// 17 and a half, 17 to 20, 17 or 18, 一 … 九 of 17元五角.
 constexpr std::string_view kEasternFactors[] = {
-    "十", "百", "千", "万", "萬", "亿", "億", "兆", "半", "多",   "余",   "几",   "之",   "成",   "折", "打", "割",
-    "第", "左", "以", "至", "到", "或", "和", "与", "及", "负",   "加",   "减",   "乘",   "除",   "方", "根", "不",
-    "没", "无", "非", "一", "二", "三", "四", "五", "六", "七",   "八",   "九",   "零",   "两",   "未", "番", "目",
-    "は", "是", "为", "吗", "也", "点半", "이상", "이하", "미만", "초과", "또는", "퍼센트", "제곱", "번째", "아니", "아닙"};
-/// At the start of what follows a number in Korean: 17만 원, 17번째, 17분의 1.
-constexpr std::string_view kKoreanFactors[] = {"만", "억", "천", "백", "십", "조", "반", "여", "프로", "째", "분의", "배수"};
+    "十",   "百",   "千",   "万",   "萬",   "亿",   "億",   "兆",   "半",   "多", "分之", "之一", "第",   "左右", "以上",
+    "以下", "以内", "之间", "至",   "到",   "或",   "和",   "与",   "及",   "负", "加",   "减",   "乘",   "除",   "次方",
+    "平方", "立方", "根号", "百分", "不",   "一",   "二",   "三",   "四",   "五", "六",   "七",   "八",   "九",   "零",
+    "两",   "未満", "番",   "は",   "是",   "为",   "吗",   "也",   "か",   "이상", "이하", "미만", "초과", "또는",
+    "퍼센트", "제곱", "번째", "아니", "아닙"};
+/// Directly behind the number: 17打, 17만 원, 17번째, 17분의 1.
+constexpr std::string_view kEasternScales[] = {"打", "折", "成", "割", "几", "余",   "만", "억", "천", "백",
+                                               "십", "조", "반", "여", "째", "프로", "분의", "배수"};
 constexpr std::string_view kCyrillicFactors[] = {"тысяч", "миллион", "миллиард", "процент", "дюжин", "половин", "сот",
                                                  "или",   "и"};
 /// Units that are written with a character of a factor.
@@ -79,7 +82,7 @@ Counted::Kind kind_of_foreign(std::string_view word) {
   }
   if (c >= 0xC0 && c < 0x250 && c != 0xD7 && c != 0xF7) return Counted::noun;  // Äpfel
   if (c < 0x3040 || c > 0xD7A3) return Counted::none;
-  for (const std::string_view each : kKoreanFactors)
+  for (const std::string_view each : kEasternScales)
     if (word.starts_with(each)) return Counted::factor;
   std::string rest(word);
   for (const std::string_view unit : kEasternUnits)
@@ -180,8 +183,8 @@ Counted read_counted(std::string_view text) {
       after_per = word == "per";
       const bool counts_times = word == "times" && skip_white_space(whole, end) == whole.size();  // 17 times
       if ((math::is_among(kFactors, word) && !counts_times) || word.ends_with("'t")) return {Counted::factor, "", ""};
-      const bool capital = written.size() > 1 && written[0] >= 'A' && written[0] <= 'Z' && !first;
-      if (!names_something(word) && !capital) return {};
+      const bool capital = written.size() > 1 && written[0] >= 'A' && written[0] <= 'Z';  // 17 CDs, 17 Nobel prizes
+      if (!names_something(word) && !(capital && (!first || written.ends_with('s')))) return {};
     }
     at = end;
   }

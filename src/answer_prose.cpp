@@ -84,7 +84,8 @@ constexpr std::string_view kConsequences =
 /// What follows may say when the answer holds, or add another one.
 constexpr std::string_view kConditions =
     " if when whenever for after before once unless but however then under during from with without via using such "
-    "assuming except also maybe perhaps possibly alternatively otherwise else either even along ";
+    "assuming except also maybe perhaps possibly alternatively otherwise else either even along due thanks according based "
+    "considering ";
 /// What stands before them is spoken of, and is no answer.
 constexpr std::string_view kVerbs =
     " is are was were be been has have had can cannot could may might must will would shall should do does did equals "
@@ -100,7 +101,7 @@ constexpr std::string_view kEasternReasons[] = {"因为", "由于", "因此", "�
 constexpr std::string_view kEasternConditions[] = {"如果", "当", "但", "若", "또는", "或", "和", "및", "그리고", "만약", "也"};
 constexpr std::string_view kEasternVerbs[] = {"是", "为", "不", "吗", "嗎"};
 constexpr std::string_view kEasternLeads[] = {"应该是", "就是", "等于", "大约", "约",   "应为", "一共", "总共",
-                                              "共有",   "共",   "是",   "为",   "：",   "약"};
+                                              "共有", "还剩", "剩下", "还有", "剩", "모두", "총", "共",   "是",   "为",   "：",   "약"};
 /// Behind a number, they only end the sentence.
 constexpr std::string_view kEasternEnds[] = {"입니다", "이다", "이에요", "예요", "이고", "이며", "です", "である", "だ", "で、"};
 
@@ -137,14 +138,15 @@ std::size_t number_end(std::string_view text, std::size_t at) {
 bool starts_value(std::string_view text, std::size_t at) {
   if (at >= text.size()) return false;
   const std::string_view rest = text.substr(at);
-  if (is_digit(rest[0]) || std::string_view("$\\([{|.-+").find(rest[0]) != std::string_view::npos) return true;
-  if (starts_with_any(rest, std::array<std::string_view, 7>{"√", "π", "−", "€", "£", "¥", "½"}) > 0) return true;
+  if (is_digit(rest[0]) || std::string_view("$\\([{|.-+<>").find(rest[0]) != std::string_view::npos) return true;
+  if (starts_with_any(rest, std::array<std::string_view, 13>{"–", "—", "√", "π", "−", "€", "£", "¥", "½", "≤", "≥", "≠", "±"}) > 0) return true;
   if (!is_letter(rest[0])) return false;
   const std::size_t end = word_end(text, at);
   if (!is_symbolic(text.substr(at, end - at))) return false;
-  // "a half", "I think"
-  return !((rest[0] == 'a' || rest[0] == 'I' || rest[0] == 'A') && end == at + 1 && end + 1 < text.size() &&
-           text[end] == ' ' && is_letter(text[end + 1]));
+  if ((rest[0] != 'a' && rest[0] != 'I' && rest[0] != 'A') || end > at + 1) return true;
+  // "a half", "I think"; but "A because"
+  const std::size_t next = skip_white_space(text, end), next_end = word_end(text, next);
+  return next == next_end || next == end || math::is_among(kReasons, lowered(text.substr(next, next_end - next)));
 }
 
 // ---- Formulas ----
@@ -199,7 +201,7 @@ bool is_aside(std::string_view inside) {
     if (!is_letter(inside[at])) continue;
     const std::size_t end = word_end(inside, at);
     const std::string word = lowered(inside.substr(at, end - at));
-    if (word == "or" || word == "mod") return false;
+    if (word == "or" || word == "mod" || word == "base") return false;
     if (!is_symbolic(word)) return true;
     at = end - 1;
   }
@@ -233,6 +235,19 @@ bool confirms(std::string_view text) {
   while (take(" final correct right required only desired ")) {
   }
   return take(" answer answers result solution ");
+}
+
+/// Whether a sentence goes on to say what a formula in front of it is: "$x$ is the price."
+bool names(std::string_view text) {
+  const std::string_view said = text.substr(0, std::min(sentence_end(text, 0), text.size()));
+  if (said.size() > 64 || !(said.starts_with("is the ") || said.starts_with("is our ") || said.starts_with("are the ")))
+    return false;
+  for (std::size_t at = 0; at < said.size();) {
+    const std::size_t end = word_end(said, at);
+    if (math::is_among(" wrong incorrect false impossible not never no ", said.substr(at, end - at))) return false;
+    at = end + 1;
+  }
+  return said.find_first_of("0123456789,") == said.npos;
 }
 
 /// Whether a second number follows that is as good as the first: "and 18 otherwise", "but it may also be 18".
@@ -401,7 +416,8 @@ Beginning beginning_of(std::string_view text) {
         at = end;
         continue;
       }
-      if (math::is_among(kReasons, word)) return ends(Beginning::reason);
+      const bool compares = word == "as" && trim(text.substr(0, at)).ends_with(" times");  // 17 times as many
+      if (math::is_among(kReasons, word) && !compares) return ends(Beginning::reason);
       if (math::is_among(kConsequences, word)) return ends(Beginning::consequence);
       if (math::is_among(kConditions, word)) return ends(Beginning::condition);
       if (word == "by" && !starts_value(text, next)) return ends(Beginning::condition);
@@ -435,6 +451,7 @@ std::string answer_at(std::string_view text, const Beginning& found) {
   std::string_view answer = trim(text.substr(found.start, found.end - found.start));
   while (!answer.empty() && std::string_view(",;:-").find(answer.back()) != std::string_view::npos)
     answer = trim(answer.substr(0, answer.size() - 1));
+  if (answer.ends_with(')') && answer.find_first_of("([") == answer.npos) answer.remove_suffix(1);
   return (found.negative ? "-" : "") + std::string(answer);
 }
 
@@ -449,7 +466,7 @@ constexpr std::string_view kDoubts[] = {
     "아마",       "分から",      "わから",       "かどうか"};
 /// The clause denies what it says.
 constexpr std::string_view kDenials[] = {"cannot", "can't", "can not", "don't", "do not", "impossible", "never",  "n't",
-                                         "is unknown", "neither", "不能", "不是", "不可能", "没有", "无法", "못",    "없",
+                                         "is unknown", "neither", "不能", "不是", "不可能", "不会", "未必", "不一定", "并非", "没有", "无法", "못",    "없",
                                          "아니",    "ない",    "guess",  "doubt", "unable", "nobody"};
 /// The clause supposes, asks or denies what it introduces.
 constexpr std::string_view kSuppositions =
@@ -457,12 +474,12 @@ constexpr std::string_view kSuppositions =
 /// The same of a clause that introduces "the answer is". "If you add them you get 17" supposes nothing.
 constexpr std::string_view kAnnouncedSuppositions =
     " if assume assuming unless impossible false wrong incorrect maybe perhaps possibly guess unable might could ";
-constexpr std::string_view kNegations = " not cannot never no nor without hardly ";
+constexpr std::string_view kNegations = " not cannot never no nor nothing none without hardly ";
 constexpr std::string_view kSayings =
-    " say tell know sure certain think believe conclude claim determine decide prove confirm guarantee true way one "
-    "mean means ";
+    " say said tell know sure certain think believe conclude claim claimed determine decide prove proof evidence reason "
+    "suggest suggests confirm guarantee true way one mean means ";
 constexpr std::string_view kEasternSuppositions[] = {"不知道", "无法", "不能", "不确定", "不清楚", "是否",  "如果", "假设",
-                                                     "假如",   "不认为", "不可能", "怀疑", "可能",   "也许", "만약", "아마"};
+                                                     "假如",   "不认为", "不可能", "难说",   "未必",   "不会", "怀疑", "可能",   "也许", "만약", "아마"};
 
 /// The last clause of a text.
 std::string_view last_clause(std::string_view text) {
@@ -560,8 +577,11 @@ std::vector<Span> spans_of(std::string_view text) {
     const bool starts = is_digit(text[at]) || (text[at] == '.' && at + 1 < text.size() && is_digit(text[at + 1]));
     if (starts && (at == 0 || !(is_letter(text[at - 1]) || text[at - 1] == '_'))) {
       const std::size_t end = number_end(text, at + (text[at] == '.' ? 1 : 0));
-      const bool sign = at > 0 && text[at - 1] == '-' && (at == 1 || text[at - 2] == ' ');
-      spans.push_back({at - (sign ? 1 : 0), end, false});
+      std::size_t start = at;
+      for (const std::string_view sign : {"-", "\u2212", "\u2013"})
+        if (text.substr(0, at).ends_with(sign) && (at == sign.size() || text[at - sign.size() - 1] == ' '))
+          start = at - sign.size();
+      spans.push_back({start, end, false});
       at = end;
       continue;
     }
@@ -603,13 +623,14 @@ bool follows_copula(std::string_view before) {
   for (const std::string_view currency : {"€", "£", "¥", "₩"})
     if (text.ends_with(currency)) text.resize(text.size() - currency.size());
   while (text.ends_with(' ')) text.pop_back();
+  if (text.ends_with("因为")) return false;
   for (const std::string_view about : {" approximately", " about", " exactly", " just", " only", " a total of"})
     if (text.ends_with(about)) text.resize(text.size() - about.size());
   for (const std::string_view word :
        {" is",   " it's",  " are",   " equals", " equal to", " by",     " was",     " be",   "=",       ":",   " becomes",
         " to",   " get",   " gets",  " give",   " gives",    " have",   " has",     " find", " obtain", " pays", " paid",
         " cost", " costs", " takes", " needs",  " makes",    " leaves", " leaving", " est",  "：",      "는",  "은",
-        "是",    "为",     "は",     "有",      "共"})
+        "是",    "为",     "は",     "有",      "一共", "总共",        "剩",     "剩下"})
     if (text.ends_with(word)) return true;
   return text == "is" || text == "it's" || text == "一共" || text == "总共";
 }
@@ -628,13 +649,16 @@ bool is_changed_by(std::string_view before) {
   };
   const std::string word = last_word();
   if (math::is_among(" than least most twice double half triple under over above below not between minus plus times "
-                     "negative neither nor except without versus beyond up of but exceeds ",
+                     "negative neither nor except without versus beyond of but exceeds from to near nearly almost hardly barely within "
+                     "longer first unknown page step room chapter question day week year line ",
                      word)) {
-    if (word != "of" && word != "but") return true;
+    if (word == "to") return math::is_among(" up close next prior near similar opposed ", last_word());
+    if (word == "but") return math::is_among(" anything everything nothing all numbers none number ", last_word());
+    if (word != "of") return true;
     const std::string what = last_word();
     return math::is_among(" half halves third thirds quarter quarters fifth tenth multiple multiples power powers square "
                           "cube root roots factor factors percent one most all none double inverse reciprocal opposite "
-                          "negative out instead each any divisor divisors anything everything nothing ",
+                          "negative out instead each any divisor divisors ",
                           what);
   }
   return false;
@@ -648,7 +672,9 @@ std::size_t sentence_end(std::string_view text, std::size_t from) {
   return text.size();
 }
 
-Statement find_in_prose(std::string_view text, bool announced) {
+Statement find_in_prose(std::string_view marked, bool announced) {
+  const std::string plain = without_marks(marked);
+  const std::string_view text = plain;
   const std::vector<Span> spans = spans_of(text);
   if (spans.empty()) return {};
   // Each belongs to a sentence, and does not count where it only gives a reason there.
@@ -691,6 +717,7 @@ Statement find_in_prose(std::string_view text, bool announced) {
   while (first > 0 && sentences[first - 1] == sentences[last] &&
          (is_joint(between(first - 1)) || is_operator(between(first - 1))))
     --first;
+  if (first > 0 && trim(between(first - 1)) == "to") return {Statement::refused, ""};  // from 1 to 17
   const std::string_view before = text.substr(sentences[last], spans[first].start - sentences[last]);
   if (is_denied(before, text.substr(span.end), confirmed(span)) || is_changed_by(before)) return {Statement::refused, ""};
   std::size_t from = spans[first].start;
@@ -700,6 +727,8 @@ Statement find_in_prose(std::string_view text, bool announced) {
     if (text.substr(0, from).ends_with(currency)) from -= currency.size();
   const std::string_view stated = text.substr(from);
   const Beginning found = beginning_of(stated);
+  if (found.kind == Beginning::none && span.formula && names(lowered(trim(text.substr(span.end, 80)))))
+    return {Statement::read, std::string(text.substr(from, span.end - from))};
   if (found.kind != Beginning::answer || takes_back(stated.substr(found.end))) return {Statement::refused, ""};
   return {Statement::read, answer_at(stated, found)};
 }
@@ -725,14 +754,16 @@ Statement read_statement(std::string_view text, bool announced) {
     return {Statement::read, answer};
   }
   if (!announced) return {};
-  const std::string small = lowered(plain);
-  if (Statement said = find_in_prose(plain, true); said.kind != Statement::unclear) return said;
-  if (contains_any(small, kDoubts) || contains_any(small, kDenials) || small.starts_with("not "))
-    return {Statement::refused, ""};
   // "Evelyn because she was faster"
+  const std::string small = lowered(plain);
   std::size_t end = small.size();
   for (const std::string_view reason : {" because ", ", because ", ", since ", "因为"})
     end = std::min(end, small.find(reason));
+  const std::string_view words = std::string_view(small).substr(0, end);
+  if (end == small.size() || words.find_first_of("0123456789$\\") != words.npos)
+    if (Statement said = find_in_prose(plain, true); said.kind != Statement::unclear) return said;
+  if (contains_any(small, kDoubts) || contains_any(words, kDenials) || words.starts_with("not "))
+    return {Statement::refused, ""};
   return {Statement::read, std::string(trim(std::string_view(plain).substr(0, end)))};
 }
 
