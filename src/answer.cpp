@@ -20,7 +20,6 @@ constexpr std::size_t kMaxFormula = 16384;  // of what is read as mathematics
 constexpr std::size_t kMaxDigits = 4096;    // of a plain number
 constexpr std::size_t kMaxNamed = 256;      // of a date or a time of day
 constexpr std::size_t kMaxReadings = 8;     // different final answers that are compared
-constexpr int kMostPlaces = 100;            // of a reference that is rounded
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
@@ -267,12 +266,56 @@ Reading read(std::string_view text, const AnswerOptions& options, math::Tree& tr
   return reading;
 }
 
+/// Whether it holds letters that may be words: "x = 5" does not, and need not be read twice.
+bool has_words(std::string_view text) {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\\')
+      while (i + 1 < text.size() && is_letter(text[i + 1])) ++i;
+    else if (static_cast<unsigned char>(text[i]) >= 0x80 ||
+             (is_letter(text[i]) && i + 1 < text.size() && is_letter(text[i + 1])))
+      return true;
+  }
+  return false;
+}
+
+/// Whether a text is a value in which nothing is named, counted or measured.
+bool is_bare(std::string_view text) {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (is_letter(text[i]) || std::string_view("$%_:").find(text[i]) != std::string_view::npos ||
+        static_cast<unsigned char>(text[i]) >= 0xE3 || text.substr(i).starts_with("°"))
+      return false;
+    if (text[i] != '\\') continue;
+    std::size_t end = i + 1;
+    while (end < text.size() && is_letter(text[end])) ++end;
+    const std::string_view name = text.substr(i + 1, end - i - 1);
+    if (math::is_text_command(name) || name == "circ" || name == "degree" || name.empty()) return false;
+    i = end - 1;
+  }
+  return true;
+}
+
 Verdict check_text(std::string_view answer, std::string_view reference, const AnswerOptions& options,
                    std::int64_t& budget) {
-  const std::string given = plain_text(answer), wanted = plain_text(reference);
+  std::string given = plain_text(answer), wanted = plain_text(reference);
   if (given.empty()) return Verdict::unparseable;
   if (wanted.empty()) return Verdict::bad_reference;
   if (const auto verdict = check_named_kind(answer, reference)) return *verdict;
+  // A reference without a noun fixes the number; an answer without one leaves out what the reference counts.
+  const Counted said = has_words(answer) ? read_counted(answer) : Counted();
+  const Counted asked = has_words(reference) ? read_counted(reference) : Counted();
+  std::string rest;  // 17 apples of 17 apples in total
+  if (said.kind != Counted::none || asked.kind != Counted::none) {
+    const bool bare_answer = is_bare(answer), bare_reference = is_bare(reference);
+    if ((said.kind == Counted::factor && bare_reference) || (asked.kind == Counted::factor && bare_answer))
+      return Verdict::wrong;
+    const bool same = said.kind == asked.kind && plain_text(said.what) == plain_text(asked.what);
+    if (said.kind == Counted::noun && (same || bare_reference))
+      answer = unwrap_answer(said.value);
+    else if (said.kind == Counted::noun && !trim(answer).ends_with(said.what) && answer.find('\\') == answer.npos)
+      answer = rest = said.value + ' ' + said.what;
+    if (asked.kind == Counted::noun && (same || bare_answer)) reference = unwrap_answer(asked.value);
+    given = plain_text(answer), wanted = plain_text(reference);
+  }
 
   math::CompareOptions how;
   how.tolerance = options.tolerance;
@@ -317,16 +360,11 @@ bool is_formula(std::string_view text, const AnswerOptions& options) {
   return read(text, options, tree).status != math::ReadStatus::unreadable;
 }
 
-/// Whether it holds letters that may be words: "x = 5" does not, and need not be read twice.
-bool has_words(std::string_view text) {
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\')
-      while (i + 1 < text.size() && is_letter(text[i + 1])) ++i;
-    else if (static_cast<unsigned char>(text[i]) >= 0x80 ||
-             (is_letter(text[i]) && i + 1 < text.size() && is_letter(text[i + 1])))
-      return true;
-  }
-  return false;
+/// Whether it has characters of Chinese, Japanese or Korean, which part words by no space.
+bool has_eastern(std::string_view text) {
+  return std::any_of(text.begin(), text.end(), [](char c) {
+    return static_cast<unsigned char>(c) >= 0xE3 && static_cast<unsigned char>(c) <= 0xED;
+  });
 }
 
 /// Whether numbers of a text stand in a sentence, not in a formula that cannot be read.
@@ -343,25 +381,32 @@ bool is_prose(std::string_view text) {
   return true;
 }
 
-/// The final answers in a text that may be an answer, a sentence or a whole solution; empty where it says none.
-std::vector<std::string> answers_in(std::string_view text, const AnswerOptions& options) {
-  Finding finding = find_marked_answer(text);
+/// The final answers in a text that may be an answer, a sentence or a whole solution; empty where it says none. A
+/// reference that nothing marks is all of it.
+std::vector<std::string> answers_in(std::string_view text, const AnswerOptions& options, bool is_reference) {
+  Finding finding = find_marked_answer(text, options.last_box);
   if (finding.answers.empty() && finding.broken) return {};
   const bool marked = !finding.answers.empty();
-  if (!marked) finding.answers.emplace_back(text);
+  if (!marked) finding.answers.push_back({std::string(text)});
   if (finding.answers.size() > kMaxReadings) finding.answers.resize(kMaxReadings);
-  for (std::string& each : finding.answers) {
-    // Announced answers and whole texts may be sentences.
-    const bool sentence = !each.starts_with('$') && !each.starts_with("\\(") && !each.starts_with("\\[");
-    each = std::string(unwrap_answer(each));
-    if (each.find_first_of(" \n\t") == each.npos || (each.find('$') == each.npos && !has_words(each)) ||
-        is_formula(each, options))
-      continue;
-    if (!is_prose(each)) continue;
-    if (auto found = find_in_prose(each, marked && !finding.boxed && sentence))
-      each = std::string(unwrap_answer(*found));
+  std::vector<std::string> answers;
+  for (const Found& each : finding.answers) {
+    std::string& answer = answers.emplace_back(unwrap_answer(each.text));
+    const bool spaced = answer.find_first_of(" \n\t") != answer.npos || has_eastern(answer);
+    if (!spaced || (answer.find('$') == answer.npos && !has_words(answer))) continue;
+    if (!marked && !is_reference) {
+      const Statement said = read_statement(answer, false);
+      if (said.kind == Statement::read) answer = std::string(unwrap_answer(said.answer));
+      if (said.kind == Statement::refused) answer.clear();
+      if (said.kind != Statement::unclear) continue;
+    }
+    if (is_formula(answer, options) || !is_prose(answer)) continue;
+    if (const Statement said = find_in_prose(answer, false); said.kind == Statement::read)
+      answer = std::string(unwrap_answer(said.answer));
+    else if (said.kind == Statement::refused)
+      answer.clear();
   }
-  return finding.answers;
+  return answers;
 }
 
 /// A number written with digits, one sign and one point, as nearly all are.
@@ -436,8 +481,8 @@ Verdict check_answer(std::string_view answer, std::string_view reference, const 
       if (const auto given = read_quickly(answer)) return *given == *wanted ? Verdict::correct : Verdict::wrong;
   }
   std::string answer_storage, reference_storage;
-  const auto wanted = answers_in(fold_forms(reference, reference_storage), options);
-  const auto given = answers_in(fold_forms(answer, answer_storage), options);
+  const auto wanted = answers_in(fold_forms(reference, reference_storage), options, true);
+  const auto given = answers_in(fold_forms(answer, answer_storage), options, answer == reference);
   if (wanted.empty() || trim(wanted.back()).empty()) return Verdict::bad_reference;
   if (given.empty()) return Verdict::unparseable;
   std::int64_t budget = math::CompareOptions().budget;

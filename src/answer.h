@@ -22,17 +22,51 @@ std::string_view unwrap_answer(std::string_view text);
 /// whole numbers. Nothing for any other text, for a denominator of zero and for more than 4,096 digits.
 std::optional<mpq_class> read_number(std::string_view text);
 
-/// What is found of an answer in a text.
-struct Finding {
-  std::vector<std::string> answers;  // different ones must all be right
-  bool boxed = false;                // boxes hold no sentences: \boxed{\text{June 20}} is not 20
-  bool broken = false;               // there is a place for the answer, and nothing that can be read in it
+/// A final answer, and what it stands in.
+struct Found {
+  std::string text;
+  bool boxed = false;  // boxes hold no sentences: \boxed{\text{June 20}} is not 20
 };
 
-/// <answer>, boxes, "Answer:", in this order.
-Finding find_marked_answer(std::string_view text);
-/// The answer that a sentence of prose ends with; nothing for refusals and doubts. `announced`: the sentence follows
-/// "Answer:", so that any number in it counts.
-std::optional<std::string> find_in_prose(std::string_view text, bool announced);
+/// What is found of an answer in a text.
+struct Finding {
+  std::vector<Found> answers;  // different ones must all be right
+  bool broken = false;         // there is a place for the answer, and nothing that can be read in it
+};
+
+/// <answer>, boxes, "Answer:", in this order; a final answer that is announced behind the boxes stands over them.
+/// `last_box`: of several boxes the last one counts.
+Finding find_marked_answer(std::string_view text, bool last_box);
+
+/// What a sentence says.
+struct Statement {
+  enum Kind {
+    unclear,  ///< nothing that can be told from the words: the text as a whole may be the answer
+    refused,  ///< that it has no answer, or that something is not the answer; also a question
+    read      ///< `answer`
+  } kind = unclear;
+  std::string answer;
+};
+
+/// What a text states that should be the answer: "17 apples" of "17 apples, because 16 are too few". `announced`: it
+/// follows "Answer:" or stands in <answer>; else only an answer at its start counts, and find_in_prose may see more.
+Statement read_statement(std::string_view text, bool announced);
+/// The answer that a text of prose ends with. `announced`: any number in it counts where there is only one.
+Statement find_in_prose(std::string_view text, bool announced);
+/// Whether the clause that ends at `at` makes what follows no statement: "I cannot say that", "If", "whether".
+bool is_supposed_at(std::string_view text, std::size_t at);
+/// Where the sentence that starts at `from` ends: at a full stop that no digit follows, a question mark, or a line's end.
+std::size_t sentence_end(std::string_view text, std::size_t from);
+
+/// A value with words behind it.
+struct Counted {
+  enum Kind {
+    none,   ///< the text is no such thing
+    noun,   ///< what is counted or measured: 17 apples, $18 a day, 17 km/h in total
+    factor  ///< words that make another number of it, or a sentence: 17 thousand, 17 percent, 17 or more
+  } kind = none;
+  std::string value, what;  ///< 17 and "apples" of "17 apples in total"
+};
+Counted read_counted(std::string_view text);
 
 }  // namespace grpo

@@ -69,8 +69,36 @@ bool joins(std::string_view between) {
   return words <= 1;  // "\boxed{1} papers and \boxed{2} bins"
 }
 
-Finding boxes_of(std::string_view text) {
-  Finding finding;
+/// What is in a box without braces: the 9 of \boxed 9, the \frac12 of \boxed\frac12. TeX would box one digit of \boxed
+/// 17, but nobody means that.
+std::string_view unbraced(std::string_view text) {
+  std::size_t end = text.starts_with('-') ? 1 : 0;
+  if (end < text.size() && is_digit(text[end])) {
+    while (end < text.size() &&
+           (is_digit(text[end]) || (std::string_view(",./").find(text[end]) != std::string_view::npos &&
+                                    end + 1 < text.size() && is_digit(text[end + 1]))))
+      ++end;
+    return end < text.size() && is_letter(text[end]) ? std::string_view() : text.substr(0, end);  // 9x
+  }
+  if (!text.substr(end).starts_with('\\')) return {};
+  ++end;
+  const std::size_t name = end;
+  while (end < text.size() && is_letter(text[end])) ++end;
+  if (end == name) return {};
+  const bool fraction = text.substr(name, end - name).ends_with("frac");
+  for (int i = 0; i < (fraction ? 2 : 1); ++i) {
+    while (end < text.size() && text[end] == ' ') ++end;
+    if (end == text.size()) break;
+    if (const auto body = text[end] == '{' ? braced_body(text, end) : std::nullopt)
+      end += body->size() + 2;
+    else if (fraction && is_digit(text[end]))
+      ++end;
+  }
+  return trim(text.substr(0, end));
+}
+
+/// The boxes of a text, the last ones; nothing where one stays open.
+std::optional<std::vector<Box>> boxes_of(std::string_view text) {
   std::vector<Box> boxes;
   for (std::size_t at = text.find("box"); at != text.npos; at = text.find("box", at + 3)) {
     std::size_t open = at + 3;
@@ -82,21 +110,37 @@ Finding boxes_of(std::string_view text) {
     else
       continue;
     while (open < text.size() && text[open] == ' ') ++open;
-    if (start == 0 || text[start - 1] != '\\' || open >= text.size() || text[open] != '{') continue;
+    if (start == 0 || text[start - 1] != '\\' || open >= text.size()) continue;
     while (start > 0 && text[start - 1] == '\\') --start;
-    const auto body = braced_body(text, open);
-    if (!body) {
-      finding.broken = true;  // the rest is inside
-      return finding;
+    std::string_view body;
+    std::size_t end = open;
+    if (text[open] == '{') {
+      const auto braced = braced_body(text, open);
+      if (!braced) return {};  // the rest is inside
+      body = *braced;
+      end += body.size() + 2;
+    } else {
+      body = unbraced(text.substr(open));
+      if (body.empty()) continue;
+      end += body.size();
     }
-    const std::size_t end = open + body->size() + 2;
-    std::string answer(trim(*body));
+    std::string answer(trim(body));
     if (!answer.empty()) answer += suffix(text.substr(end, 16));
     boxes.push_back({start, end, std::move(answer)});
     if (boxes.size() > kMaxFindings) boxes.erase(boxes.begin());
     at = end - 3;
   }
-  for (std::size_t i = 0; i < boxes.size();) {
+  return boxes;
+}
+
+void add(Finding& finding, Found found) {
+  const auto same = [&](const Found& each) { return each.text == found.text; };
+  if (std::none_of(finding.answers.begin(), finding.answers.end(), same)) finding.answers.push_back(std::move(found));
+}
+
+Finding boxed_answers(std::string_view text, const std::vector<Box>& boxes, bool last_box) {
+  Finding finding;
+  for (std::size_t i = last_box && !boxes.empty() ? boxes.size() - 1 : 0; i < boxes.size();) {
     std::string group = boxes[i].answer;
     bool repeated = true;
     std::size_t j = i + 1;
@@ -109,138 +153,11 @@ Finding boxes_of(std::string_view text) {
     if (i > 0 && lowered(text.substr(boxes[i - 1].end, boxes[i].start - boxes[i - 1].end)).find("final answer") !=
                      std::string::npos)
       finding.answers.clear();
-    if (std::find(finding.answers.begin(), finding.answers.end(), group) == finding.answers.end())
-      finding.answers.push_back(std::move(group));
+    add(finding, {std::move(group), true});
     i = j;
   }
-  finding.boxed = !finding.answers.empty();
-  if (finding.answers.size() == 1 && finding.answers[0].empty()) finding = {{}, false, true};
+  if (finding.answers.size() == 1 && finding.answers[0].text.empty()) finding = {{}, true};
   return finding;
-}
-
-// ---- Prose ----
-
-/// Where the sentence that starts at `from` ends: a full stop that no digit follows, or a line's end.
-std::size_t sentence_end(std::string_view text, std::size_t from) {
-  for (std::size_t i = from; i < text.size(); ++i) {
-    if (text[i] == '\n' && i > from) return i;
-    if (text.substr(i).starts_with("。")) return i;
-    if (text[i] == '.' && (i + 1 == text.size() || text[i + 1] == ' ' || text[i + 1] == '\n' || text[i + 1] == '$' ||
-                           text[i + 1] == '<' || text[i + 1] == '*'))
-      return i;
-  }
-  return text.size();
-}
-
-constexpr std::string_view kRefusals[] = {
-    "cannot",   "can't",   "can not", "don't",  "do not",  "unable", "unknown", "impossible", "sorry",
-    "maybe",    "perhaps", "guess",   "unsure", "no idea", "refuse", "give up", "never",      "doubt",
-    "not sure", "n't",     "모르",    "못",     "없",      "아니",   "포기",    "不知道",     "无法",
-    "不能",     "不是",    "没有",    "分から", "わから",  "ない"};
-
-bool refuses(std::string_view sentence) {
-  const std::string text = lowered(sentence);
-  return std::any_of(std::begin(kRefusals), std::end(kRefusals),
-                     [&](std::string_view each) { return text.find(each) != text.npos; });
-}
-
-struct Span {
-  std::size_t start, end;
-  bool formula;
-};
-
-/// The end of the number at `at`, its separators included.
-std::size_t number_end(std::string_view text, std::size_t at) {
-  std::size_t end = at;
-  while (end < text.size() && (is_digit(text[end]) || ((text[end] == ',' || text[end] == '.' || text[end] == '/') &&
-                                                       end + 1 < text.size() && is_digit(text[end + 1]))))
-    ++end;
-  return end;
-}
-
-/// The end of the point or interval at `at`, such as (1, 2) or [0, 1/2); else `at`.
-std::size_t point_end(std::string_view text, std::size_t at) {
-  if ((text[at] != '(' && text[at] != '[') || (at > 0 && is_letter(text[at - 1]))) return at;
-  const std::size_t end = std::min(text.find_first_not_of("0123456789.,;/- ", at + 1), text.size());
-  const std::string_view inside = text.substr(at, end - at);
-  const bool parted = inside.find_first_of(",;") != inside.npos && inside.find_first_of("0123456789") != inside.npos;
-  return parted && end < text.size() && (text[end] == ')' || text[end] == ']') ? end + 1 : at;
-}
-
-/// Formulas, points and bare numbers of a text, in order.
-std::vector<Span> spans_of(std::string_view text) {
-  std::vector<Span> spans;
-  // `none`: where a search for this closing mark found nothing; it need not be searched for again.
-  std::array<bool, 4> none{};
-  constexpr std::string_view kOpen[] = {"$$", "$", "\\[", "\\("}, kClose[] = {"$$", "$", "\\]", "\\)"};
-  for (std::size_t at = 0; at < text.size();) {
-    bool found = false;
-    for (std::size_t i = 0; i < 4 && !found; ++i) {
-      if (none[i] || !text.substr(at).starts_with(kOpen[i])) continue;
-      std::size_t close = text.find(kClose[i], at + kOpen[i].size());
-      while (i == 1 && close != text.npos && text[close - 1] == '\\') close = text.find('$', close + 1);  // $\$40$
-      if (close == text.npos) {
-        none[i] = true;
-        continue;
-      }
-      // A formula within a line stays on it: else two prices in two paragraphs would make one.
-      if (i % 2 == 1 && text.substr(at, close - at).find('\n') != text.npos) continue;
-      spans.push_back({at, close + kClose[i].size(), true});
-      at = close + kClose[i].size();
-      found = true;
-    }
-    if (found) continue;
-    if (const std::size_t end = point_end(text, at); end > at) {
-      spans.push_back({at, end, false});
-      at = end;
-      continue;
-    }
-    const bool starts = is_digit(text[at]) || (text[at] == '.' && at + 1 < text.size() && is_digit(text[at + 1]));
-    if (starts && (at == 0 || !(is_letter(text[at - 1]) || text[at - 1] == '_'))) {
-      const std::size_t first = at;
-      const std::size_t end = number_end(text, at + (text[at] == '.' ? 1 : 0));
-      const bool sign = first > 0 && text[first - 1] == '-' && (first == 1 || text[first - 2] == ' ');
-      spans.push_back({first - (sign ? 1 : 0), end, false});
-      at = end;
-      continue;
-    }
-    if (text[at] == '\\' && at + 1 < text.size()) ++at;
-    ++at;
-  }
-  return spans;
-}
-
-/// Whether two spans are members of one answer: 3 or 4.
-bool is_joint(std::string_view between) {
-  std::string rest = lowered(trim(between));
-  return rest == "or" || rest == "and" || rest == "," || rest == ", and" || rest == ", or" || rest == ";" ||
-         rest == "/" || rest == "또는" || rest == "或" || rest == "和" || rest == "및" || rest == "、";
-}
-
-bool follows_copula(std::string_view before) {
-  if (before.size() > 40) before.remove_prefix(before.size() - 40);
-  std::string text = lowered(trim(before));
-  while (!text.empty() && std::string_view("$ \\}").find(text.back()) != std::string_view::npos) text.pop_back();
-  for (const std::string_view currency : {"€", "£", "¥", "₩"})
-    if (text.ends_with(currency)) text.resize(text.size() - currency.size());
-  while (text.ends_with(' ')) text.pop_back();
-  for (const std::string_view about : {" approximately", " about", " exactly", " just", " only"})
-    if (text.ends_with(about)) text.resize(text.size() - about.size());
-  for (const std::string_view word :
-       {" is",   " it's",  " are",   " equals", " equal to", " by",   " was", " be",   "=",       ":",     " becomes",
-        " to",   " get",   " gets",  " give",   " gives",    " have", " has", " find", " obtain", " pays", " paid",
-        " cost", " costs", " takes", " needs",  " est",      "：",    "는",   "은",    "是",      "为",    "は"})
-    if (text.ends_with(word)) return true;
-  return text == "is" || text == "it's";
-}
-
-/// "not" with nothing after it that takes it back ("not 10 it's 12").
-bool is_negated(std::string_view before) {
-  const std::string text = lowered(before);
-  std::size_t at = text.rfind("not");
-  if (at == text.npos) return false;
-  const std::string_view after = std::string_view(text).substr(at + 3);
-  return after.find(" it's") == after.npos && after.find(" it is") == after.npos && after.find(" but") == after.npos;
 }
 
 // ---- "Answer:" ----
@@ -262,6 +179,7 @@ std::vector<std::pair<std::size_t, std::size_t>> announcements(const std::string
     for (const std::string_view each : kAnnouncements)
       if (each[0] == c && text.compare(at, each.size(), each) == 0) size = std::max(size, each.size());
     if (size == 0 || (is_letter(c) && at > 0 && is_letter(text[at - 1]))) continue;
+    if (text.compare(at + size, 3, "n't") == 0) continue;
     found.emplace_back(at, at + size);
     if (found.size() > kMaxFindings) found.erase(found.begin());
     at += size - 1;
@@ -269,11 +187,24 @@ std::vector<std::pair<std::size_t, std::size_t>> announcements(const std::string
   return found;
 }
 
+/// Whether the announcement at `at` is of the final answer.
+bool is_final(std::string_view text, std::size_t at) {
+  const std::string_view before = text.substr(0, at), here = text.substr(at);
+  if (here.starts_with("final")) return true;
+  for (const std::string_view word : {"final ", "최종 ", "最终", "最后", "最終", "最終的な"})
+    if (before.ends_with(word)) return true;
+  return false;
+}
+
 /// What an announcement announces.
 std::string_view announced(std::string_view text, std::size_t from, std::size_t limit) {
   while (from < limit && (text[from] == ' ' || text[from] == '\n' || text[from] == '*' || text[from] == ':' ||
                           text[from] == '\r' || text[from] == '\t'))
     ++from;
+  if (text.substr(from, limit - from).starts_with("```")) {  // a fence, and the language that it names
+    from = std::min(text.find('\n', from), limit);
+    while (from < limit && text[from] == '\n') ++from;
+  }
   std::string_view rest = text.substr(from, limit - from);
   for (const std::string_view open : {"$$", "$", "\\(", "\\["}) {
     if (!rest.starts_with(open)) continue;
@@ -285,11 +216,15 @@ std::string_view announced(std::string_view text, std::size_t from, std::size_t 
   return trim(rest.substr(0, sentence_end(rest, 0)));
 }
 
-Finding announced_answers(std::string_view text) {
+/// What is announced in `text` from `from` on. `final_only`: as the final answer.
+Finding announced_answers(std::string_view text, std::size_t from = 0, bool final_only = false) {
   Finding finding;
-  const auto places = announcements(lowered(text));
+  const std::string small = lowered(text.substr(from));
+  text.remove_prefix(from);
+  const auto places = announcements(small);
   for (std::size_t i = 0; i < places.size(); ++i) {
     const std::size_t limit = i + 1 < places.size() ? places[i + 1].first : text.size();
+    if (final_only && !is_final(small, places[i].first)) continue;
     std::string_view body = announced(text, places[i].second, limit);
     // "Final Answer: The final answer is …": the first announces the second.
     if (i + 1 < places.size() && places[i].second + 40 > places[i + 1].first &&
@@ -299,15 +234,29 @@ Finding announced_answers(std::string_view text) {
     for (const std::string_view end : {"입니다", "이다", "です", "**", "！", "!", "，", ","})
       if (body.ends_with(end)) body = trim(body.substr(0, body.size() - end.size()));
     if (body.empty()) continue;
-    if (refuses(body) || lowered(body).starts_with("not ")) {
+    const std::size_t stop = static_cast<std::size_t>(body.data() - text.data()) + body.size();
+    const bool asks = stop < text.size() && (text[stop] == '?' || text.substr(stop).starts_with("？"));
+    Statement said = asks || is_supposed_at(text, places[i].first) ? Statement{Statement::refused, ""}
+                                                                   : read_statement(body, true);
+    if (said.kind == Statement::refused)
       finding.broken = true;
-      continue;
-    }
-    std::string answer(body);
-    if (std::find(finding.answers.begin(), finding.answers.end(), answer) == finding.answers.end())
-      finding.answers.push_back(std::move(answer));
+    else
+      add(finding, {said.kind == Statement::read ? std::move(said.answer) : std::string(body)});
   }
   return finding;
+}
+
+/// What is found in a text without tags: boxes, else announcements; a final answer that is announced behind the last box
+/// stands over the boxes.
+Finding unmarked(std::string_view text, bool last_box) {
+  const auto boxes = boxes_of(text);
+  if (!boxes) return {{}, true};
+  if (boxes->empty()) return announced_answers(text);
+  Finding last = announced_answers(text, boxes->back().end, true);
+  const bool says = std::any_of(last.answers.begin(), last.answers.end(), [](const Found& each) {
+    return each.text.find_first_of("0123456789$\\") != std::string::npos;
+  });
+  return says ? last : boxed_answers(text, *boxes, last_box);
 }
 
 /// The bodies of all <answer>…</answer>; nothing where the text has none.
@@ -368,57 +317,31 @@ std::string_view unwrap_answer(std::string_view text) {
     if (text.ends_with('.') && !text.ends_with("..")) text.remove_suffix(1);
     if (text.ends_with("。")) text.remove_suffix(std::string_view("。").size());
     text = trim(text);
-    strip_pair("$$", "$$") || strip_pair("$", "$") || strip_pair("\\(", "\\)") || strip_pair("\\[", "\\]");
+    strip_pair("$$", "$$") || strip_pair("$", "$") || strip_pair("\\(", "\\)") || strip_pair("\\[", "\\]") ||
+        strip_pair("``", "``") || strip_pair("`", "`") || strip_pair("**", "**") || strip_pair("*", "*");
     if (text == before) return text;
   }
   return {};
 }
 
-Finding find_marked_answer(std::string_view text) {
+Finding find_marked_answer(std::string_view text, bool last_box) {
   if (const auto bodies = tagged(text)) {
     Finding finding;
     finding.broken = bodies->empty();
     for (const std::string_view body : *bodies) {
-      Finding inside = boxes_of(body);
-      if (inside.broken) return inside;
-      if (inside.answers.empty() && !body.empty()) inside.answers.emplace_back(body);
-      for (std::string& each : inside.answers)
-        if (std::find(finding.answers.begin(), finding.answers.end(), each) == finding.answers.end())
-          finding.answers.push_back(std::move(each));
+      Finding inside = unmarked(body, last_box);
+      if (inside.broken && inside.answers.empty()) return inside;
+      if (inside.answers.empty() && !body.empty()) {
+        Statement said = read_statement(body, true);
+        if (said.kind == Statement::refused) return {{}, true};
+        add(inside, {said.kind == Statement::read ? std::move(said.answer) : std::string(body)});
+      }
+      for (Found& each : inside.answers) add(finding, std::move(each));
       finding.broken |= body.empty();
     }
     return finding;
   }
-  Finding finding = boxes_of(text);
-  return finding.broken || !finding.answers.empty() ? finding : announced_answers(text);
-}
-
-std::optional<std::string> find_in_prose(std::string_view text, bool announced) {
-  const std::vector<Span> spans = spans_of(text);
-  if (spans.empty()) return {};
-  std::size_t last = spans.size() - 1;
-  // The answer is the last formula; a bare number counts after it, or where there is none.
-  while (last > 0 && !spans[last].formula && !announced && !follows_copula(text.substr(0, spans[last].start))) --last;
-  const Span& span = spans[last];
-  std::size_t sentence = 0;
-  for (std::size_t end = 0; (end = sentence_end(text.substr(0, span.start), sentence)) < span.start;)
-    sentence = end + 1;
-  const std::string_view around = text.substr(sentence, sentence_end(text, span.end) - sentence);
-  if (refuses(around) || is_negated(text.substr(sentence, span.start - sentence))) return {};
-  if (!span.formula && !announced && !follows_copula(text.substr(0, span.start))) return {};
-  std::size_t first = last;
-  while (first > 0 && is_joint(text.substr(spans[first - 1].end, spans[first].start - spans[first - 1].end))) --first;
-  std::size_t end = span.end;
-  const std::string_view after = text.substr(end, 24);
-  for (const std::string_view unit : {" \\%", "\\%", " %", "%", " percent", " pct", "m²", "cm²", "^\\circ", "°"})
-    if (after.starts_with(unit)) {
-      end += unit.size();
-      break;
-    }
-  if (text.substr(end).find_first_of("0123456789") != text.npos && last + 1 < spans.size() &&
-      is_joint(text.substr(span.end, spans[last + 1].start - span.end)))
-    return {};
-  return std::string(text.substr(spans[first].start, end - spans[first].start));
+  return unmarked(text, last_box);
 }
 
 std::vector<std::string> final_answer(std::string_view completion, const ExtractionOptions& options) {
@@ -428,7 +351,9 @@ std::vector<std::string> final_answer(std::string_view completion, const Extract
   if (!closed && (options.think_open || options.thinking_closed || open != completion.npos)) return {};
   if (closed && open != completion.npos && open > close) return {};  // thinking again
   if (closed) completion.remove_prefix(close + kClose.size());
-  return find_marked_answer(completion).answers;
+  std::vector<std::string> answers;
+  for (Found& each : find_marked_answer(completion, options.last_box).answers) answers.push_back(std::move(each.text));
+  return answers;
 }
 
 std::string_view loose_answer(std::string_view text) {

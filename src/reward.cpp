@@ -104,7 +104,7 @@ Verdict answer_verdict(const Task& task, const Completion& completion, const Rew
   if (!completion.answer.empty())
     answers.push_back(completion.answer);
   else if (!config.accuracy_needs_format)
-    answers = final_answer(completion.text, {.think_open = config.think_open});
+    answers = final_answer(completion.text, {.think_open = config.think_open, .last_box = config.answers.last_box});
   const auto verdict_of = [&](std::string_view answer) {
     const auto as_verdict = [](bool right) { return right ? Verdict::correct : Verdict::wrong; };
     if (const auto solved = check_verifiable(task.kind, answer, task.answer)) return as_verdict(*solved);

@@ -46,7 +46,7 @@ struct AnswerOptions {
       at_least(-1).at_most(100));
     v("decimal_comma", decimal_comma, "1.000,5 means 1000.5");
     v("convert_units", convert_units, "100 cm is 1 m");
-    v("last_box", last_box, "of several boxes the last is the answer; else they must agree");
+    v("last_box", last_box, "of several boxes the last one is the answer, as in verl; if false, all must be right");
   }
 };
 
@@ -98,6 +98,7 @@ bool answers_match(std::string_view answer, std::string_view reference);
 struct ExtractionOptions {
   bool think_open = false;       ///< the prompt ended with <think>: all text up to </think> is reasoning
   bool thinking_closed = false;  ///< a completion without </think> has no answer
+  bool last_box = false;         ///< as AnswerOptions::last_box
 };
 
 /// The final answer of a whole completion: the body of the last <answer>, else the last group of \boxed{} or \fbox{},
