@@ -96,6 +96,7 @@ struct R1ZeroConfig : grpo::RunConfig {
       throw grpo::Error("config", "rollout.max_new_tokens: expected less than policy.max_positions (",
                         policy.max_positions, "), which the prompt is part of, got ", rollout.max_new_tokens);
     grpo::check_places(0, static_cast<uint64_t>(prompts_per_step), objective);
+    grpo::require_learnable(rollout);
     grpo::lasting(optimizer, steps);
   }
 };
@@ -114,6 +115,18 @@ grpo::Example tokenize(const grpo::Tokenizer& tokenizer, const grpo::Document& d
   example.tokens.insert(example.tokens.end(), completion.begin(), completion.end());
   example.tokens.push_back(tokenizer.eos());
   return example;
+}
+
+// Prompts that leave no room for an answer are found before a base model is made.
+void require_room(const std::vector<grpo::Task>& tasks, const R1ZeroConfig& config, const grpo::Tokenizer& tokenizer,
+                  int64_t max_positions) {
+  for (const grpo::Task& task : tasks) {
+    const auto size = static_cast<int64_t>(tokenizer.encode(config.chat.render(task)).size());
+    if (size + config.rollout.max_new_tokens > max_positions)
+      throw grpo::Error("task", task.id, ": expected room in policy.max_positions (", max_positions,
+                        ") for the prompt and rollout.max_new_tokens (", config.rollout.max_new_tokens,
+                        "), got a prompt of ", size, " tokens");
+  }
 }
 
 // The steps after which the run was measured for the last time; -1 when it has not come to that.
@@ -148,16 +161,9 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
   const auto heldout = grpo::heldout_tasks(config.tasks, config.evaluate.problems);
   grpo::Scorer scorer(config.rewards);
   const auto policy_config = files.policy_config(config.policy);
-  const auto require_room = [&](const std::vector<grpo::Task>& each) {
-    for (const grpo::Task& task : each)
-      if (const size_t size = tokenizer.encode(config.chat.render(task)).size();
-          size + static_cast<size_t>(config.rollout.max_new_tokens) > static_cast<size_t>(policy_config.max_positions))
-        throw grpo::Error("task", task.id, ": expected room in policy.max_positions (", policy_config.max_positions,
-                          ") for the prompt and rollout.max_new_tokens (", config.rollout.max_new_tokens,
-                          "), got a prompt of ", size, " tokens");
-  };
-  require_room(heldout);
-  if (!config.tasks.file.empty()) require_room(grpo::read_tasks(config.tasks.file));
+  require_room(heldout, config, tokenizer, policy_config.max_positions);
+  if (!config.tasks.file.empty())
+    require_room(grpo::read_tasks(config.tasks.file), config, tokenizer, policy_config.max_positions);
 
   // One policy for all stages.
   auto policy = checkpoint ? grpo::Policy::uninitialized(policy_config, device)
