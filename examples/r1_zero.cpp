@@ -132,8 +132,8 @@ void require_room(const std::vector<grpo::Task>& tasks, const R1ZeroConfig& conf
 // The steps after which the run was measured for the last time; -1 when it has not come to that.
 int64_t steps_measured(const grpo::Run& run) {
   std::ifstream file(run.folder() / "summary.json");
-  const Json summary = Json::parse(file, nullptr, false);
-  return summary.is_object() ? summary.value("steps", int64_t{-1}) : -1;
+  Json summary = Json::parse(file, nullptr, false);
+  return summary.is_object() && summary["steps"].is_number_integer() ? summary["steps"].get<int64_t>() : -1;
 }
 
 // All of it: the base model, then RL. Gives the exit status.
@@ -176,9 +176,13 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
   if (checkpoint) {
     const auto saved = checkpoint->saved();
     state = {{"stage", saved.name("stage")}, {"step", saved.count("step")}, {"cursor", 0}};
-    if (state["stage"] == "rl")
-      state["cursor"] = state["step"] > 0 ? saved.count("cursor") : 0,
+    if (state["stage"] == "rl") {
+      if (state["step"] > 0) state["cursor"] = saved.count("cursor");
       state["before"] = checkpoint->state.value("before", Json());
+    } else if (state["stage"] != "base") {
+      throw grpo::Error("checkpoint", checkpoint->folder.string(), ": expected stage base or rl, got ",
+                        state["stage"].dump(), "; is it a checkpoint of r1_zero?");
+    }
   }
   const auto heldout_figures = [&](const char* label, uint64_t step) {
     auto settings = config.rollout;
