@@ -90,6 +90,7 @@ struct R1ZeroConfig : grpo::RunConfig {
       throw grpo::Error("config", "rollout.max_new_tokens: expected less than policy.max_positions (",
                         policy.max_positions, "), which the prompt is part of, got ", rollout.max_new_tokens);
     grpo::check_places(0, static_cast<uint64_t>(prompts_per_step), objective);
+    grpo::require_learnable(rollout);
     grpo::lasting(optimizer, steps);
   }
 };
@@ -113,8 +114,8 @@ grpo::Example tokenize(const grpo::Tokenizer& tokenizer, const grpo::Document& d
 // The steps after which the run was measured for the last time; -1 when it has not come to that.
 int64_t steps_measured(const grpo::Run& run) {
   std::ifstream file(run.folder() / "summary.json");
-  const Json summary = Json::parse(file, nullptr, false);
-  return summary.is_object() ? summary.value("steps", int64_t{-1}) : -1;
+  Json summary = Json::parse(file, nullptr, false);
+  return summary.is_object() && summary["steps"].is_number_integer() ? summary["steps"].get<int64_t>() : -1;
 }
 
 // All of it: the base model, then RL. Gives the exit status.
@@ -160,9 +161,13 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
   if (checkpoint) {
     const auto saved = checkpoint->saved();
     state = {{"stage", saved.name("stage")}, {"step", saved.count("step")}, {"cursor", 0}};
-    if (state["stage"] == "rl")
-      state["cursor"] = state["step"] > 0 ? saved.count("cursor") : 0,
+    if (state["stage"] == "rl") {
+      if (state["step"] > 0) state["cursor"] = saved.count("cursor");
       state["before"] = checkpoint->state.value("before", Json());
+    } else if (state["stage"] != "base") {
+      throw grpo::Error("checkpoint", checkpoint->folder.string(), ": expected stage base or rl, got ",
+                        state["stage"].dump(), "; is it a checkpoint of r1_zero?");
+    }
   }
   const auto heldout_figures = [&](const char* label, uint64_t step) {
     auto settings = config.rollout;

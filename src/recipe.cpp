@@ -53,6 +53,15 @@ bool gives_policy(StageType type) { return type != StageType::rejection_sample; 
 
 // ---- Config ---------------------------------------------------------------------------------------------------------
 
+void RecipeEvaluation::validate() const {
+  const auto require = [](const char* key, int least, int got) {
+    if (got < least) throw Error("config", "evaluation.", key, ": expected ", least, " or more, got ", got);
+  };
+  require("problems", 0, problems), require("samples", 1, samples), require("general_problems", 0, general_problems);
+  require("general_samples", 1, general_samples), require("pairs", 0, pairs);
+  require("max_new_tokens", 1, max_new_tokens);
+}
+
 void RecipeConfig::validate() const {
   RunConfig::validate();
   std::vector<std::string> earlier;
@@ -161,6 +170,16 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) try : config_(config), run_
       if (stage.type == StageType::rejection_sample || stage.type == StageType::distill)
         sources = stage.rejection.tasks;
       for (const TaskShare& source : sources) TaskStream(source.tasks, Split::train);
+      const int longest = policy_config(stage).max_positions;
+      const auto require_room = [&](const char* key, int tokens) {
+        if (tokens >= longest)
+          throw Error("config", key, ": expected less than policy.max_positions (", longest,
+                      "), which the prompt is part of, got ", tokens);
+      };
+      if (measures(stage)) require_room("evaluation.max_new_tokens", config_.evaluation.max_new_tokens);
+      if (stage.type == StageType::grpo) require_room("grpo.rollout.max_new_tokens", stage.grpo.rollout.max_new_tokens);
+      if (stage.type == StageType::rejection_sample)
+        require_room("rejection.rollout.max_new_tokens", stage.rejection.rollout.max_new_tokens);
       if (!sources.empty()) Scorer(stage.type == StageType::grpo ? stage.grpo.rewards : stage.rejection.rewards);
     } catch (const Error& error) {
       throw Error("recipe", "stage \"", stage.name, "\": ", error.what());
@@ -217,6 +236,19 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) try : config_(config), run_
     files.learn_tokenizer(documents, config_.tokenizer);
   }
   shared_->tokenizer = files.tokenizer();
+
+  // Nor does a stage fail on its data after those in front of it.
+  for (const StageConfig& stage : config_.stages) {
+    if (stage.type != StageType::sft || done(stage)) continue;
+    try {
+      for (const DataConfig& data : stage.data)
+        if (!data.file.empty())
+          require_room({DemonstrationSet{read_demonstrations(data.file), 0}}, *shared_->tokenizer, config_.chat,
+                       files.policy_config(policy_config(stage)).max_positions);
+    } catch (const Error& error) {
+      throw Error("recipe", "stage \"", stage.name, "\": ", error.what());
+    }
+  }
 
   // A teacher from another run is looked at before the stages in front of it cost their hours.
   for (const StageConfig& stage : config_.stages) {

@@ -138,6 +138,24 @@ OptimizerConfig lasting(OptimizerConfig config, int64_t steps) {
   return config;
 }
 
+void require_learnable(const RolloutConfig& rollout) {
+  if (!(rollout.sampling.temperature > 0))
+    throw Error("config", "rollout.sampling.temperature: expected more than 0, got ", rollout.sampling.temperature,
+                "; greedy samples cannot be trained on");
+}
+
+void require_room(const std::vector<DemonstrationSet>& sets, const Tokenizer& tokenizer, const ChatTemplate& chat,
+                  int64_t max_positions) {
+  for (const DemonstrationSet& set : sets)
+    for (const Demonstration& each : set.demonstrations) {
+      const auto length = static_cast<int64_t>(tokenizer.encode(chat.render(each.task)).size() +
+                                               tokenizer.encode(each.completion).size() + 1);
+      if (length > max_positions)
+        throw Error("sft", "demonstration \"", each.task.id, "\": expected at most policy.max_positions = ",
+                    max_positions, " tokens, got ", length, "; shorten it or raise that");
+    }
+}
+
 // ---- pretrain -------------------------------------------------------------------------------------------------------
 
 void PretrainConfig::validate() const { lasting(optimizer, steps); }
@@ -178,14 +196,8 @@ StageResult sft(Stage& stage, const SftConfig& config, const std::vector<Demonst
       throw Error("sft", "expected shares of 0 or more, got ", set.share);
     total += set.demonstrations.size();
     shares.push_back(set.share);
-    for (const Demonstration& each : set.demonstrations) {
-      const size_t length = example_of(stage, stage.chat.render(each.task), each.completion, false).tokens.size();
-      if (length > static_cast<size_t>(stage.policy.config().max_positions))
-        throw Error("sft", "demonstration \"", each.task.id,
-                    "\": expected at most policy.max_positions = ", stage.policy.config().max_positions,
-                    " tokens, got ", length, "; shorten it or raise that");
-    }
   }
+  require_room(sets, stage.tokenizer, stage.chat, stage.policy.config().max_positions);
   if (total == 0) throw Error("sft", "expected demonstrations, got none");
   if (std::all_of(shares.begin(), shares.end(), [](double share) { return share == 0; }))
     for (std::size_t i = 0; i < sets.size(); ++i) shares[i] = static_cast<double>(sets[i].demonstrations.size());
@@ -261,6 +273,7 @@ void TaskMixture::restore(const std::vector<uint64_t>& state) {
 
 void GrpoConfig::validate() const {
   check_places(0, static_cast<uint64_t>(prompts_per_step), objective);
+  require_learnable(rollout);
   lasting(optimizer, steps);
 }
 

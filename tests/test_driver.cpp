@@ -301,6 +301,7 @@ TEST_F(Driver, finds_what_is_wrong_before_any_work) {
       {"--set pretrain.optimizer.warmup_steps=115", "warmup_steps (115), got 115"},
       {"--set rollout.max_new_tokens=128", "policy.max_positions (128)"},
       {"--set rewards.weights.acuracy=1", "accuracy"},
+      {"--set rollout.sampling.temperature=0", "greedy samples cannot be trained on"},
       {"--set tasks.file=nowhere.jsonl", "nowhere.jsonl"},
       {"--set prompts_per_step=0", "prompts_per_step: expected 1 or more"},
       {"--set prompts_per_step=10000000", "objective.max_refills"},

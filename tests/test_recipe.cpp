@@ -258,6 +258,16 @@ TEST_F(Recipes, read_every_file_before_anything_is_computed) {
     config_ = good, stage(name)[part]["tasks"] = {{{"tasks", {{"file", file + "x"}}}}};
     EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"" + std::string(name) + "\""), HasSubstr(file + "x")));
   }
+  config_ = good, stage("zero")["grpo"]["optimizer"] = {{"schedule", "linear"}, {"warmup_steps", 5}};
+  EXPECT_THAT(refusal(), HasSubstr("warmup_steps (5), got 5"));
+  config_ = good, stage("cold")["sft"]["optimizer"] = {{"schedule", "linear"}, {"warmup_steps", 60}};
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"cold\""), HasSubstr("warmup_steps (60), got 60")));
+  config_ = good, config_["evaluation"]["max_new_tokens"] = 640;
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"base\""), HasSubstr("evaluation.max_new_tokens")));
+  config_ = good, stage("zero")["grpo"]["rollout"]["max_new_tokens"] = 640;
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"zero\""), HasSubstr("grpo.rollout.max_new_tokens")));
+  config_ = good, config_["evaluation"]["samples"] = 0;
+  EXPECT_THAT(refusal(), HasSubstr("evaluation.samples: expected 1"));
   for (const auto& [name, part] : {std::pair{"matched", "grpo"}, std::pair{"pick", "rejection"}}) {
     config_ = good, stage(name)[part]["rewards"]["weights"] = {{"acuracy", 1}};
     EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"" + std::string(name) + "\""), HasSubstr("accuracy")));

@@ -368,6 +368,8 @@ TEST(StageConfigs, refuse_what_cannot_be_before_anything_is_done) {
   grpo.objective.max_refills = 16;
   EXPECT_THAT(error(grpo), AllOf(HasSubstr("16777216 tasks in a step"), HasSubstr("16 refills"),
                                  HasSubstr("objective.max_refills")));
+  grpo = {}, grpo.rollout.sampling.temperature = 0;
+  EXPECT_THAT(error(grpo), HasSubstr("greedy"));
   RejectionConfig rejection;
   rejection.count = (1 << 24) + 1;
   EXPECT_THAT(error(rejection), HasSubstr("16777217"));

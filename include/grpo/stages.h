@@ -93,6 +93,10 @@ struct DemonstrationSet {
   double share = 0;  ///< relative to the other sets; 0 in all of them: by their sizes
 };
 
+/// Throws Error, naming its task, for a demonstration that takes more than `max_positions` tokens.
+void require_room(const std::vector<DemonstrationSet>& sets, const Tokenizer& tokenizer, const ChatTemplate& chat,
+                  int64_t max_positions);
+
 /// Supervised fine-tuning: mean cross-entropy over the tokens of the completions alone, end-of-sequence included. The
 /// sets are mixed at their shares, each gone through in an order of its own. Throws Error on an empty set and on a
 /// demonstration longer than the policy's positions, naming its task.
@@ -132,6 +136,9 @@ class TaskMixture {
   std::vector<TaskStream> streams_;
   std::vector<uint64_t> given_;
 };
+
+/// Throws Error for samples that nothing can be learned from: greedy ones.
+void require_learnable(const RolloutConfig& rollout);
 
 struct GrpoConfig {
   int steps = 100;
