@@ -46,6 +46,7 @@ void write_answers(const fs::path& file, const std::vector<Group>& groups) {
                  {"answer", group.completions[i].answer},
                  {"scores", scores}});
     }
+  out.sync();
 }
 
 }  // namespace

@@ -366,6 +366,7 @@ std::vector<DemonstrationSet> Recipe::demonstrations(const StageConfig& stage, c
                      {"kind", each.task.kind},
                      {"language", each.task.language}});
         }
+        out.sync();
       }
       set.demonstrations = read_demonstrations(file);
     }
