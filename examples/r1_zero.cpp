@@ -1,6 +1,8 @@
 // R1-Zero: a base model learns to reason by GRPO from rewards alone. It is made from scratch on an imperfect corpus, or
 // it is anyone's: --set policy.from=FOLDER.
-#include <cstdio>
+#include <cmath>
+#include <cstdint>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "grpo/collect.h"
@@ -40,6 +42,10 @@ struct EvaluateConfig {
   void visit(V& v) {
     v("problems", problems, "held-out problems, before and after; 0: none");
     v("samples", samples, "answers to each");
+  }
+  void validate() const {
+    if (problems < 0) throw grpo::Error("config", "evaluate.problems: expected 0 or more, got ", problems);
+    if (samples < 1) throw grpo::Error("config", "evaluate.samples: expected 1 or more, got ", samples);
   }
 };
 
@@ -81,7 +87,27 @@ struct R1ZeroConfig : grpo::RunConfig {
     v("trainer", trainer, "how updates are computed");
     v("evaluate", evaluate, "held-out evaluation, at temperature 1");
   }
+  void validate() const {
+    RunConfig::validate();
+    if (steps < 0) throw grpo::Error("config", "steps: expected 0 or more, got ", steps);
+    if (prompts_per_step < 1)
+      throw grpo::Error("config", "prompts_per_step: expected 1 or more, got ", prompts_per_step);
+    if (rollout.max_new_tokens >= policy.max_positions)
+      throw grpo::Error("config", "rollout.max_new_tokens: expected less than policy.max_positions (",
+                        policy.max_positions, "), which the prompt is part of, got ", rollout.max_new_tokens);
+    grpo::check_places(0, static_cast<uint64_t>(prompts_per_step), objective);
+    grpo::require_learnable(rollout);
+    grpo::lasting(optimizer, steps);
+  }
 };
+
+// What a run that goes on has been made with, which stays.
+bool stays(const std::string& key, const Json& state) {
+  if (grpo::lies_in(key, {"policy.max_positions", "policy.moe.auxiliary_loss"})) return false;
+  const bool has_base = state["stage"] != "base";
+  return grpo::lies_in(key, {"seed", "chat", "tokenizer", "tasks", "policy", "pretrain.corpus"}) ||
+         (has_base && grpo::lies_in(key, {"pretrain", "evaluate"}));
+}
 
 grpo::Example tokenize(const grpo::Tokenizer& tokenizer, const grpo::Document& document) {
   grpo::Example example{tokenizer.encode(document.prompt)};
@@ -91,18 +117,29 @@ grpo::Example tokenize(const grpo::Tokenizer& tokenizer, const grpo::Document& d
   return example;
 }
 
-}  // namespace
+// Prompts that leave no room for an answer are found before a base model is made.
+void require_room(const std::vector<grpo::Task>& tasks, const R1ZeroConfig& config, const grpo::Tokenizer& tokenizer,
+                  int64_t max_positions) {
+  for (const grpo::Task& task : tasks) {
+    const auto size = static_cast<int64_t>(tokenizer.encode(config.chat.render(task)).size());
+    if (size + config.rollout.max_new_tokens > max_positions)
+      throw grpo::Error("task", task.id, ": expected room in policy.max_positions (", max_positions,
+                        ") for the prompt and rollout.max_new_tokens (", config.rollout.max_new_tokens,
+                        "), got a prompt of ", size, " tokens");
+  }
+}
 
-int main(int argc, char** argv) try {
-  auto config = grpo::load_config<R1ZeroConfig>(argc, argv);
-  config.tasks.seed = config.seed;
-  config.rewards.think_open = config.chat.opens_think();
+// The steps after which the run was measured for the last time; -1 when it has not come to that.
+int64_t steps_measured(const grpo::Run& run) {
+  std::ifstream file(run.folder() / "summary.json");
+  const Json summary = Json::parse(file, nullptr, false);
+  return summary.is_object() ? summary.value("steps", int64_t{-1}) : -1;
+}
+
+// All of it: the base model, then RL. Gives the exit status.
+int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
   const bool from_scratch = config.policy.from.empty();
-  if (!from_scratch) config.pretrain.steps = 0;
-  const at::Device device = grpo::open_device(config.device);
-
-  grpo::Run run(config, grpo::dump_config(config), "r1_zero");
-  const auto checkpoint = run.resume();
+  const auto checkpoint = run.resume(stays);
   auto& progress = run.progress();
 
   // Text: a vocabulary, learned from the corpus or the pretrained model's; tasks, rewards.
@@ -123,24 +160,26 @@ int main(int argc, char** argv) try {
   grpo::TaskStream tasks(config.tasks, Split::train);
   const auto heldout = grpo::heldout_tasks(config.tasks, config.evaluate.problems);
   grpo::Scorer scorer(config.rewards);
+  const auto policy_config = files.policy_config(config.policy);
+  require_room(heldout, config, tokenizer, policy_config.max_positions);
+  if (!config.tasks.file.empty())
+    require_room(grpo::read_tasks(config.tasks.file), config, tokenizer, policy_config.max_positions);
 
   // One policy for all stages.
-  auto policy = checkpoint ? grpo::Policy::uninitialized(files.policy_config(config.policy), device)
+  auto policy = checkpoint ? grpo::Policy::uninitialized(policy_config, device)
                            : files.first_policy(config.policy, config.seed, device);
   progress.note("grpo.cpp r1_zero · policy " + policy.describe() + " · seed " + std::to_string(config.seed) + " · " +
                 run.folder().string());
 
-  Json state = checkpoint ? checkpoint->state : Json{{"stage", "base"}, {"step", 0}};
-  const auto restore = [&](grpo::Trainer& trainer) {
-    policy.load_state(checkpoint->policy);
-    trainer.load_state(checkpoint->optimizer);
-    if (trainer.reference() && checkpoint->reference) trainer.reference()->load_state(*checkpoint->reference);
-  };
-  const auto save = [&](int64_t step, grpo::Trainer& trainer) {
-    grpo::CheckpointContents contents{policy.state(), trainer.state(), std::nullopt, state};
-    if (trainer.reference()) contents.reference = trainer.reference()->state();
-    run.save(step, contents);
-  };
+  // Where it stands: the stage and the step in it, the tasks taken, the held-out figures before RL.
+  Json state{{"stage", "base"}, {"step", 0}, {"cursor", 0}};
+  if (checkpoint) {
+    const auto saved = checkpoint->saved();
+    state = {{"stage", saved.name("stage")}, {"step", saved.count("step")}, {"cursor", 0}};
+    if (state["stage"] == "rl")
+      state["cursor"] = state["step"] > 0 ? saved.count("cursor") : 0,
+      state["before"] = checkpoint->state.value("before", Json());
+  }
   const auto heldout_figures = [&](const char* label, uint64_t step) {
     auto settings = config.rollout;
     settings.samples = config.evaluate.samples;
@@ -149,20 +188,21 @@ int main(int argc, char** argv) try {
     progress.begin(label, static_cast<int64_t>(heldout.size()), 0, grpo::Progress::Lines::seldom);
     grpo::Stopwatch watch;
     size_t before = 0;
-    const auto figures = grpo::evaluate(rollout, scorer, heldout, config.seed, step, [&](size_t done, size_t) {
+    const auto on_progress = [&](size_t done, size_t) {
       progress.step(static_cast<int64_t>(done), {}, watch.lap() / static_cast<double>(done - before));
       before = done;
-    });
+    };
+    const auto figures = grpo::evaluate(rollout, scorer, heldout, config.seed, step, on_progress, nullptr,
+                                        [&] { run.check_signal(); });
     progress.end();
     return figures.json();
   };
 
   // Stage 1: the base model, from documents of which many are wrong or out of form.
   if (state["stage"] == "base" && from_scratch) {
-    auto settings = config.pretrain.optimizer;
-    if (settings.total_steps == 0) settings.total_steps = config.pretrain.steps;
-    grpo::Trainer trainer(policy, settings, config.pretrain.trainer);
-    if (checkpoint) restore(trainer);
+    grpo::Trainer trainer(policy, grpo::lasting(config.pretrain.optimizer, config.pretrain.steps),
+                          config.pretrain.trainer);
+    if (checkpoint) run.restore(*checkpoint, policy, trainer);
     progress.begin("base", config.pretrain.steps, state["step"], grpo::Progress::Lines::seldom);
     for (int64_t step = state["step"]; step < config.pretrain.steps;) {
       grpo::Stopwatch watch;
@@ -171,10 +211,10 @@ int main(int argc, char** argv) try {
         documents.push_back(tokenize(
             tokenizer, corpus->document(static_cast<uint64_t>(step * config.pretrain.documents_per_step + i))));
       const auto report = trainer.update(documents, step);
-      for (const auto& why : report.skipped) progress.note("update skipped: " + why);
+      for (const auto& why : report.skipped) progress.note(why);
       state["step"] = ++step;
       progress.step(step, {{"loss", report.loss}}, watch.lap());
-      if (run.stopping() || (step % 100 == 0 && step < config.pretrain.steps)) save(step, trainer);
+      if (run.stopping() || step % 100 == 0 || step == config.pretrain.steps) run.save(step, policy, trainer, state);
       if (run.stopping()) return run.stopped();
     }
     progress.end();
@@ -182,18 +222,21 @@ int main(int argc, char** argv) try {
   if (state["stage"] == "base") {
     state["stage"] = "rl", state["step"] = 0;
     state["before"] = heldout.empty() ? Json() : heldout_figures("before", 0);
+  } else if (state["step"] >= config.steps && steps_measured(run) == state["step"]) {
+    progress.note("this run is finished, after " + state["step"].dump() + " steps; with more it goes on: " +
+                  run.resume_command() + " --set steps=N");
+    return 0;
   }
 
   // Stage 2: R1-Zero. Every line of the method is in this loop.
-  auto settings = config.optimizer;
-  if (settings.total_steps == 0) settings.total_steps = config.steps;
   grpo::Rollout rollout(policy, tokenizer, config.chat, config.rollout);
-  grpo::Trainer trainer(policy, config.objective, settings, config.rollout.sampling.temperature, config.trainer);
-  if (checkpoint && checkpoint->state["stage"] != "base")
-    restore(trainer);
+  grpo::Trainer trainer(policy, config.objective, grpo::lasting(config.optimizer, config.steps),
+                        config.rollout.sampling.temperature, config.trainer);
+  if (checkpoint && checkpoint->state["stage"] == "rl")
+    run.restore(*checkpoint, policy, trainer);
   else
-    save(config.pretrain.steps, trainer);
-  tasks.seek(state.value("cursor", uint64_t{0}));
+    run.save(config.pretrain.steps, policy, trainer, state);
+  tasks.seek(state["cursor"]);
 
   progress.begin("step", config.steps, state["step"], grpo::Progress::Lines::each_step);
   for (int64_t step = state["step"]; step < config.steps;) {
@@ -209,28 +252,50 @@ int main(int argc, char** argv) try {
     run.record(step, collected.groups, report, collected.stats,
                {collected.rollout_seconds, collected.reward_seconds, watch.lap()});
     state["step"] = step, state["cursor"] = tasks.cursor();
-    if (run.stopping() || run.due(step) || step == config.steps) save(config.pretrain.steps + step, trainer);
+    if (run.stopping() || run.due(step) || step == config.steps)
+      run.save(config.pretrain.steps + step, policy, trainer, state);
     if (run.stopping() && step < config.steps) return run.stopped();
   }
   progress.end();
 
   // The same held-out problems again.
   const Json before = state["before"], after = heldout.empty() ? Json() : heldout_figures("after", 1);
-  run.write("summary.json", {{"before", before}, {"after", after}});
   if (!heldout.empty()) {
     grpo::Table table{"held-out (" + std::to_string(heldout.size()) + " problems, " +
                           std::to_string(config.evaluate.samples) + " samples each)",
                       {"before", "after"},
                       {}};
-    const auto value = [](const Json& j) { return j.is_null() ? std::nan("") : j.get<double>(); };
+    const auto value = [](const Json& figures, const char* key) {
+      const Json figure = figures.is_object() ? figures.value(key, Json()) : Json();
+      return figure.is_number() ? figure.get<double>() : std::nan("");
+    };
     for (const char* key :
          {"pass@1", "format", "language_consistency", "completion_length", "reflection_rate", "mixed_traces"})
-      table.rows.push_back({key, {value(before[key]), value(after[key])}, ""});
+      table.rows.push_back({key, {value(before, key), value(after, key)}, ""});
     progress.note(grpo::format_table(table));
   }
   files.save_model(policy);
+  run.write("summary.json", {{"steps", state["step"]}, {"before", before}, {"after", after}});  // last: all is there
   progress.note("saved " + run.folder().string() + " · curves: scripts/plot_metrics.py " + run.folder().string());
   return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  auto config = grpo::load_run_config<R1ZeroConfig>(argc, argv);
+  config.tasks.seed = config.seed;
+  config.rewards.think_open = config.chat.opens_think();
+  if (!config.policy.from.empty()) config.pretrain.steps = 0;
+  const at::Device device = grpo::open_device(config.device);
+  // What is refused is refused before there is a folder.
+  if (config.policy.from.empty()) grpo::Corpus(config.pretrain.corpus, config.tasks, config.chat);
+  grpo::TaskStream(config.tasks, Split::train);
+  if (config.evaluate.problems > 0) grpo::heldout_tasks(config.tasks, 1);
+  grpo::Scorer(config.rewards);
+
+  grpo::Run run(config, grpo::dump_config(config), "r1_zero");
+  return run.attempt([&] { return learn(config, run, device); });
 } catch (const std::exception& error) {
   return grpo::report(error);
 }

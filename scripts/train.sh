@@ -11,5 +11,19 @@ case "${1:-}" in
   -* | "") ;;
   *) printf 'error: [train] expected r1, r1_zero or an option, got "%s"\n' "$1" >&2; exit 1 ;;
 esac
+# A run that goes on knows its own configuration.
+out=runs/zero resumes=
+[ "$recipe" = r1 ] && out=runs/r1
+previous=
+for word in "$@"; do
+  case "$word" in
+    --resume | --resume=true | --resume[-_]from*) resumes=yes ;;
+    --out=*) out=${word#--out=} ;;
+  esac
+  [ "$previous" = --out ] && out=$word
+  previous=$word
+done
+config=(--config "configs/${recipe}_tiny.json")
+if [ -n "$resumes" ] && [ -e "$out/config.json" ]; then config=(); fi
 BUILD=build TARGETS="$recipe evaluate" scripts/setup.sh
-exec "build/bin/$recipe" --config "configs/${recipe}_tiny.json" "$@"
+exec "build/bin/$recipe" "${config[@]}" "$@"

@@ -21,7 +21,7 @@ AppendFile::AppendFile(std::filesystem::path path, uint64_t offset)
     if (::fstat(descriptor_, &status) != 0) fail("examine");
     if (static_cast<uint64_t>(status.st_size) < offset_) {
       throw Error("metrics", path_.string(), ": expected at least the ", offset_,
-                  " bytes that the checkpoint knows, got ", status.st_size, "; resume from an older checkpoint");
+                  " bytes that the checkpoint knows, got ", status.st_size);
     }
   } catch (...) {
     ::close(descriptor_);

@@ -128,41 +128,63 @@ std::string what_to_do(const fs::path& folder) {
   return "no older checkpoint there is whole: start the run again";
 }
 
-// The entry of a state, if `fits` says so.
-template <class Fits>
-const Json& entry(const CheckpointContents& contents, const std::string& key, const char* expected, const Fits& fits) {
-  const auto found = contents.state.find(key);
-  if (found == contents.state.end() || !fits(*found)) {
-    throw Error(kRoom, (contents.folder / kState).string(), ": ", key, ": expected ", expected, ", got ",
-                found == contents.state.end() ? "none" : found->dump(-1, ' ', false, Json::error_handler_t::replace),
-                "; is it a checkpoint of this program?");
-  }
-  return *found;
-}
-
+// What both int64_t and uint64_t hold. (Numbers of 0 or more are unsigned once they are parsed.)
 bool is_count(const Json& value) {
-  return value.is_number_unsigned() || (value.is_number_integer() && value.get<int64_t>() >= 0);
+  if (!value.is_number_integer()) return false;
+  return value.is_number_unsigned() ? value.get<uint64_t>() >> 63 == 0 : value.get<int64_t>() >= 0;
 }
 
 }  // namespace
 
-uint64_t CheckpointContents::count(const std::string& key) const {
-  return entry(*this, key, "a number of 0 or more", is_count).get<uint64_t>();
+SavedState::SavedState(fs::path file) : SavedState(read_json(file), file) {
+  if (!json_.is_object())
+    throw Error(kRoom, file_.string(), ": expected a JSON object, ", "it is missing, or was altered or cut short");
 }
 
-std::vector<uint64_t> CheckpointContents::counts(const std::string& key) const {
+SavedState::SavedState(Json json, fs::path file) : json_(std::move(json)), file_(std::move(file)) {}
+
+template <class Fits>
+const Json& SavedState::entry(const std::string& key, const std::string& expected, const Fits& fits) const {
+  const auto found = json_.find(key);
+  if (found == json_.end() || !fits(*found)) {
+    throw Error(kRoom, file_.string(), ": ", key, ": expected ", expected, ", got ",
+                found == json_.end() ? "none" : found->dump(-1, ' ', false, Json::error_handler_t::replace),
+                "; was the configuration changed, or is this another program's?");
+  }
+  return *found;
+}
+
+int64_t SavedState::count(const std::string& key) const {
+  return entry(key, "a number of 0 or more", is_count).get<int64_t>();
+}
+
+std::vector<uint64_t> SavedState::counts(const std::string& key) const {
   const auto fits = [](const Json& value) {
     return value.is_array() && std::all_of(value.begin(), value.end(), is_count);
   };
-  return entry(*this, key, "a list of numbers of 0 or more", fits).get<std::vector<uint64_t>>();
+  return entry(key, "a list of numbers of 0 or more", fits).get<std::vector<uint64_t>>();
 }
 
-std::string CheckpointContents::name(const std::string& key) const {
-  return entry(*this, key, "a name", [](const Json& value) { return value.is_string(); }).get<std::string>();
+std::vector<uint64_t> SavedState::counts(const std::string& key, std::size_t size) const {
+  entry(key, "a list of " + std::to_string(size) + " numbers",
+        [&](const Json& value) { return value.is_array() && value.size() == size; });
+  return counts(key);
 }
 
-bool CheckpointContents::flag(const std::string& key) const {
-  return entry(*this, key, "true or false", [](const Json& value) { return value.is_boolean(); }).get<bool>();
+double SavedState::number(const std::string& key) const {
+  return entry(key, "a number", [](const Json& value) { return value.is_number(); }).get<double>();
+}
+
+std::string SavedState::name(const std::string& key) const {
+  return entry(key, "a name", [](const Json& value) { return value.is_string(); }).get<std::string>();
+}
+
+bool SavedState::flag(const std::string& key) const {
+  return entry(key, "true or false", [](const Json& value) { return value.is_boolean(); }).get<bool>();
+}
+
+const Json& SavedState::object(const std::string& key) const {
+  return entry(key, "an object", [](const Json& value) { return value.is_object(); });
 }
 
 fs::path checkpoint_folder(const fs::path& run, int64_t step) {

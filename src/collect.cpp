@@ -2,11 +2,22 @@
 
 #include <algorithm>
 
+#include "grpo/error.h"
+
 namespace grpo {
+
+void check_places(uint64_t first_index, uint64_t count, const ObjectiveConfig& objective) {
+  const uint64_t refills = objective.dynamic_sampling ? static_cast<uint64_t>(std::max(objective.max_refills, 0)) : 0;
+  constexpr uint64_t kPlaces = uint64_t{1} << 24;  // philox.h
+  if (first_index + count > kPlaces || refills > (kPlaces - first_index - count) / std::max<uint64_t>(count, 1))
+    throw Error("config", "expected at most ", kPlaces, " tasks in a step, got ", count, " and as many in each of ",
+                refills, " refills; lower prompts_per_step or objective.max_refills");
+}
 
 Collected collect(Rollout& rollout, Scorer& scorer, const TakeTasks& take, std::size_t count,
                   const ObjectiveConfig& objective, uint64_t seed, uint64_t step, const Rescore& rescore,
                   uint32_t first_index) {
+  check_places(first_index, count, objective);
   Collected out;
   std::vector<Group> flat;
   uint32_t index = first_index;

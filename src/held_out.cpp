@@ -46,8 +46,6 @@ void write_answers(const fs::path& file, const std::vector<Group>& groups) {
     }
 }
 
-struct Interrupted {};
-
 }  // namespace
 
 HeldOut::HeldOut(const RecipeEvaluation& settings, const TasksConfig& tasks, const ChatTemplate& chat, uint64_t seed)
@@ -62,7 +60,7 @@ HeldOut::HeldOut(const RecipeEvaluation& settings, const TasksConfig& tasks, con
   pairs_ = heldout_general_pairs(general, static_cast<size_t>(settings.pairs));
 }
 
-bool HeldOut::measure(const Policy& policy, const Tokenizer& tokenizer, Judge* judge, Run& run) const try {
+void HeldOut::measure(const Policy& policy, const Tokenizer& tokenizer, Judge* judge, Run& run) const {
   RewardsConfig rewards;
   rewards.think_open = chat_.opens_think();
   if (!settings_.judge.empty()) rewards.weights["helpful"] = 0;
@@ -81,9 +79,8 @@ bool HeldOut::measure(const Policy& policy, const Tokenizer& tokenizer, Judge* j
         [&](size_t done, size_t) {
           progress.step(static_cast<int64_t>(done), {}, watch.lap() / static_cast<double>(done - before));
           before = done;
-          if (run.stopping()) throw Interrupted{};
         },
-        &groups);
+        &groups, [&] { run.check_signal(); });
     progress.end();
     return figures;
   };
@@ -107,9 +104,6 @@ bool HeldOut::measure(const Policy& policy, const Tokenizer& tokenizer, Judge* j
     write_answers(run.folder() / "general.jsonl", general);
   }
   run.write("evaluation.json", all);
-  return true;
-} catch (const Interrupted&) {
-  return false;  // it starts over; it takes seconds
 }
 
 Json HeldOut::measure(Judge& judge) const {

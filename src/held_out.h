@@ -21,9 +21,9 @@ class HeldOut {
   HeldOut(const RecipeEvaluation& settings, const TasksConfig& tasks, const ChatTemplate& chat, uint64_t seed);
 
   /// Has the policy answer, and writes evaluation.json and, answer by answer, evaluation.jsonl and general.jsonl into
-  /// the folder of `run`. `judge` scores the general answers; without it they have no score. False when a signal came:
-  /// then there is no evaluation.json.
-  bool measure(const Policy& policy, const Tokenizer& tokenizer, Judge* judge, Run& run) const;
+  /// the folder of `run`. `judge` scores the general answers; without it they have no score. Throws Interrupted when a
+  /// signal came: then there is no evaluation.json, and doing it again gives the same.
+  void measure(const Policy& policy, const Tokenizer& tokenizer, Judge* judge, Run& run) const;
 
   /// How the judge agrees with the hidden scorer on pairs of answers whose scores differ, and how it leans to a place:
   /// "pairs", "agreement", "rating_agreement", "rating_error", "position_bias" (null where no vote was decided),

@@ -37,12 +37,13 @@ constexpr std::size_t kUnasked = static_cast<std::size_t>(-1);
 }  // namespace
 
 Judge::Judge(const Policy& policy, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
-             const JudgeConfig& config, const RolloutConfig& rollout)
+             const JudgeConfig& config, const RolloutConfig& rollout, std::function<void()> check)
     : config_(config),
       policy_(policy.frozen_copy()),
       tokenizer_(tokenizer),
       chat_template_(chat_template),
-      rollout_(policy_, tokenizer, chat_template, sampling_of(config, rollout)) {}
+      rollout_(policy_, tokenizer, chat_template, sampling_of(config, rollout)),
+      check_(std::move(check)) {}
 
 std::vector<std::vector<std::string>> Judge::ask(const std::vector<std::string>& questions, uint64_t seed,
                                                  uint64_t step) {
@@ -68,7 +69,9 @@ std::vector<std::vector<std::string>> Judge::ask(const std::vector<std::string>&
     stream.indices.push_back(static_cast<uint32_t>(hash_of(questions[i]) >> 40));
   }
   if (tasks.empty()) return votes;
-  const std::vector<Group> groups = rollout_.generate(tasks, prompts, stream);
+  Rollout::OnToken on_token;
+  if (check_) on_token = [&](const Group&, std::size_t) { check_(); };
+  const std::vector<Group> groups = rollout_.generate(tasks, prompts, stream, nullptr, on_token);
   for (std::size_t i = 0; i < groups.size(); ++i)
     for (const Completion& vote : groups[i].completions) votes[asked[i]].push_back(vote.text);
   return votes;

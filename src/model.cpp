@@ -15,11 +15,24 @@
 namespace grpo {
 namespace fs = std::filesystem;
 
+namespace {
+
+bool is_there(const fs::path& place) {
+  std::error_code code;
+  return fs::exists(place, code);
+}
+
+[[noreturn]] void refuse(const fs::filesystem_error& error) { throw Error("model", error.what()); }
+
+}  // namespace
+
 // ---- What a run keeps -----------------------------------------------------------------------------------------------
 
-void RunFiles::remove() const {
+void RunFiles::remove() const try {
   fs::remove_all(pretrained());
   fs::remove(vocabulary());
+} catch (const fs::filesystem_error& error) {
+  refuse(error);
 }
 
 void RunFiles::learn_tokenizer(const std::vector<std::string>& documents, const TokenizerConfig& config) const {
@@ -27,9 +40,9 @@ void RunFiles::learn_tokenizer(const std::vector<std::string>& documents, const 
   Tokenizer::train(documents, config, vocabulary());
 }
 
-void RunFiles::take_from(const fs::path& model_folder) const {
+void RunFiles::take_from(const fs::path& model_folder) const try {
   pretrained_config(model_folder);  // refuses what is no such folder
-  if (fs::exists(pretrained()) && fs::equivalent(model_folder, pretrained())) return;
+  if (is_there(pretrained()) && fs::equivalent(model_folder, pretrained())) return;
   const fs::path unfinished = folder_ / ".tmp-pretrained";
   fs::remove_all(unfinished);
   fs::create_directories(unfinished);
@@ -38,23 +51,27 @@ void RunFiles::take_from(const fs::path& model_folder) const {
   Tokenizer::load(unfinished).eos();  // without one nothing would ever end
   remove();
   fs::rename(unfinished, pretrained());
+} catch (const fs::filesystem_error& error) {
+  refuse(error);
 }
 
-void RunFiles::copy_to(const fs::path& run) const {
+void RunFiles::copy_to(const fs::path& run) const try {
   const RunFiles there(run);
-  if (fs::exists(pretrained())) return there.take_from(pretrained());
+  if (is_there(pretrained())) return there.take_from(pretrained());
   fs::copy_file(vocabulary(), there.vocabulary(), fs::copy_options::overwrite_existing);
+} catch (const fs::filesystem_error& error) {
+  refuse(error);
 }
 
-bool RunFiles::has_tokenizer() const { return fs::exists(pretrained()) || fs::exists(vocabulary()); }
+bool RunFiles::has_tokenizer() const { return is_there(pretrained()) || is_there(vocabulary()); }
 
 Tokenizer RunFiles::tokenizer() const {
-  return Tokenizer::load(fs::exists(pretrained()) ? pretrained() : vocabulary());
+  return Tokenizer::load(is_there(pretrained()) ? pretrained() : vocabulary());
 }
 
 ChatTemplate RunFiles::chat(const ChatTemplate& chat) const {
   if (!chat.text.empty()) return chat;
-  if (!fs::exists(pretrained()))
+  if (!is_there(pretrained()))
     throw Error("model", "chat.text: expected a text with {prompt}, got \"\"; only a policy that comes from a model ",
                 "folder (policy.from) can have a chat template of its own");
   return {"", std::make_shared<MessageTemplate>(MessageTemplate::load(pretrained()))};
@@ -79,7 +96,7 @@ Policy RunFiles::first_policy(const PolicyConfig& config, uint64_t seed, at::Dev
 }
 
 void RunFiles::save_model(const Policy& policy) const {
-  if (fs::exists(pretrained())) save_pretrained(policy, folder_ / "model", pretrained());
+  if (is_there(pretrained())) save_pretrained(policy, folder_ / "model", pretrained());
 }
 
 // ---- Opening --------------------------------------------------------------------------------------------------------
@@ -121,10 +138,10 @@ Place find_model(const ModelConfig& config) {
   Place place;
   place.folder = fs::absolute(config.model).lexically_normal();
   if (!place.folder.has_filename()) place.folder = place.folder.parent_path();  // "runs/zero/" is "runs/zero"
-  if (fs::exists(place.folder / "manifest.json"))
+  if (is_there(place.folder / "manifest.json"))
     place.checkpoint = place.folder, place.folder = place.folder.parent_path().parent_path();
   place.file = place.folder / "config.json";
-  if (!fs::exists(place.file))
+  if (!is_there(place.file))
     throw Error("model", config.model, ": expected a run's folder, a recipe's stage, a checkpoint in one, or a model ",
                 "folder of Hugging Face's form; found no config.json");
   place.saved = read_config(place.file);
@@ -166,11 +183,19 @@ Tokenizer load_tokenizer(const Place& place) {
 
 }  // namespace
 
-Policy open_policy(const ModelConfig& config) { return load_policy(find_model(config), config); }
+Policy open_policy(const ModelConfig& config) try {
+  return load_policy(find_model(config), config);
+} catch (const fs::filesystem_error& error) {
+  refuse(error);
+}
 
-Tokenizer open_tokenizer(const ModelConfig& config) { return load_tokenizer(find_model(config)); }
+Tokenizer open_tokenizer(const ModelConfig& config) try {
+  return load_tokenizer(find_model(config));
+} catch (const fs::filesystem_error& error) {
+  refuse(error);
+}
 
-Model open_model(const ModelConfig& config) {
+Model open_model(const ModelConfig& config) try {
   const Place place = find_model(config);
   if (place.is_run()) {
     const ChatTemplate chat = RunFiles(place.folder).chat(load_part<ChatTemplate>(place, "chat"));
@@ -184,6 +209,8 @@ Model open_model(const ModelConfig& config) {
   RolloutConfig rollout;
   rollout.max_new_tokens = 512;
   return {load_policy(place, config), load_tokenizer(place), {"{prompt}"}, rewards, rollout, place.folder};
+} catch (const fs::filesystem_error& error) {
+  refuse(error);
 }
 
 ChatTemplate Model::own_chat() const {

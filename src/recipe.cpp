@@ -27,10 +27,24 @@ Json read(const fs::path& file) {
   std::ifstream stream(file);
   const std::string text{std::istreambuf_iterator<char>(stream), {}};
   Json json = Json::parse(text, nullptr, false);
-  if (json.is_discarded())
+  if (!json.is_object())
     throw Error("recipe", file.string(),
-                ": expected JSON, it was altered or cut short; remove its folder to do that stage again");
+                ": expected a JSON object, it was altered or cut short; remove its folder to do that stage again");
   return json;
+}
+
+// What a stage that is under way was made with. The rest may change as it goes on, and is named.
+bool stays(const std::string& key) {
+  if (lies_in(key, {"policy.max_positions", "policy.moe.auxiliary_loss", "stage.policy.max_positions",
+                    "stage.policy.moe.auxiliary_loss"}))
+    return false;
+  return lies_in(key, {"seed", "chat", "tokenizer", "tasks", "corpus", "policy", "stage.type", "stage.from",
+                       "stage.policy", "stage.data", "stage.teacher", "stage.grpo.tasks", "stage.rejection.tasks"});
+}
+
+bool is_there(const fs::path& file) {
+  std::error_code code;
+  return fs::exists(file, code);
 }
 
 bool gives_policy(StageType type) { return type != StageType::rejection_sample; }
@@ -39,7 +53,17 @@ bool gives_policy(StageType type) { return type != StageType::rejection_sample; 
 
 // ---- Config ---------------------------------------------------------------------------------------------------------
 
+void RecipeEvaluation::validate() const {
+  const auto require = [](const char* key, int least, int got) {
+    if (got < least) throw Error("config", "evaluation.", key, ": expected ", least, " or more, got ", got);
+  };
+  require("problems", 0, problems), require("samples", 1, samples), require("general_problems", 0, general_problems);
+  require("general_samples", 1, general_samples), require("pairs", 0, pairs);
+  require("max_new_tokens", 1, max_new_tokens);
+}
+
 void RecipeConfig::validate() const {
+  RunConfig::validate();
   std::vector<std::string> earlier;
   std::map<std::string, StageType> types;
   if (stages.empty()) throw Error("recipe", "expected stages, got none; see configs/r1_tiny.json");
@@ -126,32 +150,49 @@ struct Recipe::Shared {
   HeldOut held_out;
 };
 
-Recipe::Recipe(const RecipeConfig& config, Run& run) : config_(config), run_(run) {
+Recipe::Recipe(const RecipeConfig& config, Run& run) try : config_(config), run_(run) {
   config_.tasks.seed = config_.seed;
   const RunFiles files(run_.folder());
   if (files.has_tokenizer()) config_.chat = files.chat(config_.chat);
   for (const StageConfig& stage : config_.stages) {  // before anything is computed
     try {
-      for (const DataConfig& data : stage.data)
-        if (!data.file.empty()) read_demonstrations(data.file);
-      if (stage.type == StageType::distill && stage.teacher.ends_with(".jsonl")) read_demonstrations(stage.teacher);
+      std::size_t demonstrations = 0;
+      bool are_known = stage.type == StageType::sft;
+      for (const DataConfig& data : stage.data) {
+        if (!data.file.empty()) demonstrations += read_demonstrations(data.file).size();
+        if (data.topic != Topic::none) demonstrations += static_cast<std::size_t>(data.count);
+        are_known &= data.stage.empty();
+      }
+      if (stage.type == StageType::distill && stage.teacher.ends_with(".jsonl"))
+        demonstrations = read_demonstrations(stage.teacher).size(), are_known = true;
+      if (are_known) lasting(stage.sft.optimizer, stage.sft.steps(demonstrations));
       std::vector<TaskShare> sources = stage.type == StageType::grpo ? stage.grpo.tasks : std::vector<TaskShare>();
       if (stage.type == StageType::rejection_sample || stage.type == StageType::distill)
         sources = stage.rejection.tasks;
       for (const TaskShare& source : sources) TaskStream(source.tasks, Split::train);
+      const int longest = policy_config(stage).max_positions;
+      const auto require_room = [&](const char* key, int tokens) {
+        if (tokens >= longest)
+          throw Error("config", key, ": expected less than policy.max_positions (", longest,
+                      "), which the prompt is part of, got ", tokens);
+      };
+      if (measures(stage)) require_room("evaluation.max_new_tokens", config_.evaluation.max_new_tokens);
+      if (stage.type == StageType::grpo) require_room("grpo.rollout.max_new_tokens", stage.grpo.rollout.max_new_tokens);
+      if (stage.type == StageType::rejection_sample)
+        require_room("rejection.rollout.max_new_tokens", stage.rejection.rollout.max_new_tokens);
       if (!sources.empty()) Scorer(stage.type == StageType::grpo ? stage.grpo.rewards : stage.rejection.rewards);
     } catch (const Error& error) {
       throw Error("recipe", "stage \"", stage.name, "\": ", error.what());
     }
   }
 
-  bool forced = false;
+  bool forced = false, has_begun = false;
   for (const StageConfig& stage : config_.stages) {
     forced |= stage.name == config_.force_from;
     const fs::path folder = run_.folder() / stage.name;
-    if (forced && fs::exists(folder)) {
+    if (forced && is_there(folder)) {
       fs::path aside;
-      for (int i = 1; fs::exists(aside = run_.folder() / ("." + stage.name + "." + std::to_string(i))); ++i) {
+      for (int i = 1; is_there(aside = run_.folder() / ("." + stage.name + "." + std::to_string(i))); ++i) {
       }
       std::error_code error;
       fs::rename(folder, aside, error);
@@ -159,22 +200,29 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) : config_(config), run_(run
       forget_judge(stage.name);
       run_.progress().note("doing " + stage.name + " again; what was there is now in " + aside.string());
     }
-    // With every stage done again the vocabulary is learned anew, too; those that were moved aside have theirs.
-    if (forced && &stage == config_.stages.data()) files.remove();
-    if (!done(stage)) continue;
-    const Json before = read(folder / "config.json").flatten(), after = resolved(stage).flatten();
-    for (const auto& [key, value] : after.items())
-      if (!key.starts_with("/rollout/") &&
-          (!before.contains(key) || before.at(key) != value))  // that is how it is measured
-        throw Error("recipe", "stage \"", stage.name, "\" is finished, but its ", key.substr(1), " was changed from ",
-                    before.contains(key) ? before.at(key).dump() : "nothing", " to ", value.dump(),
+    const bool goes_back = config_.resume_from.starts_with(stage.name + "/");
+    const bool finished = done(stage) || (is_trained(stage) && !goes_back);
+    if (!finished && !is_under_way(stage)) continue;
+    has_begun = true;
+    for (const ConfigChange& change : config_changes(read(folder / "config.json"), resolved(stage)))
+      // The rollout is how it is measured.
+      if (finished ? !lies_in(change.key, {"rollout"}) : stays(change.key) && !change.is_new)
+        throw Error("recipe", "stage \"", stage.name, "\" is ", finished ? "finished" : "under way", ", but its ",
+                    change.key, " was changed from ", change.before.is_null() ? "nothing" : change.before.dump(),
+                    " to ", change.after.is_null() ? "nothing" : change.after.dump(),
                     "; change it back, or do it again with --force_from ", stage.name);
-    if (before.size() != after.size())
-      throw Error(
-          "recipe", "stage \"", stage.name,
-          "\" is finished, but its configuration was changed; change it back, or do it again with --force_from ",
-          stage.name);
   }
+  if (const std::string& place = config_.resume_from; !place.empty()) {
+    const std::string name = place.substr(0, place.find('/'));
+    const auto stage = std::find_if(config_.stages.begin(), config_.stages.end(),
+                                    [&](const StageConfig& each) { return each.name == name; });
+    if (stage == config_.stages.end() || name == place || done(*stage) || !is_under_way(*stage))
+      throw Error("recipe", "resume_from: expected STAGE/step-N with the stage that is under way, got \"", place,
+                  "\"; a finished stage is done again with --force_from");
+  }
+  run_.adopt_config();
+  // With every stage still to do the vocabulary is learned anew, too; those that were moved aside have theirs.
+  if (!has_begun) files.remove();
 
   if (!files.has_tokenizer() && !config_.pretrained_folder().empty()) {
     files.take_from(config_.pretrained_folder());
@@ -191,6 +239,19 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) : config_(config), run_(run
   }
   shared_->tokenizer = files.tokenizer();
 
+  // Nor does a stage fail on its data after those in front of it.
+  for (const StageConfig& stage : config_.stages) {
+    if (stage.type != StageType::sft || done(stage)) continue;
+    try {
+      for (const DataConfig& data : stage.data)
+        if (!data.file.empty())
+          require_room({DemonstrationSet{read_demonstrations(data.file), 0}}, *shared_->tokenizer, config_.chat,
+                       files.policy_config(policy_config(stage)).max_positions);
+    } catch (const Error& error) {
+      throw Error("recipe", "stage \"", stage.name, "\": ", error.what());
+    }
+  }
+
   // A teacher from another run is looked at before the stages in front of it cost their hours.
   for (const StageConfig& stage : config_.stages) {
     if (stage.type != StageType::distill || stage.teacher.find('/') == std::string::npos ||
@@ -198,6 +259,8 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) : config_(config), run_(run
       continue;
     load(stage.teacher, "stage \"" + stage.name + "\": teacher");
   }
+} catch (const fs::filesystem_error& error) {
+  throw Error("recipe", error.what());
 }
 
 Recipe::~Recipe() = default;
@@ -207,7 +270,27 @@ const StageConfig& Recipe::find(const std::string& name) const {
                        [&](const StageConfig& stage) { return stage.name == name; });
 }
 
-bool Recipe::done(const StageConfig& stage) const { return fs::exists(run_.folder() / stage.name / "done.json"); }
+bool Recipe::done(const StageConfig& stage) const { return is_there(run_.folder() / stage.name / "done.json"); }
+
+bool Recipe::is_finished() const {
+  return std::all_of(config_.stages.begin(), config_.stages.end(), [&](const StageConfig& each) { return done(each); });
+}
+
+// All its steps are done, and it is still to be measured.
+bool Recipe::is_trained(const StageConfig& stage) const {
+  const fs::path report = run_.folder() / stage.name / "report.json";
+  if (stage.type == StageType::rejection_sample) return is_there(report) && SavedState(report).flag("finished");
+  const auto newest = newest_checkpoint(run_.folder() / stage.name);
+  if (!newest) return false;
+  std::ifstream file(*newest / "state.json");  // damage is named when the stage goes on
+  const Json state = Json::parse(file, nullptr, false);
+  return state.is_object() && state.contains("finished") && state["finished"] == true;
+}
+
+bool Recipe::is_under_way(const StageConfig& stage) const {
+  const fs::path folder = run_.folder() / stage.name;
+  return is_there(folder / "config.json") && (newest_checkpoint(folder) || is_there(folder / "report.json"));
+}
 
 PolicyConfig Recipe::policy_config(const StageConfig& stage) const {
   return stage.from.empty() ? stage.policy : policy_config(find(stage.from));
@@ -255,9 +338,10 @@ std::unique_ptr<Policy> Recipe::load(const std::string& name, const std::string&
   }
 }
 
-std::unique_ptr<Judge> Recipe::judge(const std::string& stage) const {
+std::unique_ptr<Judge> Recipe::judge(const std::string& stage, std::function<void()> check) const {
   if (stage.empty()) return nullptr;
-  return std::make_unique<Judge>(*load(stage, "judge"), *shared_->tokenizer, config_.chat, config_.judging);
+  return std::make_unique<Judge>(*load(stage, "judge"), *shared_->tokenizer, config_.chat, config_.judging,
+                                 RolloutConfig(), std::move(check));
 }
 
 std::vector<DemonstrationSet> Recipe::demonstrations(const StageConfig& stage, const Run& run) const {
@@ -297,22 +381,19 @@ bool Recipe::perform(const StageConfig& stage) {
   try {
     const Json config = resolved(stage);
     if (done(stage)) {
-      if (!measures(stage) || read(run_.folder() / stage.name / "evaluation.json").value("settings", Json()) ==
-                                  dump_config(config_.evaluation))
-        return true;
-      run_.progress().note(stage.name + " is measured again: the evaluation was changed");
+      const fs::path figures = run_.folder() / stage.name / "evaluation.json";
+      const bool is_measured = is_there(figures);
+      if (!measures(stage)) return true;
+      if (is_measured && read(figures).value("settings", Json()) == dump_config(config_.evaluation)) return true;
+      run_.progress().note(stage.name + " is measured again: " +
+                           (is_measured ? "the evaluation was changed" : "there are no figures"));
       Run run = run_.stage(stage.name, config);
-      return measure(stage, *load(stage.name, "evaluation"), run);
+      measure(stage, *load(stage.name, "evaluation"), run);
+      return true;
     }
-    const bool begun = fs::exists(run_.folder() / stage.name / "config.json");
-    if (begun) {
-      const Json before = read(run_.folder() / stage.name / "config.json").flatten();
-      const Json after = config.flatten();
-      for (const auto& [key, value] : after.items())
-        if (before.contains(key) && before.at(key) != value)
-          run_.progress().note(stage.name + " goes on with a changed " + key.substr(1) + ": " + before.at(key).dump() +
-                               " → " + value.dump());
-    }
+    if (is_there(run_.folder() / stage.name / "config.json"))
+      for (const ConfigChange& change : config_changes(read(run_.folder() / stage.name / "config.json"), config))
+        run_.progress().note(stage.name + " goes on with a changed " + change.text());
     write_overview(stage.name);
     Run run = run_.stage(stage.name, config);
     shared_->files.copy_to(run.folder());
@@ -321,7 +402,11 @@ bool Recipe::perform(const StageConfig& stage) {
                          stage.name + " · " + std::string(enum_name(stage.type)) +
                          (stage.from.empty() ? "" : " from " + stage.from));
     return train(stage, run);
+  } catch (const Interrupted&) {
+    return false;
   } catch (const Error& error) {
+    throw Error("recipe", "stage \"", stage.name, "\": ", error.what());
+  } catch (const fs::filesystem_error& error) {
     throw Error("recipe", "stage \"", stage.name, "\": ", error.what());
   }
 }
@@ -329,7 +414,7 @@ bool Recipe::perform(const StageConfig& stage) {
 bool Recipe::train(const StageConfig& stage, Run& run) {
   Stopwatch watch;
   const fs::path time_file = run.folder() / "seconds.json";  // of the sessions before this one
-  const double before = fs::exists(time_file) ? read(time_file).at("seconds").get<double>() : 0;
+  const double before = is_there(time_file) ? SavedState(time_file).number("seconds") : 0;
   const auto stop = [&] {
     run.write("seconds.json", {{"seconds", before + watch.lap()}});
     return false;
@@ -348,7 +433,7 @@ bool Recipe::train(const StageConfig& stage, Run& run) {
   const int64_t tokens_to_match =
       stage.match_tokens.empty()
           ? 0
-          : read(run_.folder() / stage.match_tokens / "done.json").at("gradient_tokens").get<int64_t>();
+          : SavedState(run_.folder() / stage.match_tokens / "done.json").count("gradient_tokens");
 
   StageResult result;
   Json facts = Json::object();
@@ -403,7 +488,11 @@ bool Recipe::train(const StageConfig& stage, Run& run) {
         stage.name + ": " + std::to_string(result.steps) + " steps, " + std::to_string(result.gradient_tokens) +
         " gradient tokens" +
         (tokens_to_match ? " (" + stage.match_tokens + ": " + std::to_string(tokens_to_match) + ")" : ""));
-    if (!measure(stage, *policy, run)) return stop();
+    try {
+      measure(stage, *policy, run);
+    } catch (const Interrupted&) {
+      return stop();
+    }
     if (judge) {
       if (const auto parted = drift(run.folder() / "metrics.jsonl")) {
         Json all = judge_figures();
@@ -427,21 +516,26 @@ bool Recipe::measures(const StageConfig& stage) const {
          (stage.evaluate || std::count(config_.selection.begin(), config_.selection.end(), stage.name));
 }
 
-// All that is measured of a finished stage's policy. False when a signal came.
-bool Recipe::measure(const StageConfig& stage, const Policy& policy, Run& run) {
+// All that is measured of a finished stage's policy. Throws Interrupted when a signal came.
+void Recipe::measure(const StageConfig& stage, const Policy& policy, Run& run) {
   const bool judges = config_.evaluation.judge == stage.name ||
                       std::any_of(config_.stages.begin(), config_.stages.end(),
                                   [&](const StageConfig& each) { return each.judge == stage.name; });
   if (judges) measure_judge(stage.name);
-  if (!measures(stage)) return true;
+  if (!measures(stage)) return;
   const std::string& scorer = config_.evaluation.judge;
   const bool scorer_is_there = !scorer.empty() && (stage.name == scorer || done(find(scorer)));
-  return shared_->held_out.measure(policy, *shared_->tokenizer, scorer_is_there ? judge(scorer).get() : nullptr, run);
+  const auto asked = scorer_is_there ? judge(scorer, [&] { run_.check_signal(); }) : nullptr;
+  shared_->held_out.measure(policy, *shared_->tokenizer, asked.get(), run);
 }
 
 Json Recipe::judge_figures() const {
   const fs::path file = run_.folder() / "judge.json";
-  return fs::exists(file) ? read(file) : Json::object();
+  const Json all = is_there(file) ? read(file) : Json::object();
+  for (const auto& [judge, figures] : all.items())
+    if (!figures.is_object())
+      throw Error("recipe", file.string(), ": ", judge, ": expected figures, got ", figures.dump(), "; remove it");
+  return all;
 }
 
 // Nothing said of a stage as a judge, or of a judge during it, holds once the stage is done again.
@@ -455,7 +549,7 @@ void Recipe::forget_judge(const std::string& stage) const {
 }
 
 void Recipe::measure_judge(const std::string& stage) {
-  const Json figures = shared_->held_out.measure(*judge(stage));
+  const Json figures = shared_->held_out.measure(*judge(stage, [&] { run_.check_signal(); }));
   Json all = judge_figures();
   all[stage].update(figures);
   run_.write("judge.json", all);
@@ -475,6 +569,10 @@ void Recipe::measure_judge(const std::string& stage) {
 
 // ---- Reports --------------------------------------------------------------------------------------------------------
 
+double Recipe::seconds_of(const StageConfig& stage) const {
+  return SavedState(run_.folder() / stage.name / "done.json").number("seconds");
+}
+
 void Recipe::write_overview(const std::string& running) const {
   Json all = Json::array();
   for (const StageConfig& stage : config_.stages) {
@@ -486,7 +584,7 @@ void Recipe::write_overview(const std::string& running) const {
          {"state", finished                ? "done"
                    : stage.name == running ? "running"
                                            : "waiting"},
-         {"seconds", finished ? read(run_.folder() / stage.name / "done.json").at("seconds") : Json(nullptr)}});
+         {"seconds", finished ? Json(seconds_of(stage)) : Json(nullptr)}});
   }
   run_.write("stages.json", all);
 }
@@ -498,7 +596,7 @@ std::string Recipe::overview() const {
     text += std::string(text.empty() ? "" : "\n") + (finished ? "  ✓ " : "  · ") + stage.name + " (" +
             std::string(enum_name(stage.type)) + (stage.from.empty() ? "" : " from " + stage.from) + ")";
     if (finished)
-      text += "  " + format_duration(read(run_.folder() / stage.name / "done.json").at("seconds").get<double>());
+      text += "  " + format_duration(seconds_of(stage));
   }
   return text;
 }
@@ -523,7 +621,7 @@ std::string Recipe::table() const {
   std::vector<std::string> lines;
   for (const StageConfig& stage : config_.stages) {
     const fs::path file = run_.folder() / stage.name / "evaluation.json";
-    if (!stage.evaluate || !gives_policy(stage.type) || !fs::exists(file)) continue;
+    if (!stage.evaluate || !gives_policy(stage.type) || !is_there(file)) continue;
     const Json figures = read(file);
     table.columns.push_back(stage.name);
     head += " | " + stage.name, rule += " ---: |";
@@ -554,9 +652,9 @@ std::string Recipe::table() const {
     for (const std::string& name : config_.selection) {
       if (!done(find(name))) continue;
       Json figures = read(run_.folder() / name / "evaluation.json");
-      const Json facts = read(run_.folder() / name / "done.json");
-      figures["steps"] = facts.at("steps"), figures["gradient_tokens"] = facts.at("gradient_tokens"),
-      figures["seconds"] = facts.at("seconds");
+      const SavedState facts(run_.folder() / name / "done.json");
+      figures["steps"] = facts.count("steps"), figures["gradient_tokens"] = facts.count("gradient_tokens"),
+      figures["seconds"] = facts.number("seconds");
       figures["stage"] = name;
       compared[std::string(enum_name(find(name).grpo.objective.selection))] = figures;
     }

@@ -1,14 +1,24 @@
 #include "grpo/run.h"
 
+#include <ATen/ATen.h>
 #include <ATen/Context.h>
+#include <ATen/core/grad_mode.h>
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <array>
+#include <cctype>
+#include <cerrno>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <fstream>
+#include <iterator>
+#include <limits>
+#include <string_view>
 
 #include "durable_file.h"
+#include "folder_lock.h"
 #include "grpo/error.h"
 #include "grpo/evaluate.h"
 
@@ -46,12 +56,162 @@ std::vector<std::pair<size_t, size_t>> notebook_samples(const std::vector<Group>
   return chosen;
 }
 
-fs::path free_name(const fs::path& folder) {
+fs::path free_name(const fs::path& place) {
   for (int i = 1;; ++i)
-    if (fs::path candidate = folder.string() + "." + std::to_string(i); !fs::exists(candidate)) return candidate;
+    if (fs::path candidate = place.string() + "." + std::to_string(i); !fs::exists(candidate)) return candidate;
+}
+
+// What belongs to one start of a program, not to the run.
+constexpr std::array<std::string_view, 4> kOfTheStart{"out", "resume", "resume_from", "force_from"};
+
+// Where a checkpoint's state says how long each log file was.
+constexpr std::array<const char*, 3> kOffsets{"metrics_offset", "samples_offset", "events_offset"};
+
+bool is_of_the_start(std::string_view key) {
+  return std::find(kOfTheStart.begin(), kOfTheStart.end(), key) != kOfTheStart.end();
+}
+
+// A word of a command line as a shell reads it.
+std::string quoted(const std::string& word) {
+  const auto plain = [](unsigned char c) {
+    return std::isalnum(c) || std::string_view("_@%+=:,./-").find(static_cast<char>(c)) != std::string_view::npos;
+  };
+  if (!word.empty() && std::all_of(word.begin(), word.end(), plain)) return word;
+  std::string out = "'";
+  for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
+// How the program was called, if it is the driver `name`.
+std::string command_of(const std::string& name) {
+  const fs::path called = program_invocation_name;
+  return called.filename() == name ? called.string() : name;
+}
+
+// "step-000120", "step-120" and "120" name one checkpoint.
+std::string step_named(const std::string& place) {
+  std::string name = fs::path(place).filename().string();
+  if (name.starts_with("step-")) name.erase(0, 5);
+  return name.erase(0, std::min(name.find_first_not_of('0'), name.size() - !name.empty()));
+}
+
+std::string names_of(const std::vector<fs::path>& folders) {
+  std::string names;
+  for (const fs::path& each : folders) names += (names.empty() ? "" : ", ") + each.filename().string();
+  return names.empty() ? "none" : names;
+}
+
+// The first that holds a value which is not finite.
+std::optional<std::string> not_finite(const NamedTensors& tensors) {
+  for (const auto& [name, tensor] : tensors)
+    if (tensor.is_floating_point() && !at::isfinite(tensor).all().item<bool>()) return name;
+  return std::nullopt;
+}
+
+// Weights that are finite may still be too large to compute with: are the logits of a few tokens finite, too?
+bool gives_numbers(const Policy& policy) {
+  const at::NoGradGuard no_grad;
+  const int64_t count = std::min({policy.config().vocab_size, policy.config().max_positions, 8});
+  Segments text;
+  text.tokens = at::arange(count, at::kInt).to(policy.device());
+  text.positions = text.tokens;
+  text.starts.push_back(static_cast<int32_t>(count)), text.parents.push_back(-1);
+  return at::isfinite(policy.logits(policy.hidden(text))).all().item<bool>();
+}
+
+Json read_config(const fs::path& file) {
+  std::ifstream stream(file);
+  const std::string text{std::istreambuf_iterator<char>(stream), {}};
+  return Json(parse_json(text, file.string()));
 }
 
 }  // namespace
+
+// ---- Configurations -------------------------------------------------------------------------------------------------
+
+void RunConfig::validate() const {
+  if (out.empty()) throw Error("config", "out: expected a folder, got \"\"");
+  if (save_every < 1) throw Error("config", "save_every: expected 1 or more, got ", save_every);
+  if (keep < 0) throw Error("config", "keep: expected 0 (all) or more, got ", keep);
+  if (notebook < -1) throw Error("config", "notebook: expected -1 (all) or more, got ", notebook);
+}
+
+std::vector<std::string> arguments_of_run(const std::vector<std::string>& arguments) {
+  std::vector<std::string> kept;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& argument = arguments[i];
+    const std::size_t equals = argument.find('=');
+    std::string name = argument.substr(0, equals);
+    if (name.starts_with("--")) name.erase(0, 2);
+    std::replace(name.begin(), name.end(), '-', '_');
+    const bool has_next =
+        equals == std::string::npos && i + 1 < arguments.size() && !arguments[i + 1].starts_with("--");
+    std::string subject = name;
+    if (name == "set") {
+      const std::string assignment =
+          has_next ? arguments[i + 1] : argument.substr(std::min(equals, argument.size() - 1) + 1);
+      subject = assignment.substr(0, assignment.find('='));
+    }
+    for (const char* wanted : {"config", "help", "_h", "out", "resume", "resume_from"})
+      if (subject == wanted) {
+        kept.push_back(argument);
+        if (has_next) kept.push_back(arguments[i + 1]);
+      }
+    if (has_next) ++i;
+  }
+  return kept;
+}
+
+std::optional<nlohmann::json> config_of_run(const std::string& out) {
+  const fs::path file = fs::path(out) / "config.json";
+  std::error_code code;
+  if (!fs::exists(file, code)) return std::nullopt;
+  nlohmann::json config = read_config(file);
+  if (!config.is_object()) throw Error("run", file.string(), ": expected the configuration of a run, got no object");
+  for (const std::string_view key : kOfTheStart) config.erase(std::string(key));
+  return config;
+}
+
+std::string ConfigChange::text() const {
+  const auto value = [](const Json& json) {
+    if (json.is_structured()) return std::string(json.is_object() ? "{…}" : "[…]");
+    return json.is_null() ? std::string("nothing") : json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  };
+  return key + ": " + value(before) + " → " + value(after);
+}
+
+std::vector<ConfigChange> config_changes(const Json& before, const Json& after) {
+  std::vector<ConfigChange> changes;
+  const std::function<void(const Json&, const Json&, const std::string&, bool)> compare =
+      [&](const Json& a, const Json& b, const std::string& key, bool in_list) {
+        if (a == b) return;
+        const bool both = (a.is_object() && b.is_object()) || (a.is_array() && b.is_array());
+        if (!both) {
+          changes.push_back({key, a, b, a.is_null() && !in_list});
+          return;
+        }
+        const auto inner = [&](const std::string& name) { return key.empty() ? name : key + "." + name; };
+        if (a.is_array()) {
+          for (std::size_t i = 0; i < std::max(a.size(), b.size()); ++i)
+            compare(i < a.size() ? a[i] : Json(), i < b.size() ? b[i] : Json(), inner(std::to_string(i)), true);
+          return;
+        }
+        for (const auto& [name, value] : b.items())
+          compare(a.contains(name) ? a.at(name) : Json(), value, inner(name), false);
+        for (const auto& [name, value] : a.items())
+          if (!b.contains(name)) compare(value, Json(), inner(name), false);
+      };
+  compare(before, after, "", false);
+  return changes;
+}
+
+bool lies_in(const std::string& key, std::initializer_list<std::string_view> knobs) {
+  return std::any_of(knobs.begin(), knobs.end(), [&](std::string_view knob) {
+    return key.starts_with(knob) && (key.size() == knob.size() || key[knob.size()] == '.');
+  });
+}
+
+// ---- Time and device ------------------------------------------------------------------------------------------------
 
 Stopwatch::Stopwatch() : nanoseconds_(now()) {}
 
@@ -79,16 +239,34 @@ at::Device open_device(const std::string& name) {
   return device;
 }
 
-Run::Run(const RunConfig& config, const Json& resolved, const std::string& name)
-    : config_(config),
-      folder_(config.out),
-      command_(name),
-      save_every_(std::max(1, config.save_every)),
-      signal_(std::make_shared<StopSignal>()) {
-  if (config.out.empty()) throw Error("config", "out: expected a folder, got \"\"");
+// ---- The folder -----------------------------------------------------------------------------------------------------
+
+// Steps in a row without a group whose rewards differ.
+struct Run::Silence {
+  int64_t steps = 0;
+  double format = 0, accuracy = 0;  // sums over them
+  double lowest = std::numeric_limits<double>::infinity(), highest = -lowest;
+  bool is_told = false;
+};
+
+Run::Run() : silence_(std::make_unique<Silence>()) {}
+Run::Run(Run&&) noexcept = default;
+Run::~Run() = default;
+
+Run::Run(const RunConfig& config, const Json& resolved, const std::string& name) try : Run() {
+  config_ = config;
+  config_.resume |= !config.resume_from.empty();
+  config_.validate();
+  folder_ = config.out;
   if (!folder_.has_filename()) folder_ = folder_.parent_path();  // "runs/zero/" is "runs/zero"
+  command_ = command_of(name);
+  resolved_ = resolved;
+  signal_ = std::make_shared<StopSignal>(
+      "stopping as soon as all is saved; once more ends this at once\n",
+      "ended at once: what was saved before stands; to go on: " + resume_command() + "\n");
   std::string moved;
-  if (!config.resume && (fs::exists(folder_ / "config.json") || !list_checkpoints(folder_).empty())) {
+  if (!config_.resume && (fs::exists(folder_ / "config.json") || !list_checkpoints(folder_).empty())) {
+    const FolderLock its_own(folder_);
     const fs::path aside = free_name(folder_);
     std::error_code error;
     fs::rename(folder_, aside, error);
@@ -100,93 +278,214 @@ Run::Run(const RunConfig& config, const Json& resolved, const std::string& name)
   std::error_code error;
   fs::create_directories(folder_, error);
   if (error) throw Error("run", "cannot make the folder ", folder_.string(), ": ", error.message());
+  lock();
   progress_ = std::make_shared<Progress>(folder_ / "log.txt");
   if (!moved.empty()) progress_->note(moved);
-  if (config.resume && fs::exists(folder_ / "config.json")) {
-    std::ifstream file(folder_ / "config.json");
-    const Json before = Json::parse(file, nullptr, false).flatten(), after = resolved.flatten();
-    for (const auto& [key, value] : after.items())
-      if (key != "/resume" && key != "/out" && before.contains(key) && before.at(key) != value)
-        progress_->note("resuming with a changed " + key.substr(1) + ": " + before.at(key).dump() + " → " +
-                        value.dump());
-  }
-  write("config.json", resolved);
+  if (!lock_->missing().empty())
+    progress_->note("warning: " + folder_.string() + " cannot be locked (" + lock_->missing() +
+                    "); see to it that no other process works on it");
+  if (!config_.resume || !fs::exists(folder_ / "config.json")) write("config.json", resolved_);
+} catch (const fs::filesystem_error& error) {
+  throw Error("run", config.out, ": ", error.what());
 }
+
+void Run::lock() { lock_ = std::make_unique<FolderLock>(folder_); }
 
 Run Run::stage(const std::string& name, const Json& resolved) const {
   Run stage;
   stage.config_ = config_;
   stage.config_.resume = true;
+  stage.config_.resume_from =
+      config_.resume_from.starts_with(name + "/") ? config_.resume_from.substr(name.size() + 1) : "";
   stage.is_stage_ = true;
   stage.folder_ = folder_ / name;
   stage.command_ = command_;
-  stage.save_every_ = save_every_;
+  stage.resolved_ = resolved;
   stage.signal_ = signal_;
   stage.progress_ = progress_;
   std::error_code error;
   fs::create_directories(stage.folder_, error);
   if (error) throw Error("run", "cannot make the folder ", stage.folder_.string(), ": ", error.message());
+  stage.lock();
   stage.write("config.json", resolved);
   return stage;
 }
 
 void Run::write(const std::string& file, const Json& value) const {
   const fs::path target = folder_ / file, temporary = folder_ / (".tmp-" + file);
-  {
-    std::ofstream out(temporary);
-    out << value.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
-    if (!out.flush()) throw Error("run", "cannot write ", temporary.string());
-  }
+  DurableFile out("run", temporary);
+  out.write(value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  out.finish();
   std::error_code error;
   fs::rename(temporary, target, error);
   if (error) throw Error("run", "cannot write ", target.string(), ": ", error.message());
+  sync_folder("run", folder_);
 }
 
-std::optional<CheckpointContents> Run::resume() {
-  std::optional<CheckpointContents> found;
-  if (config_.resume) {
-    auto folders = list_checkpoints(folder_);
-    std::string damage;
-    for (auto folder = folders.rbegin(); folder != folders.rend() && !found; ++folder) try {
-        found = read_checkpoint(*folder);
-        progress_->note("resuming from " + folder->string());
-      } catch (const Error& error) {
-        damage = error.what();
-        progress_->note(std::string("passed over: ") + error.what());
-      }
-    if (!found && !damage.empty())
-      throw Error("run", "no whole checkpoint to resume from in ", folder_.string(), "; start over without --resume (",
-                  damage, ")");
-    if (!found && !is_stage_)
-      progress_->note("nothing to resume from in " + folder_.string() + ": starting at the beginning");
+// ---- The way back in ------------------------------------------------------------------------------------------------
+
+void Run::adopt_config() {
+  const fs::path file = folder_ / "config.json";
+  if (!config_.resume || is_stage_ || !fs::exists(file)) return;
+  const Json before = read_config(file);
+  for (const ConfigChange& change : config_changes(before, resolved_))
+    if (!is_of_the_start(change.key)) progress_->note("resuming with a changed " + change.text());
+  write("config.json", resolved_);
+}
+
+void Run::refuse_changes(const Stays& stays, const CheckpointContents& checkpoint) const {
+  const fs::path file = folder_ / "config.json";
+  if (!stays || !fs::exists(file)) return;
+  std::string changes;
+  for (const ConfigChange& change : config_changes(read_config(file), resolved_))
+    if (!is_of_the_start(change.key) && !change.is_new && stays(change.key, checkpoint.state))
+      changes += (changes.empty() ? "" : ", ") + change.text();
+  if (!changes.empty())
+    throw Error("run", folder_.string(), ": expected what this run was made with to stay as it is, got ", changes,
+                "; leave that out (a resumed run knows its own configuration), or start a run in another --out");
+}
+
+std::optional<CheckpointContents> Run::find_checkpoint() {
+  const std::vector<fs::path> folders = list_checkpoints(folder_);
+  if (!config_.resume_from.empty()) {
+    for (const fs::path& each : folders)
+      if (step_named(each.string()) == step_named(config_.resume_from)) return read_checkpoint(each);
+    throw Error("run", "resume_from: expected a checkpoint of ", folder_.string(), ", which are ", names_of(folders),
+                ", got \"", config_.resume_from, '"');
   }
-  const auto offset = [&](const char* key) {
-    return found ? std::optional<uint64_t>(found->state.at(key).get<uint64_t>()) : std::nullopt;
+  std::string damage;
+  for (auto each = folders.rbegin(); each != folders.rend(); ++each) try {
+      return read_checkpoint(*each);
+    } catch (const Error& error) {
+      damage = error.what();
+      progress_->note("passed over: " + damage);
+    }
+  if (!damage.empty())
+    throw Error("run", "no whole checkpoint to resume from in ", folder_.string(), "; start over without --resume (",
+                damage, ")");
+  return std::nullopt;
+}
+
+// The later ones leave, the latest first: whatever interrupts this, the newest that is left is one to go on from.
+void Run::go_back_to(const CheckpointContents& checkpoint) {
+  std::vector<fs::path> later = list_checkpoints(folder_);
+  later.erase(later.begin(), std::next(std::find(later.begin(), later.end(), checkpoint.folder)));
+  const fs::path aside = folder_ / "superseded";
+  if (!later.empty()) fs::create_directories(aside);
+  for (auto each = later.rbegin(); each != later.rend(); ++each) {
+    const fs::path target = aside / each->filename();
+    fs::rename(*each, fs::exists(target) ? free_name(target) : target);
+  }
+  if (!later.empty()) progress_->note("going back: " + names_of(later) + " are now in " + aside.string());
+}
+
+std::optional<CheckpointContents> Run::resume(const Stays& stays) try {
+  std::optional<CheckpointContents> found;
+  std::vector<uint64_t> offsets;  // of the log files
+  if (config_.resume) {
+    found = find_checkpoint();
+    if (found) {
+      for (const char* key : kOffsets) offsets.push_back(static_cast<uint64_t>(found->saved().count(key)));
+      refuse_changes(stays, *found);
+      for (const char* key : kOffsets) found->state.erase(key);
+      if (!config_.resume_from.empty()) go_back_to(*found);
+      progress_->note("resuming from " + found->folder.string());
+    } else if (!is_stage_) {
+      progress_->note("nothing to resume from in " + folder_.string() + ": starting at the beginning");
+    }
+    adopt_config();
+  }
+  // A log is for people, who may have cut it short: the run goes on without what it said.
+  const auto open = [&]<class Writer>(std::unique_ptr<Writer>& writer, const char* name, std::size_t place) {
+    const fs::path file = folder_ / name;
+    if (!found) {
+      writer = std::make_unique<Writer>(file);
+      return;
+    }
+    const bool was_there = fs::exists(file) && fs::file_size(file) > 0;
+    try {
+      writer = std::make_unique<Writer>(file, offsets[place]);
+    } catch (const Error& error) {
+      std::string kept;
+      if (was_there) {
+        const fs::path aside = free_name(file);
+        fs::rename(file, aside);
+        kept = ", and what is left of it is in " + aside.string();
+      }
+      progress_->note(std::string("warning: ") + error.what() + "; it begins anew" + kept);
+      writer = std::make_unique<Writer>(file);
+    }
   };
-  metrics_ = std::make_unique<JsonlWriter>(folder_ / "metrics.jsonl", offset("metrics_offset"));
-  samples_ = std::make_unique<JsonlWriter>(folder_ / "samples.jsonl", offset("samples_offset"));
-  events_ = std::make_unique<EventWriter>(folder_ / "events.out.tfevents.grpo", offset("events_offset"));
-  if (found)
-    for (const char* key : {"metrics_offset", "samples_offset", "events_offset"}) found->state.erase(key);
+  open(metrics_, "metrics.jsonl", 0);
+  open(samples_, "samples.jsonl", 1);
+  open(events_, "events.out.tfevents.grpo", 2);
   return found;
+} catch (const fs::filesystem_error& error) {
+  throw Error("run", folder_.string(), ": ", error.what());
 }
 
 void Run::save(int64_t step, CheckpointContents contents) {
+  for (const NamedTensors* each : {&contents.policy, &contents.optimizer})
+    if (const auto tensor = not_finite(*each)) refuse_diverged(step, *tensor + " is not finite");
   metrics_->sync();
   samples_->sync();
   events_->sync();
-  contents.state["metrics_offset"] = metrics_->offset();
-  contents.state["samples_offset"] = samples_->offset();
-  contents.state["events_offset"] = events_->offset();
+  const uint64_t offsets[] = {metrics_->offset(), samples_->offset(), events_->offset()};
+  for (std::size_t i = 0; i < kOffsets.size(); ++i) contents.state[kOffsets[i]] = offsets[i];
   write_checkpoint(folder_, step, contents, config_.keep);
+}
+
+void Run::save(int64_t step, Policy& policy, Trainer& trainer, Json state) {
+  if (!gives_numbers(policy)) refuse_diverged(step, "its logits are not finite");
+  CheckpointContents contents{policy.state(), trainer.state(), std::nullopt, std::move(state)};
+  if (trainer.reference()) contents.reference = trainer.reference()->state();
+  save(step, std::move(contents));
+}
+
+void Run::refuse_diverged(int64_t step, const std::string& why) const {
+  throw Error("run", "step ", step, ": the policy has diverged (", why, ") and is not saved. Of the checkpoints (",
+              names_of(list_checkpoints(folder_)), ") go back to a good one with a lower learning rate: --resume-from ",
+              is_stage_ ? folder_.filename().string() + "/" : "", "step-N");
+}
+
+void Run::restore(const CheckpointContents& checkpoint, Policy& policy, Trainer& trainer) {
+  try {
+    policy.load_state(checkpoint.policy);
+    trainer.load_state(checkpoint.optimizer);
+    if (trainer.reference()) trainer.reference()->load_state(checkpoint.reference.value_or(policy.state()));
+  } catch (const Error& error) {
+    throw Error("checkpoint", checkpoint.folder.string(), ": ", error.what());
+  }
+  if (trainer.reference() && !checkpoint.reference)
+    progress_->note("the divergence is measured from now on: its reference is the policy of this checkpoint");
+}
+
+// ---- The end --------------------------------------------------------------------------------------------------------
+
+std::string Run::resume_command() const {
+  return quoted(command_) + " --resume --out " + quoted(folder_.string());
+}
+
+int Run::attempt(const std::function<int()>& work) {
+  try {
+    return work();
+  } catch (const Interrupted&) {
+    return stopped();
+  } catch (const std::exception& error) {
+    progress_->end();
+    progress_->note(std::string("error: ") + error.what());
+    progress_->note("what was saved before stands; to go on: " + resume_command());
+    return 1;
+  }
 }
 
 int Run::stopped() {
   progress_->end();
-  progress_->note("stopped and saved; to go on: " + command_ + " --resume --out " + folder_.string() +
-                  " with the same configuration");
+  progress_->note("stopped, and all is saved; to go on: " + resume_command());
   return 130;
 }
+
+// ---- What is written of each step -----------------------------------------------------------------------------------
 
 void Run::write_metrics(int64_t step, const Json& line) {
   metrics_->write(line);
@@ -202,6 +501,32 @@ void Run::record(int64_t step, const NamedValues& values, const NamedValues& sho
   for (const auto& [name, value] : values) line[name] = number(value);
   write_metrics(step, line);
   progress_->step(step, shown, seconds);
+}
+
+// A step without a group whose rewards differ teaches nothing; a run of them has to be told.
+void Run::watch_signal(const std::vector<Group>& groups, double format, double accuracy) {
+  constexpr int64_t kLong = 10;
+  if (silence_->is_told) return;
+  if (std::any_of(groups.begin(), groups.end(), has_signal)) {
+    silence_ = std::make_unique<Silence>();
+    return;
+  }
+  ++silence_->steps;
+  silence_->format += format, silence_->accuracy += accuracy;
+  for (const Group& group : groups)
+    for (const double reward : group.rewards)
+      if (std::isfinite(reward))
+        silence_->lowest = std::min(silence_->lowest, reward), silence_->highest = std::max(silence_->highest, reward);
+  if (silence_->steps < kLong) return;
+  char figures[200];
+  std::snprintf(figures, sizeof figures, "rewards from %.3f to %.3f, right answers %.3f, with the form %.3f",
+                silence_->lowest, silence_->highest, silence_->accuracy / kLong, silence_->format / kLong);
+  progress_->note("warning: nothing was learned in the last " + std::to_string(kLong) +
+                  " steps: in no group did two rewards differ (" + figures +
+                  "). Where they are low: easier tasks, a reward that is earned sooner (rewards.weights.format), more "
+                  "rollout.samples, a higher rollout.sampling.temperature, a base that knows the form; where they are "
+                  "high: harder tasks");
+  silence_->is_told = true;
 }
 
 void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateReport& report,
@@ -279,7 +604,8 @@ void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateRep
                      {"reward", number(group.rewards[i])},
                      {"advantage", number(i < group.advantages.size() ? group.advantages[i] : std::nan(""))}});
   }
-  for (const std::string& why : report.skipped) progress_->note("update skipped: " + why);
+  for (const std::string& why : report.skipped) progress_->note(why);
+  watch_signal(groups, figures.format, figures.pass_at_1);
   progress_->step(step,
                   {{"reward", ratio(reward, static_cast<double>(rewarded))},
                    {"accuracy", figures.pass_at_1},

@@ -11,6 +11,8 @@
 #include "grpo/error.h"
 
 namespace grpo {
+namespace fs = std::filesystem;
+
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -21,21 +23,24 @@ class Training {
   Training(Stage& stage, Trainer& trainer) : stage_(stage), trainer_(trainer) {
     const auto checkpoint = stage.run.resume();
     if (!checkpoint) return;
-    stage.policy.load_state(checkpoint->policy);
-    trainer.load_state(checkpoint->optimizer);
-    if (trainer.reference() && checkpoint->reference) trainer.reference()->load_state(*checkpoint->reference);
+    stage.run.restore(*checkpoint, stage.policy, trainer);
     state = checkpoint->state;
-    step = state.at("step"), gradient_tokens = state.at("gradient_tokens");
-    finished_ = state.value("finished", false);
+    saved_ = checkpoint->saved();
+    step = saved_->count("step"), gradient_tokens = saved_->count("gradient_tokens");
+    finished_ = saved_->flag("finished");
   }
 
   bool finished() const { return finished_; }
+
+  /// `size` numbers that the stage saved after every step; zeros before the first one.
+  std::vector<uint64_t> counts(const char* key, std::size_t size) const {
+    return step == 0 ? std::vector<uint64_t>(size) : saved_->counts(key, size);
+  }
 
   /// After a step. Saves when that is due, at the end, and on a signal; true when the stage must stop here.
   bool stop_after(const UpdateReport& report, bool last) {
     ++step;
     gradient_tokens += report.loss_tokens;
-    for (const std::string& why : report.skipped) stage_.run.progress().note("update skipped: " + why);
     finished_ = last;
     const bool stopping = stage_.run.stopping();
     if (stopping || last || stage_.run.due(step)) save();
@@ -56,20 +61,14 @@ class Training {
  private:
   void save() {
     state["step"] = step, state["gradient_tokens"] = gradient_tokens, state["finished"] = finished_;
-    CheckpointContents contents{stage_.policy.state(), trainer_.state(), std::nullopt, state};
-    if (trainer_.reference()) contents.reference = trainer_.reference()->state();
-    stage_.run.save(step, contents);
+    stage_.run.save(step, stage_.policy, trainer_, state);
   }
 
   Stage& stage_;
   Trainer& trainer_;
+  std::optional<SavedState> saved_;  // where it goes on from
   bool finished_ = false;
 };
-
-OptimizerConfig lasting(OptimizerConfig config, int64_t steps) {
-  if (config.total_steps == 0) config.total_steps = steps;
-  return config;
-}
 
 Example example_of(const Stage& stage, const std::string& prompt, const std::string& completion, bool learn_prompt) {
   Example example{stage.tokenizer.encode(prompt)};
@@ -96,6 +95,7 @@ UpdateReport learn(Stage& stage, Trainer& trainer, const std::vector<Example>& e
                     {"tokens_per_second", static_cast<double>(report.tokens) / seconds},
                     {"seconds/train", seconds}},
                    {{"loss", report.loss}}, seconds);
+  for (const std::string& why : report.skipped) stage.run.progress().note(why);
   return report;
 }
 
@@ -119,7 +119,49 @@ std::vector<double> weights_of(const std::vector<TaskShare>& sources) {
 
 }  // namespace
 
+OptimizerConfig lasting(OptimizerConfig config, int64_t steps) {
+  if (steps == 0) config.schedule = Schedule::constant;  // nothing will ask for a rate
+  if (config.schedule != Schedule::constant && config.total_steps == 0 && steps <= config.warmup_steps)
+    throw Error("config", "expected more steps than optimizer.warmup_steps (", config.warmup_steps, "), got ", steps,
+                "; the learning rate falls from the end of warm-up to the last step");
+  if (config.total_steps == 0) config.total_steps = steps;
+  config.validate();
+  return config;
+}
+
+namespace {
+
+void require(const char* stage, const char* key, int64_t least, int64_t got) {
+  if (got < least) throw Error("config", stage, ".", key, ": expected ", least, " or more, got ", got);
+}
+
+}  // namespace
+
+void require_learnable(const RolloutConfig& rollout) {
+  if (!(rollout.sampling.temperature > 0))
+    throw Error("config", "rollout.sampling.temperature: expected more than 0, got ", rollout.sampling.temperature,
+                "; greedy samples cannot be trained on");
+}
+
+void require_room(const std::vector<DemonstrationSet>& sets, const Tokenizer& tokenizer, const ChatTemplate& chat,
+                  int64_t max_positions) {
+  for (const DemonstrationSet& set : sets)
+    for (const Demonstration& each : set.demonstrations) {
+      const auto length = static_cast<int64_t>(tokenizer.encode(chat.render(each.task)).size() +
+                                               tokenizer.encode(each.completion).size() + 1);
+      if (length > max_positions)
+        throw Error("sft", "demonstration \"", each.task.id, "\": expected at most policy.max_positions = ",
+                    max_positions, " tokens, got ", length, "; shorten it or raise that");
+    }
+}
+
 // ---- pretrain -------------------------------------------------------------------------------------------------------
+
+void PretrainConfig::validate() const {
+  require("pretrain", "steps", 0, steps);
+  require("pretrain", "documents_per_step", 1, documents_per_step);
+  lasting(optimizer, steps);
+}
 
 StageResult pretrain(Stage& stage, const PretrainConfig& config, const Corpus& corpus) {
   Trainer trainer(stage.policy, lasting(config.optimizer, config.steps), config.trainer);
@@ -142,7 +184,18 @@ StageResult pretrain(Stage& stage, const PretrainConfig& config, const Corpus& c
 
 // ---- sft ------------------------------------------------------------------------------------------------------------
 
+void SftConfig::validate() const {
+  if (!(epochs >= 0) || !std::isfinite(epochs)) throw Error("config", "sft.epochs: expected 0 or more, got ", epochs);
+  require("sft", "documents_per_step", 1, documents_per_step);
+  require("sft", "max_gradient_tokens", 0, max_gradient_tokens);
+}
+
+int64_t SftConfig::steps(std::size_t demonstrations) const {
+  return static_cast<int64_t>(std::ceil(epochs * static_cast<double>(demonstrations) / documents_per_step));
+}
+
 StageResult sft(Stage& stage, const SftConfig& config, const std::vector<DemonstrationSet>& sets) {
+  config.validate();
   std::size_t total = 0;
   std::vector<double> shares;
   for (const DemonstrationSet& set : sets) {
@@ -151,27 +204,18 @@ StageResult sft(Stage& stage, const SftConfig& config, const std::vector<Demonst
       throw Error("sft", "expected shares of 0 or more, got ", set.share);
     total += set.demonstrations.size();
     shares.push_back(set.share);
-    for (const Demonstration& each : set.demonstrations) {
-      const size_t length = example_of(stage, stage.chat.render(each.task), each.completion, false).tokens.size();
-      if (length > static_cast<size_t>(stage.policy.config().max_positions))
-        throw Error("sft", "demonstration \"", each.task.id,
-                    "\": expected at most policy.max_positions = ", stage.policy.config().max_positions,
-                    " tokens, got ", length, "; shorten it or raise that");
-    }
   }
+  require_room(sets, stage.tokenizer, stage.chat, stage.policy.config().max_positions);
   if (total == 0) throw Error("sft", "expected demonstrations, got none");
-  if (config.documents_per_step < 1)
-    throw Error("sft", "documents_per_step: expected at least 1, got ", config.documents_per_step);
   if (std::all_of(shares.begin(), shares.end(), [](double share) { return share == 0; }))
     for (std::size_t i = 0; i < sets.size(); ++i) shares[i] = static_cast<double>(sets[i].demonstrations.size());
-  const auto steps =
-      static_cast<int64_t>(std::ceil(config.epochs * static_cast<double>(total) / config.documents_per_step));
+  const int64_t steps = config.steps(total);
 
   Trainer trainer(stage.policy, lasting(config.optimizer, steps), config.trainer);
   Training training(stage, trainer);
   if (training.finished()) return training.result();
   if (training.step >= steps) training.finish();
-  std::vector<uint64_t> given = training.state.value("given", std::vector<uint64_t>(sets.size()));
+  std::vector<uint64_t> given = training.counts("given", sets.size());
   stage.run.progress().begin("sft", steps, training.step, Progress::Lines::seldom);
   while (!training.finished()) {
     std::vector<Example> examples;
@@ -230,6 +274,15 @@ void TaskMixture::restore(const std::vector<uint64_t>& state) {
   for (std::size_t i = 0; i < streams_.size(); ++i) given_[i] = state[i], streams_[i].seek(state[streams_.size() + i]);
 }
 
+void GrpoConfig::validate() const {
+  require("grpo", "steps", 0, steps);
+  require("grpo", "prompts_per_step", 1, prompts_per_step);
+  require("grpo", "max_gradient_tokens", 0, max_gradient_tokens);
+  check_places(0, static_cast<uint64_t>(prompts_per_step), objective);
+  require_learnable(rollout);
+  lasting(optimizer, steps);
+}
+
 StageResult grpo(Stage& stage, const GrpoConfig& config, Judge* judge, const Measure& measure) {
   RewardsConfig rewards = config.rewards;
   rewards.think_open = stage.chat.opens_think();
@@ -242,7 +295,7 @@ StageResult grpo(Stage& stage, const GrpoConfig& config, Judge* judge, const Mea
   Training training(stage, trainer);
   if (training.finished()) return training.result();
   if (training.step >= config.steps) training.finish();
-  if (training.state.contains("tasks")) tasks.restore(training.state["tasks"]);
+  tasks.restore(training.counts("tasks", tasks.state().size()));
 
   auto& progress = stage.run.progress();
   progress.begin("step", config.steps, training.step, Progress::Lines::each_step);
@@ -258,9 +311,11 @@ StageResult grpo(Stage& stage, const GrpoConfig& config, Judge* judge, const Mea
     JudgeStats verdicts;
     const auto rescore = [&](std::vector<Group>& groups, std::size_t round) {
       if (!judge) return;
-      // Rounds of dynamic sampling draw as if they were steps of their own, beyond those of the run.
+      // Rounds of dynamic sampling draw as if they were steps of their own, beyond those of the run; a step's 32 bits
+      // have room for 64 such rounds, and those behind them have other seeds.
+      const uint64_t seed = round < 64 ? stage.seed : Draws{stage.seed, round / 64}.next();
       const auto warning =
-          judge->score(groups, rewards, stage.seed, static_cast<uint64_t>(training.step) + (round << 26));
+          judge->score(groups, rewards, seed, static_cast<uint64_t>(training.step) + (round % 64 << 26));
       verdicts.verdicts += judge->stats().verdicts, verdicts.unreadable += judge->stats().unreadable;
       if (warning) progress.note("warning: " + *warning);
     };
@@ -299,10 +354,15 @@ Json RejectionReport::json() const {
   return {{"finished", finished}, {"tasks", tasks}, {"sampled", sampled}, {"kept", kept}, {"dropped", reasons}};
 }
 
+void RejectionConfig::validate() const {
+  require("rejection", "count", 1, count);
+  require("rejection", "tasks_per_batch", 1, tasks_per_batch);
+  check_places(0, static_cast<uint64_t>(count), {});
+}
+
 RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, const std::string& source, Judge* judge) {
+  config.validate();
   config.screen.validate();
-  if (config.count < 1 || config.tasks_per_batch < 1)
-    throw Error("rejection_sample", "expected count and tasks_per_batch of at least 1");
   RewardsConfig rewards = config.rewards;
   rewards.think_open = stage.chat.opens_think();
   TaskMixture tasks(config.tasks, stage.seed);
@@ -313,19 +373,26 @@ RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, co
   // The state of a batch boundary: what was counted, and how much of selected.jsonl belongs to it.
   RejectionReport report;
   std::optional<uint64_t> offset;
-  if (std::ifstream file(folder / "report.json"); file) {
-    const Json saved = Json::parse(file, nullptr, false);
-    if (saved.is_discarded() || !saved.contains("offset"))
-      throw Error("rejection_sample", (folder / "report.json").string(),
-                  ": expected the report of an earlier run, it was altered; remove it to start this stage over");
-    report.finished = saved.at("finished"), report.tasks = saved.at("tasks"), report.sampled = saved.at("sampled"),
-    report.kept = saved.at("kept");
-    for (const auto& [reason, count] : saved.at("dropped").items()) report.dropped[reason] = count;
-    if (report.finished) return report;
-    tasks.restore(saved.at("mixture"));
-    offset = saved.at("offset").get<uint64_t>();
+  if (std::error_code code; fs::exists(folder / "report.json", code)) try {
+      const SavedState saved(folder / "report.json");
+      report.finished = saved.flag("finished"), report.tasks = saved.count("tasks"),
+      report.sampled = saved.count("sampled"), report.kept = saved.count("kept");
+      const SavedState dropped(saved.object("dropped"), folder / "report.json");
+      for (const auto& [value, name] : EnumNames<Dropped>::values)
+        if (dropped.contains(std::string(name))) report.dropped[std::string(name)] = dropped.count(std::string(name));
+      if (report.finished) return report;
+      tasks.restore(saved.counts("mixture", tasks.state().size()));
+      offset = static_cast<uint64_t>(saved.count("offset"));
+    } catch (const Error& error) {
+      throw Error("rejection_sample", error.what(), "; remove it to start this stage over");
+    }
+  std::optional<JsonlWriter> opened;
+  try {
+    opened.emplace(folder / "selected.jsonl", offset);
+  } catch (const Error& error) {
+    throw Error("rejection_sample", error.what(), "; remove report.json beside it to start this stage over");
   }
-  JsonlWriter selected(folder / "selected.jsonl", offset);
+  JsonlWriter& selected = *opened;
 
   const auto save = [&] {
     report.finished = report.tasks >= config.count;

@@ -341,5 +341,42 @@ TEST_F(Checkpoint, a_failed_write_leaves_the_older_ones_and_no_litter) {
   EXPECT_THAT(error_of([&] { write_checkpoint(folder_, -1, contents(2)); }), HasSubstr("step >= 0"));
 }
 
+// ----------------------------------------------------------------------------------------------------- SavedState
+
+TEST_F(InFolder, saved_entries_are_checked_as_they_are_read) {
+  write_bytes(folder_ / "state.json", R"({"count": 3, "negative": -1, "huge": 18446744073709551615, "half": 0.5,
+    "counts": [1, 2], "mixed": [1, "a"], "name": "rl", "flag": true, "object": {"a": 1}})");
+  const SavedState saved(folder_ / "state.json");
+  EXPECT_EQ(saved.count("count"), 3);
+  EXPECT_EQ(saved.counts("counts"), (std::vector<uint64_t>{1, 2}));
+  EXPECT_EQ(saved.counts("counts", 2).size(), 2u);
+  EXPECT_EQ(saved.number("half"), 0.5);
+  EXPECT_EQ(saved.name("name"), "rl");
+  EXPECT_TRUE(saved.flag("flag"));
+  EXPECT_EQ(saved.object("object")["a"], 1);
+  EXPECT_TRUE(saved.contains("name") && !saved.contains("absent"));
+  const auto refused = [&](const char* key, const auto& read) {
+    EXPECT_THAT(error_of([&] { read(key); }),
+                AllOf(HasSubstr("[checkpoint] " + (folder_ / "state.json").string() + ": " + key + ": expected"),
+                      HasSubstr("got")))
+        << key;
+  };
+  for (const char* key : {"negative", "huge", "half", "counts", "name", "flag", "object", "absent"})
+    refused(key, [&](const char* each) { saved.count(each); });
+  for (const char* key : {"count", "mixed", "name", "object", "absent"})
+    refused(key, [&](const char* each) { saved.counts(each); });
+  for (const size_t size : {0u, 1u, 3u}) refused("counts", [&](const char* each) { saved.counts(each, size); });
+  for (const char* key : {"name", "absent"}) refused(key, [&](const char* each) { saved.number(each); });
+  for (const char* key : {"count", "flag", "absent"}) refused(key, [&](const char* each) { saved.name(each); });
+  for (const char* key : {"count", "name", "absent"}) refused(key, [&](const char* each) { saved.flag(each); });
+  for (const char* key : {"count", "counts", "absent"}) refused(key, [&](const char* each) { saved.object(each); });
+
+  for (const char* text : {"", "[1]", "{\"a\": "}) {
+    write_bytes(folder_ / "state.json", text);
+    EXPECT_THAT(error_of([&] { SavedState(folder_ / "state.json"); }), HasSubstr("state.json: expected a JSON object"));
+  }
+  EXPECT_THAT(error_of([&] { SavedState(folder_ / "absent.json"); }), HasSubstr("absent.json: expected a JSON object"));
+}
+
 }  // namespace
 }  // namespace grpo

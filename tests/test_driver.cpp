@@ -1,4 +1,5 @@
 // The real driver, killed at random moments: what comes out of a resumed run is what an uninterrupted one gives.
+// GRPO_KILLS and GRPO_KILL_SEED ask for more kills, or for those of an earlier time.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -6,6 +7,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -50,6 +52,19 @@ class Driver : public testing::Test {
     child_.start(words, folder_ / (name + ".out"), threads);
   }
 
+  // Starts it with these words alone, as a shell reads them.
+  void start_in_shell(const std::string& words, const std::string& name) {
+    child_.start({"/bin/sh", "-c", "exec " + words}, folder_ / (name + ".out"));
+  }
+
+  // What it printed last as the way to go on.
+  std::string printed_command(const std::string& name) {
+    const std::string text = output(name), before = "to go on: ";
+    const size_t begin = text.rfind(before);
+    if (begin == std::string::npos) return "false";
+    return text.substr(begin + before.size(), text.find('\n', begin) - begin - before.size());
+  }
+
   std::string output(const std::string& name) { return read_file(folder_ / (name + ".out")); }
 
   // The run that nobody disturbs, and how long it takes.
@@ -92,25 +107,29 @@ class Driver : public testing::Test {
   double seconds_ = 0;
 };
 
-TEST_F(Driver, gives_the_metrics_of_the_uninterrupted_run_after_kills_at_ten_random_moments) {
+TEST_F(Driver, gives_the_metrics_of_the_uninterrupted_run_after_kills_at_random_moments) {
   run_undisturbed();
   if (HasFatalFailure()) return;
-  const unsigned seed = std::random_device()();
+  const auto asked = [](const char* name, unsigned otherwise) {
+    const char* value = std::getenv(name);
+    return value ? static_cast<unsigned>(std::stoul(value)) : otherwise;
+  };
+  const unsigned seed = asked("GRPO_KILL_SEED", std::random_device()()), all = asked("GRPO_KILLS", 10);
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937 random(seed);
   int runs = 1;
   bool begun = false;
   const auto name = [&] { return "killed" + std::to_string(runs); };
-  // One moment in each tenth of a run's time, in any order; a run that ends before is compared, and the next one
-  // begins.
+  // One moment in each tenth (of ten kills) of a run's time, in any order; a run that ends before is compared, and the
+  // next one begins.
   std::vector<double> moments;
-  for (int i = 0; i < 10; ++i) moments.push_back((i + std::uniform_real_distribution<>(0, 1)(random)) / 10);
+  for (unsigned i = 0; i < all; ++i) moments.push_back((i + std::uniform_real_distribution<>(0, 1)(random)) / all);
   std::shuffle(moments.begin(), moments.end(), random);
-  for (int kills = 0; kills < 10;) {
+  for (unsigned kills = 0; kills < all;) {
     start(name(), begun, kills % 4 == 3 ? 2 : 1);
     if (HasFatalFailure()) return;
     begun = true;
-    const auto moment = Clock::now() + std::chrono::duration<double>(moments[static_cast<size_t>(kills)] * seconds_);
+    const auto moment = Clock::now() + std::chrono::duration<double>(moments[kills] * seconds_);
     if (child_.wait_until([&] { return Clock::now() >= moment; })) {
       child_.kill(SIGKILL);
       if (child_.wait() == -SIGKILL) {
@@ -137,7 +156,7 @@ TEST_F(Driver, finishes_the_step_saves_and_says_how_to_go_on_when_asked_to_stop)
   ASSERT_TRUE(child_.wait_until([&] { return fs::exists(folder_ / "stopped/tokenizer.model"); })) << output("stopped");
   child_.kill(SIGTERM);
   EXPECT_EQ(child_.wait(), 130) << output("stopped");
-  EXPECT_THAT(output("stopped"), HasSubstr("r1_zero --resume --out " + (folder_ / "stopped").string()));
+  EXPECT_EQ(printed_command("stopped"), GRPO_DRIVER " --resume --out " + (folder_ / "stopped").string());
   EXPECT_EQ(read_file(folder_ / "stopped/metrics.jsonl"), "");
   EXPECT_FALSE(fs::is_empty(folder_ / "stopped/checkpoints"));
 
@@ -157,10 +176,147 @@ TEST_F(Driver, finishes_the_step_saves_and_says_how_to_go_on_when_asked_to_stop)
   EXPECT_EQ(child_.wait(), 0) << output("stopped");
   expect_same_as_undisturbed("stopped");
 
-  // A run that has ended already ends again, with the same figures.
+  // A run that has ended says so.
   start("stopped", true);
   EXPECT_EQ(child_.wait(), 0) << output("stopped");
+  EXPECT_THAT(output("stopped"), HasSubstr("this run is finished, after 7 steps"));
   expect_same_as_undisturbed("stopped");
+}
+
+// The command that a run prints is all that it takes, whatever ended it and whatever its folder is called.
+TEST_F(Driver, goes_on_by_the_command_that_it_prints) {
+  run_undisturbed();
+  if (HasFatalFailure()) return;
+  const std::string name = "it's so";
+  const fs::path folder = folder_ / name;
+  const std::string quoted = "'" + (folder_ / "it'\\''s so").string() + "'";
+
+  // A full disk, as far as a program can tell: files end at 16 blocks.
+  start_in_shell("sh -c 'trap \"\" XFSZ; ulimit -f 16; exec " GRPO_DRIVER " --config " +
+                     (folder_ / "config.json").string() + " --out \"$1\"' sh " + quoted,
+                 name);
+  EXPECT_EQ(child_.wait(), 1) << output(name);
+  EXPECT_THAT(output(name), HasSubstr("File too large"));
+  EXPECT_THAT(read_file(folder / "log.txt"), HasSubstr("error: "));
+  fs::remove(folder_ / "config.json");  // from here on it knows itself
+  std::string command = printed_command(name);
+  EXPECT_EQ(command, GRPO_DRIVER " --resume --out " + quoted);
+
+  for (const int signal : {SIGHUP, SIGKILL, SIGINT, SIGTERM, SIGABRT}) {
+    const auto checkpoints = [&] {
+      std::string names;
+      std::error_code gone;
+      for (const auto& each : fs::directory_iterator(folder / "checkpoints", gone))
+        names += each.path().filename().string();
+      return names;
+    };
+    const std::string before = checkpoints();
+    fs::remove(folder_ / (name + ".out"));
+    start_in_shell(command, name);
+    if (!child_.wait_until([&] { return checkpoints() != before; })) {
+      EXPECT_EQ(child_.wait(), 0) << output(name);
+      break;
+    }
+    child_.kill(signal);
+    const int status = child_.wait();
+    const bool is_asked = signal != SIGKILL && signal != SIGABRT;
+    EXPECT_TRUE(status == 0 || status == (is_asked ? 130 : -signal)) << status << output(name);
+    if (status == 130) {
+      EXPECT_EQ(printed_command(name), command) << signal;
+    }
+  }
+  start_in_shell(command, name);
+  EXPECT_EQ(child_.wait(), 0) << output(name);
+  expect_same_as_undisturbed(name);
+}
+
+TEST_F(Driver, names_what_is_changed_as_it_goes_on_and_keeps_what_it_was_made_with) {
+  start("run", false);
+  ASSERT_TRUE(child_.wait_until([&] { return fs::exists(folder_ / "run/checkpoints/step-000100"); })) << output("run");
+  child_.kill(SIGKILL);
+  child_.wait();
+  const std::string config = read_file(folder_ / "run/config.json");
+  const auto run = [&](const std::string& words) {
+    fs::remove(folder_ / "run.out");
+    start_in_shell(GRPO_DRIVER " --resume --out " + (folder_ / "run").string() + " " + words, "run");
+    return child_.wait();
+  };
+  EXPECT_EQ(run("--set seed=12 --set policy.layers=2 --set steps=1"), 1);
+  EXPECT_THAT(output("run"), testing::AllOf(HasSubstr("seed: 11 → 12"), HasSubstr("policy.layers: 1 → 2"),
+                                            testing::Not(HasSubstr("steps: 7 → 1"))));
+  EXPECT_EQ(read_file(folder_ / "run/config.json"), config);
+  EXPECT_EQ(run("--steps 1 --set objective.kl=none --set objective.kl_coefficient=0 "
+                "--set objective.reference_refresh_steps=0"), 0) << output("run");
+  EXPECT_THAT(output("run"), HasSubstr("resuming with a changed steps: 7 → 1"));
+  EXPECT_EQ(run("--set evaluate.samples=3"), 1) << "as before was measured";
+  EXPECT_THAT(output("run"), HasSubstr("evaluate.samples: 2 → 3"));
+  EXPECT_EQ(run(""), 0);
+  EXPECT_THAT(output("run"), HasSubstr("this run is finished, after 1 steps"));
+
+  // More steps go on; divergence that is switched on begins at the policy there.
+  EXPECT_EQ(run("--set steps=3 --set objective.kl=k3_in_loss --set objective.kl_coefficient=0.1"), 0) << output("run");
+  const auto lines = lines_of(folder_ / "run/metrics.jsonl");
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_TRUE(lines[0]["kl"].is_null());
+  EXPECT_LT(lines[1]["kl"].get<double>(), 0.01);
+  EXPECT_EQ(Json::parse(read_file(folder_ / "run/summary.json"))["steps"], 3);
+
+  // Back to a checkpoint; what came later is kept.
+  EXPECT_EQ(run("--resume-from step-117"), 1) << "not one of those there";
+  EXPECT_EQ(run("--resume-from step-116 --set optimizer.learning_rate=1e-5"), 0) << output("run");
+  EXPECT_TRUE(fs::exists(folder_ / "run/superseded/step-000118"));
+  EXPECT_EQ(lines_of(folder_ / "run/metrics.jsonl").size(), 3u);
+}
+
+TEST_F(Driver, gives_up_measuring_when_asked_to_stop_and_measures_again) {
+  std::string config = kConfig;
+  for (const auto& [from, to] : {std::pair{"\"problems\": 20", "\"problems\": 60"},
+                                 {"\"steps\": 115", "\"steps\": 5"},
+                                 {"\"steps\": 7", "\"steps\": 1"}})
+    config.replace(config.find(from), std::string(from).size(), to);
+  std::ofstream(folder_ / "config.json") << config;
+  start("whole", false);
+  ASSERT_EQ(child_.wait(), 0) << output("whole");
+  start("run", false);
+  ASSERT_TRUE(child_.wait_until([&] { return fs::exists(folder_ / "run/checkpoints/step-000005"); })) << output("run");
+  child_.kill(SIGTERM);
+  EXPECT_EQ(child_.wait(), 130) << output("run");
+  EXPECT_FALSE(fs::exists(folder_ / "run/summary.json"));
+  start_in_shell(printed_command("run"), "run");
+  EXPECT_EQ(child_.wait(), 0) << output("run");
+  EXPECT_EQ(read_file(folder_ / "run/summary.json"), read_file(folder_ / "whole/summary.json"));
+}
+
+TEST_F(Driver, goes_on_without_anyone_who_reads_what_it_says) {
+  start_in_shell(GRPO_DRIVER " --config " + (folder_ / "config.json").string() + " --steps 1 --set pretrain.steps=5 --out " +
+                     (folder_ / "run").string() + " 2>&1 | head -n 1",
+                 "run");
+  EXPECT_EQ(child_.wait(), 0);
+  EXPECT_TRUE(fs::exists(folder_ / "run/summary.json"));
+}
+
+TEST_F(Driver, finds_what_is_wrong_before_any_work) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"--set optimizer.schedule=linear --set optimizer.warmup_steps=7", "warmup_steps (7), got 7"},
+      {"--set pretrain.optimizer.warmup_steps=115", "warmup_steps (115), got 115"},
+      {"--set rollout.max_new_tokens=128", "policy.max_positions (128)"},
+      {"--set rewards.weights.acuracy=1", "accuracy"},
+      {"--set rollout.sampling.temperature=0", "greedy samples cannot be trained on"},
+      {"--set tasks.file=nowhere.jsonl", "nowhere.jsonl"},
+      {"--set prompts_per_step=0", "prompts_per_step: expected 1 or more"},
+      {"--set prompts_per_step=10000000", "objective.max_refills"},
+      {"--set save_every=0", "save_every"},
+      {"--set evaluate.samples=0", "evaluate.samples"},
+  };
+  for (const auto& [words, what] : cases) {
+    fs::remove(folder_ / "run.out");
+    start_in_shell(GRPO_DRIVER " --config " + (folder_ / "config.json").string() + " --out " +
+                       (folder_ / "run").string() + " " + words,
+                   "run");
+    EXPECT_EQ(child_.wait(), 1) << words;
+    EXPECT_THAT(output("run"), HasSubstr(what)) << words;
+    EXPECT_FALSE(fs::exists(folder_ / "run")) << words;
+  }
 }
 
 TEST_F(Driver, refuses_an_unknown_key_before_it_touches_a_folder) {

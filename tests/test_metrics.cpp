@@ -276,7 +276,8 @@ TEST(StopSignalTest, the_first_signal_asks_and_the_handlers_come_back) {
   static std::atomic<int> mine;
   mine = 0;
   std::map<int, void (*)(int)> previous;
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) previous[signal] = std::signal(signal, [](int) { ++mine; });
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE})
+    previous[signal] = std::signal(signal, [](int) { ++mine; });
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     const StopSignal stop;
     EXPECT_FALSE(stop.requested());

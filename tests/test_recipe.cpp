@@ -258,6 +258,16 @@ TEST_F(Recipes, read_every_file_before_anything_is_computed) {
     config_ = good, stage(name)[part]["tasks"] = {{{"tasks", {{"file", file + "x"}}}}};
     EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"" + std::string(name) + "\""), HasSubstr(file + "x")));
   }
+  config_ = good, stage("zero")["grpo"]["optimizer"] = {{"schedule", "linear"}, {"warmup_steps", 5}};
+  EXPECT_THAT(refusal(), HasSubstr("warmup_steps (5), got 5"));
+  config_ = good, stage("cold")["sft"]["optimizer"] = {{"schedule", "linear"}, {"warmup_steps", 60}};
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"cold\""), HasSubstr("warmup_steps (60), got 60")));
+  config_ = good, config_["evaluation"]["max_new_tokens"] = 640;
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"base\""), HasSubstr("evaluation.max_new_tokens")));
+  config_ = good, stage("zero")["grpo"]["rollout"]["max_new_tokens"] = 640;
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"zero\""), HasSubstr("grpo.rollout.max_new_tokens")));
+  config_ = good, config_["evaluation"]["samples"] = 0;
+  EXPECT_THAT(refusal(), HasSubstr("evaluation.samples: expected 1"));
   for (const auto& [name, part] : {std::pair{"matched", "grpo"}, std::pair{"pick", "rejection"}}) {
     config_ = good, stage(name)[part]["rewards"]["weights"] = {{"acuracy", 1}};
     EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"" + std::string(name) + "\""), HasSubstr("accuracy")));
@@ -401,9 +411,52 @@ TEST_F(Recipes, stop_on_a_signal_with_all_saved_and_go_on) {
   EXPECT_EQ(json("stopped/stages.json")[0]["state"], "done");
   EXPECT_EQ(json("stopped/stages.json")[1]["state"], "running");
   EXPECT_EQ(json("stopped/stages.json")[2]["state"], "waiting");
-  start_recipe("stopped", {"--resume"});
-  EXPECT_EQ(child_.wait(), 0) << output("stopped");
+
+  // What a stage under way was made with stays.
+  const Json good = config_;
+  stage("cold")["data"].push_back({{"topic", "problem"}, {"count", 2}});
+  const std::string config = read_file(folder_ / "stopped/config.json");
+  EXPECT_EQ(recipe("stopped", {"--resume"}), 1);
+  EXPECT_THAT(output("stopped"), AllOf(HasSubstr("stage \"cold\" is under way"), HasSubstr("stage.data.1"),
+                                       HasSubstr("--force_from cold")));
+  config_ = good, stage("cold")["sft"]["optimizer"]["schedule"] = "linear",
+  stage("cold")["sft"]["optimizer"]["warmup_steps"] = 60;
+  EXPECT_EQ(recipe("stopped", {"--resume"}), 1);
+  EXPECT_THAT(output("stopped"), AllOf(HasSubstr("stage \"cold\""), HasSubstr("warmup_steps (60), got 60")));
+  config_ = good;
+  for (const char* place : {"base/step-2", "zero/step-1", "step-2"}) {
+    EXPECT_EQ(recipe("stopped", {"--resume-from", place}), 1);
+    EXPECT_THAT(output("stopped"), AllOf(HasSubstr("resume_from"), HasSubstr(place))) << "not of the stage under way";
+  }
+  EXPECT_EQ(read_file(folder_ / "stopped/config.json"), config);
+
+  // Without a word on its configuration.
+  const auto resume = [&] {
+    fs::remove(folder_ / "stopped.out");
+    child_.start({GRPO_R1, "--resume", "--out", (folder_ / "stopped").string()}, folder_ / "stopped.out");
+    return child_.wait();
+  };
+  EXPECT_EQ(resume(), 0) << output("stopped");
   expect_same("stopped", "whole");
+  EXPECT_EQ(resume(), 0) << output("stopped");
+  EXPECT_THAT(output("stopped"), HasSubstr("this recipe is finished"));
+  std::ofstream(folder_ / "stopped/base/done.json") << R"({"steps": 4})";
+  EXPECT_EQ(resume(), 1);
+  EXPECT_THAT(output("stopped"), HasSubstr("base/done.json: seconds: expected a number"));
+}
+
+TEST_F(Recipes, go_back_to_a_checkpoint_of_the_stage_under_way) {
+  keep({"base", "cold"});
+  config_["evaluation"].erase("judge"), config_["keep"] = 0;
+  ASSERT_EQ(recipe("whole"), 0) << output("whole");
+  start_recipe("back");
+  ASSERT_TRUE(child_.wait_until([&] { return fs::exists(folder_ / "back/cold/checkpoints/step-000008"); }))
+      << output("back");
+  child_.kill(SIGKILL);
+  child_.wait();
+  EXPECT_EQ(recipe("back", {"--resume-from", "cold/step-4"}), 0) << output("back");
+  EXPECT_TRUE(fs::exists(folder_ / "back/cold/superseded/step-000008"));
+  EXPECT_EQ(metrics_without_timings(folder_ / "back/cold"), metrics_without_timings(folder_ / "whole/cold"));
 }
 
 TEST_F(Recipes, do_not_repeat_a_finished_stage_unless_forced_to) {
@@ -427,7 +480,7 @@ TEST_F(Recipes, do_not_repeat_a_finished_stage_unless_forced_to) {
   stage("cold")["sft"]["optimizer"]["learning_rate"] = 1e-2;
   EXPECT_EQ(recipe("run", {"--resume"}), 1);
   EXPECT_THAT(output("run"),
-              AllOf(HasSubstr("stage \"cold\" is finished"), HasSubstr("stage/sft/optimizer/learning_rate"),
+              AllOf(HasSubstr("stage \"cold\" is finished"), HasSubstr("stage.sft.optimizer.learning_rate"),
                     HasSubstr("0.02 to 0.01"), HasSubstr("--force_from cold")));
   EXPECT_EQ(times(), before);
   EXPECT_EQ(recipe("run", {"--resume", "--force-from", "zero"}), 1) << "comes after the changed stage";
@@ -474,7 +527,7 @@ TEST_F(Recipes, learn_a_new_vocabulary_when_everything_is_done_again) {
   const std::string vocabulary = read_file(folder_ / "run/tokenizer.model");
   config_["tokenizer"]["vocab_size"] = 320;
   EXPECT_EQ(recipe("run", {"--resume"}), 1);
-  EXPECT_THAT(output("run"), HasSubstr("tokenizer/vocab_size was changed from 330 to 320"));
+  EXPECT_THAT(output("run"), HasSubstr("tokenizer.vocab_size was changed from 330 to 320"));
   ASSERT_EQ(recipe("run", {"--resume", "--force-from", "base"}), 0) << output("run");
   EXPECT_EQ(Tokenizer::load(folder_ / "run/tokenizer.model").vocab_size(), 320);
   EXPECT_EQ(read_file(folder_ / "run/base/tokenizer.model"), read_file(folder_ / "run/tokenizer.model"));

@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -190,9 +191,287 @@ TEST_F(RunFolder, says_which_knobs_a_resumed_run_changes) {
   changed["steps"] = 9;
   changed["resume"] = true;
   grpo::Run run(config(true), changed, "test");
+  EXPECT_EQ(Json::parse(read_file(at("config.json"))), kResolved) << "nothing is written before it has looked around";
+  run.resume();
   EXPECT_THAT(read_file(at("log.txt")),
               AllOf(HasSubstr("changed steps: 3 → 9"), Not(HasSubstr("changed seed")), Not(HasSubstr("resume:"))));
   EXPECT_EQ(Json::parse(read_file(at("config.json"))), changed);
+}
+
+TEST_F(RunFolder, keeps_what_it_was_made_with) {
+  {
+    grpo::Run run(config(), kResolved, "test");
+    run.resume();
+    record(run, 1);
+    save(run, 1);
+    record(run, 2);
+  }
+  const std::string metrics = read_file(at("metrics.jsonl"));
+  const auto stays = [](const std::string& key, const Json& state) {
+    return state["step"] == 1 && lies_in(key, {"seed", "tasks"});
+  };
+  const auto error = [&](const Json& resolved) {
+    grpo::Run run(config(true), resolved, "test");
+    return error_of([&] { run.resume(stays); });
+  };
+  Json changed = kResolved;
+  changed["steps"] = 9, changed["seed"] = 12, changed["tasks"]["file"] = "other.jsonl";
+  EXPECT_THAT(error(changed), AllOf(HasSubstr("[run]"), HasSubstr("seed: 11 → 12"),
+                                    HasSubstr("tasks.file: \"\" → \"other.jsonl\""), Not(HasSubstr("steps:")),
+                                    HasSubstr("leave that out")));
+  EXPECT_EQ(Json::parse(read_file(at("config.json"))), kResolved);
+  EXPECT_EQ(read_file(at("metrics.jsonl")), metrics);
+  changed = kResolved;
+  changed["steps"] = 9, changed["tasks"]["languages"] = {"ko"};  // a knob that the earlier program did not know
+  EXPECT_EQ(error(changed), "(no error)");
+  EXPECT_EQ(Json::parse(read_file(at("config.json"))), changed);
+}
+
+TEST(ConfigChanges, are_named_by_their_keys) {
+  const Json before{{"steps", 3}, {"list", {1, 2}}, {"map", {{"a", 1}, {"b", 2}}}, {"same", {{"x", nullptr}}}};
+  const Json after{
+      {"steps", 4}, {"list", {1}}, {"map", {{"a", 1}, {"c", 3}}}, {"same", {{"x", nullptr}}}, {"new", true}};
+  std::vector<std::string> texts;
+  for (const ConfigChange& change : config_changes(before, after))
+    texts.push_back(change.text() + (change.is_new ? " (new)" : ""));
+  EXPECT_THAT(texts, testing::ElementsAre("steps: 3 → 4", "list.1: 2 → nothing", "map.c: nothing → 3 (new)",
+                                          "map.b: 2 → nothing", "new: nothing → true (new)"));
+  const auto longer = config_changes({{"list", {1}}}, {{"list", {1, 2}}});
+  ASSERT_EQ(longer.size(), 1u);
+  EXPECT_FALSE(longer[0].is_new) << "a list is a knob of its own";
+  EXPECT_TRUE(lies_in("policy.moe.experts", {"seed", "policy"}) && lies_in("policy", {"policy"}));
+  EXPECT_FALSE(lies_in("policy_x", {"policy"}) || lies_in("pol", {"policy"}));
+}
+
+struct DriverConfig : RunConfig {
+  int steps = 3;
+  std::string force_from;
+  std::vector<RunConfig> stages;
+
+  template <class V>
+  void visit(V& v) {
+    RunConfig::visit(v);
+    v("steps", steps, "");
+    v("force_from", force_from, "");
+    v("stages", stages, "");
+  }
+};
+
+TEST_F(RunFolder, knows_its_own_configuration) {
+  const std::string out = (folder_ / "zero").string(), file = (folder_ / "given.json").string();
+  std::ofstream(file) << R"({"steps": 7, "keep": 5})";
+  fs::create_directories(out);
+  std::ofstream(at("config.json")) << R"({"out": "elsewhere", "resume": true, "resume_from": "step-3",
+    "force_from": "a", "steps": 5, "keep": 4, "stages": [{"keep": 8}]})";
+  const auto load = [&](std::vector<std::string> words) { return load_run_config<DriverConfig>(words); };
+
+  DriverConfig c = load({"--resume", "--out", out});
+  EXPECT_EQ(c.out, out);
+  EXPECT_TRUE(c.resume);
+  EXPECT_EQ(c.resume_from + c.force_from, "") << "they were of an earlier start";
+  EXPECT_EQ(c.steps, 5);
+  EXPECT_EQ(c.keep, 4);
+  const std::vector<std::vector<std::string>> all{
+      {"--config", file, "--set", "stages.0.keep=9", "--set=out=" + out, "--resume=true"},
+      {"--stages.0.keep=9", "--resume-from=step-1", "--config=" + file, "--set", "out=" + out}};
+  for (const std::vector<std::string>& words : all) {
+    c = load(words);
+    EXPECT_EQ(c.steps, 7) << "what is mentioned changes";
+    EXPECT_EQ(c.keep, 5);
+    ASSERT_EQ(c.stages.size(), 1u);
+    EXPECT_EQ(c.stages[0].keep, 9);
+    EXPECT_TRUE(c.resume);
+  }
+  EXPECT_EQ(c.resume_from, "step-1");
+  EXPECT_EQ(load({"--out", out}).steps, 3) << "a run that begins has nothing to do with the one there";
+  EXPECT_EQ(load({"--out", out + "x", "--resume", "--config", file}).steps, 7) << "nor has one that is not there";
+  EXPECT_THROW(load({"--resume", "--out", out, "--help"}), HelpRequested);
+  EXPECT_THAT(error_of([&] { load({"--resume", "--out", out, "--keep", "-1"}); }), HasSubstr("keep: expected 0"));
+  std::ofstream(at("config.json")) << "{\"steps\": ";
+  EXPECT_THAT(error_of([&] { load({"--resume", "--out", out}); }), HasSubstr(at("config.json").string()));
+}
+
+TEST_F(RunFolder, begins_a_log_anew_that_was_cut_short) {
+  const std::vector<const char*> logs{"metrics.jsonl", "samples.jsonl", "events.out.tfevents.grpo"};
+  for (const bool deleted : {true, false}) {
+    fs::remove_all(folder_ / "zero");
+    {
+      grpo::Run run(config(), kResolved, "test");
+      run.resume();
+      record(run, 1);
+      save(run, 1);
+    }
+    for (const char* log : logs) {
+      if (deleted)
+        fs::remove(at(log));
+      else
+        fs::resize_file(at(log), fs::file_size(at(log)) - 3);
+    }
+    {
+      grpo::Run run(config(true), kResolved, "test");
+      ASSERT_TRUE(run.resume().has_value());
+      record(run, 2);
+      save(run, 2);
+    }
+    for (const char* log : logs) {
+      EXPECT_THAT(read_file(at("log.txt")), AllOf(HasSubstr("warning: "), HasSubstr(at(log).string() + ": expected")));
+      EXPECT_EQ(fs::exists(at(log + std::string(".1"))), !deleted) << "what was left is kept";
+    }
+    ASSERT_EQ(lines_of(at("metrics.jsonl")).size(), 1u);
+    EXPECT_EQ(lines_of(at("metrics.jsonl"))[0]["step"], 2);
+    grpo::Run run(config(true), kResolved, "test");
+    EXPECT_TRUE(run.resume().has_value());
+    EXPECT_EQ(lines_of(at("metrics.jsonl")).size(), 1u) << "and goes on from there";
+  }
+}
+
+TEST_F(RunFolder, goes_back_without_losing_what_came_later) {
+  const auto begin = [&] {
+    fs::remove_all(folder_ / "zero");
+    grpo::Run run(config(), kResolved, "test");
+    run.resume();
+    for (int64_t step = 8; step <= 12; ++step) record(run, step), save(run, step);
+  };
+  for (const char* name : {"step-10", "step-000010", "10", "runs/zero/checkpoints/step-000010"}) {
+    begin();
+    RunConfig back = config();
+    back.resume_from = name;
+    {
+      grpo::Run run(back, kResolved, "test");
+      const auto found = run.resume();
+      ASSERT_TRUE(found.has_value());
+      EXPECT_EQ(found->state["step"], 10);
+      EXPECT_EQ(lines_of(at("metrics.jsonl")).size(), 3u);
+      EXPECT_THAT(read_file(at("log.txt")),
+                  HasSubstr("step-000011, step-000012 are now in " + at("superseded").string()));
+      EXPECT_EQ(read_checkpoint(at("superseded/step-000012")).state["step"], 12);
+    }
+    // Killed before it saved anything, it does not come back to what was left behind.
+    grpo::Run run(config(true), kResolved, "test");
+    EXPECT_EQ(run.resume()->state["step"], 10);
+    record(run, 11);
+    save(run, 11);
+  }
+  begin();
+  RunConfig back = config();
+  back.resume_from = "step-13";
+  grpo::Run run(back, kResolved, "test");
+  EXPECT_THAT(error_of([&] { run.resume(); }),
+              AllOf(HasSubstr("resume_from"), HasSubstr("step-000008, step-000009"), HasSubstr("\"step-13\"")));
+  EXPECT_EQ(list_checkpoints(folder_ / "zero").size(), 5u);
+}
+
+TEST_F(RunFolder, does_not_save_a_policy_that_has_diverged) {
+  grpo::Run run(config(), kResolved, "test");
+  run.resume();
+  save(run, 1);
+  const auto error = [&](double policy, double moment) {
+    CheckpointContents contents;
+    contents.policy = {{"weight", at::full({2}, policy)}};
+    contents.optimizer = {{"updates", at::scalar_tensor(1, at::kLong)}, {"moment", at::full({2}, moment)}};
+    return error_of([&] { run.save(2, contents); });
+  };
+  EXPECT_EQ(error(1, 1), "(no error)");
+  for (const double bad : {std::nan(""), std::numeric_limits<double>::infinity()}) {
+    EXPECT_THAT(error(bad, 1), AllOf(HasSubstr("step 2"), HasSubstr("diverged (weight is not finite)"),
+                                     HasSubstr("--resume-from step-N"), HasSubstr("step-000001"),
+                                     HasSubstr("lower learning rate")));
+    EXPECT_THAT(error(1, bad), HasSubstr("moment is not finite"));
+  }
+  // Finite, and too large to compute with.
+  Policy policy = tiny::policy();
+  Trainer trainer(policy, OptimizerConfig{});
+  EXPECT_EQ(error_of([&] { run.save(2, policy, trainer, Json::object()); }), "(no error)");
+  for (const auto& [name, tensor] : policy.state())
+    if (name == "model.norm.weight") tensor.fill_(3e38);
+  EXPECT_THAT(error_of([&] { run.save(3, policy, trainer, Json::object()); }), HasSubstr("its logits are not finite"));
+  EXPECT_EQ(list_checkpoints(folder_ / "zero").size(), 2u);
+}
+
+TEST_F(RunFolder, measures_the_divergence_from_the_policy_that_came_back_where_there_was_no_reference) {
+  ObjectiveConfig with_kl;
+  with_kl.kl = Kl::k3_in_loss, with_kl.kl_coefficient = 0.1;
+  NamedTensors weights;
+  grpo::Run run(config(), kResolved, "test");
+  run.resume();
+  {
+    Policy policy = tiny::policy();
+    Trainer trainer(policy, OptimizerConfig{});
+    run.save(1, policy, trainer, Json::object());
+    for (const auto& [name, tensor] : policy.state()) weights.emplace_back(name, tensor.clone());
+  }
+  Policy policy = Policy::uninitialized(tiny::policy_config());
+  for (const auto& [name, tensor] : policy.state()) tensor.fill_(std::nan(""));  // what memory may hold
+  Trainer trainer(policy, with_kl, OptimizerConfig{});
+  run.restore(read_checkpoint(*newest_checkpoint(run.folder())), policy, trainer);
+  for (const NamedTensors& state : {policy.state(), trainer.reference()->state()})
+    for (size_t i = 0; i < weights.size(); ++i) EXPECT_TRUE(at::equal(state[i].second, weights[i].second));
+  EXPECT_THAT(read_file(at("log.txt")), HasSubstr("reference is the policy of this checkpoint"));
+
+  // A reference that is there comes back as it was.
+  for (const auto& [name, tensor] : trainer.reference()->state()) tensor.mul_(2);
+  run.save(2, policy, trainer, Json::object());
+  Trainer again(policy, with_kl, OptimizerConfig{});
+  run.restore(read_checkpoint(*newest_checkpoint(run.folder())), policy, again);
+  EXPECT_TRUE(at::equal(again.reference()->state()[0].second, weights[0].second * 2));
+
+  Policy other(tiny::policy_config(DType::float32, true), 1);
+  Trainer others(other, OptimizerConfig{});
+  EXPECT_THAT(error_of([&] { run.restore(read_checkpoint(*newest_checkpoint(run.folder())), other, others); }),
+              HasSubstr("[checkpoint] " + checkpoint_folder(run.folder(), 2).string()));
+}
+
+TEST_F(RunFolder, is_worked_on_by_one_process_at_a_time) {
+  {
+    grpo::Run run(config(), kResolved, "test");
+    grpo::Run stage = run.stage("base", kResolved);
+    for (const bool resume : {false, true})
+      for (const char* name : {"zero", "zero/base"}) {
+        RunConfig c = config(resume);
+        c.out = (folder_ / name).string();
+        EXPECT_THAT(error_of([&] { grpo::Run(c, kResolved, "test"); }),
+                    AllOf(HasSubstr(c.out + ": expected a folder that no other process works on"),
+                          HasSubstr("process " + std::to_string(::getpid()) + " on "), HasSubstr("since 20")));
+      }
+    EXPECT_FALSE(fs::exists(folder_ / "zero.1")) << "nor is it moved from under it";
+  }
+  EXPECT_EQ(error_of([&] { grpo::Run(config(true), kResolved, "test"); }), "(no error)");
+}
+
+TEST_F(RunFolder, writes_the_error_that_ends_it_to_the_log_with_the_way_to_go_on) {
+  RunConfig c = config();
+  c.out = (folder_ / "it's mine").string();
+  grpo::Run run(c, kResolved, "r1_zero");
+  EXPECT_EQ(run.attempt([] { return 7; }), 7);
+  EXPECT_EQ(run.attempt([]() -> int { throw Error("rollout", "no more pages"); }), 1);
+  const std::string command = "r1_zero --resume --out '" + (folder_ / "it'\\''s mine").string() + "'";
+  EXPECT_THAT(read_file(run.folder() / "log.txt"),
+              AllOf(HasSubstr("error: [rollout] no more pages"), HasSubstr("to go on: " + command)));
+  EXPECT_EQ(run.attempt([]() -> int { throw Interrupted(); }), 130);
+  EXPECT_THAT(read_file(run.folder() / "log.txt"), HasSubstr("all is saved; to go on: " + command));
+}
+
+TEST_F(RunFolder, says_once_when_nothing_is_learned_for_long) {
+  grpo::Run run(config(), kResolved, "test");
+  run.resume();
+  auto flat = groups_of(3);
+  for (Group& group : flat) group.rewards = {0.2, 0.2};
+  const auto warnings = [&] {
+    const std::string log = read_file(at("log.txt"));
+    size_t count = 0;
+    for (size_t i = log.find("nothing was learned"); i != std::string::npos; i = log.find("nothing was learned", i + 1))
+      ++count;
+    return count;
+  };
+  for (int step = 1; step <= 9; ++step) record(run, step, flat);
+  record(run, 10);
+  for (int step = 11; step <= 19; ++step) record(run, step, flat);
+  EXPECT_EQ(warnings(), 0u);
+  for (int step = 20; step <= 40; ++step) record(run, step, flat);
+  EXPECT_EQ(warnings(), 1u);
+  EXPECT_THAT(read_file(at("log.txt")),
+              AllOf(HasSubstr("rewards from 0.200 to 0.200, right answers 0.500, with the form 1.000"),
+                    HasSubstr("rollout.sampling.temperature")));
 }
 
 TEST_F(RunFolder, writes_a_line_a_step_with_every_figure) {
@@ -200,7 +479,7 @@ TEST_F(RunFolder, writes_a_line_a_step_with_every_figure) {
   run.resume();
   UpdateReport report;
   report.loss = std::numeric_limits<double>::quiet_NaN();
-  report.skipped = {"step 1: the loss is not finite"};
+  report.skipped = {"step 1: update skipped, the loss is not finite"};
   report.skipped_updates = 1;
   RolloutStats stats;
   stats.completion_tokens = 30;
@@ -250,7 +529,7 @@ TEST_F(RunFolder, writes_a_line_a_step_with_every_figure) {
   EXPECT_EQ(lines[0]["flat_groups"], 1);
   EXPECT_DOUBLE_EQ(lines[1]["kl"].get<double>(), 0.25);
   EXPECT_DOUBLE_EQ(lines[1]["expert_load_max"].get<double>(), 1.5);
-  EXPECT_THAT(read_file(at("log.txt")), HasSubstr("update skipped: step 1"));
+  EXPECT_THAT(read_file(at("log.txt")), HasSubstr("  step 1: update skipped, the loss is not finite\n"));
 }
 
 TEST_F(RunFolder, notes_right_and_wrong_traces_in_equal_shares) {

@@ -17,7 +17,9 @@
 
 #include "error_of.h"
 #include "files.h"
+#include "grpo/evaluate.h"
 #include "grpo/stages.h"
+#include "grpo/stop.h"
 #include "tiny.h"
 
 namespace grpo {
@@ -311,6 +313,68 @@ TEST_F(Stages, fine_tuning_refuses_what_it_cannot_learn_before_it_begins) {
   EXPECT_EQ(error({{as_long_as(positions), 0}}), "(no error)");
 }
 
+TEST_F(Stages, a_saved_state_is_checked_before_it_is_used) {
+  SftConfig config;
+  config.epochs = 4;
+  config.documents_per_step = 2;
+  const auto work = [&](Stage& stage, size_t sets) {
+    return sft(stage, config, std::vector<DemonstrationSet>(sets, {demonstrations(4, "c"), 1}));
+  };
+  in_run("whole", [&](Stage& stage) {
+    std::raise(SIGTERM);
+    return work(stage, 1);
+  });
+  const std::string file = (*newest_checkpoint(folder_ / "whole") / "state.json").string();
+  EXPECT_THAT(in_run("whole", [&](Stage& stage) { return error_of([&] { work(stage, 2); }); }),
+              AllOf(HasSubstr("[checkpoint] " + file + ": given: expected a list of 2 numbers, got [2]"),
+                    HasSubstr("was the configuration changed")));
+  EXPECT_EQ(in_run("whole", [&](Stage& stage) { return error_of([&] { work(stage, 1); }); }), "(no error)");
+
+  // The state of another kind of stage.
+  in_run("other", [&](Stage& stage) {
+    std::raise(SIGTERM);
+    PretrainConfig pretraining;
+    return pretrain(stage, pretraining, corpus(chat_));
+  });
+  EXPECT_THAT(in_run("other", [&](Stage& stage) { return error_of([&] { work(stage, 1); }); }),
+              HasSubstr("state.json: given: expected a list of 1 numbers, got none"));
+}
+
+TEST(StageConfigs, refuse_what_cannot_be_before_anything_is_done) {
+  const auto error = [](const auto& config) { return error_of([&] { config.validate(); }); };
+  PretrainConfig pretrain;
+  pretrain.steps = -1;
+  EXPECT_THAT(error(pretrain), HasSubstr("pretrain.steps"));
+  pretrain = {}, pretrain.documents_per_step = 0;
+  EXPECT_THAT(error(pretrain), HasSubstr("documents_per_step"));
+  pretrain = {}, pretrain.steps = 3, pretrain.optimizer = decaying(), pretrain.optimizer.warmup_steps = 3;
+  EXPECT_THAT(error(pretrain), AllOf(HasSubstr("more steps than optimizer.warmup_steps (3), got 3")));
+  pretrain.steps = 4;
+  EXPECT_EQ(error(pretrain), "(no error)");
+  pretrain.steps = 0;
+  EXPECT_EQ(error(pretrain), "(no error)") << "nothing is done, at no rate";
+  SftConfig sft;
+  sft.epochs = -1;
+  EXPECT_THAT(error(sft), HasSubstr("sft.epochs"));
+  GrpoConfig grpo;
+  grpo.prompts_per_step = 0;
+  EXPECT_THAT(error(grpo), HasSubstr("prompts_per_step"));
+  grpo = {}, grpo.steps = 5, grpo.optimizer = decaying(), grpo.optimizer.warmup_steps = 9;
+  EXPECT_THAT(error(grpo), HasSubstr("warmup_steps (9), got 5"));
+  grpo = {}, grpo.prompts_per_step = 1 << 20, grpo.objective.max_refills = 15;
+  EXPECT_EQ(error(grpo), "(no error)") << "without dynamic sampling there are none";
+  grpo.objective.dynamic_sampling = true;
+  EXPECT_EQ(error(grpo), "(no error)");
+  grpo.objective.max_refills = 16;
+  EXPECT_THAT(error(grpo), AllOf(HasSubstr("16777216 tasks in a step"), HasSubstr("16 refills"),
+                                 HasSubstr("objective.max_refills")));
+  grpo = {}, grpo.rollout.sampling.temperature = 0;
+  EXPECT_THAT(error(grpo), HasSubstr("greedy"));
+  RejectionConfig rejection;
+  rejection.count = (1 << 24) + 1;
+  EXPECT_THAT(error(rejection), HasSubstr("16777217"));
+}
+
 // ---- tasks ----------------------------------------------------------------------------------------------------------
 
 TasksConfig tasks_from(const fs::path& file) {
@@ -548,6 +612,76 @@ TEST_F(Sampling, a_judge_scores_what_grpo_samples_and_stays_as_it_was) {
   for (const Json& line : lines_of(folder_ / "whole/metrics.jsonl")) EXPECT_TRUE(line.contains("unreadable_verdicts"));
 }
 
+TEST_F(Sampling, divergence_that_is_switched_on_as_grpo_goes_on_begins_at_the_policy_there) {
+  GrpoConfig config = grpo_config(3);
+  config.objective = {};
+  in_run("whole", [&](Stage& stage) {
+    std::raise(SIGTERM);
+    return grpo::grpo(stage, config);
+  });
+  config.objective.kl = Kl::k3_in_loss, config.objective.kl_coefficient = 0.1;
+  make_policy_ = [] {  // weights that are not those of the checkpoint
+    Policy policy(tiny::policy_config(), 99);
+    return policy;
+  };
+  in_run("whole", [&](Stage& stage) { return grpo::grpo(stage, config); });
+  const auto lines = lines_of(folder_ / "whole/metrics.jsonl");
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_TRUE(lines[0]["kl"].is_null());
+  EXPECT_EQ(lines[1]["kl"], 0.0);
+  EXPECT_GT(lines[2]["kl"].get<double>(), 0.0);
+}
+
+TEST_F(Sampling, an_evaluation_that_was_given_up_gives_the_same_when_it_is_done_again) {
+  const Policy policy = answering_policy();
+  Scorer scorer{RewardsConfig()};
+  Rollout rollout = tiny::rollout(policy, tiny::rollout_config(2, 16));
+  const auto tasks = read_tasks(write("q", task_lines("q", 70)));
+  int all = 0;
+  const auto whole = evaluate(rollout, scorer, tasks, 5, 0, nullptr, nullptr, [&] { ++all; }).json();
+  for (const int calls : {1, all / 2, all}) {
+    int left = calls;
+    const auto check = [&] {
+      if (--left == 0) throw Interrupted();
+    };
+    EXPECT_THROW(evaluate(rollout, scorer, tasks, 5, 0, nullptr, nullptr, check), Interrupted);
+    EXPECT_EQ(evaluate(rollout, scorer, tasks, 5, 0).json(), whole);
+  }
+}
+
+TEST_F(Sampling, an_update_that_was_skipped_is_told_once) {
+  GrpoConfig config = grpo_config(1);
+  config.objective = {};
+  config.objective.entropy_coefficient = 1e308;  // a loss that is not finite
+  config.optimizer.schedule = Schedule::constant;
+  in_run("whole", [&](Stage& stage) { return grpo::grpo(stage, config); });
+  const std::string log = read_file(folder_ / "whole/log.txt"), skipped = "update skipped";
+  EXPECT_THAT(log, HasSubstr("  step 0: update skipped, the loss is not finite\n"));
+  EXPECT_EQ(log.find(skipped), log.rfind(skipped));
+}
+
+TEST_F(Sampling, a_judge_has_room_for_any_number_of_refills) {
+  GrpoConfig config = grpo_config(1);
+  config.prompts_per_step = 1;
+  config.rollout = tiny::rollout_config(2, 4);  // too short for any form: every reward is 0
+  config.objective = {};
+  config.objective.dynamic_sampling = true;
+  config.objective.max_refills = 65;
+  config.rewards.weights = {{"format", 0.2}, {"helpful", 1.0}};
+  config.optimizer.schedule = Schedule::constant;
+  JudgeConfig judging;
+  judging.max_score = 9, judging.max_new_tokens = 2, judging.max_unreadable = 1, judging.votes = 1;
+  judging.boilerplate.clear();
+  judging.helpful = judging.harmless = "{prompt} {answer} ";
+  config.rewards.weights["harmless"] = 0;  // asked about the whole text, whatever its form
+  const StageResult result = in_run("whole", [&](Stage& stage) {
+    Judge judge(stage.policy, tiny::tokenizer(), chat_, judging);
+    return grpo::grpo(stage, config, &judge);
+  });
+  EXPECT_TRUE(result.finished);
+  EXPECT_THAT(read_file(folder_ / "whole/log.txt"), HasSubstr("after 65 refills"));
+}
+
 // ---- rejection_sample -----------------------------------------------------------------------------------------------
 
 TEST_F(Sampling, rejection_sampling_adds_up_and_says_where_each_demonstration_comes_from) {
@@ -626,6 +760,33 @@ TEST_F(Sampling, rejection_sampling_ends_when_fewer_tasks_are_asked_for_than_wer
   EXPECT_TRUE(report.finished);
   EXPECT_EQ(report.tasks, 4);
   EXPECT_EQ(Json::parse(read_file(folder_ / "whole/report.json"))["finished"], true);
+}
+
+TEST_F(Sampling, rejection_sampling_does_not_go_on_without_what_it_selected) {
+  const auto work = [&](Stage& stage) { return rejection_sample(stage, rejection_config(), "teacher"); };
+  in_run("whole", [&](Stage& stage) {
+    std::raise(SIGTERM);
+    return work(stage);
+  });
+  const std::string selected = read_file(folder_ / "whole/selected.jsonl"),
+                    report = read_file(folder_ / "whole/report.json");
+  const auto error = [&] { return in_run("whole", [&](Stage& stage) { return error_of([&] { work(stage); }); }); };
+  fs::resize_file(folder_ / "whole/selected.jsonl", selected.size() - 1);
+  EXPECT_THAT(error(), AllOf(HasSubstr("selected.jsonl: expected"), HasSubstr("remove report.json")));
+  write("whole/selected.jsonl", selected);
+  for (const char* key : {"finished", "tasks", "sampled", "kept", "dropped", "offset", "mixture"}) {
+    Json broken = Json::parse(report);
+    broken[key] = "x";
+    write("whole/report.json", broken.dump());
+    EXPECT_THAT(error(), AllOf(HasSubstr("report.json: " + std::string(key) + ": expected"),
+                               HasSubstr("remove it to start this stage over")));
+  }
+  Json broken = Json::parse(report);
+  broken["mixture"].push_back(0);
+  write("whole/report.json", broken.dump());
+  EXPECT_THAT(error(), HasSubstr("report.json: mixture: expected a list of 4 numbers"));
+  write("whole/report.json", report);
+  EXPECT_EQ(error(), "(no error)");
 }
 
 TEST_F(Sampling, rejection_sampling_keeps_the_same_whatever_runs_together) {

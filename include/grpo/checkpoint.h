@@ -22,6 +22,31 @@
 
 namespace grpo {
 
+/// A JSON object that was saved and comes back. Its entries are checked as they are read: each throws Error, naming
+/// file and key, where it is missing or of another kind.
+class SavedState {
+ public:
+  /// Reads `file`; throws Error where it holds no object.
+  explicit SavedState(std::filesystem::path file);
+  SavedState(nlohmann::ordered_json json, std::filesystem::path file);
+
+  bool contains(const std::string& key) const { return json_.contains(key); }
+  int64_t count(const std::string& key) const;                              ///< 0 or more
+  std::vector<uint64_t> counts(const std::string& key) const;               ///< several
+  std::vector<uint64_t> counts(const std::string& key, std::size_t size) const;  ///< so many
+  double number(const std::string& key) const;
+  std::string name(const std::string& key) const;
+  bool flag(const std::string& key) const;
+  const nlohmann::ordered_json& object(const std::string& key) const;
+
+ private:
+  template <class Fits>
+  const nlohmann::ordered_json& entry(const std::string& key, const std::string& expected, const Fits& fits) const;
+
+  nlohmann::ordered_json json_;
+  std::filesystem::path file_;
+};
+
 struct CheckpointContents {
   NamedTensors policy;
   NamedTensors optimizer;
@@ -29,12 +54,7 @@ struct CheckpointContents {
   nlohmann::ordered_json state = nlohmann::ordered_json::object();
   std::filesystem::path folder = {};  ///< that it was read from
 
-  /// Entries of `state`: a count (0 or more), several, a name, a flag. Throw Error, naming file and key, for one that is
-  /// missing or of another kind.
-  uint64_t count(const std::string& key) const;
-  std::vector<uint64_t> counts(const std::string& key) const;
-  std::string name(const std::string& key) const;
-  bool flag(const std::string& key) const;
+  SavedState saved() const { return {state, folder / "state.json"}; }
 };
 
 /// RUN/checkpoints/step-000123 for step 123.

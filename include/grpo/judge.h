@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -47,9 +48,11 @@ struct Preference {
 
 class Judge {
  public:
-  /// Copies `policy`: whatever is trained afterwards, the judge stays as it is. Throws Error on an invalid config.
+  /// Copies `policy`: whatever is trained afterwards, the judge stays as it is. `check` (optional) is called again and
+  /// again while verdicts are sampled: what it throws ends the call (StopSignal::check). Throws Error on an invalid
+  /// config.
   Judge(const Policy& policy, const Tokenizer& tokenizer, const ChatTemplate& chat_template, const JudgeConfig& config,
-        const RolloutConfig& rollout = {});
+        const RolloutConfig& rollout = {}, std::function<void()> check = nullptr);
   Judge(const Judge&) = delete;
   Judge& operator=(const Judge&) = delete;
 
@@ -82,6 +85,7 @@ class Judge {
   Tokenizer tokenizer_;
   ChatTemplate chat_template_;
   Rollout rollout_;
+  std::function<void()> check_;
   JudgeStats stats_;
 };
 

@@ -16,6 +16,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -118,6 +119,7 @@ struct RecipeEvaluation {
     v("max_new_tokens", max_new_tokens, "longest answer");
     v("judge", judge, "the stage whose policy judges general answers in the table; empty: no such column");
   }
+  void validate() const;
 };
 
 struct RecipeConfig : RunConfig {
@@ -161,11 +163,15 @@ struct RecipeConfig : RunConfig {
 class Recipe {
  public:
   /// Opens what all stages share. Throws Error, naming the stage, where the configuration of a finished stage was
-  /// changed (unless force_from comes before it), and for data files that cannot be read: before anything is computed.
+  /// changed, or of one under way what it was made with (unless force_from comes before it), and for data files that
+  /// cannot be read: before anything is computed or written.
   Recipe(const RecipeConfig& config, Run& run);
   ~Recipe();
 
   const std::vector<StageConfig>& stages() const { return config_.stages; }
+
+  /// Whether every stage is done.
+  bool is_finished() const;
 
   /// Runs one stage, or goes on with it, and measures it; a finished one is left as it is, but measured again where the
   /// evaluation was changed. False when a signal stopped it. Errors name the stage.
@@ -185,11 +191,14 @@ class Recipe {
   PolicyConfig policy_config(const StageConfig& stage) const;
   const StageConfig& find(const std::string& name) const;
   bool done(const StageConfig& stage) const;
+  bool is_trained(const StageConfig& stage) const;
+  bool is_under_way(const StageConfig& stage) const;
+  double seconds_of(const StageConfig& stage) const;
   std::unique_ptr<Policy> load(const std::string& stage_or_folder, const std::string& what) const;
-  std::unique_ptr<Judge> judge(const std::string& stage) const;
+  std::unique_ptr<Judge> judge(const std::string& stage, std::function<void()> check = nullptr) const;
   std::vector<DemonstrationSet> demonstrations(const StageConfig& stage, const Run& run) const;
   bool measures(const StageConfig& stage) const;
-  bool measure(const StageConfig& stage, const Policy& policy, Run& run);
+  void measure(const StageConfig& stage, const Policy& policy, Run& run);
   nlohmann::ordered_json judge_figures() const;
   void forget_judge(const std::string& stage) const;
   void measure_judge(const std::string& stage);

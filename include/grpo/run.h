@@ -6,22 +6,30 @@
 //   RUN/events.out.tfevents.grpo   the same figures for TensorBoard
 //   RUN/samples.jsonl      the notebook: full reasoning traces with their scores
 //   RUN/checkpoints/       see checkpoint.h
-//   RUN/summary.json       held-out figures, before and after
+//   RUN/superseded/        checkpoints later than the one that --resume-from went back to
+//   RUN/summary.json       held-out figures, before and after; written last
 //   RUN/log.txt
+//
+// One process at a time works on a folder (RUN/.lock says which); readers do not ask.
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <filesystem>
+#include <functional>
+#include <initializer_list>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "grpo/checkpoint.h"
 #include "grpo/config.h"
 #include "grpo/metrics.h"
 #include "grpo/rollout.h"
+#include "grpo/stop.h"
 #include "grpo/task.h"
 #include "grpo/tensorboard.h"
 #include "grpo/trainer.h"
@@ -31,6 +39,7 @@ namespace grpo {
 struct RunConfig {
   std::string out = "runs/zero";
   bool resume = false;
+  std::string resume_from;
   int save_every = 20;
   int keep = 2;
   int notebook = 16;
@@ -38,13 +47,56 @@ struct RunConfig {
   template <class V>
   void visit(V& v) {
     v("out", out, "folder of the run; one that is there already is moved aside, never overwritten");
-    v("resume", resume, "go on from the newest whole checkpoint in `out`");
+    v("resume", resume,
+      "go on from the newest whole checkpoint in `out`, with that run's configuration but for what is asked for here");
+    v("resume_from", resume_from,
+      "go on from this checkpoint, such as step-120 (of a recipe STAGE/step-120); later ones are moved to superseded/");
     v("save_every", save_every, "steps between checkpoints");
     v("keep", keep, "checkpoints to keep; 0: all");
     v("notebook", notebook,
       "traces a step in samples.jsonl, right and wrong ones in equal shares where there are; -1: all");
   }
+  void validate() const;
 };
+
+/// The arguments that say which run is meant, and the configuration of that run (its config.json, without what only a
+/// start has: out, resume, resume_from, force_from), if it is there. Throws Error for one that cannot be read.
+std::vector<std::string> arguments_of_run(const std::vector<std::string>& arguments);
+std::optional<nlohmann::json> config_of_run(const std::string& out);
+
+/// load_config for a driver. A run that is resumed knows its own configuration: in place of the defaults stands the
+/// config.json in `out`, so that --resume --out RUN is all that it takes; --config and --set change what they mention.
+template <class Config>
+Config load_run_config(const std::vector<std::string>& arguments) {
+  Config asked;
+  internal::parse(internal::make_knob("", asked, ""), arguments_of_run(arguments));
+  asked.resume |= !asked.resume_from.empty();
+  Config config;
+  const internal::Knob root = internal::make_knob("", config, "");
+  const auto own = asked.resume ? config_of_run(asked.out) : std::nullopt;
+  if (own) internal::load(root, *own, asked.out + "/config.json");
+  internal::parse(root, arguments);
+  config.out = asked.out, config.resume = asked.resume;
+  internal::validate(root);
+  return config;
+}
+
+template <class Config>
+Config load_run_config(int argc, char** argv) {
+  return load_run_config<Config>(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc));
+}
+
+/// A knob in which two configurations differ.
+struct ConfigChange {
+  std::string key;  ///< "tasks.languages.1"
+  nlohmann::ordered_json before, after;  ///< null where there is none
+  bool is_new = false;  ///< a key (no element of a list) that the earlier one did not have, as of an older program
+  std::string text() const;  ///< "steps: 3 → 9"
+};
+std::vector<ConfigChange> config_changes(const nlohmann::ordered_json& before, const nlohmann::ordered_json& after);
+
+/// Whether the knob `key` is one of `knobs` or lies in one: "policy.moe.experts" in "policy".
+bool lies_in(const std::string& key, std::initializer_list<std::string_view> knobs);
 
 /// Wall-clock parts of a step, in seconds.
 struct StepTimes {
@@ -65,11 +117,15 @@ class Stopwatch {
 /// Loads libtorch_cuda where `name` is a CUDA device. Throws Error when the device cannot be used.
 at::Device open_device(const std::string& name);
 
+class FolderLock;
+
 class Run {
  public:
-  /// Makes or opens the folder, takes over SIGINT and SIGTERM, and prints the header `name` · `what` is left to note().
-  /// `resolved` is what config.json will hold.
+  /// Makes or opens the folder, which no other process may work on, takes over SIGINT, SIGTERM and SIGHUP, and writes
+  /// `resolved` to config.json where no run is resumed that has one. `name` is the driver's. Throws Error.
   Run(const RunConfig& config, const nlohmann::ordered_json& resolved, const std::string& name);
+  Run(Run&&) noexcept;
+  ~Run();
 
   /// A stage of this run: a run in the folder's subfolder `name`, whose config.json is `resolved`, which shares the
   /// terminal, the log and the signals, and always goes on from what it finds. Must not outlive this run.
@@ -78,22 +134,45 @@ class Run {
   const std::filesystem::path& folder() const { return folder_; }
   Progress& progress() { return *progress_; }
 
-  /// With `resume`: the newest whole checkpoint, and the JSONL files cut back to it; a damaged one is named and passed
-  /// over. Nothing when there is none to go on from: the run starts at the beginning. Throws Error when all are
-  /// damaged.
-  std::optional<CheckpointContents> resume();
+  /// Does the driver's work in this run and gives its exit status. An error goes to the log, too, with the way to go
+  /// on behind it; Interrupted ends as stopped() does.
+  int attempt(const std::function<int()>& work);
 
-  /// Writes a checkpoint of the `step`-th step of the whole run. `contents.state` gets the offsets of the JSONL files.
+  /// Whether a resumed run must keep the knob `key` ("policy.layers"), whose checkpoint has this state.
+  using Stays = std::function<bool(const std::string& key, const nlohmann::ordered_json& state)>;
+
+  /// With `resume`: the newest whole checkpoint (or resume_from), and the log files cut back to it; a damaged one is
+  /// named and passed over, a log file that was shortened begins anew. Nothing when there is none to go on from: the
+  /// run starts at the beginning. Knobs that were changed are named. Throws Error, before anything in the folder
+  /// changes, when all checkpoints are damaged or one of those knobs has to stay.
+  std::optional<CheckpointContents> resume(const Stays& stays = nullptr);
+
+  /// Names the knobs that were changed and makes the configuration the run's: what resume() does, for a run without
+  /// checkpoints of its own.
+  void adopt_config();
+
+  /// Writes a checkpoint of the `step`-th step of the whole run. The state gets the offsets of the log files. Throws
+  /// Error, saying how to go back, for a policy that has diverged: whose tensors or logits are not finite.
+  void save(int64_t step, Policy& policy, Trainer& trainer, nlohmann::ordered_json state);
   void save(int64_t step, CheckpointContents contents);
-  bool due(int64_t step) const { return step % save_every_ == 0; }
+  bool due(int64_t step) const { return step % config_.save_every == 0; }
 
-  /// Whether SIGINT or SIGTERM asked the run to end after this step.
+  /// Takes back what save() wrote. A reference that the checkpoint lacks, as KL was off, is the policy as it is there.
+  /// Throws Error that names the checkpoint.
+  void restore(const CheckpointContents& checkpoint, Policy& policy, Trainer& trainer);
+
+  /// Whether a signal asked the run to end after this step.
   bool stopping() const { return signal_->requested(); }
+  /// Throws Interrupted then: for work between the steps that can be done again.
+  void check_signal() const { signal_->check(); }
   /// What to print then, and the status to exit with.
   int stopped();
 
-  /// One step of RL: metrics.jsonl, samples.jsonl, and a line of progress.
-  /// `more` is added to metrics.jsonl.
+  /// The command line that goes on with this run, for a shell.
+  std::string resume_command() const;
+
+  /// One step of RL: metrics.jsonl, samples.jsonl, and a line of progress. `more` is added to metrics.jsonl. Warns once
+  /// when no group has had two different rewards for many steps.
   void record(int64_t step, const std::vector<Group>& groups, const UpdateReport& report, const RolloutStats& rollout,
               const StepTimes& times, const NamedValues& more = {});
 
@@ -104,19 +183,28 @@ class Run {
   void write(const std::string& file, const nlohmann::ordered_json& value) const;
 
  private:
-  Run() = default;
+  struct Silence;
+
+  Run();
+  void lock();
+  void write_metrics(int64_t step, const nlohmann::ordered_json& line);
+  void watch_signal(const std::vector<Group>& groups, double format, double accuracy);
+  std::optional<CheckpointContents> find_checkpoint();
+  void refuse_changes(const Stays& stays, const CheckpointContents& checkpoint) const;
+  void go_back_to(const CheckpointContents& checkpoint);
+  [[noreturn]] void refuse_diverged(int64_t step, const std::string& why) const;
 
   RunConfig config_;
   bool is_stage_ = false;  // a stage resumes by itself, so there is nothing to say where it begins
   std::filesystem::path folder_;
   std::string command_;
-  int64_t save_every_;
+  nlohmann::ordered_json resolved_;
   std::shared_ptr<StopSignal> signal_;
   std::shared_ptr<Progress> progress_;
-  void write_metrics(int64_t step, const nlohmann::ordered_json& line);
-
+  std::unique_ptr<FolderLock> lock_;
   std::unique_ptr<JsonlWriter> metrics_, samples_;
   std::unique_ptr<EventWriter> events_;
+  std::unique_ptr<Silence> silence_;
 };
 
 }  // namespace grpo

@@ -33,6 +33,10 @@ struct Stage {
   uint64_t seed;  ///< of all draws of this stage
 };
 
+/// The schedule of a stage of `steps` updates: `config` with the length of the stage as total_steps where that is 0.
+/// Throws Error where that contradicts itself (a warm-up longer than the stage).
+OptimizerConfig lasting(OptimizerConfig config, int64_t steps);
+
 struct StageResult {
   bool finished = false;  ///< false: a signal stopped it; what was done is saved
   int64_t steps = 0;
@@ -54,6 +58,7 @@ struct PretrainConfig {
     v("optimizer", optimizer, "AdamW");
     v("trainer", trainer, "how updates are computed");
   }
+  void validate() const;
 };
 
 /// Language modelling on the documents of a corpus, prompts included.
@@ -77,6 +82,9 @@ struct SftConfig {
     v("optimizer", optimizer, "AdamW");
     v("trainer", trainer, "how updates are computed");
   }
+  void validate() const;
+  /// Updates that so many demonstrations come to.
+  int64_t steps(std::size_t demonstrations) const;
 };
 
 /// Demonstrations from one source, and their share of what is learned.
@@ -84,6 +92,10 @@ struct DemonstrationSet {
   std::vector<Demonstration> demonstrations;
   double share = 0;  ///< relative to the other sets; 0 in all of them: by their sizes
 };
+
+/// Throws Error, naming its task, for a demonstration that takes more than `max_positions` tokens.
+void require_room(const std::vector<DemonstrationSet>& sets, const Tokenizer& tokenizer, const ChatTemplate& chat,
+                  int64_t max_positions);
 
 /// Supervised fine-tuning: mean cross-entropy over the tokens of the completions alone, end-of-sequence included. The
 /// sets are mixed at their shares, each gone through in an order of its own. Throws Error on an empty set and on a
@@ -121,6 +133,9 @@ class TaskMixture {
   std::vector<uint64_t> given_;
 };
 
+/// Throws Error for samples that nothing can be learned from: greedy ones.
+void require_learnable(const RolloutConfig& rollout);
+
 struct GrpoConfig {
   int steps = 100;
   int prompts_per_step = 16;
@@ -145,6 +160,7 @@ struct GrpoConfig {
     v("optimizer", optimizer, "AdamW");
     v("trainer", trainer, "how updates are computed");
   }
+  void validate() const;
 };
 
 /// More to log about a step's scored groups.
@@ -172,6 +188,7 @@ struct RejectionConfig {
     v("rewards", rewards, "scores, by which the best are chosen");
     v("screen", screen, "what is kept");
   }
+  void validate() const;
 };
 
 /// What became of all completions, by reason.
