@@ -53,7 +53,7 @@ Line parse_line(std::string_view text, const std::string& where) {
 }
 
 LineReader::LineReader(const std::string& file) : file_(file), in_(file, std::ios::binary) {
-  if (fs::is_directory(file)) throw grpo::Error("line", file, ": expected a JSONL file, got a folder");
+  if (S_ISDIR(status_of(file).st_mode)) throw grpo::Error("line", file, ": expected a JSONL file, got a folder");
   if (!in_) throw grpo::Error("line", file, ": expected a JSONL file, got no such file");
 }
 
