@@ -432,7 +432,8 @@ class Matcher {
     if (given.empty() && doubtful(b)) return same_number(a, as_product(b));
     if (wanted.empty() && doubtful(a) && compare_.has_symbols(b.node)) return same_number(as_product(a), b);
     // 3 for 3 rubles: the reference tells what is counted.
-    if (same_unit(given, wanted) || given.empty() || (wanted.empty() && is_unit(given))) return same_item(bare(a), bare(b));
+    if (same_unit(given, wanted) || given.empty() || (wanted.empty() && is_unit(given)))
+      return same_item(bare(a), bare(b));
     if (!options_.convert_units) return false;
     const auto from = conversion(given), to = conversion(wanted);
     if (!from || !to || from->first != to->first) return false;
@@ -583,6 +584,10 @@ class Matcher {
   std::optional<NodeId> centre(NodeId id) {
     const Node& node = at(id);
     if (node.function != Function::absolute) return {};
+    if (tree_.full()) {  // lists compare every member with every other
+      too_long_ = true;
+      return {};
+    }
     const Node& inside = at(node.children[0]);
     if (inside.kind == Kind::symbol) return tree_.add_number(0);
     if (inside.kind != Kind::sum || inside.children.size() != 2) return {};
