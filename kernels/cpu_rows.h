@@ -194,8 +194,8 @@ void rope_backward(const cpu::Rope& r, const void* qkv, const void* dout, void* 
     }
     std::memcpy(to + values, grad + values, sizeof(T) * (width - values));
   });
-  if (dq_norm) std::copy_n(norms.begin(), d, dq_norm);
-  if (dk_norm) std::copy_n(norms.begin() + d, d, dk_norm);
+  for (int64_t j = 0; dq_norm && j < d; ++j) dq_norm[j] += norms[j];
+  for (int64_t j = 0; dk_norm && j < d; ++j) dk_norm[j] += norms[d + j];
 }
 
 // log Σ exp(x·scale), and the entropy of that softmax.

@@ -68,7 +68,9 @@ struct TokenLogprobsFunction : Function<TokenLogprobsFunction> {
     const Tensor dlogprobs = grads[0].defined() ? grads[0].contiguous() : Tensor();
     const Tensor dentropy = grads[1].defined() ? grads[1].contiguous() : Tensor();
     const cpu::Type type = kernel_type(hidden, "token_logprobs");
-    Tensor dhidden = at::empty_like(hidden), dhead = at::zeros(head.sizes(), head.options().dtype(at::kFloat));
+    Tensor dhidden = at::empty_like(hidden);
+    std::optional<WeightGradient> dhead;
+    if (ctx->needs_input_grad(1)) dhead.emplace(head);
     Tensor narrowed = type == cpu::Type::bf16 ? at::empty({kChunk, vocab}, hidden.options()) : Tensor();
     // The logits become their own gradient, so they serve one backward pass; another one works them out again.
     Tensor all;
@@ -92,15 +94,19 @@ struct TokenLogprobsFunction : Function<TokenLogprobsFunction> {
       const cpu::MatrixRef d{dlogits, vocab, 1};
       cpu::kernels().gemm(type, type, rows, width, vocab, d, rows_of(head, 0),
                           const_cast<void*>(rows_of(dhidden, first).data), width, false);
-      cpu::kernels().gemm(type, cpu::Type::f32, vocab, width, rows, transposed(d), rows_of(hidden, first),
-                          dhead.data_ptr(), width, true);
+      if (dhead)
+        cpu::kernels().gemm(type, cpu::Type::f32, vocab, width, rows, transposed(d), rows_of(hidden, first),
+                            dhead->sum.data_ptr(), width, true);
     };
     if (all.defined())
       for (int64_t first = 0; first < hidden.size(0); first += kChunk)
         backward_of(first, std::min(kChunk, hidden.size(0) - first), all.data_ptr<float>() + first * vocab, nullptr);
     else
       each_chunk(hidden, head, saved[3], saved[4], scale, Tensor(), backward_of);
-    return {dhidden, dhead.to(head.scalar_type()), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
+    variable_list gradients(7);
+    gradients[0] = dhidden;
+    if (dhead) gradients[1] = dhead->for_autograd();
+    return gradients;
   }
 
  private:

@@ -158,7 +158,12 @@ AdamW::AdamW(NamedParameters parameters, const OptimizerConfig& config)
   }
 }
 
-void AdamW::zero_grad() {
+Gradients::Gradients(NamedParameters parameters) : parameters_(std::move(parameters)) {
+  for (auto& [name, tensor] : parameters_)
+    tensor.mutable_grad() = at::zeros(tensor.sizes(), tensor.options().dtype(at::kFloat).requires_grad(false));
+}
+
+Gradients::~Gradients() {
   for (auto& [name, tensor] : parameters_) tensor.mutable_grad() = at::Tensor();
 }
 

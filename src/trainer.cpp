@@ -160,7 +160,6 @@ std::vector<std::vector<std::vector<float>>> Trainer::reference_logprobs(std::ve
 
 void Trainer::apply(UpdateReport& report, const RouterRecord& record, double loss, int64_t step) {
   const StepReport done = optimizer_.step(step, loss);
-  optimizer_.zero_grad();
   if (done.skipped)
     report.skipped.push_back(done.why);
   else if (config_.bias_update_rate > 0)
@@ -205,6 +204,7 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
       if (list.empty()) continue;
       const Normalizer normalizer =
           count(std::span<const Group>(groups.data() + begin, end - begin), groups, objective_);
+      const Gradients gradients(policy_.parameters());
       RouterRecord record;
       LossMetrics metrics;
       double loss = 0;
@@ -273,6 +273,7 @@ UpdateReport Trainer::update(const std::vector<Example>& documents, int64_t step
     targets += list.back().targets();
   }
   if (list.empty()) return report;
+  const Gradients gradients(policy_.parameters());
   RouterRecord record;
   double entropy = 0;
   for (const auto& micro : micro_batches(list)) {

@@ -242,11 +242,19 @@ TEST(AdamW, skips_what_is_not_finite_and_names_the_step_and_the_parameter) {
   EXPECT_FALSE(optimizer.step(42, 0.0).skipped);
 }
 
-TEST(AdamW, zero_grad_drops_the_gradients) {
-  AdamW optimizer(make_parameters(at::kFloat), plain_config());
-  set_gradients(optimizer.parameters(), 1);
-  optimizer.zero_grad();
-  for (const auto& [name, tensor] : optimizer.parameters()) EXPECT_FALSE(tensor.grad().defined());
+TEST(Gradients, are_fp32_zeros_for_as_long_as_they_live) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    const NamedParameters parameters = make_parameters(dtype);
+    set_gradients(parameters, 1);
+    {
+      const Gradients gradients(parameters);
+      for (const auto& [name, tensor] : parameters) {
+        EXPECT_EQ(tensor.grad().scalar_type(), at::kFloat);
+        EXPECT_TRUE(tensor.grad().equal(at::zeros(tensor.sizes())));
+      }
+    }
+    for (const auto& [name, tensor] : parameters) EXPECT_FALSE(tensor.grad().defined());
+  }
 }
 
 TEST(AdamW, takes_strided_gradients) {

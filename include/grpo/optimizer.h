@@ -64,6 +64,19 @@ struct OptimizerConfig {
 /// Trainable tensors by name: contiguous, fp32 or bf16, each listed once however often it is tied.
 using NamedParameters = NamedTensors;
 
+/// The gradients of one update, for as long as it lives: fp32, whatever the parameters' types, and 0 until backward
+/// passes add to them.
+class Gradients {
+ public:
+  explicit Gradients(NamedParameters parameters);
+  ~Gradients();
+  Gradients(const Gradients&) = delete;
+  Gradients& operator=(const Gradients&) = delete;
+
+ private:
+  NamedParameters parameters_;
+};
+
 struct StepReport {
   double grad_norm = 0.0;      ///< global L2 norm before clipping; not finite when a gradient was not
   double learning_rate = 0.0;  ///< of this update
@@ -87,9 +100,6 @@ class AdamW {
   /// Applies the gradients. When `loss` or any gradient is not finite, nothing changes but the count of skipped
   /// updates, and the report says why, naming `global_step`.
   StepReport step(int64_t global_step, double loss);
-
-  /// Drops the gradients (they become undefined).
-  void zero_grad();
 
   int64_t updates() const { return updates_; }  ///< applied ones; drives bias correction and the schedule
   int64_t skipped_updates() const { return skipped_updates_; }
