@@ -135,6 +135,25 @@ struct TokenLogprobsFunction : Function<TokenLogprobsFunction> {
   }
 };
 
+// a·b in fp32, out of factors of one type, which are not rounded further.
+Tensor wide_product(const Tensor& a, const Tensor& b) {
+  if (a.is_cuda() && a.scalar_type() != at::kFloat) return at::mm(a, b, at::kFloat);
+  return at::mm(a.to(at::kFloat), b.to(at::kFloat));
+}
+
+// Logits in fp32 on devices without a kernel of ours, where ATen's own product would round them to the factors' type.
+struct WideLogits : Function<WideLogits> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& hidden, const Tensor& head) {
+    ctx->save_for_backward({hidden, head});
+    return wide_product(hidden, head.t());
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const Tensor &hidden = saved[0], &head = saved[1], d = grads[0].to(hidden.scalar_type());
+    return {wide_product(d, head).to(hidden.scalar_type()), wide_product(d.t(), hidden)};
+  }
+};
+
 }  // namespace
 
 TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& head, const Tensor& targets, double temperature,
@@ -170,7 +189,7 @@ Tensor logits(const Tensor& hidden, const Tensor& head) {
   require(hidden.dim() == 2 && head.dim() == 2 && hidden.size(1) == head.size(1), "logits",
           "expected hidden [tokens, hidden] and head [vocab, hidden], got ", hidden.sizes(), " and ", head.sizes());
   require_alike(head, hidden, "logits", "head");
-  if (!hidden.is_cpu()) return at::linear(hidden, head).to(at::kFloat);
+  if (!hidden.is_cpu()) return WideLogits::apply(hidden, head);
   Tensor out = at::empty({hidden.size(0), head.size(0)}, hidden.options().dtype(at::kFloat));
   logits_of(hidden.contiguous(), head.contiguous(), 0, hidden.size(0), out.data_ptr<float>());
   return out;
@@ -184,7 +203,7 @@ float log_sum_exp(const float* row, int64_t n, double temperature) {
 
 TokenLogprobs reference::token_logprobs(const Tensor& hidden, const Tensor& head, const Tensor& targets,
                                         double temperature, const KeptSets& kept) {
-  Tensor logits = at::linear(hidden, head).to(at::kFloat) / temperature;
+  Tensor logits = WideLogits::apply(hidden, head) / temperature;
   if (!kept.empty()) {
     Tensor allowed = at::zeros(logits.sizes(), at::kBool);
     for (int64_t t = 0; t < hidden.size(0); ++t) {
