@@ -97,6 +97,7 @@ int main(int argc, char** argv) try {
   auto config = grpo::load_config<R1ZeroConfig>(argc, argv);
   config.tasks.seed = config.seed;
   config.rewards.think_open = config.chat.opens_think();
+  config.objective.check_samples(config.rollout.samples);
   const bool from_scratch = config.policy.from.empty();
   if (!from_scratch) config.pretrain.steps = 0;
   const at::Device device = grpo::open_device(config.device);
@@ -172,6 +173,7 @@ int main(int argc, char** argv) try {
             tokenizer, corpus->document(static_cast<uint64_t>(step * config.pretrain.documents_per_step + i))));
       const auto report = trainer.update(documents, step);
       for (const auto& why : report.skipped) progress.note("update skipped: " + why);
+      for (const auto& warning : report.warnings) progress.note("warning: " + warning);
       state["step"] = ++step;
       progress.step(step, {{"loss", report.loss}}, watch.lap());
       if (run.stopping() || (step % 100 == 0 && step < config.pretrain.steps)) save(step, trainer);

@@ -280,6 +280,7 @@ void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateRep
                      {"advantage", number(i < group.advantages.size() ? group.advantages[i] : std::nan(""))}});
   }
   for (const std::string& why : report.skipped) progress_->note("update skipped: " + why);
+  for (const std::string& warning : report.warnings) progress_->note("warning: " + warning);
   progress_->step(step,
                   {{"reward", ratio(reward, static_cast<double>(rewarded))},
                    {"accuracy", figures.pass_at_1},

@@ -35,7 +35,6 @@ class Training {
   bool stop_after(const UpdateReport& report, bool last) {
     ++step;
     gradient_tokens += report.loss_tokens;
-    for (const std::string& why : report.skipped) stage_.run.progress().note("update skipped: " + why);
     finished_ = last;
     const bool stopping = stage_.run.stopping();
     if (stopping || last || stage_.run.due(step)) save();
@@ -96,6 +95,8 @@ UpdateReport learn(Stage& stage, Trainer& trainer, const std::vector<Example>& e
                     {"tokens_per_second", static_cast<double>(report.tokens) / seconds},
                     {"seconds/train", seconds}},
                    {{"loss", report.loss}}, seconds);
+  for (const std::string& why : report.skipped) stage.run.progress().note("update skipped: " + why);
+  for (const std::string& warning : report.warnings) stage.run.progress().note("warning: " + warning);
   return report;
 }
 
@@ -231,6 +232,7 @@ void TaskMixture::restore(const std::vector<uint64_t>& state) {
 }
 
 StageResult grpo(Stage& stage, const GrpoConfig& config, Judge* judge, const Measure& measure) {
+  config.objective.check_samples(config.rollout.samples);
   RewardsConfig rewards = config.rewards;
   rewards.think_open = stage.chat.opens_think();
   TaskMixture tasks(config.tasks, stage.seed);

@@ -156,6 +156,39 @@ TEST(Trainer, takes_the_same_gradient_from_any_split_in_bf16_too_and_nearly_that
     }
 }
 
+TEST(Trainer, warns_once_where_nothing_can_be_learned_and_names_the_knob) {
+  const auto warnings = [](const ObjectiveConfig& objective, double learning_rate, int steps, auto change) {
+    Policy policy = tiny::policy();
+    OptimizerConfig optimizer = gradient_probe();
+    optimizer.learning_rate = learning_rate;
+    Trainer trainer(policy, objective, optimizer);
+    const auto groups = scored_groups(policy, 0, 1);
+    std::vector<std::string> all;
+    for (int step = 0; step < steps; ++step) {
+      auto some = groups;
+      change(some);
+      const UpdateReport report = trainer.update(some, step);
+      all.insert(all.end(), report.warnings.begin(), report.warnings.end());
+    }
+    return all;
+  };
+  const auto nothing = [](std::vector<Group>&) {};
+  const auto flat = [](std::vector<Group>& groups) { groups[0].rewards.assign(4, 0.5); };
+  const auto cut = [](std::vector<Group>& groups) {
+    for (Completion& completion : groups[0].completions) completion.finish = Finish::length;
+  };
+  using testing::ElementsAre;
+  using testing::IsEmpty;
+  EXPECT_THAT(warnings({}, 1e-3, 3, nothing), IsEmpty());
+  EXPECT_THAT(warnings({}, 1e-12, 3, nothing), ElementsAre(HasSubstr("raise optimizer.learning_rate")));
+  EXPECT_THAT(warnings({}, 1e-3, 19, flat), IsEmpty());
+  EXPECT_THAT(warnings({}, 1e-3, 25, flat), ElementsAre(HasSubstr("in the last 20 steps the rewards of every group")));
+  EXPECT_THAT(warnings({}, 1e-3, 3, cut), IsEmpty());
+  ObjectiveConfig masking;
+  masking.mask_truncated = true;
+  EXPECT_THAT(warnings(masking, 1e-3, 3, cut), ElementsAre(HasSubstr("all 4 completions of a step were cut by length")));
+}
+
 TEST(Trainer, starts_an_update_from_zero_after_one_that_threw) {
   for (const bool supervised : {false, true}) {
     const PolicyConfig config = tiny::policy_config(DType::float32, true);
@@ -177,6 +210,36 @@ TEST(Trainer, starts_an_update_from_zero_after_one_that_threw) {
     EXPECT_EQ(report.expert_load_max, expected.expert_load_max);
     EXPECT_TRUE(same(policy.state(), twin.state()));
     for (const auto& [name, tensor] : policy.parameters()) EXPECT_FALSE(tensor.grad().defined()) << name;
+  }
+}
+
+TEST(Trainer, names_the_sample_whose_logprobs_are_not_finite) {
+  // Token 5 is in one completion alone: what is wrong with its embedding is wrong there.
+  PolicyConfig config = tiny::policy_config();
+  config.tied_embeddings = false;
+  for (const float bad : {NAN, INFINITY}) {
+    Policy policy = tiny::policy(config);
+    auto groups = scored_groups(policy);
+    std::vector<Example> documents;
+    for (Group& group : groups)
+      for (Completion& completion : group.completions) {
+        for (int32_t& token : completion.tokens) token = token == 5 ? 6 : token;
+        documents.push_back({completion.tokens, 1});
+      }
+    ASSERT_GT(groups[2].completions[1].tokens.size(), 2u);
+    groups[2].completions[1].tokens[0] = documents[9].tokens[0] = 5;
+    at::Tensor embedding = policy.parameters()[0].second.detach();
+    embedding[5].fill_(bad);
+    for (const int micro_batch_tokens : {60, 100000}) {
+      Trainer trainer(policy, {}, gradient_probe(), 1.0, {micro_batch_tokens});
+      auto some = groups;
+      const UpdateReport report = trainer.update(some, 7);
+      ASSERT_EQ(report.skipped.size(), 1u);
+      EXPECT_EQ(report.skipped[0], "step 7: the loss is not finite (not finite are the log-probabilities of sample 1 of "
+                                   "task \"" + groups[2].task.id + "\")");
+      ASSERT_EQ(trainer.update(documents, 8).skipped.size(), 1u);
+      EXPECT_THAT(trainer.update(documents, 8).skipped[0], HasSubstr("of document 9)"));
+    }
   }
 }
 
