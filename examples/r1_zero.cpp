@@ -90,6 +90,7 @@ struct R1ZeroConfig : grpo::RunConfig {
       throw grpo::Error("config", "rollout.max_new_tokens: expected less than policy.max_positions (",
                         policy.max_positions, "), which the prompt is part of, got ", rollout.max_new_tokens);
     grpo::check_places(0, static_cast<uint64_t>(prompts_per_step), objective);
+    objective.check_samples(rollout.samples);
     grpo::require_learnable(rollout);
     grpo::lasting(optimizer, steps);
   }
@@ -200,7 +201,8 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
         documents.push_back(tokenize(
             tokenizer, corpus->document(static_cast<uint64_t>(step * config.pretrain.documents_per_step + i))));
       const auto report = trainer.update(documents, step);
-      for (const auto& why : report.skipped) progress.note(why);
+      for (const auto& why : report.skipped) progress.note("update skipped: " + why);
+      for (const auto& warning : report.warnings) progress.note("warning: " + warning);
       state["step"] = ++step;
       progress.step(step, {{"loss", report.loss}}, watch.lap());
       if (run.stopping() || step % 100 == 0 || step == config.pretrain.steps) run.save(step, policy, trainer, state);

@@ -55,7 +55,7 @@ struct Pages {
   const void *k, *v;
 };
 
-/// Arrays of two hold the fp32 and the bf16 version, to be indexed by Type.
+/// Arrays of two hold the fp32 and the bf16 version, to be indexed by Type. Gradients of weights are added to.
 struct Kernels {
   const char* name;
 

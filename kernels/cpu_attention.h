@@ -59,11 +59,15 @@ inline void weigh_rows(const KeyBlocks<T>& keys, const std::vector<const T*>& ro
   Vec acc[kRows][kVectors];
   for (auto& row : acc)
     for (auto& v : row) v = zero();
-  int64_t limit = 0;
-  for (int r = 0; r < kRows; ++r) limit = std::max(limit, q[r].limit);
+  int64_t limit = 0, common = q[0].limit;  // the first row sees at least one key; one that sees none is not used
+  for (int r = 0; r < kRows; ++r) {
+    limit = std::max(limit, q[r].limit);
+    if (q[r].limit > 0) common = std::min(common, q[r].limit);
+  }
   for (size_t b = 0; b < rows.size() && static_cast<int64_t>(b) * kKeys < limit; ++b) {
     const int count = static_cast<int>(std::min<int64_t>(keys.count[b], limit - b * kKeys));
-    for (int j = 0; j < count; ++j) {
+    const int seen_by_all = static_cast<int>(std::clamp<int64_t>(common - b * kKeys, 0, count));
+    for (int j = 0; j < seen_by_all; ++j) {
       Vec value[kVectors];
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) value[v] = load_some(rows[b] + j * stride + d + v * kLanes, lanes);
@@ -74,6 +78,12 @@ inline void weigh_rows(const KeyBlocks<T>& keys, const std::vector<const T*>& ro
         for (int v = 0; v < kVectors; ++v) acc[r][v] = fma(weight, value[v], acc[r][v]);
       }
     }
+    for (int j = seen_by_all; j < count; ++j)  // a weight of 0 would not do: what a row does not see may be NaN
+      for (int r = 0; r < kRows; ++r)
+        if (static_cast<int64_t>(b) * kKeys + j < q[r].limit)
+          for (int v = 0; v < kVectors; ++v)
+            acc[r][v] = fma(splat(p[r * p_stride + b * kKeys + j]),
+                            load_some(rows[b] + j * stride + d + v * kLanes, lanes), acc[r][v]);
   }
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kVectors; ++v) store_some(out + r * out_stride + d + v * kLanes, acc[r][v], lanes);

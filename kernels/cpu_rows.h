@@ -194,8 +194,8 @@ void rope_backward(const cpu::Rope& r, const void* qkv, const void* dout, void* 
     }
     std::memcpy(to + values, grad + values, sizeof(T) * (width - values));
   });
-  if (dq_norm) std::copy_n(norms.begin(), d, dq_norm);
-  if (dk_norm) std::copy_n(norms.begin() + d, d, dk_norm);
+  for (int64_t j = 0; dq_norm && j < d; ++j) dq_norm[j] += norms[j];
+  for (int64_t j = 0; dk_norm && j < d; ++j) dk_norm[j] += norms[d + j];
 }
 
 // log Σ exp(x·scale), and the entropy of that softmax.
@@ -213,7 +213,7 @@ inline void logit_stats(const float* x, int64_t n, float scale, float* log_sum_e
     Vec e = exp(shifted);
     for (int i = lanes; i < kLanes; ++i) e[i] = 0.0f;
     total += e;
-    weighted = fma(e, max(shifted, splat(-1e30f)), weighted);
+    weighted = fma(e, max(splat(-1e30f), shifted), weighted);
   });
   const float z = sum(total);
   *log_sum_exp = top + std::log(z);
@@ -227,7 +227,7 @@ inline void logit_backward(float* x, int64_t n, float scale, float log_sum_exp, 
   each_vector(n, [&](int64_t j, int lanes) {
     const Vec logprob = fma(load_some(x + j, lanes), splat(scale), splat(-log_sum_exp));
     const Vec p = exp(logprob);
-    const Vec bounded = max(logprob, splat(-1e30f));  // −inf logits: p is 0 and must stay so
+    const Vec bounded = max(splat(-1e30f), logprob);  // −inf logits: p is 0 and must stay so
     store_some(x + j, p * splat(-scale) * fma(splat(dentropy), bounded + entropy, splat(dlogprob)), lanes);
   });
   x[target] += at_target > -INFINITY ? scale * dlogprob : 0.0f;

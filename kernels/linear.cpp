@@ -3,47 +3,58 @@
 namespace grpo {
 namespace {
 
-// The three products of a linear layer, for `rows` rows; y [rows, out], x [rows, in], w [out, in] with any strides of
-// which one is 1.
+// The three products of a linear layer, for `rows` rows; y [rows, out], x [rows, in], w and its gradient [out, in] with
+// any strides of which one is 1.
 struct Product {
   cpu::Type type;
   int64_t rows, in, out;
   int64_t w_out, w_in;  // strides of w
 
-  void forward(const void* x, const void* w, void* y) const { run(rows, out, in, {x, in, 1}, {w, w_in, w_out}, y); }
+  void forward(const void* x, const void* w, void* y) const {
+    cpu::kernels().gemm(type, type, rows, out, in, {x, in, 1}, {w, w_in, w_out}, y, out, false);
+  }
   void input_gradient(const void* dy, const void* w, void* dx) const {
-    run(rows, in, out, {dy, out, 1}, {w, w_out, w_in}, dx);
+    cpu::kernels().gemm(type, type, rows, in, out, {dy, out, 1}, {w, w_out, w_in}, dx, in, false);
   }
-  void weight_gradient(const void* dy, const void* x, void* dw) const {
-    run(out, in, rows, {dy, 1, out}, {x, in, 1}, dw);
-  }
-
- private:
-  void run(int64_t m, int64_t n, int64_t k, cpu::MatrixRef a, cpu::MatrixRef b, void* c) const {
-    cpu::kernels().gemm(type, type, m, n, k, a, b, c, n, false);
+  // Adds to dw, which is fp32.
+  void weight_gradient(const void* dy, const void* x, void* dw, int64_t dw_out, int64_t dw_in) const {
+    const auto add = [&](int64_t m, int64_t n, cpu::MatrixRef a, cpu::MatrixRef b, int64_t stride) {
+      cpu::kernels().gemm(type, cpu::Type::f32, m, n, rows, a, b, dw, stride, true);
+    };
+    if (dw_in == 1)
+      add(out, in, {dy, 1, out}, {x, in, 1}, dw_out);
+    else
+      add(in, out, {x, 1, in}, {dy, out, 1}, dw_in);
   }
 };
 
 struct Linear : Function<Linear> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight) {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, std::optional<Tensor> bias) {
     Tensor y = at::empty({x.size(0), weight.size(0)}, x.options());
     product(x, weight).forward(x.data_ptr(), weight.data_ptr(), y.data_ptr());
-    ctx->save_for_backward({x, weight});
+    if (bias) y.add_(*bias);
+    ctx->save_for_backward({x, weight, bias.value_or(Tensor())});
     return y;
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
-    const Tensor &x = saved[0], &weight = saved[1], dy = grads[0].contiguous();
-    Tensor dx, dweight;
+    const Tensor &x = saved[0], &weight = saved[1], &bias = saved[2], dy = grads[0].contiguous();
+    Tensor dx, dweight, dbias;
     if (ctx->needs_input_grad(0)) {
       dx = at::empty_like(x);
       product(x, weight).input_gradient(dy.data_ptr(), weight.data_ptr(), dx.data_ptr());
     }
     if (ctx->needs_input_grad(1)) {
-      dweight = at::empty_like(weight);
-      product(x, weight).weight_gradient(dy.data_ptr(), x.data_ptr(), dweight.data_ptr());
+      const WeightGradient gradient(weight);
+      product(x, weight).weight_gradient(dy.data_ptr(), x.data_ptr(), gradient.sum.data_ptr(), x.size(1), 1);
+      dweight = gradient.for_autograd();
     }
-    return {dx, dweight};
+    if (bias.defined() && ctx->needs_input_grad(2)) {
+      const WeightGradient gradient(bias);
+      gradient.sum.add_(at::sum(dy, 0, false, at::kFloat));
+      dbias = gradient.for_autograd();
+    }
+    return {dx, dweight, dbias};
   }
 
  private:
@@ -84,13 +95,14 @@ struct GroupedLinear : Function<GroupedLinear> {
     const auto saved = ctx->get_saved_variables();
     const Tensor &x = saved[0], &weight = saved[1], dy = grads[0].contiguous();
     Tensor dx = at::empty_like(x);
-    Tensor dweight = at::zeros(weight.sizes(), weight.options());  // an expert without rows has gradient 0
+    const WeightGradient gradient(weight);
+    const Tensor& dw = gradient.sum;
     each_expert(x, weight, ctx->saved_data["offsets"].toIntVector(),
                 [&](const Product& product, auto at_row, auto at_expert) {
                   product.input_gradient(at_row(dy), at_expert(weight), at_row(dx));
-                  product.weight_gradient(at_row(dy), at_row(x), at_expert(dweight));
+                  product.weight_gradient(at_row(dy), at_row(x), at_expert(dw), dw.stride(1), dw.stride(2));
                 });
-    return {dx, dweight, Tensor()};
+    return {dx, gradient.for_autograd(), Tensor()};
   }
 };
 
@@ -107,8 +119,8 @@ Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>
   }
   if (!x.is_cpu()) return reference::linear(x, weight, bias);
   kernel_type(x, "linear");
-  Tensor y = Linear::apply(x.contiguous(), weight.contiguous());
-  return bias ? y + *bias : y;
+  return Linear::apply(x.contiguous(), weight.contiguous(),
+                       bias ? std::optional<Tensor>(bias->contiguous()) : std::nullopt);
 }
 
 Tensor grouped_linear(const Tensor& x, const Tensor& weight, const std::vector<int32_t>& offsets) {

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <numeric>
 
 #include "kernels/op.h"
@@ -9,6 +8,9 @@ namespace grpo {
 namespace {
 
 constexpr float kTiny = 1e-20f;  // in the sum of chosen scores, all of which may underflow
+
+// NaN counts as the greatest, so that it is chosen and seen.
+bool greater(float a, float b) { return a > b || (std::isnan(a) && !std::isnan(b)); }
 
 // Rows sorted by expert, tokens in order within each: fills routing.slots and routing.offsets from routing.experts.
 void assign_slots(Routing& routing, int64_t experts) {
@@ -35,12 +37,12 @@ void keep_best_groups(float* choice, int64_t experts, int64_t groups, int64_t ke
   const int64_t size = experts / groups;
   std::vector<float> value(groups), sorted(size);
   for (int64_t g = 0; g < groups; ++g) {
-    std::partial_sort_copy(choice + g * size, choice + (g + 1) * size, sorted.begin(), sorted.end(), std::greater<>());
+    std::partial_sort_copy(choice + g * size, choice + (g + 1) * size, sorted.begin(), sorted.end(), greater);
     value[g] = std::accumulate(sorted.begin(), sorted.begin() + std::min(group_best, size), 0.0f);
   }
   std::vector<int64_t> order(groups);
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return value[a] > value[b]; });
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return greater(value[a], value[b]); });
   for (int64_t i = kept; i < groups; ++i) std::fill_n(choice + order[i] * size, size, -INFINITY);
 }
 
@@ -62,7 +64,7 @@ struct Router : Function<Router> {
       for (int64_t j = 0; j < k; ++j) {
         int32_t best = -1;
         for (int32_t e = 0; e < n; ++e)
-          if (std::find(chosen, chosen + j, e) == chosen + j && (best < 0 || choice[e] > choice[best])) best = e;
+          if ((best < 0 || greater(choice[e], choice[best])) && std::find(chosen, chosen + j, e) == chosen + j) best = e;
         chosen[j] = best;
       }
       float total = kTiny;

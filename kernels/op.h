@@ -31,6 +31,20 @@ inline void require_alike(const Tensor& x, const Tensor& like, const char* op, c
 
 inline int index(cpu::Type type) { return static_cast<int>(type); }
 
+/// What a backward pass adds a weight's gradient to, in fp32: the gradient that the weight has already, in place, or
+/// zeros, which autograd then gets.
+struct WeightGradient {
+  explicit WeightGradient(const Tensor& weight) {
+    if (weight.is_leaf()) sum = weight.grad();
+    in_place = sum.defined() && sum.scalar_type() == at::kFloat && sum.strides() == weight.strides();
+    if (!in_place) sum = at::zeros(weight.sizes(), weight.options().dtype(at::kFloat));
+  }
+  Tensor for_autograd() const { return in_place ? Tensor() : sum; }
+
+  Tensor sum;
+  bool in_place;
+};
+
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;

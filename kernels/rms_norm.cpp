@@ -15,11 +15,12 @@ struct RmsNorm : Function<RmsNorm> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const Tensor &x = saved[0], &weight = saved[1], dy = grads[0].contiguous();
-    Tensor dx = at::empty_like(x), dweight = at::zeros({weight.size(0)}, weight.options().dtype(at::kFloat));
+    Tensor dx = at::empty_like(x);
+    const WeightGradient gradient(weight);
     cpu::kernels().rms_norm_backward[index(kernel_type(x, "rms_norm"))](
         x.size(0), x.size(1), x.data_ptr(), weight.data_ptr(), dy.data_ptr(),
-        static_cast<float>(ctx->saved_data["epsilon"].toDouble()), dx.data_ptr(), dweight.data_ptr<float>());
-    return {dx, dweight.to(weight.scalar_type()), Tensor()};
+        static_cast<float>(ctx->saved_data["epsilon"].toDouble()), dx.data_ptr(), gradient.sum.data_ptr<float>());
+    return {dx, gradient.for_autograd(), Tensor()};
   }
 };
 

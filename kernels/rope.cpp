@@ -43,15 +43,18 @@ struct RopeFunction : Function<RopeFunction> {
     const Tensor qkv = q_norm.defined() ? saved[0] : dout;  // read only where heads are normalised
     const auto sizes = ctx->saved_data["layout"].toIntVector();
     const HeadLayout layout{sizes[0], sizes[1], sizes[2]};
-    Tensor dqkv = at::empty_like(dout), dq, dk;
-    if (q_norm.defined()) dq = at::empty({layout.head_dim}, at::kFloat), dk = at::empty({layout.head_dim}, at::kFloat);
+    Tensor dqkv = at::empty_like(dout);
+    std::optional<WeightGradient> dq, dk;
+    if (q_norm.defined()) dq.emplace(q_norm), dk.emplace(k_norm);
     cpu::kernels().rope_backward[index(kernel_type(dout, "rope"))](
         arguments(dout, saved[3], saved[4], layout, q_norm, k_norm, ctx->saved_data["epsilon"].toDouble(),
                   ctx->saved_data["interleaved"].toBool()),
-        qkv.data_ptr(), dout.data_ptr(), dqkv.data_ptr(), dq.defined() ? dq.data_ptr<float>() : nullptr,
-        dk.defined() ? dk.data_ptr<float>() : nullptr);
-    if (dq.defined()) dq = dq.to(dout.scalar_type()), dk = dk.to(dout.scalar_type());
-    return {dqkv, dq, dk, Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
+        qkv.data_ptr(), dout.data_ptr(), dqkv.data_ptr(), dq ? dq->sum.data_ptr<float>() : nullptr,
+        dk ? dk->sum.data_ptr<float>() : nullptr);
+    variable_list gradients(10);
+    gradients[0] = dqkv;
+    if (dq) gradients[1] = dq->for_autograd(), gradients[2] = dk->for_autograd();
+    return gradients;
   }
 };
 

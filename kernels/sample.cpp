@@ -171,7 +171,11 @@ Draw sample_row(const float* logits, int64_t vocab, float log_sum_exp, const Sam
 
 float kept_log_sum_exp(const float* logits, float scale, std::span<const int32_t> kept) {
   float top = -kInfinity;
-  for (const int32_t id : kept) top = std::max(top, logits[id] * scale);
+  for (const int32_t id : kept) {
+    if (std::isnan(logits[id])) return logits[id];
+    top = std::max(top, logits[id] * scale);
+  }
+  if (!std::isfinite(top)) return std::numeric_limits<float>::quiet_NaN();  // ∞ − ∞
   double sum = 0;
   for (const int32_t id : kept) sum += exp_negative(logits[id] * scale - top);
   return top + log_normal(static_cast<float>(sum));

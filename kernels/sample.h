@@ -34,7 +34,8 @@ Draw sample_row(const float* logits, int64_t vocab, float log_sum_exp, const Sam
                 const DrawKey& key);
 
 /// Log-sum-exp of scale·logits[id] over the ids in `kept`, which is not empty: the normaliser of a truncated draw, for
-/// the trainer to repeat bit by bit. fp32 exponentials below the maximum, added in double in the order of `kept`.
+/// the trainer to repeat bit by bit. fp32 exponentials below the maximum, added in double in the order of `kept`. NaN
+/// where one of them is NaN or the largest is not finite.
 float kept_log_sum_exp(const float* logits, float scale, std::span<const int32_t> kept);
 
 /// Standard Gumbel noise of 32 random bits: −log(−log u), u = uniform(bits). Rises with `bits`, from −3.2 to 22.9, and

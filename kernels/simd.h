@@ -54,6 +54,7 @@ inline Vec fma(Vec a, Vec b, Vec c) {
 #endif
 }
 
+/// Where a or b is NaN, b: a bound comes first, so that a NaN passes it.
 inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
 inline Vec min(Vec a, Vec b) { return a < b ? a : b; }
 
@@ -111,7 +112,7 @@ inline void store(T* p, Vec v, int n) {
 inline void put(float* p, float x) { *p = x; }
 inline void put(bf16* p, float x) { *p = narrow(x); }
 
-/// Sums and maxima over the lanes, as a balanced tree.
+/// Sums and maxima over the lanes, as a balanced tree. A maximum may miss a NaN.
 inline float sum(Vec v) {
   float x[kLanes];
   store(x, v);
@@ -127,10 +128,11 @@ inline float max_lane(Vec v) {
   return x[0];
 }
 
-/// e^x to about 1 ulp: x = n·ln 2 + r, a degree-6 polynomial in r, then the exponent bits. 0 below −87.3.
+/// e^x to about 1 ulp: x = n·ln 2 + r, a degree-6 polynomial in r, then the exponent bits. 0 below −87.3, e^88.7 above
+/// 88.7, NaN of NaN.
 inline Vec exp(Vec x) {
-  const IVec underflow = x < -87.3f;
-  x = min(max(x, splat(-87.3f)), splat(88.7f));
+  const IVec ordinary = x >= -87.3f;
+  x = min(splat(88.7f), max(splat(-87.3f), x));
   const Vec shifted = fma(x, splat(1.44269504f), splat(12582912.0f));  // 1.5·2^23: the integer sits in the low bits
   const Vec n = shifted - 12582912.0f;
   Vec r = fma(n, splat(-0.693359375f), x);
@@ -143,8 +145,8 @@ inline Vec exp(Vec x) {
   p = fma(p, r, splat(5.0000001201e-1f));
   p = fma(p, r * r, r) + 1.0f;
   const IVec exponent = ((IVec)shifted - 0x4b400000) << 23;
-  const Vec result = (Vec)((IVec)p + exponent);
-  return underflow ? zero() : result;
+  const Vec result = (Vec)((IVec)p + exponent);  // of a NaN any bits
+  return ordinary ? result : x - x;
 }
 
 inline Vec sigmoid(Vec x) {

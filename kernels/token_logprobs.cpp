@@ -68,7 +68,9 @@ struct TokenLogprobsFunction : Function<TokenLogprobsFunction> {
     const Tensor dlogprobs = grads[0].defined() ? grads[0].contiguous() : Tensor();
     const Tensor dentropy = grads[1].defined() ? grads[1].contiguous() : Tensor();
     const cpu::Type type = kernel_type(hidden, "token_logprobs");
-    Tensor dhidden = at::empty_like(hidden), dhead = at::zeros(head.sizes(), head.options().dtype(at::kFloat));
+    Tensor dhidden = at::empty_like(hidden);
+    std::optional<WeightGradient> dhead;
+    if (ctx->needs_input_grad(1)) dhead.emplace(head);
     Tensor narrowed = type == cpu::Type::bf16 ? at::empty({kChunk, vocab}, hidden.options()) : Tensor();
     // The logits become their own gradient, so they serve one backward pass; another one works them out again.
     Tensor all;
@@ -92,15 +94,19 @@ struct TokenLogprobsFunction : Function<TokenLogprobsFunction> {
       const cpu::MatrixRef d{dlogits, vocab, 1};
       cpu::kernels().gemm(type, type, rows, width, vocab, d, rows_of(head, 0),
                           const_cast<void*>(rows_of(dhidden, first).data), width, false);
-      cpu::kernels().gemm(type, cpu::Type::f32, vocab, width, rows, transposed(d), rows_of(hidden, first),
-                          dhead.data_ptr(), width, true);
+      if (dhead)
+        cpu::kernels().gemm(type, cpu::Type::f32, vocab, width, rows, transposed(d), rows_of(hidden, first),
+                            dhead->sum.data_ptr(), width, true);
     };
     if (all.defined())
       for (int64_t first = 0; first < hidden.size(0); first += kChunk)
         backward_of(first, std::min(kChunk, hidden.size(0) - first), all.data_ptr<float>() + first * vocab, nullptr);
     else
       each_chunk(hidden, head, saved[3], saved[4], scale, Tensor(), backward_of);
-    return {dhidden, dhead.to(head.scalar_type()), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
+    variable_list gradients(7);
+    gradients[0] = dhidden;
+    if (dhead) gradients[1] = dhead->for_autograd();
+    return gradients;
   }
 
  private:
@@ -126,6 +132,25 @@ struct TokenLogprobsFunction : Function<TokenLogprobsFunction> {
         }
       f(first, rows, logits, kept_sums.data());
     }
+  }
+};
+
+// a·b in fp32, out of factors of one type, which are not rounded further.
+Tensor wide_product(const Tensor& a, const Tensor& b) {
+  if (a.is_cuda() && a.scalar_type() != at::kFloat) return at::mm(a, b, at::kFloat);
+  return at::mm(a.to(at::kFloat), b.to(at::kFloat));
+}
+
+// Logits in fp32 on devices without a kernel of ours, where ATen's own product would round them to the factors' type.
+struct WideLogits : Function<WideLogits> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& hidden, const Tensor& head) {
+    ctx->save_for_backward({hidden, head});
+    return wide_product(hidden, head.t());
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const Tensor &hidden = saved[0], &head = saved[1], d = grads[0].to(hidden.scalar_type());
+    return {wide_product(d, head).to(hidden.scalar_type()), wide_product(d.t(), hidden)};
   }
 };
 
@@ -164,7 +189,7 @@ Tensor logits(const Tensor& hidden, const Tensor& head) {
   require(hidden.dim() == 2 && head.dim() == 2 && hidden.size(1) == head.size(1), "logits",
           "expected hidden [tokens, hidden] and head [vocab, hidden], got ", hidden.sizes(), " and ", head.sizes());
   require_alike(head, hidden, "logits", "head");
-  if (!hidden.is_cpu()) return at::linear(hidden, head).to(at::kFloat);
+  if (!hidden.is_cpu()) return WideLogits::apply(hidden, head);
   Tensor out = at::empty({hidden.size(0), head.size(0)}, hidden.options().dtype(at::kFloat));
   logits_of(hidden.contiguous(), head.contiguous(), 0, hidden.size(0), out.data_ptr<float>());
   return out;
@@ -178,7 +203,7 @@ float log_sum_exp(const float* row, int64_t n, double temperature) {
 
 TokenLogprobs reference::token_logprobs(const Tensor& hidden, const Tensor& head, const Tensor& targets,
                                         double temperature, const KeptSets& kept) {
-  Tensor logits = at::linear(hidden, head).to(at::kFloat) / temperature;
+  Tensor logits = WideLogits::apply(hidden, head) / temperature;
   if (!kept.empty()) {
     Tensor allowed = at::zeros(logits.sizes(), at::kBool);
     for (int64_t t = 0; t < hidden.size(0); ++t) {

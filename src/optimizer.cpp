@@ -20,6 +20,9 @@ namespace {
 // then the same numbers, and each chunk goes through the same vector code. Five fp32 streams of it fit a level-2 cache.
 constexpr int64_t kChunk = 8192;
 
+// Of a gradient after clipping: second moments are fp32, and one that became infinite would stay so.
+constexpr double kLargestNorm = 1e18;
+
 bool is_low_precision(const at::Tensor& tensor) { return tensor.scalar_type() != at::kFloat; }
 
 // Calls `f` with a null pointer of the element type of an fp32 or bf16 tensor.
@@ -60,30 +63,42 @@ struct AdamW::Coefficients {
   float step_size;     // learning rate / (1 − beta1^t)
   float root_scale;    // 1 / √(1 − beta2^t)
   float epsilon;
-  float decay;  // 1 − learning rate · weight decay
+  float decay;  // learning rate · weight decay
 };
 
 namespace {
 
+// Weights that an update was to change, and those of them that rounding left as they were.
+struct Changes {
+  int wanted = 0, lost = 0;
+};
+
 // One chunk of one parameter. `weight` is the fp32 weight: the parameter itself, or its master, which is then rounded
 // into `rounded`.
 template <class Grad, class Coefficients>
-void update_chunk(float* __restrict weight, c10::BFloat16* __restrict rounded, const Grad* __restrict grad,
-                  float* __restrict m, float* __restrict v, int64_t size, float decay, const Coefficients& c) {
+Changes update_chunk(float* __restrict weight, c10::BFloat16* __restrict rounded, const Grad* __restrict grad,
+                     float* __restrict m, float* __restrict v, int64_t size, float decay, const Coefficients& c) {
   if (rounded != nullptr) {
     for (int64_t i = 0; i < size; ++i) {
       if (c10::BFloat16(weight[i]).x != rounded[i].x) weight[i] = rounded[i];  // changed from outside
     }
   }
+  Changes changes;
   for (int64_t i = 0; i < size; ++i) {
     const float g = static_cast<float>(grad[i]) * c.grad_scale;
     m[i] = c.beta1 * m[i] + c.gain1 * g;
     v[i] = c.beta2 * v[i] + c.gain2 * g * g;
-    weight[i] = weight[i] * decay - c.step_size * m[i] / (std::sqrt(v[i]) * c.root_scale + c.epsilon);
+    // One rounding of the whole change: 1 − decay would round to 1 long before the change is lost in the weight.
+    const float change = c.step_size * m[i] / (std::sqrt(v[i]) * c.root_scale + c.epsilon) + decay * weight[i];
+    const float changed = weight[i] - change;
+    changes.wanted += m[i] != 0.0f;
+    changes.lost += m[i] != 0.0f && changed == weight[i];
+    weight[i] = changed;
   }
   if (rounded != nullptr) {
     for (int64_t i = 0; i < size; ++i) rounded[i] = c10::BFloat16(weight[i]);
   }
+  return changes;
 }
 
 }  // namespace
@@ -142,7 +157,12 @@ AdamW::AdamW(NamedParameters parameters, const OptimizerConfig& config)
   }
 }
 
-void AdamW::zero_grad() {
+Gradients::Gradients(NamedParameters parameters) : parameters_(std::move(parameters)) {
+  for (auto& [name, tensor] : parameters_)
+    tensor.mutable_grad() = at::zeros(tensor.sizes(), tensor.options().dtype(at::kFloat).requires_grad(false));
+}
+
+Gradients::~Gradients() {
   for (auto& [name, tensor] : parameters_) tensor.mutable_grad() = at::Tensor();
 }
 
@@ -205,24 +225,26 @@ StepReport AdamW::step(int64_t global_step, double loss) {
   double total = 0.0;
   for (const double square : squares) total += square;
   report.grad_norm = std::sqrt(total);
+  const double clip = config_.max_grad_norm > 0.0 && report.grad_norm > config_.max_grad_norm
+                          ? config_.max_grad_norm / report.grad_norm
+                          : 1.0;
   if (!std::isfinite(loss)) {
     report.why = "the loss is not finite";
   } else if (!std::isfinite(total)) {
     const auto broken =
         std::find_if(squares.begin(), squares.end(), [](double square) { return !std::isfinite(square); });
     report.why = "the gradient of " + parameters_[broken - squares.begin()].first + " is not finite";
+  } else if (clip * report.grad_norm > kLargestNorm) {
+    report.why = "the gradient's norm is too large to be squared in fp32; set optimizer.max_grad_norm";
   }
   if (!report.why.empty()) {
-    report.why = "step " + std::to_string(global_step) + ": update skipped, " + report.why;
+    report.why = "step " + std::to_string(global_step) + ": " + report.why;
     report.skipped = true;
     ++skipped_updates_;
     return report;
   }
 
   ++updates_;
-  const double clip = config_.max_grad_norm > 0.0 && report.grad_norm > config_.max_grad_norm
-                          ? config_.max_grad_norm / report.grad_norm
-                          : 1.0;
   const auto t = static_cast<double>(updates_);
   const Coefficients coefficients{
       .grad_scale = static_cast<float>(clip),
@@ -233,9 +255,9 @@ StepReport AdamW::step(int64_t global_step, double loss) {
       .step_size = static_cast<float>(report.learning_rate / (1.0 - std::pow(config_.beta1, t))),
       .root_scale = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(config_.beta2, t))),
       .epsilon = static_cast<float>(config_.epsilon),
-      .decay = static_cast<float>(1.0 - report.learning_rate * config_.weight_decay),
+      .decay = static_cast<float>(report.learning_rate * config_.weight_decay),
   };
-  update_on_cpu(coefficients);
+  report.rounded_away = update_on_cpu(coefficients);
   for (std::size_t p = 0; p < parameters_.size(); ++p) {
     at::Tensor& tensor = parameters_[p].second;
     if (!tensor.is_cpu()) {
@@ -247,7 +269,8 @@ StepReport AdamW::step(int64_t global_step, double loss) {
   return report;
 }
 
-void AdamW::update_on_cpu(const Coefficients& coefficients) {
+double AdamW::update_on_cpu(const Coefficients& coefficients) {
+  std::vector<Changes> changes(chunks_.size());
   static constexpr std::array<float, kChunk> kZeros{};  // stands in for an undefined gradient
   parallel_for(static_cast<int64_t>(chunks_.size()), [&](int64_t i) {
     const auto& [p, begin, end] = chunks_[i];
@@ -258,16 +281,20 @@ void AdamW::update_on_cpu(const Coefficients& coefficients) {
     c10::BFloat16* rounded = has_master ? tensor.mutable_data_ptr<c10::BFloat16>() + begin : nullptr;
     float* m = first_moments_[p].mutable_data_ptr<float>() + begin;
     float* v = second_moments_[p].mutable_data_ptr<float>() + begin;
-    const float decay = tensor.dim() >= 2 ? coefficients.decay : 1.0f;
+    const float decay = tensor.dim() >= 2 ? coefficients.decay : 0.0f;
     if (!grad.defined()) {
-      update_chunk(weight, rounded, kZeros.data(), m, v, end - begin, decay, coefficients);
+      changes[i] = update_chunk(weight, rounded, kZeros.data(), m, v, end - begin, decay, coefficients);
       return;
     }
     with_element_type(grad, [&, begin = begin, end = end](auto* type) {
       using T = std::remove_pointer_t<decltype(type)>;
-      update_chunk(weight, rounded, grad.const_data_ptr<T>() + begin, m, v, end - begin, decay, coefficients);
+      changes[i] =
+          update_chunk(weight, rounded, grad.const_data_ptr<T>() + begin, m, v, end - begin, decay, coefficients);
     });
   });
+  double wanted = 0, lost = 0;
+  for (const Changes& each : changes) wanted += each.wanted, lost += each.lost;
+  return wanted > 0 ? lost / wanted : 0.0;
 }
 
 void AdamW::update_with_aten(std::size_t parameter, const Coefficients& c) {
@@ -284,8 +311,9 @@ void AdamW::update_with_aten(std::size_t parameter, const Coefficients& c) {
     m.add_(grad, c.gain1);
     v.addcmul_(grad, grad, c.gain2);
   }
-  if (tensor.dim() >= 2) weight.mul_(c.decay);
-  weight.addcdiv_(m, v.sqrt().mul_(c.root_scale).add_(c.epsilon), -c.step_size);
+  at::Tensor change = m * c.step_size / v.sqrt().mul_(c.root_scale).add_(c.epsilon);
+  if (tensor.dim() >= 2) change.add_(weight, c.decay);
+  weight.sub_(change);
   if (masters_[parameter].defined()) tensor.copy_(weight);
 }
 

@@ -164,6 +164,7 @@ Policy::Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Dev
   const auto add = [&](const std::string& name, Tensor value, bool fp32 = false) {
     Tensor parameter = fp32 ? value.to(device) : value.to(options);
     parameter.requires_grad_(true);
+    parameter.set_grad_dtype(at::kFloat);
     parameters_.emplace_back(name, parameter);
     return parameter;
   };
@@ -262,6 +263,16 @@ Tensor per_head(const Tensor& x, const Tensor& weight) {
   return y.view({heads, tokens, weight.size(1)}).transpose(0, 1);
 }
 
+// A view of a weight. Where the weight has its gradient already, the view's gradient is the same part of that.
+template <class View>
+Tensor part(const Tensor& weight, View view) {
+  if (!weight.requires_grad() || !weight.grad().defined()) return view(weight);
+  Tensor value = view(weight.detach()).requires_grad_(true);
+  value.set_grad_dtype(at::kFloat);
+  value.mutable_grad() = view(weight.grad());
+  return value;
+}
+
 constexpr double kLatentNormEpsilon = 1e-6;  // DeepSeek's own, whatever norm_epsilon
 
 }  // namespace
@@ -317,8 +328,10 @@ Tensor Policy::latent_queries_keys(const Layer& layer, const Tensor& x, const Te
   const Tensor q =
       grpo::linear(l.q_down.defined() ? rms_norm(grpo::linear(x, l.q_down), l.q_norm, kLatentNormEpsilon) : x, l.q_up);
   const Tensor by_head = q.view({tokens, heads, nope + rope});
-  const Tensor key_up = l.kv_up.view({heads, nope + mla.v_head_dim, mla.kv_lora_rank}).narrow(1, 0, nope);
-  const Tensor absorbed = per_head(by_head.narrow(2, 0, nope), key_up.transpose(1, 2));
+  const Tensor key_up = part(l.kv_up, [&](const Tensor& w) {
+    return w.view({heads, nope + mla.v_head_dim, mla.kv_lora_rank}).narrow(1, 0, nope).transpose(1, 2);
+  });
+  const Tensor absorbed = per_head(by_head.narrow(2, 0, nope), key_up);
   const Tensor queries = at::cat({absorbed, by_head.narrow(2, nope, rope)}, 2).flatten(1);
   const Tensor kv = grpo::linear(x, l.kv_down);
   const Tensor latents = rms_norm(kv.narrow(1, 0, mla.kv_lora_rank), l.kv_norm, kLatentNormEpsilon);
@@ -329,9 +342,10 @@ Tensor Policy::latent_queries_keys(const Layer& layer, const Tensor& x, const Te
 // The mean latent that each head saw, as its value.
 Tensor Policy::values_seen(const Layer& layer, const Tensor& seen) const {
   const MlaConfig& mla = config_.mla;
-  const Tensor value_up =
-      layer.latent.kv_up.view({config_.heads, mla.qk_nope_head_dim + mla.v_head_dim, mla.kv_lora_rank})
-          .narrow(1, mla.qk_nope_head_dim, mla.v_head_dim);
+  const Tensor value_up = part(layer.latent.kv_up, [&](const Tensor& w) {
+    return w.view({config_.heads, mla.qk_nope_head_dim + mla.v_head_dim, mla.kv_lora_rank})
+        .narrow(1, mla.qk_nope_head_dim, mla.v_head_dim);
+  });
   return per_head(seen.view({seen.size(0), config_.heads, mla.kv_lora_rank}), value_up).flatten(1);
 }
 
@@ -372,7 +386,7 @@ Tensor Policy::hidden(const Segments& segments, KvView* kv, RouterRecord* record
     record->auxiliary_loss = Tensor();
   }
   *tokens_seen_ += segments.tokens.size(0);
-  Tensor x = at::embedding(embedding_, segments.tokens);
+  Tensor x = grpo::embedding(embedding_, segments.tokens);
   size_t moe_layer = 0;
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];

@@ -98,6 +98,7 @@ void RecipeConfig::validate() const {
       if (data.topic != Topic::none && data.count < 1)
         throw Error("recipe", "stage \"", stage.name, "\", data: expected a count of at least 1 with a topic");
     }
+    if (stage.type == StageType::grpo) stage.grpo.objective.check_samples(stage.grpo.rollout.samples);
     if (stage.type == StageType::sft && stage.data.empty())
       throw Error("recipe", "stage \"", stage.name, "\": expected data to learn, got none");
     if (stage.type == StageType::rejection_sample && stage.from.empty())

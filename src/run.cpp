@@ -585,7 +585,8 @@ void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateRep
                      {"reward", number(group.rewards[i])},
                      {"advantage", number(i < group.advantages.size() ? group.advantages[i] : std::nan(""))}});
   }
-  for (const std::string& why : report.skipped) progress_->note(why);
+  for (const std::string& why : report.skipped) progress_->note("update skipped: " + why);
+  for (const std::string& warning : report.warnings) progress_->note("warning: " + warning);
   watch_signal(groups, figures.format, figures.pass_at_1);
   progress_->step(step,
                   {{"reward", ratio(reward, static_cast<double>(rewarded))},

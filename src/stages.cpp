@@ -104,7 +104,8 @@ UpdateReport learn(Stage& stage, Trainer& trainer, const std::vector<Example>& e
                     {"tokens_per_second", static_cast<double>(report.tokens) / seconds},
                     {"seconds/train", seconds}},
                    {{"loss", report.loss}}, seconds);
-  for (const std::string& why : report.skipped) stage.run.progress().note(why);
+  for (const std::string& why : report.skipped) stage.run.progress().note("update skipped: " + why);
+  for (const std::string& warning : report.warnings) stage.run.progress().note("warning: " + warning);
   return report;
 }
 
@@ -273,6 +274,7 @@ void TaskMixture::restore(const std::vector<uint64_t>& state) {
 
 void GrpoConfig::validate() const {
   check_places(0, static_cast<uint64_t>(prompts_per_step), objective);
+  objective.check_samples(rollout.samples);
   require_learnable(rollout);
   lasting(optimizer, steps);
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "grpo/error.h"
 
@@ -16,7 +17,8 @@ struct Trainer::Sequence {
   size_t first_target;  // of `tokens`; 0 only behind a prompt
   const Completion* completion = nullptr;
   float advantage = 0;
-  size_t group = 0, sample = 0;
+  size_t group = 0, sample = 0;  // of a document its place in the list, and 0
+  std::string name;
 
   int64_t targets() const { return static_cast<int64_t>(tokens->size() - first_target); }
   // Tokens of its own that are fed in: all but the last, which only is a target.
@@ -64,8 +66,8 @@ std::vector<Trainer::Sequence> Trainer::sequences(std::vector<Group>& groups, si
     for (size_t i = 0; i < groups[g].completions.size(); ++i) {
       if (all ? groups[g].completions[i].tokens.empty() : !enters_loss(groups[g], i, objective_)) continue;
       const Completion& completion = groups[g].completions[i];
-      list.push_back(
-          {&groups[g].prompt, &completion.tokens, 0, &completion, all ? 0.0f : groups[g].advantages[i], g, i});
+      list.push_back({&groups[g].prompt, &completion.tokens, 0, &completion, all ? 0.0f : groups[g].advantages[i], g, i,
+                      "sample " + std::to_string(i) + " of task \"" + groups[g].task.id + '"'});
     }
   return list;
 }
@@ -157,17 +159,52 @@ std::vector<std::vector<std::vector<float>>> Trainer::reference_logprobs(std::ve
   return out;
 }
 
-void Trainer::apply(UpdateReport& report, const RouterRecord& record, double loss, int64_t step) {
+// Names the sequences of a batch with a log-probability that is not finite, or else the whole batch.
+std::string Trainer::broken(const std::vector<Sequence>& sequences, const Batch& batch, const Tensor& logprobs) {
+  const Tensor finite = logprobs.detach().isfinite().cpu();
+  std::vector<const Sequence*> found;
+  for (size_t i = 0; i < sequences.size(); ++i)
+    if (!finite.slice(0, batch.starts[i], batch.starts[i + 1]).all().item<bool>()) found.push_back(&sequences[i]);
+  if (found.empty()) return "between " + sequences.front().name + " and " + sequences.back().name;
+  const std::string others = found.size() > 1 ? " and " + std::to_string(found.size() - 1) + " others" : "";
+  return "not finite are the log-probabilities of " + found.front()->name + others;
+}
+
+void Trainer::apply(UpdateReport& report, const RouterRecord& record, double loss, const std::string& broken,
+                    int64_t step) {
   const StepReport done = optimizer_.step(step, loss);
-  optimizer_.zero_grad();
   if (done.skipped)
-    report.skipped.push_back(done.why);
+    report.skipped.push_back(done.why + (broken.empty() ? "" : " (" + broken + ")"));
   else if (config_.bias_update_rate > 0)
     policy_.balance(record, config_.bias_update_rate);
+  // At the peak of the schedule: where it ends, steps are to vanish.
+  if (done.rounded_away > 0.5 && done.learning_rate >= 0.999 * optimizer_.config().learning_rate &&
+      !std::exchange(warned_of_rounding_, true))
+    report.warnings.push_back(std::to_string(std::lround(100 * done.rounded_away)) +
+                              " % of the weights that got a gradient did not change: steps of this learning rate are "
+                              "below their rounding; raise optimizer.learning_rate");
   report.grad_norm = done.grad_norm;
   report.learning_rate = done.learning_rate;
   report.skipped_updates = optimizer_.skipped_updates();
   report.expert_load_max = record.max_load();
+}
+
+void Trainer::warn_of_what_teaches_nothing(const std::vector<Group>& groups, UpdateReport& report) {
+  constexpr int kFlatSteps = 20;
+  const bool any_signal = objective_.baseline == Baseline::reinforce_pp || std::ranges::any_of(groups, has_signal);
+  flat_steps_ = any_signal ? 0 : flat_steps_ + 1;
+  if (flat_steps_ == kFlatSteps)
+    report.warnings.push_back("in the last " + std::to_string(kFlatSteps) +
+                              " steps the rewards of every group were equal, which teaches nothing: the tasks are too "
+                              "hard or too easy for this policy, or rollout.samples too few");
+  size_t completions = 0, masked = 0;
+  for (const Group& group : groups)
+    for (const Completion& completion : group.completions)
+      ++completions, masked += objective_.mask_truncated && completion.finish == Finish::length ? 1 : 0;
+  if (masked > 0 && masked == completions && !std::exchange(warned_of_masks_, true))
+    report.warnings.push_back("all " + std::to_string(completions) +
+                              " completions of a step were cut by length and so left out of the loss: raise "
+                              "rollout.max_new_tokens, or set objective.mask_truncated to false");
 }
 
 UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
@@ -191,6 +228,7 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
       }
   }
   compute_advantages(groups, objective_, reward_kl);
+  warn_of_what_teaches_nothing(groups, report);
 
   const at::Device device = policy_.device();
   LossMetrics all;
@@ -204,9 +242,11 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
       if (list.empty()) continue;
       const Normalizer normalizer =
           count(std::span<const Group>(groups.data() + begin, end - begin), groups, objective_);
+      const Gradients gradients(policy_.parameters());
       RouterRecord record;
       LossMetrics metrics;
       double loss = 0;
+      std::string broken_in;
       int64_t targets = 0;
       for (const Sequence& sequence : list) targets += sequence.targets();
       const std::vector<int32_t>* prompt = nullptr;
@@ -237,7 +277,9 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
           out.loss = out.loss + record.auxiliary_loss *
                                     (static_cast<double>(batch.targets.size(0)) / static_cast<double>(targets));
         out.loss.backward();
-        loss += out.loss.item<double>();
+        const double value = out.loss.item<double>();
+        if (!std::isfinite(value) && broken_in.empty()) broken_in = broken(micro, batch, current.logprobs);
+        loss += value;
         metrics.add(out.metrics);
         report.tokens += batch.segments.tokens.size(0);
         report.loss_tokens += batch.targets.size(0);
@@ -248,7 +290,7 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
       }
       all.add(metrics);
       loss_sum += loss;
-      apply(report, record, loss, step);
+      apply(report, record, loss, broken_in, step);
     }
   if (updates > 0) {
     report.loss = loss_sum / updates;
@@ -268,12 +310,16 @@ UpdateReport Trainer::update(const std::vector<Example>& documents, int64_t step
     if (document.first_target < 1)
       throw Error("trainer", "expected documents whose first token is given, got first_target 0");
     if (document.tokens.size() <= document.first_target) continue;
-    list.push_back({nullptr, &document.tokens, document.first_target});
+    const size_t place = &document - documents.data();
+    list.push_back({nullptr, &document.tokens, document.first_target, nullptr, 0, place, 0,
+                    "document " + std::to_string(place)});
     targets += list.back().targets();
   }
   if (list.empty()) return report;
+  const Gradients gradients(policy_.parameters());
   RouterRecord record;
   double entropy = 0;
+  std::string broken_in;
   for (const auto& micro : micro_batches(list)) {
     const Batch batch = assemble(micro);
     const TokenLogprobs current = forward(policy_, batch, &record);
@@ -281,13 +327,15 @@ UpdateReport Trainer::update(const std::vector<Example>& documents, int64_t step
     if (record.auxiliary_loss.defined())
       loss = loss + record.auxiliary_loss * (static_cast<double>(batch.targets.size(0)) / targets);
     loss.backward();
-    report.loss += loss.item<double>();
+    const double value = loss.item<double>();
+    if (!std::isfinite(value) && broken_in.empty()) broken_in = broken(micro, batch, current.logprobs);
+    report.loss += value;
     entropy += current.entropy.detach().sum().item<double>();
     report.tokens += batch.segments.tokens.size(0);
   }
   report.loss_tokens = targets;
   report.entropy = entropy / static_cast<double>(targets);
-  apply(report, record, report.loss, step);
+  apply(report, record, report.loss, broken_in, step);
   return report;
 }
 

@@ -7,6 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cstring>
 #include <functional>
 #include <limits>
@@ -194,6 +195,44 @@ inline void expect_threads_change_nothing(const Op& op, const Tensors& inputs) {
       EXPECT_TRUE(same_bits(one.outputs[i], many.outputs[i])) << "output " << i << ", " << threads << " threads";
     for (size_t i = 0; i < one.gradients.size(); ++i)
       EXPECT_TRUE(same_bits(one.gradients[i], many.gradients[i])) << "gradient " << i << ", " << threads << " threads";
+  }
+}
+
+/// 3 where a value is NaN, 1 and 2 where it is +inf and -inf, 0 where it is finite.
+inline Tensor kinds(const Tensor& t) {
+  const Tensor x = t.detach().to(at::kFloat);
+  return x.isnan().to(at::kInt) * 3 + x.isposinf().to(at::kInt) + x.isneginf().to(at::kInt) * 2;
+}
+
+/// A NaN (of any bits) or an infinity at any place of any input makes outputs what it makes those of `reference`: NaN,
+/// infinite or finite; and no gradient is finite that is not so there.
+inline void expect_spreads(const Op& op, const Op& reference, const Tensors& inputs) {
+  const Tensors dy = random_gradients(op(inputs));
+  int failures = 0;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (!inputs[i].is_floating_point()) continue;
+    for (int64_t place = 0; place < inputs[i].numel(); ++place)
+      for (const uint16_t upper : {0x7f81, 0xffc0, 0xffff, 0x7f80, 0xff80}) {  // three NaNs, +inf, -inf
+        Tensors broken = inputs, wide;
+        broken[i] = inputs[i].clone();
+        if (inputs[i].scalar_type() == at::kFloat)
+          broken[i].data_ptr<float>()[place] =
+              std::bit_cast<float>(uint32_t{upper} << 16 | (upper % 0x80 == 0 ? 0u : 0x1bcdu));
+        else
+          broken[i].data_ptr<at::BFloat16>()[place] = at::BFloat16(upper, at::BFloat16::from_bits());
+        for (const Tensor& input : broken) wide.push_back(input.is_floating_point() ? input.to(at::kFloat) : input);
+        const Evaluation got = evaluate_op(op, broken, dy), expected = evaluate_op(reference, wide, dy);
+        const auto fail = [&](const char* what, size_t which) {
+          if (++failures <= 5)
+            ADD_FAILURE() << what << " " << which << ": input " << i << " holds " << std::hex << upper << " at " << std::dec
+                          << place;
+        };
+        for (size_t o = 0; o < got.outputs.size(); ++o)
+          if (!kinds(got.outputs[o]).equal(kinds(expected.outputs[o]))) fail("output", o);
+        for (size_t g = 0; g < got.gradients.size(); ++g)
+          if ((got.gradients[g].isfinite() & expected.gradients[g].isfinite().logical_not()).any().item<bool>())
+            fail("gradient", g);
+      }
   }
 }
 

@@ -105,6 +105,45 @@ TEST_P(AttentionTest, a_family_has_the_same_bits_alone_and_in_any_batch) {
   }
 }
 
+TEST_P(AttentionTest, what_is_not_finite_reaches_the_rows_that_see_it_and_no_others) {
+  const Shape shape({{18, -1}, {5, 0}, {3, 0}, {2, -1}});
+  for (const HeadLayout& layout : {HeadLayout{4, 2, 18}, HeadLayout{5, 1, 18, 10}}) {
+    const int64_t d = layout.head_dim, rows = shape.starts.back(), value_dim = layout.value_dim();
+    const Tensor qkv = randn({rows, layout.width()});
+    const Tensor healthy = attention(qkv, shape.starts, shape.parents, layout);
+    const auto segment_of = [&](int64_t row) {
+      return std::upper_bound(shape.starts.begin(), shape.starts.end(), row) - shape.starts.begin() - 1;
+    };
+    for (const double bad : {NAN, INFINITY, -INFINITY})
+      for (const int64_t row : {0, 3, 16, 17, 18, 21, 24})
+        for (int64_t column = 0; column < layout.width(); ++column) {
+          const Tensor broken = qkv.clone();
+          broken[row][column] = bad;
+          const Tensor leaf = broken.clone().requires_grad_(true);
+          const Tensor out = attention(leaf, shape.starts, shape.parents, layout);
+          const int64_t head = column / d, group = layout.heads / layout.kv_heads;
+          const bool query = head < layout.heads, key = !query && head < layout.heads + layout.kv_heads;
+          const bool value = layout.latent > 0 ? key && column % d < value_dim : !query && !key;
+          const int64_t kv_head = (head - layout.heads) % layout.kv_heads;
+          Tensor touched = at::zeros({rows, layout.heads, value_dim}, at::kBool);  // may differ
+          for (int64_t other = 0; other < rows; ++other) {
+            const auto own = segment_of(row), its = segment_of(other);
+            if (query ? other != row : own == its ? other < row : shape.parents[its] != own) continue;
+            Tensor heads = query ? touched[other].narrow(0, head, 1) : touched[other].narrow(0, kv_head * group, group);
+            (value && !key ? heads.narrow(1, column % d, 1) : heads).fill_(true);
+          }
+          touched = touched.view_as(out);
+          const Tensor same = out.eq(healthy);
+          EXPECT_TRUE((same | touched).all().item<bool>()) << bad << " at " << row << ", " << column;
+          if (std::isnan(bad)) {
+            EXPECT_TRUE((out.isnan() | touched.logical_not()).all().item<bool>()) << row << ", " << column;
+            out.sum().backward();
+            EXPECT_TRUE(leaf.grad()[row].isnan().any().item<bool>()) << row << ", " << column;
+          }
+        }
+  }
+}
+
 TEST_P(AttentionTest, threads_change_no_gradient) {
   for (const HeadLayout& layout : {HeadLayout{4, 2, 24}, HeadLayout{18, 1, 20, 12}})
     expect_threads_change_nothing(run_attention(kShapes[4], layout),

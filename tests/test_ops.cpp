@@ -17,6 +17,30 @@ std::vector<int32_t> ints(const Tensor& t) {
   return {flat.const_data_ptr<int32_t>(), flat.const_data_ptr<int32_t>() + flat.numel()};
 }
 
+// ----------------------------------------------------------------------------------------------------------- embedding
+
+class EmbeddingTest : public OpTest {};
+INSTANTIATE_FOR_TYPES(EmbeddingTest);
+
+TEST_P(EmbeddingTest, matches_its_reference_forward_and_backward) {
+  for (const auto& [tokens, n] : std::vector<std::pair<int64_t, int64_t>>{{0, 5}, {1, 1}, {40, 17}, {300, 519}}) {
+    SCOPED_TRACE(::testing::Message() << tokens << " x " << n);
+    const Tensor ids = at::randint(11, {tokens}, at::kInt);
+    check_op([&](const Tensors& t) { return Tensors{grpo::embedding(t[0], ids)}; },
+             [&](const Tensors& t) { return Tensors{reference::embedding(t[0], ids)}; }, {randn({11, n})});
+    expect_threads_change_nothing([&](const Tensors& t) { return Tensors{grpo::embedding(t[0], ids)}; }, {randn({11, n})});
+  }
+}
+
+TEST(EmbeddingRefuses, what_does_not_fit) {
+  const Tensor weight = at::randn({5, 3});
+  EXPECT_ERROR(grpo::embedding(at::randn({5}), at::zeros({2}, at::kInt)), "[embedding] expected weight [vocab, n], got [5]");
+  EXPECT_ERROR(grpo::embedding(weight, at::zeros({2}, at::kLong)), "[embedding] expected int32 tokens [T], got Long [2]");
+  for (const int id : {-1, 5})
+    EXPECT_ERROR(grpo::embedding(weight, at::tensor({0, id}, at::kInt)),
+                 "[embedding] expected tokens in [0, 5), got " + std::to_string(id) + " at token 1");
+}
+
 // -------------------------------------------------------------------------------------------------------------- linear
 
 class LinearTest : public OpTest {};
@@ -587,6 +611,138 @@ TEST(CombineRefuses, what_does_not_fit) {
   Routing flat = r;
   flat.slots = r.slots.flatten();
   EXPECT_ERROR(combine(at::randn({6, 7}), flat, {}), "[combine] expected slots [tokens, k], got [6]");
+}
+
+// ------------------------------------------------------------------------------------------------------------ all ops
+
+class AllOpsTest : public OpTest {
+ protected:
+  struct Case {
+    std::string name;
+    Op op, reference;
+    Tensors inputs;
+    size_t weights;  // so many of the inputs, from the second on
+  };
+  std::vector<Case> cases() const {
+    const auto pair = [](auto f) {
+      return std::pair<Op, Op>([f](const Tensors& t) { return f(t, false); },
+                               [f](const Tensors& t) { return f(t, true); });
+    };
+    std::vector<Case> list;
+    const auto add = [&](const std::string& name, const std::pair<Op, Op>& forms, const Tensors& inputs, size_t weights) {
+      list.push_back({name, forms.first, forms.second, inputs, weights});
+    };
+    const int64_t n = 19;  // more than one vector, and a tail
+    add("linear", pair([](const Tensors& t, bool plain) {
+          return Tensors{plain ? reference::linear(t[0], t[1], t[2]) : grpo::linear(t[0], t[1], t[2])};
+        }),
+        {randn({3, n}), randn({5, n}), randn({5})}, 2);
+    const std::vector<int32_t> offsets{0, 2, 2, 5};
+    add("grouped_linear", pair([=](const Tensors& t, bool plain) {
+          return Tensors{plain ? reference::grouped_linear(t[0], t[1], offsets) : grouped_linear(t[0], t[1], offsets)};
+        }),
+        {randn({5, n}), randn({3, 4, n})}, 1);
+    add("rms_norm", pair([](const Tensors& t, bool plain) {
+          return Tensors{(plain ? reference::rms_norm : rms_norm)(t[0], t[1], 1e-5)};
+        }),
+        {randn({3, n}), randn({n})}, 1);
+    add("swiglu", pair([](const Tensors& t, bool plain) { return Tensors{(plain ? reference::swiglu : swiglu)(t[0])}; }),
+        {randn({2, 2 * n})}, 0);
+    const HeadLayout layout{2, 1, 18};
+    const Tensor positions = at::tensor({4, 0, 7}, at::kInt), table = rope_table(9, 18, 100);
+    add("rope", pair([=](const Tensors& t, bool plain) {
+          return Tensors{(plain ? reference::rope : rope)(t[0], positions, table, layout, t[1], t[2], 1e-5, false)};
+        }),
+        {randn({3, layout.width()}), randn({18}), randn({18})}, 2);
+    const Tensor targets = at::tensor({3, 20, 0}, at::kInt);
+    for (const KeptSets& kept : {KeptSets{}, KeptSets{{3, 7, 0, 4, 20}, {0, 2, 5, 5}}})
+      add(kept.empty() ? "token_logprobs" : "token_logprobs, kept", pair([=](const Tensors& t, bool plain) {
+            const auto out = (plain ? reference::token_logprobs : token_logprobs)(t[0], t[1], targets, 0.8, kept);
+            return Tensors{out.logprobs, out.entropy};
+          }),
+          {randn({3, 5}), randn({21, 5})}, 1);
+    Routing routing;
+    routing.slots = at::tensor({3, 0, 1, 5, 4, 2}, at::kInt).view({3, 2});
+    add("dispatch", pair([=](const Tensors& t, bool plain) {
+          return Tensors{(plain ? reference::dispatch : dispatch)(t[0], routing)};
+        }),
+        {randn({3, n})}, 0);
+    add("combine", pair([=](const Tensors& t, bool plain) {
+          Routing r = routing;
+          r.weights = t[1];
+          return Tensors{(plain ? reference::combine : combine)(t[0], r, t[2])};
+        }),
+        {randn({6, n}), at::rand({3, 2}) + 0.1, randn({3, n})}, 0);
+    for (const bool softmax : {false, true})
+      for (const int64_t groups : {1, 3})
+        add("route", pair([=](const Tensors& t, bool plain) {
+              RouterOptions options{2, softmax};
+              options.groups = groups, options.groups_per_token = (groups + 1) / 2, options.group_best = 2;
+              const Routing r = (plain ? reference::route : route)(t[0], no_bias(21), options);
+              return Tensors{r.weights, r.scores};
+            }),
+            {at::randn({3, 21})}, 0);
+    return list;
+  }
+};
+INSTANTIATE_FOR_TYPES(AllOpsTest);
+
+TEST_P(AllOpsTest, let_nan_and_infinity_through) {
+  for (const Case& each : cases()) {
+    SCOPED_TRACE(each.name);
+    expect_spreads(each.op, each.reference, each.inputs);
+  }
+}
+
+TEST_P(AllOpsTest, add_to_a_weights_fp32_gradient_in_place) {
+  const Tensor ids = at::tensor({3, 0, 3}, at::kInt);
+  std::vector<Case> list = cases();
+  list.push_back({"embedding", [=](const Tensors& t) { return Tensors{grpo::embedding(t[1], ids)}; }, {},
+                  {randn({1}), randn({4, 33})}, 1});
+  list.push_back({"grouped_linear, a transpose",
+                  [](const Tensors& t) { return Tensors{grouped_linear(t[0], t[1], {0, 2, 5})}; }, {},
+                  {randn({5, 19}), randn({2, 19, 4}).transpose(1, 2)}, 1});
+  for (const Case& each : list) {
+    if (each.weights == 0) continue;
+    SCOPED_TRACE(each.name);
+    const Tensors dy = random_gradients(each.op(each.inputs));
+    // In fp32 alone: what each of three passes gives.
+    Tensors wide, expected;
+    for (const Tensor& input : each.inputs) wide.push_back(input.to(at::kFloat));
+    for (const Tensor& gradient : evaluate_op(each.op, wide, dy).gradients) expected.push_back(gradient);
+    Tensors leaves;
+    for (const Tensor& input : each.inputs) leaves.push_back(input.detach().requires_grad_(true));
+    Tensors start, memory;
+    for (size_t w = 1; w <= each.weights; ++w) {
+      start.push_back(at::empty_like(leaves[w], leaves[w].options().dtype(at::kFloat).requires_grad(false)).normal_());
+      memory.push_back(start.back().clone());
+      leaves[w].mutable_grad() = memory.back();
+    }
+    for (int pass = 0; pass < 3; ++pass) {
+      const Tensors out = each.op(leaves);
+      Tensor loss;
+      for (size_t o = 0; o < out.size(); ++o) {
+        const Tensor part = (out[o].to(at::kFloat) * dy[o]).sum();
+        loss = loss.defined() ? loss + part : part;
+      }
+      loss.backward();
+    }
+    for (size_t w = 1; w <= each.weights; ++w) {
+      EXPECT_EQ(leaves[w].grad().data_ptr(), memory[w - 1].data_ptr()) << "weight " << w;
+      // Nothing is rounded to the weight's type on the way, but for the gradients of logits.
+      const bool rounded = narrow() && each.name.starts_with("token_logprobs");
+      expect_close(leaves[w].grad() - start[w - 1], 3 * expected[w], rounded ? 0x1p-7 : 1e-5, rounded ? 1e-2 : 5e-6,
+                   "weight " + std::to_string(w));
+    }
+  }
+}
+
+TEST(Route, chooses_nan_first_and_leaves_other_tokens_alone) {
+  const Tensor logits = at::tensor({0.f, 5.f, NAN, 4.f, 9.f, 1.f, 5.f, 4.f}).view({2, 4});
+  const Routing r = route(logits, no_bias(4), {2});
+  EXPECT_THAT(ints(r.experts), ElementsAre(2, 1, 0, 2));
+  EXPECT_TRUE(r.weights[0].isnan().all().item<bool>());
+  EXPECT_TRUE(r.weights[1].isfinite().all().item<bool>());
 }
 
 }  // namespace

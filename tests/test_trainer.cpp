@@ -119,6 +119,131 @@ TEST(Trainer, takes_the_same_gradient_from_any_split_into_micro_batches) {
   }
 }
 
+TEST(Trainer, takes_the_same_gradient_from_any_split_in_bf16_too_and_nearly_that_of_fp32) {
+  PolicyConfig mla = tiny::policy_config(DType::bfloat16);
+  mla.attention = Attention::mla;
+  mla.mla = {12, 16, 8, 8, 8};
+  const std::pair<const char*, PolicyConfig> configs[] = {
+      {"tied", tiny::policy_config(DType::bfloat16)},
+      {"untied, with biases and norms of heads", tiny::policy_config(DType::bfloat16, false, true)},
+      {"mixture of experts", tiny::policy_config(DType::bfloat16, true)},
+      {"latent attention", mla}};
+  for (const auto& [name, config] : configs)
+    for (const bool supervised : {false, true}) {
+      SCOPED_TRACE(std::string(name) + (supervised ? ", documents" : ", groups"));
+      const Policy taught = tiny::policy(config);
+      const auto groups = scored_groups(taught, 0, 6);
+      std::vector<Example> documents;
+      for (const Group& group : groups)
+        for (const Completion& completion : group.completions) {
+          documents.push_back({group.prompt, group.prompt.size()});
+          documents.back().tokens.insert(documents.back().tokens.end(), completion.tokens.begin(),
+                                         completion.tokens.end());
+        }
+      const auto run = [&](DType dtype, int micro_batch_tokens) {
+        PolicyConfig like = config;
+        like.dtype = dtype;
+        Policy policy(like, 1);
+        policy.load_state(taught.state());
+        Trainer trainer(policy, {}, gradient_probe(), 1.0, {micro_batch_tokens});
+        auto copy = groups;
+        supervised ? trainer.update(documents, 0) : trainer.update(copy, 0);
+        return gradients(trainer);
+      };
+      const auto whole = run(DType::bfloat16, 100000);
+      for (const int micro_batch_tokens : {1, 90, 400})
+        EXPECT_LT(relative_difference(run(DType::bfloat16, micro_batch_tokens), whole), 1e-3) << micro_batch_tokens;
+      EXPECT_LT(relative_difference(whole, run(DType::float32, 100000)), 3e-2);
+    }
+}
+
+TEST(Trainer, warns_once_where_nothing_can_be_learned_and_names_the_knob) {
+  const auto warnings = [](const ObjectiveConfig& objective, double learning_rate, int steps, auto change) {
+    Policy policy = tiny::policy();
+    OptimizerConfig optimizer = gradient_probe();
+    optimizer.learning_rate = learning_rate;
+    Trainer trainer(policy, objective, optimizer);
+    const auto groups = scored_groups(policy, 0, 1);
+    std::vector<std::string> all;
+    for (int step = 0; step < steps; ++step) {
+      auto some = groups;
+      change(some);
+      const UpdateReport report = trainer.update(some, step);
+      all.insert(all.end(), report.warnings.begin(), report.warnings.end());
+    }
+    return all;
+  };
+  const auto nothing = [](std::vector<Group>&) {};
+  const auto flat = [](std::vector<Group>& groups) { groups[0].rewards.assign(4, 0.5); };
+  const auto cut = [](std::vector<Group>& groups) {
+    for (Completion& completion : groups[0].completions) completion.finish = Finish::length;
+  };
+  using testing::ElementsAre;
+  using testing::IsEmpty;
+  EXPECT_THAT(warnings({}, 1e-3, 3, nothing), IsEmpty());
+  EXPECT_THAT(warnings({}, 1e-12, 3, nothing), ElementsAre(HasSubstr("raise optimizer.learning_rate")));
+  EXPECT_THAT(warnings({}, 1e-3, 19, flat), IsEmpty());
+  EXPECT_THAT(warnings({}, 1e-3, 25, flat), ElementsAre(HasSubstr("in the last 20 steps the rewards of every group")));
+  EXPECT_THAT(warnings({}, 1e-3, 3, cut), IsEmpty());
+  ObjectiveConfig masking;
+  masking.mask_truncated = true;
+  EXPECT_THAT(warnings(masking, 1e-3, 3, cut), ElementsAre(HasSubstr("all 4 completions of a step were cut by length")));
+}
+
+TEST(Trainer, starts_an_update_from_zero_after_one_that_threw) {
+  for (const bool supervised : {false, true}) {
+    const PolicyConfig config = tiny::policy_config(DType::float32, true);
+    Policy policy = tiny::policy(config), twin = tiny::policy(config);
+    const auto groups = scored_groups(policy);
+    const std::vector<Example> documents{tiny::document("a", "b"), tiny::document("b", "cab")};
+    const auto update = [&](Trainer& trainer, bool broken) {
+      auto some = groups;
+      auto texts = documents;
+      if (broken) some.back().completions.back().tokens.back() = texts.back().tokens.back() = config.vocab_size;
+      return supervised ? trainer.update(texts, 0) : trainer.update(some, 0);
+    };
+    const TrainerConfig split{1, 0.01};
+    Trainer trainer(policy, {}, gradient_probe(), 1.0, split), other(twin, {}, gradient_probe(), 1.0, split);
+    EXPECT_THROW(update(trainer, true), Error);
+    for (const auto& [name, tensor] : policy.parameters()) EXPECT_FALSE(tensor.grad().defined()) << name;
+    const UpdateReport report = update(trainer, false), expected = update(other, false);
+    EXPECT_EQ(report.grad_norm, expected.grad_norm);
+    EXPECT_EQ(report.expert_load_max, expected.expert_load_max);
+    EXPECT_TRUE(same(policy.state(), twin.state()));
+    for (const auto& [name, tensor] : policy.parameters()) EXPECT_FALSE(tensor.grad().defined()) << name;
+  }
+}
+
+TEST(Trainer, names_the_sample_whose_logprobs_are_not_finite) {
+  // Token 5 is in one completion alone: what is wrong with its embedding is wrong there.
+  PolicyConfig config = tiny::policy_config();
+  config.tied_embeddings = false;
+  for (const float bad : {NAN, INFINITY}) {
+    Policy policy = tiny::policy(config);
+    auto groups = scored_groups(policy);
+    std::vector<Example> documents;
+    for (Group& group : groups)
+      for (Completion& completion : group.completions) {
+        for (int32_t& token : completion.tokens) token = token == 5 ? 6 : token;
+        documents.push_back({completion.tokens, 1});
+      }
+    ASSERT_GT(groups[2].completions[1].tokens.size(), 2u);
+    groups[2].completions[1].tokens[0] = documents[9].tokens[0] = 5;
+    at::Tensor embedding = policy.parameters()[0].second.detach();
+    embedding[5].fill_(bad);
+    for (const int micro_batch_tokens : {60, 100000}) {
+      Trainer trainer(policy, {}, gradient_probe(), 1.0, {micro_batch_tokens});
+      auto some = groups;
+      const UpdateReport report = trainer.update(some, 7);
+      ASSERT_EQ(report.skipped.size(), 1u);
+      EXPECT_EQ(report.skipped[0], "step 7: the loss is not finite (not finite are the log-probabilities of sample 1 of "
+                                   "task \"" + groups[2].task.id + "\")");
+      ASSERT_EQ(trainer.update(documents, 8).skipped.size(), 1u);
+      EXPECT_THAT(trainer.update(documents, 8).skipped[0], HasSubstr("of document 9)"));
+    }
+  }
+}
+
 TEST(Trainer, raises_the_probability_of_what_was_rewarded_and_lowers_the_rest) {
   Policy policy = tiny::policy();
   auto groups = scored_groups(policy);

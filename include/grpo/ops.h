@@ -1,6 +1,9 @@
 // One differentiable free function per operation. On the CPU each runs a kernel whose every output row is, bit for bit,
 // a function of its own input row alone: batching, padding and thread count change nothing. On other devices each runs
 // its `reference`, plain ATen operations that are differentiable too.
+//
+// The gradient of a weight (linear's weight and bias, a norm's, an embedding, a head) is summed in fp32, whatever the
+// weight's type, and where weight.grad() is an fp32 tensor already it is added to that, in place.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,6 +15,9 @@
 namespace grpo {
 
 using at::Tensor;
+
+/// Rows of weight [vocab, n] at tokens [T] int32. Returns [T, n].
+Tensor embedding(const Tensor& weight, const Tensor& tokens);
 
 /// x·weightᵀ + bias.  x [tokens, in], weight [out, in], bias [out]; fp32 or bf16, all alike. Returns [tokens, out].
 Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias = std::nullopt);
@@ -84,7 +90,7 @@ Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const PageRun
 
 /// Where each token goes in a mixture of experts.
 struct Routing {
-  Tensor experts;                ///< [tokens, k] int32, by descending selection score (ties: lower index)
+  Tensor experts;                ///< [tokens, k] int32, by descending selection score (ties: lower index; NaN first)
   Tensor weights;                ///< [tokens, k] fp32
   Tensor scores;                 ///< [tokens, experts] fp32: sigmoid, or softmax over experts
   Tensor slots;                  ///< [tokens, k] int32: row in the expert-sorted batch
@@ -138,6 +144,7 @@ Tensor logits(const Tensor& hidden, const Tensor& head);
 float log_sum_exp(const float* row, int64_t n, double temperature);
 
 namespace reference {  // the same functions out of plain ATen operations
+Tensor embedding(const Tensor& weight, const Tensor& tokens);
 Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias = std::nullopt);
 Tensor grouped_linear(const Tensor& x, const Tensor& weight, const std::vector<int32_t>& offsets);
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon);

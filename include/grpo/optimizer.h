@@ -25,6 +25,9 @@ struct EnumNames<Schedule> {
       {{Schedule::constant, "constant"}, {Schedule::linear, "linear"}, {Schedule::cosine, "cosine"}}};
 };
 
+/// Below 1, in fp32 too.
+inline constexpr Range kMomentDecay = at_least(0).at_most(0.9999999);
+
 struct OptimizerConfig {
   double learning_rate = 3e-4;
   double beta1 = 0.9;
@@ -40,9 +43,10 @@ struct OptimizerConfig {
   template <class V>
   void visit(V& v) {
     v("learning_rate", learning_rate, "peak learning rate, reached at the end of warm-up", at_least(0));
-    v("beta1", beta1, "decay of the first moment", at_least(0).below(1));
-    v("beta2", beta2, "decay of the second moment", at_least(0).below(1));
-    v("epsilon", epsilon, "added to the root of the second moment", above(0));
+    v("beta1", beta1, "decay of the first moment", kMomentDecay);
+    v("beta2", beta2, "decay of the second moment", kMomentDecay);
+    // Squares of gradients below 1e-22 are 0 in fp32: a smaller epsilon would let their steps grow without bound.
+    v("epsilon", epsilon, "added to the root of the second moment", at_least(1e-20));
     v("weight_decay", weight_decay, "decoupled weight decay; parameters with fewer than two dimensions are spared",
       at_least(0));
     v("max_grad_norm", max_grad_norm, "clip the global gradient norm to this; 0 turns clipping off", at_least(0));
@@ -67,9 +71,23 @@ struct OptimizerConfig {
 /// Trainable tensors by name: contiguous, fp32 or bf16, each listed once however often it is tied.
 using NamedParameters = NamedTensors;
 
+/// The gradients of one update, for as long as it lives: fp32, whatever the parameters' types, and 0 until backward
+/// passes add to them.
+class Gradients {
+ public:
+  explicit Gradients(NamedParameters parameters);
+  ~Gradients();
+  Gradients(const Gradients&) = delete;
+  Gradients& operator=(const Gradients&) = delete;
+
+ private:
+  NamedParameters parameters_;
+};
+
 struct StepReport {
   double grad_norm = 0.0;      ///< global L2 norm before clipping; not finite when a gradient was not
   double learning_rate = 0.0;  ///< of this update
+  double rounded_away = 0.0;   ///< share of the weights that were to change and did not, for rounding (on the CPU)
   bool skipped = false;
   std::string why;  ///< of a skipped update: the step and what was not finite
 };
@@ -79,6 +97,10 @@ struct StepReport {
 /// parameter; where a parameter no longer is its rounded master (weights were loaded), the master starts anew from the
 /// parameter.
 ///
+/// The whole change of a weight, step and decay, is computed in fp32 and rounded once, into the master. So a decay far
+/// below half a unit of the weight (learning_rate·weight_decay below 3e-8, as in RL) still takes effect, on the mean of
+/// many updates, along with steps that are above it; a weight that gets no gradient at all does not decay then.
+///
 /// An undefined gradient counts as zero, so that an expert that no token reached moves on by its momentum just as if
 /// its gradient had been zeros. On the CPU the bits of an update depend on neither the number of threads nor the run.
 class AdamW {
@@ -87,13 +109,11 @@ class AdamW {
   /// twice, strided or of another dtype.
   AdamW(NamedParameters parameters, const OptimizerConfig& config);
 
-  /// Applies the gradients. When `loss` or any gradient is not finite, nothing changes but the count of skipped
-  /// updates, and the report says why, naming `global_step`.
+  /// Applies the gradients. When `loss` or any gradient is not finite, or their clipped norm is above 1e18, nothing
+  /// changes but the count of skipped updates, and the report says why, naming `global_step`.
   StepReport step(int64_t global_step, double loss);
 
-  /// Drops the gradients (they become undefined).
-  void zero_grad();
-
+  const OptimizerConfig& config() const { return config_; }
   int64_t updates() const { return updates_; }  ///< applied ones; drives bias correction and the schedule
   int64_t skipped_updates() const { return skipped_updates_; }
   const NamedParameters& parameters() const { return parameters_; }
@@ -114,7 +134,7 @@ class AdamW {
 
   void check_gradients() const;
   std::vector<double> squared_norms() const;  // one a parameter
-  void update_on_cpu(const Coefficients& coefficients);
+  double update_on_cpu(const Coefficients& coefficients);  // what is rounded away
   void update_with_aten(std::size_t parameter, const Coefficients& coefficients);
 
   OptimizerConfig config_;

@@ -271,7 +271,7 @@ class Policy {
   /// of another policy.
   void balance(const RouterRecord& record, double rate);
 
-  /// What the optimizer trains.
+  /// What the optimizer trains. Their gradients are fp32, whatever their own type.
   const NamedTensors& parameters() const { return parameters_; }
 
   /// Parameters and selection biases: what a checkpoint keeps. load_state copies in place and throws Error, before

@@ -26,10 +26,11 @@ struct UpdateReport {
   double grad_norm = 0;                                               ///< of the last update
   double learning_rate = 0;                                           ///< of the last update
   double expert_load_max = std::numeric_limits<double>::quiet_NaN();  ///< see RouterRecord::max_load
-  int64_t tokens = 0;                ///< that went through the policy, forward and backward
-  int64_t loss_tokens = 0;           ///< of these in the loss: each gave its gradient
-  int64_t skipped_updates = 0;       ///< so far, over the trainer's life
-  std::vector<std::string> skipped;  ///< why updates of this step were skipped
+  int64_t tokens = 0;                 ///< that went through the policy, forward and backward
+  int64_t loss_tokens = 0;            ///< of these in the loss: each gave its gradient
+  int64_t skipped_updates = 0;        ///< so far, over the trainer's life
+  std::vector<std::string> skipped;   ///< why updates of this step were skipped, and the samples that brought it
+  std::vector<std::string> warnings;  ///< that nothing can be learned like this, and what to change; each kind once
 };
 
 /// A text to imitate: the tokens from `first_target` on are learned, given those before them.
@@ -86,7 +87,9 @@ class Trainer {
   std::vector<std::vector<Sequence>> micro_batches(const std::vector<Sequence>& sequences) const;
   std::vector<Sequence> sequences(std::vector<Group>& groups, size_t begin, size_t end, bool all) const;
   std::vector<std::vector<std::vector<float>>> reference_logprobs(std::vector<Group>& groups) const;
-  void apply(UpdateReport& report, const RouterRecord& record, double loss, int64_t step);
+  static std::string broken(const std::vector<Sequence>& sequences, const Batch& batch, const Tensor& logprobs);
+  void warn_of_what_teaches_nothing(const std::vector<Group>& groups, UpdateReport& report);
+  void apply(UpdateReport& report, const RouterRecord& record, double loss, const std::string& broken, int64_t step);
 
   Policy& policy_;
   ObjectiveConfig objective_;
@@ -94,6 +97,8 @@ class Trainer {
   double temperature_;
   AdamW optimizer_;
   std::unique_ptr<Policy> reference_;
+  int flat_steps_ = 0;  // in a row, without signal in any group
+  bool warned_of_masks_ = false, warned_of_rounding_ = false;
 };
 
 }  // namespace grpo
