@@ -9,6 +9,7 @@
 #include <numbers>
 #include <set>
 #include <unordered_map>
+#include <utility>
 
 #include "grpo/error.h"
 #include "kernels/parallel.h"
@@ -22,6 +23,9 @@ constexpr int64_t kChunk = 8192;
 
 // Of a gradient after clipping: second moments are fp32, and one that became infinite would stay so.
 constexpr double kLargestNorm = 1e18;
+
+// The least decay that is applied: at least 8 units of every weight, so that rounding takes little of it.
+constexpr double kLeastDecay = 0x1p-20;
 
 bool is_low_precision(const at::Tensor& tensor) { return tensor.scalar_type() != at::kFloat; }
 
@@ -63,7 +67,7 @@ struct AdamW::Coefficients {
   float step_size;     // learning rate / (1 − beta1^t)
   float root_scale;    // 1 / √(1 − beta2^t)
   float epsilon;
-  float decay;  // learning rate · weight decay
+  float decay;         // share of itself that a weight loses
 };
 
 namespace {
@@ -88,7 +92,6 @@ Changes update_chunk(float* __restrict weight, c10::BFloat16* __restrict rounded
     const float g = static_cast<float>(grad[i]) * c.grad_scale;
     m[i] = c.beta1 * m[i] + c.gain1 * g;
     v[i] = c.beta2 * v[i] + c.gain2 * g * g;
-    // One rounding of the whole change: 1 − decay would round to 1 long before the change is lost in the weight.
     const float change = c.step_size * m[i] / (std::sqrt(v[i]) * c.root_scale + c.epsilon) + decay * weight[i];
     const float changed = weight[i] - change;
     changes.wanted += m[i] != 0.0f;
@@ -246,6 +249,8 @@ StepReport AdamW::step(int64_t global_step, double loss) {
 
   ++updates_;
   const auto t = static_cast<double>(updates_);
+  decay_due_ += report.learning_rate * config_.weight_decay * (1.0 - decay_due_);
+  const double decay = decay_due_ < kLeastDecay ? 0.0 : std::exchange(decay_due_, 0.0);
   const Coefficients coefficients{
       .grad_scale = static_cast<float>(clip),
       .beta1 = static_cast<float>(config_.beta1),
@@ -255,7 +260,7 @@ StepReport AdamW::step(int64_t global_step, double loss) {
       .step_size = static_cast<float>(report.learning_rate / (1.0 - std::pow(config_.beta1, t))),
       .root_scale = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(config_.beta2, t))),
       .epsilon = static_cast<float>(config_.epsilon),
-      .decay = static_cast<float>(report.learning_rate * config_.weight_decay),
+      .decay = static_cast<float>(decay),
   };
   report.rounded_away = update_on_cpu(coefficients);
   for (std::size_t p = 0; p < parameters_.size(); ++p) {
@@ -326,12 +331,14 @@ NamedTensors AdamW::state() const {
     state.emplace_back("second_moment." + name, second_moments_[p]);
     if (masters_[p].defined()) state.emplace_back("master." + name, masters_[p]);
   }
+  state.emplace_back("decay_due", at::scalar_tensor(decay_due_, at::kDouble));
   return state;
 }
 
 void AdamW::load_state(const NamedTensors& state) {
   const at::NoGradGuard no_grad;
   std::unordered_map<std::string, at::Tensor> given(state.begin(), state.end());
+  given.try_emplace("decay_due", at::scalar_tensor(0.0, at::kDouble));  // earlier versions had none
   const NamedTensors own = this->state();
   for (const auto& [name, tensor] : own) {
     const auto found = given.find(name);
@@ -352,6 +359,7 @@ void AdamW::load_state(const NamedTensors& state) {
   }
   updates_ = given.at("updates").item<int64_t>();
   skipped_updates_ = given.at("skipped_updates").item<int64_t>();
+  decay_due_ = given.at("decay_due").item<double>();
   for (const auto& [name, tensor] : own) tensor.copy_(given.at(name));
 }
 

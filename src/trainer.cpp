@@ -189,14 +189,7 @@ void Trainer::apply(UpdateReport& report, const RouterRecord& record, double los
   report.expert_load_max = record.max_load();
 }
 
-void Trainer::warn_of_what_teaches_nothing(const std::vector<Group>& groups, UpdateReport& report) {
-  constexpr int kFlatSteps = 20;
-  const bool any_signal = objective_.baseline == Baseline::reinforce_pp || std::ranges::any_of(groups, has_signal);
-  flat_steps_ = any_signal ? 0 : flat_steps_ + 1;
-  if (flat_steps_ == kFlatSteps)
-    report.warnings.push_back("in the last " + std::to_string(kFlatSteps) +
-                              " steps the rewards of every group were equal, which teaches nothing: the tasks are too "
-                              "hard or too easy for this policy, or rollout.samples too few");
+void Trainer::warn_of_masks(const std::vector<Group>& groups, UpdateReport& report) {
   size_t completions = 0, masked = 0;
   for (const Group& group : groups)
     for (const Completion& completion : group.completions)
@@ -228,7 +221,7 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
       }
   }
   compute_advantages(groups, objective_, reward_kl);
-  warn_of_what_teaches_nothing(groups, report);
+  warn_of_masks(groups, report);
 
   const at::Device device = policy_.device();
   LossMetrics all;

@@ -281,6 +281,24 @@ TEST(AdamW, decays_by_far_less_than_a_unit_of_the_weights_on_the_mean_of_many_up
   }
 }
 
+TEST(AdamW, decays_by_far_less_than_a_unit_where_no_gradient_comes_and_across_a_resume) {
+  for (const double learning_rate : {1e-6, 3e-6, 1e-4}) {
+    OptimizerConfig config = plain_config();
+    config.learning_rate = learning_rate, config.weight_decay = 0.01;
+    NamedParameters whole{{"w", random({80, 100}, 1)}}, halves{{"w", whole[0].second.clone()}};
+    const at::Tensor start = whole[0].second.to(at::kDouble);
+    AdamW optimizer(whole, config), first(halves, config);
+    for (int step = 0; step < 2000; ++step) optimizer.step(step, 0.0);
+    for (int step = 0; step < 777; ++step) first.step(step, 0.0);
+    AdamW second(halves, config);
+    second.load_state(first.state());
+    for (int step = 777; step < 2000; ++step) second.step(step, 0.0);
+    const double left = (whole[0].second.to(at::kDouble) * start).sum().item<double>() / start.square().sum().item<double>();
+    EXPECT_NEAR((1.0 - left) / (2000 * learning_rate * 0.01), 1.0, 0.05) << learning_rate;
+    EXPECT_TRUE(whole[0].second.equal(halves[0].second)) << learning_rate;
+  }
+}
+
 TEST(AdamW, skips_a_gradient_whose_square_fp32_cannot_hold) {
   OptimizerConfig config = plain_config();
   NamedParameters parameters{{"w", at::ones({2, 3})}};

@@ -97,9 +97,9 @@ struct StepReport {
 /// parameter; where a parameter no longer is its rounded master (weights were loaded), the master starts anew from the
 /// parameter.
 ///
-/// The whole change of a weight, step and decay, is computed in fp32 and rounded once, into the master. So a decay far
-/// below half a unit of the weight (learning_rate·weight_decay below 3e-8, as in RL) still takes effect, on the mean of
-/// many updates, along with steps that are above it; a weight that gets no gradient at all does not decay then.
+/// A decay below the rounding of the weights (learning_rate·weight_decay below 3e-8, as in RL) would never happen, or
+/// twice: updates put it by, in double, until it is 2^-20 of a weight, and apply it then. The whole change of a weight,
+/// step and decay, is rounded once.
 ///
 /// An undefined gradient counts as zero, so that an expert that no token reached moves on by its momentum just as if
 /// its gradient had been zeros. On the CPU the bits of an update depend on neither the number of threads nor the run.
@@ -144,6 +144,7 @@ class AdamW {
   std::vector<Chunk> chunks_;                               // the CPU parameters, cut at fixed places
   int64_t updates_ = 0;
   int64_t skipped_updates_ = 0;
+  double decay_due_ = 0;  // share of themselves that the weights have yet to lose
 };
 
 }  // namespace grpo

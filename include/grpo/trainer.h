@@ -88,7 +88,7 @@ class Trainer {
   std::vector<Sequence> sequences(std::vector<Group>& groups, size_t begin, size_t end, bool all) const;
   std::vector<std::vector<std::vector<float>>> reference_logprobs(std::vector<Group>& groups) const;
   static std::string broken(const std::vector<Sequence>& sequences, const Batch& batch, const Tensor& logprobs);
-  void warn_of_what_teaches_nothing(const std::vector<Group>& groups, UpdateReport& report);
+  void warn_of_masks(const std::vector<Group>& groups, UpdateReport& report);
   void apply(UpdateReport& report, const RouterRecord& record, double loss, const std::string& broken, int64_t step);
 
   Policy& policy_;
@@ -97,7 +97,6 @@ class Trainer {
   double temperature_;
   AdamW optimizer_;
   std::unique_ptr<Policy> reference_;
-  int flat_steps_ = 0;  // in a row, without signal in any group
   bool warned_of_masks_ = false, warned_of_rounding_ = false;
 };
 
