@@ -627,10 +627,11 @@ bool follows_copula(std::string_view before) {
   for (const std::string_view about : {" approximately", " about", " exactly", " just", " only", " a total of"})
     if (text.ends_with(about)) text.resize(text.size() - about.size());
   for (const std::string_view word :
-       {" is",   " it's",  " are",   " equals", " equal to", " by",     " was",     " be",   "=",       ":",   " becomes",
-        " to",   " get",   " gets",  " give",   " gives",    " have",   " has",     " find", " obtain", " pays", " paid",
-        " cost", " costs", " takes", " needs",  " makes",    " leaves", " leaving", " est",  "：",      "는",  "은",
-        "是",    "为",     "は",     "有",      "一共", "总共",        "剩",     "剩下"})
+       {" is",    " it's", " are",   " equals", " equal to", " by",     " was",     " be",  "=",         ":",
+        " becomes", " to", " get",   " gets",   " give",     " gives",  " have",    " has", " find",     " obtain",
+        " pays",  " paid", " cost",  " costs",  " takes",    " needs",  " makes",   " leaves", " leaving", " est",
+        " so",    " thus", " hence", " therefore", "：",     "는",      "은",       "是",  "为",        "は",
+        "有",     "一共",  "总共",   "剩",      "剩下"})
     if (text.ends_with(word)) return true;
   return text == "is" || text == "it's" || text == "一共" || text == "总共";
 }

@@ -254,6 +254,129 @@ INSTANTIATE_TEST_SUITE_P(
                     Pair{"\\frac{2x}{\\sqrt{1-x^4}}", "2x(1-x^4)^{-1/2}"}));
 
 INSTANTIATE_TEST_SUITE_P(
+    ProseBehind, Equal,
+    testing::Values(
+        Pair{"The answer is 17 because 16 is too small.", "17"}, Pair{"The answer is 17, as 34/2=17", "17"},
+        Pair{"The answer is 17 (since 3·5+2=17).", "17"}, Pair{"#### 17. Check: 16+1", "17"},
+        Pair{"#### 17, because 20-3=17", "17"}, Pair{"The answer is 17, which is larger than 16.", "17"},
+        Pair{"The answer is 17 when x is 3.", "17"}, Pair{"The answer is 17 if we count the first 3.", "17"},
+        Pair{"The answer is 17 after subtracting 3 from 20.", "17"}, Pair{"The answer is 17; 16 is too small.", "17"},
+        Pair{"The answer is 17 — 16 would be too small.", "17"}, Pair{"The answer is 17 - as 16 is too small.", "17"},
+        Pair{"The answer is 17: the others fail.", "17"}, Pair{"The answer is 17, i.e. 20 minus 3.", "17"},
+        Pair{"The answer is 17, found by adding 14 and 3.", "17"}, Pair{"The answer is 17 even though 16 is near.", "17"},
+        Pair{"The answer is 3 + 14 = 17 because 3 and 14 are given.", "17"},
+        Pair{"The answer is $17$ because $16$ is too small.", "17"}, Pair{"The answer is **17**, since 16 fails.", "17"},
+        Pair{"<answer>17 because 16 is too small</answer>", "17"}, Pair{"<answer>17. Check: 16 + 1 = 17.</answer>", "17"},
+        Pair{"<answer>We eat 3 of 20 apples. The answer is 17.</answer>", "17"},
+        Pair{"<answer>She sells 9 eggs and makes $18 every day.</answer>", "18"},
+        Pair{"<answer>9 eggs cost $2 each, so $18</answer>", "18"}, Pair{"17, since 16 is too small", "17"},
+        Pair{"17 (since 3·5+2=17)", "17"}, Pair{"17. Because 16 is too small.", "17"},
+        Pair{"The result is 17 because the other result is 16.", "17"},
+        Pair{"He paid $17 because the other one cost 20.", "17"}, Pair{"答案是17因为16太小。", "17"},
+        Pair{"答案是17（因为3×5+2=17）。", "17"}, Pair{"17。因为16太小", "17"}, Pair{"每组有145根香蕉，因为290÷2=145。", "145"},
+        Pair{"정답은 17입니다. 왜냐하면 16은 너무 작기 때문입니다.", "17"}, Pair{"答えは17です。16は小さすぎます。", "17"},
+        Pair{"The answer is (1,2), since (2,1) fails.", "(1,2)"}, Pair{"The answer is [0,1) rather than [0,1].", "[0,1)"},
+        Pair{"The answer is x+1 because x is 3.", "x+1"}, Pair{"The answer is 3 and 5 because 4 is even.", "3, 5"},
+        Pair{"The answer is B because A is too small.", "B"}, Pair{"The answer is A, because B is wrong.", "A"},
+        Pair{"The answer is Evelyn, since 3 > 2.", "Evelyn"}, Pair{"The answer is Paris, France.", "Paris, France"},
+        Pair{"Therefore, 17 is the answer.", "17"}, Pair{"2001: A Space Odyssey", "2001: A Space Odyssey"}));
+INSTANTIATE_TEST_SUITE_P(
+    NumbersInProse, Different,
+    testing::Values(
+        Pair{"The answer is 17 because 16 is too small.", "16"}, Pair{"<answer>17 because 16 is too small</answer>", "16"},
+        Pair{"The answer is $17$ because $16$ is too small.", "16"}, Pair{"The answer is 17, not 16.", "16"},
+        Pair{"17 because 16 is too small", "16"}, Pair{"The result is 17 because the other result is 16.", "16"},
+        Pair{"The answer is 17 after 3 steps.", "3"}, Pair{"The answer is 17 when x is 3.", "3"},
+        Pair{"<answer>9 eggs cost $2 each, so $18</answer>", "2"}, Pair{"The answer is 17 if x > 0 and 18 otherwise.", "17"},
+        Pair{"The answer is 17, but it could also be 18.", "17"}, Pair{"The answer is 17 and, since it also works, 18.", "17"},
+        Pair{"The answer is 17 or maybe 18.", "17"}, Pair{"The answer is 17 for x and 18 for y.", "17"},
+        Pair{"The answer is between 17 and 20.", "17"}, Pair{"The answer is anything from 1 to 17.", "17"},
+        Pair{"The answer is half of 17.", "17"}, Pair{"The answer is at least 17.", "17"},
+        Pair{"The answer is greater than $17$.", "17"}, Pair{"The answer is the square root of 17.", "17"},
+        Pair{"The answer is one of 17.", "17"}, Pair{"The answer is negative 17.", "17"},
+        Pair{"The answer is the 17th prime.", "17"}, Pair{"The answer is page 17.", "17"},
+        Pair{"The answer is > 17.", "17"}, Pair{"The answer is –17.", "17"}, Pair{"The answer is close to 17.", "17"},
+        Pair{"The answer is 17 minus 2.", "17"}, Pair{"The answer is 17 by 20 feet.", "17"},
+        Pair{"The answer is 17! because 17 is prime.", "17"}, Pair{"The answer is 17 (base 9).", "17"},
+        Pair{"The answer is 17 and a half.", "17"}, Pair{"It costs 17 million dollars.", "17"},
+        Pair{"17 is too small, so the answer is 18.", "17"}, Pair{"3 apples. He buys 14 more. He has 17 apples.", "3"},
+        Pair{"The answer is 18 per day or $20 per day.", "18"}, Pair{"$20 bill, so he got 17", "20"},
+        Pair{"99-90=9（页）", "99"}, Pair{"答案是17或18。", "17"}, Pair{"2001: another film", "2001: A Space Odyssey"}));
+INSTANTIATE_TEST_SUITE_P(
+    NearRefusals, Equal,
+    testing::Values(
+        Pair{"The answer is 17, since a smaller value can never work.", "17"}, Pair{"The answer is 17, not 16.", "17"},
+        Pair{"The answer is 17 (not a guess).", "17"}, Pair{"所以答案是17，没有其他解。", "17"},
+        Pair{"It cannot be 16, so the answer is 17.", "17"}, Pair{"There is no doubt that the answer is 17.", "17"},
+        Pair{"The answer is not 16 but 17.", "17"}, Pair{"The answer isn't 16, it is 17.", "17"},
+        Pair{"I was unsure at first, but the answer is 17.", "17"}, Pair{"The unknown is 17.", "17"},
+        Pair{"因为16不能，所以答案是17。", "17"}, Pair{"정답은 17이고 다른 해는 없습니다.", "17"},
+        Pair{"答えは17で、他の解はない。", "17"}, Pair{"Don't forget: the answer is 17.", "17"},
+        Pair{"It is not hard to see that the answer is 17.", "17"}, Pair{"#### 17 (we don't count the first)", "17"},
+        Pair{"<answer>17, no other value can work</answer>", "17"}, Pair{"17, never 16", "17"}));
+INSTANTIATE_TEST_SUITE_P(
+    Refusals, Different,
+    testing::Values(
+        Pair{"I cannot say that the answer is 17.", "17"}, Pair{"I don't know whether the answer is 17", "17"},
+        Pair{"I'm not sure the answer is 17.", "17"}, Pair{"I doubt the answer is 17.", "17"},
+        Pair{"It is false that the answer is 17.", "17"}, Pair{"There is no proof that the answer is 17.", "17"},
+        Pair{"Nobody knows whether the answer is 17.", "17"}, Pair{"If the answer is 17, then x = 3.", "17"},
+        Pair{"Suppose the answer is 17.", "17"}, Pair{"Could the answer be 17?", "17"}, Pair{"The answer is 17? No.", "17"},
+        Pair{"The answer is not 17.", "17"}, Pair{"The answer isn't 17, it is 18.", "17"}, Pair{"It can't be 17", "17"},
+        Pair{"The answer is anything but 17.", "17"}, Pair{"The answer is no longer 17.", "17"},
+        Pair{"The answer is 17, which is wrong.", "17"}, Pair{"The answer is 17 is wrong.", "17"},
+        Pair{"The answer is 17, but I'm not sure.", "17"}, Pair{"17 is not the answer", "17"}, Pair{"17 fails.", "17"},
+        Pair{"If 17 is the answer, then", "17"}, Pair{"I don't think 17 is the answer.", "17"},
+        Pair{"<answer>I don't know, maybe 17</answer>", "17"}, Pair{"我不知道答案是不是17。", "17"},
+        Pair{"无法确定答案是17。", "17"}, Pair{"答案未必是17。", "17"}, Pair{"如果答案是17，那么x=3。", "17"},
+        Pair{"정답은 17이 아닙니다.", "17"}, Pair{"答えは17ではありません。", "17"}));
+INSTANTIATE_TEST_SUITE_P(
+    CountedNouns, Equal,
+    testing::Values(
+        Pair{"5 apples", "5"}, Pair{"17 men", "17"}, Pair{"\\boxed{17\\text{ apples}}", "17"}, Pair{"17\\text{apples}", "17"},
+        Pair{"17 \\mathrm{~apples}", "17"}, Pair{"$17$ apples", "17"}, Pair{"The answer is 17 in total.", "17"},
+        Pair{"The answer is $18 per day.", "18"}, Pair{"The answer is $18 a day.", "18"},
+        Pair{"The answer is \\$18 per day.", "18"}, Pair{"$18/day", "18"}, Pair{"She makes $18 every day.", "18"},
+        Pair{"17 km/h", "17"}, Pair{"17 miles an hour", "17"}, Pair{"17 kg of apples", "17"}, Pair{"17 times", "17"},
+        Pair{"1,500 people", "1500"}, Pair{"\\frac{1}{2} cups", "1/2"}, Pair{"3 1/2 hours", "3.5"}, Pair{"17 CDs", "17"},
+        Pair{"17 个", "17"}, Pair{"17元", "17"}, Pair{"17千米", "17"}, Pair{"17명입니다", "17"}, Pair{"17個のりんご", "17"},
+        Pair{"17 яблок", "17"}, Pair{"17", "17 men"}, Pair{"17 apples in total", "17 apples"},
+        Pair{"\\boxed{17\\text{ men}}", "17 men"}, Pair{"3:05 pm", "15:05 pm"}, Pair{"还剩17个", "17"},
+        Pair{"290 ÷ 2 = 145（根）。答：每组有145根香蕉。", "145"}));
+INSTANTIATE_TEST_SUITE_P(
+    WordsOfTheNumber, Different,
+    testing::Values(
+        Pair{"17 thousand", "17"}, Pair{"17 million dollars", "17"}, Pair{"$17 million", "17"},
+        Pair{"\\boxed{17\\text{ thousand}}", "17"}, Pair{"17 thousand/day", "17"}, Pair{"17 dozen eggs", "17"},
+        Pair{"17 percent", "17"}, Pair{"17 % of the apples", "17"}, Pair{"17 per cent", "17"}, Pair{"17 halves", "17"},
+        Pair{"17 squared", "17"}, Pair{"17 factorial", "17"}, Pair{"17 mod 5", "17"}, Pair{"17 in base 8", "17"},
+        Pair{"17 x", "17"}, Pair{"17 xy", "17"}, Pair{"17 abc", "17"}, Pair{"17th", "17"}, Pair{"17\\text{th}", "17"},
+        Pair{"17 more than x", "17"}, Pair{"17 or more", "17"}, Pair{"17 at most", "17"}, Pair{"17 to 20", "17"},
+        Pair{"17 and a half apples", "17"}, Pair{"17 apples or 18 apples", "17"}, Pair{"17-18 apples", "17"},
+        Pair{"17 times 2", "17"}, Pair{"17 is wrong", "17"}, Pair{"17万元", "17"}, Pair{"17个半", "17"},
+        Pair{"17元5角", "17"}, Pair{"17分之一", "17"}, Pair{"17만 원", "17"}, Pair{"17번째", "17"}, Pair{"17 이상", "17"},
+        Pair{"17万円", "17"}, Pair{"17 тысяч", "17"}, Pair{"17 Prozent", "17"}, Pair{"17 pears", "17 apples"},
+        Pair{"17", "17 thousand"}, Pair{"17 women", "17 men"}, Pair{"17 kg", "17 m"}, Pair{"16 apples", "17"}));
+INSTANTIATE_TEST_SUITE_P(
+    LastWord, Equal,
+    testing::Values(
+        Pair{"First $\\boxed{120}$. Final Answer: The final answer is $300$. I hope it is correct.", "300"},
+        Pair{"\\boxed{120}\n**Final Answer:** 300", "300"}, Pair{"先得\\boxed{120}。最终答案是300。", "300"},
+        Pair{"\\boxed{17}. The final answer is not 16.", "17"}, Pair{"\\boxed{120}. The final answer is in cm.", "120"},
+        Pair{"So the result is \\boxed 9.", "9"}, Pair{"$\\boxed 17$", "17"}, Pair{"\\boxed\\frac12", "1/2"},
+        Pair{"$\\boxed -9$", "-9"}, Pair{"\\boxed 1,234", "1234"}, Pair{"The answer is `5`.", "5"},
+        Pair{"The result is `5`.", "5"}, Pair{"`5`", "5"}, Pair{"Answer:\n```\n5\n```", "5"}, Pair{"The answer is *5*.", "5"},
+        Pair{"The answer is “5”.", "5"}, Pair{"`x + 1`", "x+1"}, Pair{"The answer is `5` because `4` is too small.", "5"},
+        Pair{"The answer is `5`, since 2*3 is 6.", "5"}));
+INSTANTIATE_TEST_SUITE_P(
+    EarlierWord, Different,
+    testing::Values(
+        Pair{"First $\\boxed{120}$. Final Answer: The final answer is $300$. I hope it is correct.", "120"},
+        Pair{"先得\\boxed{120}。最终答案是300。", "120"}, Pair{"\\boxed 9 and later \\boxed 8", "9"},
+        Pair{"\\boxed 99", "9"}, Pair{"\\boxed 9x", "9"}, Pair{"\\boxed 9/2", "9"}, Pair{"\\boxed{8}. The final answer is not 9.", "9"},
+        Pair{"The answer is `5` or `6`.", "5"}, Pair{"The answer is `5` because `4` is too small.", "4"}));
+
+INSTANTIATE_TEST_SUITE_P(
     AlikeTexts, Different,
     testing::Values(
         Pair{"5:1", "2:1"}, Pair{"-2,10", "-2,1"}, Pair{"x=-1,0", "x=-1"}, Pair{"x \\neq 5", "x \\neq \\pm 5"},
@@ -415,6 +538,18 @@ TEST(Verdicts, name_what_went_wrong) {
   EXPECT_EQ(verdict("\\boxed{3} and later \\boxed{4}", "4"), "wrong");
 }
 
+TEST(FinalAnswer, is_what_the_sentence_says) {
+  const auto found = [](const std::string& text) { return final_answer(text); };
+  using Answers = std::vector<std::string>;
+  EXPECT_EQ(found("The answer is 17 because 16 is too small."), Answers{"17"});
+  EXPECT_EQ(found("<think>16?</think><answer>17 apples, not 16</answer>"), Answers{"17 apples"});
+  EXPECT_EQ(found("The answer is **$18 a day**, as 9 * $2 = $18."), Answers{"$18 a day"});
+  EXPECT_EQ(found("I cannot say that the answer is 17. The answer is 18."), Answers{"18"});
+  EXPECT_EQ(found("I cannot say that the answer is 17."), Answers{});
+  EXPECT_EQ(found("答案是17，没有其他解。"), Answers{"17"});
+  EXPECT_EQ(found("$\\boxed{120}$. Final Answer: The final answer is $300$."), Answers{"$300$"});
+}
+
 TEST(Verdicts, are_given_of_environments_without_a_name) {
   for (const char* broken :
        {"\\begin{}3\\end{}", "\\begin{ }3", "\\begin{displaymath }3\\end{displaymath }", "\\text{}_{}"})
@@ -478,8 +613,17 @@ TEST(AnswerOptions, say_what_else_is_right) {
                                                            {"x+1.234", "x+1.23"}})
     EXPECT_NE(check_answer(answer, reference, options), Verdict::correct) << answer << " for " << reference;
   options.precision = 101;
-  EXPECT_NE(error_of([&] { check_answer("1", "1", options); }).find("expected a precision from 0 to 100"),
+  EXPECT_NE(error_of([&] { check_answer("1", "1", options); }).find("precision: expected -1 <= x <= 100, got 101"),
             std::string::npos);
+  options.precision = -1;
+  const std::string two = "\\boxed{4}. Wait, no: it must be \\boxed{5}";
+  EXPECT_EQ(check_answer(two, "5", options), Verdict::wrong);
+  options.last_box = true;
+  EXPECT_EQ(check_answer(two, "5", options), Verdict::correct);
+  EXPECT_EQ(check_answer(two, "4", options), Verdict::wrong);
+  EXPECT_EQ(check_answer("\\boxed{4} and \\boxed{5}", "5", options), Verdict::correct);
+  EXPECT_EQ(final_answer(two, {.last_box = true}), std::vector<std::string>{"5"});
+  EXPECT_EQ(final_answer(two), (std::vector<std::string>{"4", "5"}));
   options = {};
   options.decimal_comma = true;
   EXPECT_EQ(check_answer("1.000,5", "2001/2", options), Verdict::correct);

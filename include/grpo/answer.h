@@ -57,8 +57,9 @@ struct AnswerOptions {
 ///   relations    x = 3 (is 3), chains, equations up to a factor, inequalities (are intervals) in either direction
 ///   collections  lists and sets in any order, tuples, intervals ([1, 2) and [1, 2[), unions, |x - 1| < 2, matrices,
 ///                ratios, ± (two members)
-///   the rest     choices (B), units (optional where one side has none), dates, times; text, which must be the same
-///                (what is counted may be left out of an answer, not added to it: 3 is 3 rubles, 3 rubles is not 3)
+///   the rest     choices (B), units and counted nouns (optional where one side has none), dates, times; text, which
+///                must be the same (what is counted may be left out of an answer, not added to it: 3 is 3 rubles, 3
+///                rubles is not 3)
 /// Rules that one may stumble over:
 ///   - Rational values are compared exactly. Others are compared between outward-rounded bounds: bounds that part prove
 ///     a difference; agreement to 380 bits, at a precision of 448 bits plus eight times the spread of all sizes that
@@ -68,6 +69,9 @@ struct AnswerOptions {
 ///   - Decimals are exact: 0.333 is not 1/3. But a decimal that shows at least six digits behind the point (and six in
 ///     all) may stand for a value that is not written as a decimal if it is that value rounded or cut off at the last
 ///     digit shown: 0.333333 is 1/3, and 0.333334 and 0.3333 are not.
+///   - A reference without a noun fixes the number alone: 17 apples, $17 a day and 17 km/h in total are 17. With a noun
+///     it demands that noun or none: 17 apples is 17, not 17 pears; nor is 5 m 5 cm. Words that make another number of it
+///     are no noun: 17 thousand, 17 percent, 17 dozen, 17 squared, 17 or more, 17 x are not 17.
 ///   - A single comma between digits that is no thousands separator parts two numbers or is a decimal comma, whichever
 ///     agrees with the other side. 10 is not 10%.
 ///   - A whole number and a fraction of two whole numbers below 1, side by side, are one mixed number with one sign:
@@ -101,10 +105,23 @@ struct ExtractionOptions {
   bool last_box = false;         ///< as AnswerOptions::last_box
 };
 
-/// The final answer of a whole completion: the body of the last <answer>, else the last group of \boxed{} or \fbox{},
-/// else what follows "Answer:", "the answer is", "정답:", "答案：", "答えは" and the like. What stands inside <think>
-/// never counts. Several different final answers are all returned, and an answer is right only if all of them are; none
-/// is an empty vector. Linear in the text.
+/// The final answer of a whole completion: the body of <answer>, else \boxed{}, \boxed 9 or \fbox{}, else what follows
+/// "Answer:", "the answer is", "####", "정답:", "答案：", "答えは" and the like. What stands inside <think> never counts.
+/// Several different final answers are all returned, and an answer is right only if all of them are; none is an empty
+/// vector. But a final answer that is announced as such ("Final Answer:", "最终答案是") behind the last box stands over
+/// the boxes, and so does a box behind "final answer" over those in front of it. Linear in the text.
+///
+/// A sentence says its answer with the words that name it, and nothing of what explains it:
+///   - The answer ends where a reason or an aside begins: "17 because 16 is too small", "17, as 34/2 = 17", "17 (not 16)",
+///     "17, which is prime", "答案是17，因为…". Behind "if", "for", "but" and the like it ends as well, unless another
+///     number follows that is as good: "17 if x > 0 and 18 otherwise" says neither.
+///   - A sentence that begins otherwise ends with its answer: the last formula, or number behind "is", "=", "gets" …, that
+///     is not inside a reason. With words in front that make another number of it (half of 17, at least 17, not 17) it
+///     says none.
+///   - A refusal counts where it governs the answer: "I cannot say that the answer is 17", "if the answer is 17", "The
+///     answer is not 17", "17, which is wrong", questions. Elsewhere it is part of the explanation: "17, since a smaller
+///     value can never work", "The answer is 17, not 16".
+///   - Code and emphasis marks around an answer are none of it: `17`, **17**.
 std::vector<std::string> final_answer(std::string_view completion, const ExtractionOptions& options = {});
 
 /// Where an answer may be when the form is broken: in the last `<answer>…</answer>`, else in the last `\boxed{…}`; else
