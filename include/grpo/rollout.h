@@ -84,13 +84,14 @@ class Rollout {
   /// (2^24 tasks, 2^32 steps).
   std::vector<Group> generate(const std::vector<Task>& tasks, const DrawStream& stream, const OnEnd& on_end = nullptr);
 
-  /// The same from prompts that are tokens already, one for each task. `on_token` (optional) is told of each draw, before `on_end`.
+  /// The same from prompts that are tokens already, one for each task. `on_token` (optional) is told of each draw,
+  /// before `on_end`.
   std::vector<Group> generate(const std::vector<Task>& tasks, const std::vector<std::vector<int32_t>>& prompts,
                               const DrawStream& stream, const OnEnd& on_end = nullptr,
                               const OnToken& on_token = nullptr);
 
-  /// Why generate would refuse a task, or a prompt: a chat template that cannot render it, no tokens, one that the policy
-  /// does not know, or too many for the policy or the cache. "" where it would not.
+  /// Why generate would refuse a task, or a prompt: a chat template that cannot render it, no tokens, one that the
+  /// policy does not know, or too many for the policy or the cache. "" where it would not.
   std::string refusal(const Task& task) const;
   std::string refusal(const std::vector<int32_t>& prompt) const;
 
