@@ -40,7 +40,7 @@ struct GenerateConfig : grpo::ModelConfig {
       "JSONL, one of these on each line: \"prompt\" (a text), \"prompt_ids\" (tokens), with chat also \"messages\"; "
       "without it a conversation on the terminal");
     v("out", out, "JSONL: the lines of `in` with \"completions\": text, ids, logprobs, finish_reason (stop, length)");
-    v("on_bad", on_bad, "lines that cannot be asked, as they are too long: give them back with an \"error\", or refuse");
+    v("on_bad", on_bad, "lines that cannot be asked, as too long: give them back with an \"error\", or refuse");
     v("n", n, "completions of each prompt", grpo::kSamples);
     sampling.visit(v);
     v("max_new_tokens", max_new_tokens, "longest completion", grpo::kNewTokens);

@@ -197,8 +197,8 @@ Tensor combine(const Tensor& x, const Routing& routing, const Tensor& base) {
 namespace reference {
 namespace {
 
-// Where the k largest of the last dimension are, as on the CPU: ties by the lower index, which at::topk leaves open, and
-// NaN first.
+// Where the k largest of the last dimension are, as on the CPU: ties by the lower index, which at::topk leaves open,
+// and NaN first.
 Tensor largest(const Tensor& x, int64_t k) {
   return std::get<1>(at::sort(x, /*stable=*/true, /*dim=*/-1, /*descending=*/true)).narrow(-1, 0, k);
 }

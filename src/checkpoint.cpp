@@ -70,8 +70,8 @@ void remove_folder(const fs::path& folder) {
   fs::remove_all(doomed);
 }
 
-// Gives a finished checkpoint its name, which an older one may have: at every moment one of the two is there for readers.
-// Where the file system cannot exchange them, the older one is found under another name (checkpoints_in) meanwhile.
+// Gives a finished checkpoint its name, which an older one may have: at every moment one of the two is there for
+// readers. Where the file system cannot exchange them, checkpoints_in finds the older one under another name meanwhile.
 void give_name(const fs::path& finished, const fs::path& folder) {
   const fs::path replaced = folder.parent_path() / (std::string(kReplaced) + folder.filename().string());
   if (!fs::exists(folder)) {

@@ -34,7 +34,8 @@ std::string read_input(std::string_view room, const std::filesystem::path& file)
   std::string bytes;
   bytes.resize(pipe ? 0 : static_cast<std::size_t>(status.st_size));
   for (std::size_t size = 0;;) {
-    if (size == bytes.size()) bytes.resize(size + (size_t{64} << 10));  // a file may grow, and those of /proc have no size
+    // (a file may grow, and those of /proc have no size)
+    if (size == bytes.size()) bytes.resize(size + (std::size_t{64} << 10));
     const ssize_t got = ::read(descriptor.number, bytes.data() + size, bytes.size() - size);
     if (got > 0) {
       size += static_cast<std::size_t>(got);

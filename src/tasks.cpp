@@ -136,7 +136,8 @@ void leave_out(std::vector<Task>& tasks, const TaskCheck& check, BadTasks on_bad
 
 std::vector<Task> read_tasks(const std::filesystem::path& path, LeftOut* left_out) {
   std::vector<Task> tasks;
-  read_lines(path, "task", left_out, [&](const Line& line, std::string id) { tasks.push_back(line.task(std::move(id))); });
+  read_lines(path, "task", left_out,
+             [&](const Line& line, std::string id) { tasks.push_back(line.task(std::move(id))); });
   return tasks;
 }
 

@@ -197,7 +197,8 @@ TEST(RewardsConfig, refuses_what_cannot_be_meant) {
   const auto refused = [](const RewardsConfig& config) { return error_of([&] { Scorer scorer(config); }); };
   EXPECT_THAT(refused(weighted({})), HasSubstr("other than 0"));
   EXPECT_THAT(refused(weighted({{"accuracy", 0.0}})), HasSubstr("other than 0"));
-  EXPECT_THAT(refused(weighted({{"accuracy", std::nan("")}})), HasSubstr("rewards.weights.accuracy: expected a finite number"));
+  EXPECT_THAT(refused(weighted({{"accuracy", std::nan("")}})),
+              HasSubstr("rewards.weights.accuracy: expected a finite number"));
   EXPECT_THAT(refused(weighted({{"accuracy", 1.0}}, 0)), HasSubstr("threads"));
   EXPECT_THAT(refused(weighted({{"overlong", 1.0}})), HasSubstr("overlong_max_length"));
   EXPECT_EQ(refused(RewardsConfig{}), "(no error)");
@@ -234,7 +235,8 @@ TEST(RewardsConfig, refuses_weights_of_a_kind_that_cannot_be_meant) {
   EXPECT_THAT(refused({weights_for("summary", {})}), HasSubstr("other than 0 in rewards.by_kind of \"summary\""));
   EXPECT_THAT(refused({weights_for("summary", {{"helpful", 0.0}})}),
               HasSubstr("other than 0 in rewards.by_kind of \"summary\""));
-  EXPECT_THAT(refused({weights_for("summary", {{"helpful", INFINITY}})}), HasSubstr("rewards.by_kind.0.weights.helpful: expected a finite"));
+  EXPECT_THAT(refused({weights_for("summary", {{"helpful", INFINITY}})}),
+              HasSubstr("rewards.by_kind.0.weights.helpful: expected a finite"));
   EXPECT_THAT(refused({weights_for("summary", {{"helpful", 1.0}}), weights_for("refusal", {{"helpful", 1.0}}),
                        weights_for("summary", {{"format", 1.0}})}),
               HasSubstr("each kind once in rewards.by_kind, got \"summary\" again"));

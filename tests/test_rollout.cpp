@@ -397,7 +397,8 @@ TEST(Rollout, names_the_task_and_the_knob_of_what_cannot_be_sampled) {
   EXPECT_EQ(rollout.stats().completion_tokens, 0) << "refused before anything was sampled";
   const std::vector<int32_t> fits(640 - 24, 65), too_long(640 - 23, 65);
   EXPECT_EQ(rollout.refusal(fits), "");
-  EXPECT_THAT(rollout.refusal(too_long), HasSubstr("a prompt of 617 tokens and 24 new ones exceed policy.max_positions"));
+  EXPECT_THAT(rollout.refusal(too_long),
+              HasSubstr("a prompt of 617 tokens and 24 new ones exceed policy.max_positions"));
   EXPECT_EQ(rollout.refusal(tiny::task("x")), "");
   EXPECT_THAT(rollout.refusal(tiny::task(std::string(2000, 'x'))), HasSubstr("exceed policy.max_positions = 640"));
   EXPECT_EQ(rollout.generate({tiny::task("x")}, {fits}, kStream).size(), 1u);
@@ -422,7 +423,8 @@ TEST(Rollout, names_the_task_and_the_knob_of_what_cannot_be_sampled) {
   for (const auto& [change, message] : std::vector<std::pair<std::function<void(RolloutConfig&)>, std::string>>{
            {[](RolloutConfig& c) { c.samples = 0; }, "rollout.samples"},
            {[](RolloutConfig& c) { c.max_new_tokens = 0; }, "rollout.max_new_tokens"},
-           {[](RolloutConfig& c) { c.page_size = 24; }, "rollout.page_size: expected a multiple of 16 with 16 <= x <= 4096, got 24"},
+           {[](RolloutConfig& c) { c.page_size = 24; },
+            "rollout.page_size: expected a multiple of 16 with 16 <= x <= 4096, got 24"},
            {[](RolloutConfig& c) { c.pages = -1; }, "rollout.pages"},
            {[](RolloutConfig& c) { c.stop = {""}; }, "rollout.stop"},
            {[](RolloutConfig& c) { c.sampling.top_p = 0; }, "top_p"}}) {

@@ -434,7 +434,8 @@ TEST_F(Stages, a_mixture_refuses_weights_and_states_that_are_not_its_own) {
   zero.weight = 0, negative.weight = -1;
   EXPECT_THAT(error_of([&] { TaskMixture({}, 5); }), HasSubstr("a source of tasks"));
   EXPECT_THAT(error_of([&] { TaskMixture({zero}, 5); }), HasSubstr("a weight above 0"));
-  EXPECT_THAT(error_of([&] { TaskMixture({good, negative}, 5); }), HasSubstr("tasks.weight: expected 0 <= x <= 1000000000, got -1"));
+  EXPECT_THAT(error_of([&] { TaskMixture({good, negative}, 5); }),
+              HasSubstr("tasks.weight: expected 0 <= x <= 1000000000, got -1"));
   TaskMixture one({good}, 5), two({good, good}, 5);
   EXPECT_THAT(error_of([&] { one.restore(two.state()); }),
               AllOf(HasSubstr("1 sources, got 2"), HasSubstr("was the mixture changed?")));

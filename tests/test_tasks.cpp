@@ -150,7 +150,8 @@ TEST_F(TaskFile, bad_demonstrations_are_named) {
 }
 
 TEST_F(TaskFile, bad_lines_are_left_out_or_refused) {
-  const std::string good = "{\"prompt\": \"a\"}\n", bad = "{\"prompt\": \n[1]\n\n{}\n", more = "{\"prompt\": \"b\"}\nx\n";
+  const std::string good = "{\"prompt\": \"a\"}\n", bad = "{\"prompt\": \n[1]\n\n{}\n",
+                    more = "{\"prompt\": \"b\"}\nx\n";
   TasksConfig config;
   config.file = write(good + bad + more);
   LeftOut left_out;

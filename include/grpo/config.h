@@ -266,9 +266,9 @@ nlohmann::ordered_json dump(const Knob& root);
 
 }  // namespace internal
 
-/// Throws Error, naming the key behind `name` (if any), for a number that is out of its range or not finite and a string
-/// or enum that is none of its choices, in `config` and the structs in it, and for what a `validate()` of these refuses.
-/// Loading does it, and so do the constructors that take a config: it may have been filled in code.
+/// Throws Error, naming the key behind `name` (if any), for a number that is out of its range or not finite and a
+/// string or enum that is none of its choices, in `config` and the structs in it, and for what a `validate()` of these
+/// refuses. Loading does it, and so do the constructors that take a config: it may have been filled in code.
 template <class T>
 void validate(const T& config, std::string_view name) {
   internal::Checker(name.empty() ? "" : std::string(name) + ".").check(config);

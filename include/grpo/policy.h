@@ -251,8 +251,8 @@ class Policy {
 
   /// Hidden states [T, hidden] after the last norm. Without `kv`, segments attend as their parents say; with it, each
   /// run of new tokens attends to its pages, which it extends. On the CPU a token's hidden state has the same bits
-  /// either way. `record` (optional) gathers the routers' loads. Throws Error for tokens that are not of the vocabulary,
-  /// positions beyond max_positions, segments that do not fit together, and pages of another policy.
+  /// either way. `record` (optional) gathers the routers' loads. Throws Error for tokens that are not of the
+  /// vocabulary, positions beyond max_positions, segments that do not fit together, and pages of another policy.
   Tensor hidden(const Segments& segments, KvView* kv = nullptr, RouterRecord* record = nullptr) const;
 
   /// Log-probability and entropy of the token `targets` [N] int32 that follows each of `hidden` [N, hidden]. Throws

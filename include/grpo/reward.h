@@ -97,7 +97,8 @@ struct RewardsConfig {
     v("text", text, "the rewards that text_rewards.h lists");
   }
   const std::map<std::string, double>& weights_of(std::string_view kind) const;
-  /// Throws Error for no weight other than 0, a kind listed twice, or overlong limits other than 0 < overlong_buffer <= overlong_max_length where `overlong` is weighted.
+  /// Throws Error for no weight other than 0, a kind listed twice, or overlong limits other than 0 < overlong_buffer <=
+  /// overlong_max_length where `overlong` is weighted.
   void validate() const;
 };
 

@@ -90,8 +90,8 @@ class Rollout {
                               const DrawStream& stream, const OnEnd& on_end = nullptr,
                               const OnToken& on_token = nullptr);
 
-  /// Why generate would refuse a task, or a prompt: a chat template that cannot render it, no tokens, one that the policy
-  /// does not know, or too many for the policy or the cache. "" where it would not.
+  /// Why generate would refuse a task, or a prompt: a chat template that cannot render it, no tokens, one that the
+  /// policy does not know, or too many for the policy or the cache. "" where it would not.
   std::string refusal(const Task& task) const;
   std::string refusal(const std::vector<int32_t>& prompt) const;
 

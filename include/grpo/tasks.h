@@ -76,7 +76,8 @@ struct ArithmeticConfig {
 
   template <class V>
   void visit(V& v) {
-    v("max_operand", max_operand, "operands are 0 to this", at_least(0).at_most(1e9));  // squares and the number of problems fit 64 bits
+    // Squares and the number of problems fit 64 bits.
+    v("max_operand", max_operand, "operands are 0 to this", at_least(0).at_most(1e9));
     v("operators", operators, "some of + - *");
   }
   void validate() const;
@@ -116,8 +117,8 @@ struct TasksConfig {
     v("file", file, "JSONL file of tasks, instead of the generator");
     v("heldout_file", heldout_file, "JSONL file of held-out tasks; without one a share of `file` is held out");
     v("on_bad", on_bad,
-      "lines of these files that are no task, and tasks too long for the model: drop them, with a count and the first of "
-      "them in the log, or refuse to start");
+      "lines of these files that are no task, and tasks too long for the model: drop them, with a count and the first "
+      "of them in the log, or refuse to start");
     v("generator", generator, "what writes the tasks");
     v("arithmetic", arithmetic, "the arithmetic generator");
     v("countdown", countdown, "the countdown generator");
@@ -138,8 +139,8 @@ enum class Split { train, heldout };
 /// hash of its prompt; with a `heldout_file` the split is that of the files, minus the training tasks whose prompt is
 /// held out.
 ///
-/// Tasks that cannot be used are not part of the stream, which is the same whenever it is made: those of a file are left
-/// out when it is read, generated ones are stepped over.
+/// Tasks that cannot be used are not part of the stream, which is the same whenever it is made: those of a file are
+/// left out when it is read, generated ones are stepped over.
 class TaskStream {
  public:
   /// `check` (optional) says which tasks cannot be used. Throws Error for files without tasks, when the split has no
