@@ -269,25 +269,6 @@ std::vector<Room> rooms(const fs::path& folder) {
             .dump(),
         Json{{"answer", "\\frac{1}{2}"}, {"completion", "So \\boxed{0.5}. 所以 women xian jia."}, {"language", "zh"}}.dump()},
        score},
-      {"messages",
-       Form::json,
-       {R"({"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"},)"
-        R"( {"role": "assistant", "content": "<think>a</think>b", "tool_calls": [{"type": "function",)"
-        R"( "function": {"name": "f", "arguments": {"x": 1}}}]}, {"role": "tool", "content": "3"}],)"
-        R"( "variables": {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],)"
-        R"( "enable_thinking": true}})",
-        R"({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]})"},
-       [=](const std::string& bytes) {
-         const Json line = Json::parse(bytes, nullptr, false);
-         if (!line.is_object() || !line.contains("messages")) return;
-         for (const MessageTemplate& each : templates) try {
-             each.render(line["messages"], true, line.value("variables", Json::object()));
-           } catch (const Error&) {
-           } catch (const Json::exception&) {
-             if (line.contains("variables") && !line["variables"].is_object()) return;
-             throw;
-           }
-       }},
       {"benchmarks", Form::json, published, [=](const std::string& bytes) { read_published(folder, bytes); }},
       {"tables",
        Form::bytes,
@@ -371,6 +352,24 @@ std::vector<Room> rooms(const fs::path& folder) {
        }},
   };
 #ifdef GRPO_FUZZ_LINES
+  result.push_back({"messages",
+                    Form::json,
+                    {R"({"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"},)"
+                     R"( {"role": "assistant", "content": "<think>a</think>b", "tool_calls": [{"type": "function",)"
+                     R"( "function": {"name": "f", "arguments": {"x": 1}}}]}, {"role": "tool", "content": "3"}],)"
+                     R"( "variables": {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],)"
+                     R"( "enable_thinking": true}})",
+                     R"({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]})"},
+                    [=](const std::string& bytes) {
+                      const Line line = parse_line(bytes, "LINE");
+                      if (!line.has("messages")) return;
+                      const Json variables = line.has("variables") ? line.json["variables"] : Json::object();
+                      if (!variables.is_object()) return;
+                      for (const MessageTemplate& each : templates) try {
+                          each.render(line.json["messages"], true, variables);
+                        } catch (const Error&) {
+                        }
+                    }});
   result.push_back({"lines",
                     Form::json,
                     {R"({"prompt": "a", "completion": "b", "prompt_ids": [1, 2], "text": "c"})"
