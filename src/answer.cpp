@@ -30,9 +30,9 @@ char lower(char c) { return is_upper(c) ? static_cast<char>(c + 32) : c; }
 /// they stand for, and letters with their marks composed.
 std::string_view fold_forms(std::string_view text, std::string& storage) {
   if (std::ranges::none_of(text, [](char c) { return static_cast<unsigned char>(c) >= 0x80; })) return text;
-  std::string valid, composed = normalize(UnicodeForm::nfc, valid_utf8(text, valid));
+  std::string valid, composed;
+  if (valid_utf8(text, valid).data() == text.data()) text = composed = normalize(UnicodeForm::nfc, text);
   storage.clear();
-  text = composed;
   for (std::size_t at = 0; at < text.size();) {
     const CodePoint c = decode_utf8(text, at);
     if (c.value >= 0xFF01 && c.value <= 0xFF5E)

@@ -167,7 +167,7 @@ void read_json(Lines& lines, const OnRecord& take) {
     if (is_blank(line)) continue;
     const std::string where = lines.where();
     JsonFault fault;
-    Json value = read_json<Json>(line, LongNumbers::as_text, &fault);
+    Json value = grpo::read_json<Json>(line, LongNumbers::as_text, &fault);
     if (first && value.is_discarded()) return read_value(lines, line, take);
     if (value.is_discarded()) refuse_json(where, fault);
     if (first && value.is_array()) {
