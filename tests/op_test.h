@@ -212,14 +212,14 @@ inline void expect_spreads(const Op& op, const Op& reference, const Tensors& inp
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (!inputs[i].is_floating_point()) continue;
     for (int64_t place = 0; place < inputs[i].numel(); ++place)
-      for (const uint16_t upper : {0x7f81, 0xffc0, 0xffff, 0x7f80, 0xff80}) {  // three NaNs, +inf, -inf
+      for (const int upper : {place % 2 ? 0x7f81 : 0xffff, 0x7f80, 0xff80}) {  // NaNs of some bits, +inf, -inf
         Tensors broken = inputs, wide;
         broken[i] = inputs[i].clone();
         if (inputs[i].scalar_type() == at::kFloat)
           broken[i].data_ptr<float>()[place] =
-              std::bit_cast<float>(uint32_t{upper} << 16 | (upper % 0x80 == 0 ? 0u : 0x1bcdu));
+              std::bit_cast<float>(static_cast<uint32_t>(upper) << 16 | (upper % 0x80 == 0 ? 0u : 0x1bcdu));
         else
-          broken[i].data_ptr<at::BFloat16>()[place] = at::BFloat16(upper, at::BFloat16::from_bits());
+          broken[i].data_ptr<at::BFloat16>()[place] = at::BFloat16(static_cast<uint16_t>(upper), at::BFloat16::from_bits());
         for (const Tensor& input : broken) wide.push_back(input.is_floating_point() ? input.to(at::kFloat) : input);
         const Evaluation got = evaluate_op(op, broken, dy), expected = evaluate_op(reference, wide, dy);
         const auto fail = [&](const char* what, size_t which) {

@@ -49,7 +49,9 @@ struct TrainerConfig {
   template <class V>
   void visit(V& v) {
     v("micro_batch_tokens", micro_batch_tokens,
-      "tokens of one forward and backward pass; gradients add up to the same for any value", at_least(1));
+      "tokens of one forward and backward pass; gradients add up in fp32 to the same for any value (with bf16 to a few "
+      "thousandths where a group is cut: its prompt's activations then have gradients for each part)",
+      at_least(1));
     v("bias_update_rate", bias_update_rate,
       "step of an update on the experts' selection biases, which evens out their load; 0: they stay", at_least(0));
   }
