@@ -64,6 +64,7 @@ int main(int argc, char** argv) try {
   std::vector<grpo::Task> tasks;
   if (config.suite.empty()) tasks = grpo::read_tasks(config.tasks);
   grpo::Model model = grpo::open_model(config);
+  if (!model.warning.empty()) std::cerr << "warning: " << model.warning << '\n';
   grpo::ChatTemplate chat = config.chat ? model.own_chat() : model.chat;
   if (!config.text.empty()) chat = {config.text};
   if (config.chat || !config.text.empty()) model.rewards.think_open = chat.opens_think();

@@ -240,6 +240,7 @@ int main(int argc, char** argv) try {
   if (config.in.empty() && ::isatty(0) != 1)
     throw grpo::Error("config", "expected --in FILE.jsonl and --out FILE.jsonl, or a terminal to talk to (see --help)");
   const grpo::Model model = grpo::open_model(config);
+  if (!model.warning.empty()) std::cerr << "warning: " << model.warning << '\n';
   return config.in.empty() ? converse(config, model) : complete_file(config, model);
 } catch (const std::exception& error) {
   return grpo::report(error);

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "grpo/config.h"
@@ -80,6 +81,7 @@ int main(int argc, char** argv) try {
   const auto config = grpo::load_config<LogprobsConfig>(argc, argv);
   const at::NoGradGuard no_grad;
   const grpo::Model model = grpo::open_model(config);
+  if (!model.warning.empty()) std::cerr << "warning: " << model.warning << '\n';
   const std::vector<Line> lines = read_lines(config.in);
   grpo::JsonlWriter out(config.out);
   grpo::Progress progress("/dev/null");

@@ -27,22 +27,22 @@ void RunFiles::learn_tokenizer(const std::vector<std::string>& documents, const 
   Tokenizer::train(documents, config, vocabulary());
 }
 
-void RunFiles::take_from(const fs::path& model_folder) const {
+std::optional<std::string> RunFiles::take_from(const fs::path& model_folder) const {
   pretrained_config(model_folder);  // refuses what is no such folder
-  if (fs::exists(pretrained()) && fs::equivalent(model_folder, pretrained())) return;
+  if (fs::exists(pretrained()) && fs::equivalent(model_folder, pretrained())) return std::nullopt;
   const fs::path unfinished = folder_ / ".tmp-pretrained";
   fs::remove_all(unfinished);
   fs::create_directories(unfinished);
-  fs::copy_file(model_folder / "config.json", unfinished / "config.json");
-  copy_tokenizer_files(model_folder, unfinished);
+  copy_all_but_weights(model_folder, unfinished);
   Tokenizer::load(unfinished).eos();  // without one nothing would ever end
   remove();
   fs::rename(unfinished, pretrained());
+  return pretrained_warning(model_folder);
 }
 
 void RunFiles::copy_to(const fs::path& run) const {
   const RunFiles there(run);
-  if (fs::exists(pretrained())) return there.take_from(pretrained());
+  if (fs::exists(pretrained())) return (void)there.take_from(pretrained());
   fs::copy_file(vocabulary(), there.vocabulary(), fs::copy_options::overwrite_existing);
 }
 
@@ -154,7 +154,8 @@ Model open_model(const ModelConfig& config) {
   RolloutConfig rollout;
   rollout.max_new_tokens = 512;
   return {
-      load_pretrained(folder, policy_config, device), Tokenizer::load(folder), {"{prompt}"}, rewards, rollout, folder};
+      load_pretrained(folder, policy_config, device), Tokenizer::load(folder), {"{prompt}"}, rewards, rollout, folder,
+      pretrained_warning(folder).value_or("")};
 }
 
 ChatTemplate Model::own_chat() const {

@@ -177,7 +177,7 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) : config_(config), run_(run
   }
 
   if (!files.has_tokenizer() && !config_.pretrained_folder().empty()) {
-    files.take_from(config_.pretrained_folder());
+    if (const auto warning = files.take_from(config_.pretrained_folder())) run_.progress().note("warning: " + *warning);
     config_.chat = files.chat(config_.chat);
   }
   shared_ = std::make_unique<Shared>(
