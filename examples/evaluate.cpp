@@ -74,6 +74,7 @@ int main(int argc, char** argv) try {
   if (config.suite.empty() && !config.out.empty()) out.emplace(config.out, std::initializer_list{config.tasks});
   const grpo::StopSignal stop("\nstopping\n");
   grpo::Model model = grpo::open_model(config);
+  if (!model.warning.empty()) std::cerr << "warning: " << model.warning << '\n';
   grpo::ChatTemplate chat = config.chat ? model.own_chat() : model.chat;
   if (!config.text.empty()) chat = {config.text};
   if (config.chat || !config.text.empty()) model.rewards.think_open = chat.opens_think();

@@ -116,10 +116,16 @@ Json completions_of(const grpo::Group& group) {
   return list;
 }
 
+grpo::Model opened(const GenerateConfig& config) {
+  grpo::Model model = grpo::open_model(config);
+  if (!model.warning.empty()) std::cerr << "warning: " << model.warning << '\n';
+  return model;
+}
+
 int complete_file(const GenerateConfig& config) {
   const std::vector<Line> lines = read_lines(config.in);
   LineWriter out(config.out, {config.in});
-  const grpo::Model model = grpo::open_model(config);
+  const grpo::Model model = opened(config);
   const Prompts prompts(config, model);
   grpo::Rollout rollout(model.policy, model.tokenizer, model.chat, config.rollout());
   if (config.on_bad == grpo::BadTasks::refuse)
@@ -268,7 +274,8 @@ int main(int argc, char** argv) try {
   const auto config = grpo::load_config<GenerateConfig>(argc, argv);
   if (config.in.empty() && ::isatty(0) != 1)
     throw grpo::Error("config", "expected --in FILE.jsonl and --out FILE.jsonl, or a terminal to talk to (see --help)");
-  return config.in.empty() ? converse(config, grpo::open_model(config)) : complete_file(config);
+  if (!config.in.empty()) return complete_file(config);
+  return converse(config, opened(config));
 } catch (const std::exception& error) {
   return grpo::report(error);
 }

@@ -135,7 +135,7 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
       documents.push_back(corpus->document(i).prompt + corpus->document(i).completion);
     files.learn_tokenizer(documents, config.tokenizer);
   } else if (!checkpoint) {
-    files.take_from(config.policy.from);
+    if (const auto warning = files.take_from(config.policy.from)) progress.note("warning: " + *warning);
   }
   const auto tokenizer = files.tokenizer();
   config.chat = files.chat(config.chat);

@@ -1,7 +1,8 @@
 """Makes tests/fixtures/models: small random models of each family, written by transformers, with the logits of two texts
 and the gradient of their mean log-probability.  Needs transformers 5 and torch (scripts/setup_peer.sh):
-    .peer-venv/bin/python scripts/make_model_fixtures.py
+    .peer-venv/bin/python scripts/make_model_fixtures.py [NAME …]      by default all
 """
+import json
 import os
 import shutil
 import sys
@@ -53,12 +54,24 @@ MODELS = {
     "deepseek_v3_plain": ("DeepseekV3", dict(q_lora_rank=None, n_routed_experts=4, n_shared_experts=1, n_group=1,
                                              topk_group=1, norm_topk_prob=False, rope_interleave=False,
                                              routed_scaling_factor=1.0, **MLA)),
+    # Further ones come last: a model's seed is its place here.
+    "qwen3_moe_every_other": ("Qwen3Moe", dict(head_dim=8, num_experts=4, moe_intermediate_size=8, decoder_sparse_step=2,
+                                               norm_topk_prob=True, **{**MOE, "num_hidden_layers": 4})),
+    "qwen3_moe_dense_layers": ("Qwen3Moe", dict(head_dim=8, num_experts=4, moe_intermediate_size=8, mlp_only_layers=[1, 3],
+                                                norm_topk_prob=True, **{**MOE, "num_hidden_layers": 4})),
+    "qwen2_yarn_plain": ("Qwen2", dict(rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=4.0))),
+    # Its config.json ties the embedding, its weights do not: a model is what transformers loads from the folder.
+    "llama_head": ("Llama", dict()),
 }
+UNTIED = ("llama_head",)
 
 
 def main():
-    shutil.rmtree(OUT, ignore_errors=True)
+    wanted = sys.argv[1:] or MODELS
     for index, (name, (family, settings)) in enumerate(MODELS.items()):
+        if name not in wanted:
+            continue
+        shutil.rmtree(os.path.join(OUT, name), ignore_errors=True)
         torch.manual_seed(index)
         config = getattr(transformers, family + "Config")(**{**SMALL, **settings})
         config._attn_implementation = "eager"
@@ -72,6 +85,13 @@ def main():
                     value.add_(0.1 * torch.randn_like(value))
         folder = os.path.join(OUT, name)
         model.save_pretrained(folder)
+        if name in UNTIED:
+            file = os.path.join(folder, "config.json")
+            with open(file) as source:
+                said = json.load(source)
+            with open(file, "w") as out:
+                json.dump({**said, "tie_word_embeddings": True}, out, indent=2)
+            model = type(model).from_pretrained(folder, attn_implementation="eager").eval()
         tokens = torch.randint(3, config.vocab_size, (2, 41))
         logits = model(input_ids=tokens).logits
         logprobs = torch.log_softmax(logits[:, :-1], -1).gather(-1, tokens[:, 1:, None])

@@ -40,24 +40,24 @@ void RunFiles::learn_tokenizer(const std::vector<std::string>& documents, const 
   Tokenizer::train(documents, config, vocabulary());
 }
 
-void RunFiles::take_from(const fs::path& model_folder) const try {
+std::optional<std::string> RunFiles::take_from(const fs::path& model_folder) const try {
   pretrained_config(model_folder);  // refuses what is no such folder
-  if (is_there(pretrained()) && fs::equivalent(model_folder, pretrained())) return;
+  if (is_there(pretrained()) && fs::equivalent(model_folder, pretrained())) return std::nullopt;
   const fs::path unfinished = folder_ / ".tmp-pretrained";
   fs::remove_all(unfinished);
   fs::create_directories(unfinished);
-  copy_file("model", model_folder / "config.json", unfinished / "config.json");
-  copy_tokenizer_files(model_folder, unfinished);
+  copy_all_but_weights(model_folder, unfinished);
   Tokenizer::load(unfinished).eos();  // without one nothing would ever end
   remove();
   rename_durably("model", unfinished, pretrained());
+  return pretrained_warning(model_folder);
 } catch (const fs::filesystem_error& error) {
   refuse(error);
 }
 
 void RunFiles::copy_to(const fs::path& run) const try {
   const RunFiles there(run);
-  if (is_there(pretrained())) return there.take_from(pretrained());
+  if (is_there(pretrained())) return (void)there.take_from(pretrained());
   copy_file("model", vocabulary(), there.vocabulary());
 } catch (const fs::filesystem_error& error) {
   refuse(error);
@@ -204,7 +204,13 @@ Model open_model(const ModelConfig& config) try {
   rewards.accuracy_needs_format = false;
   RolloutConfig rollout;
   rollout.max_new_tokens = 512;
-  return {load_policy(place, config), load_tokenizer(place), {"{prompt}"}, rewards, rollout, place.folder};
+  return {load_policy(place, config),
+          load_tokenizer(place),
+          {"{prompt}"},
+          rewards,
+          rollout,
+          place.folder,
+          pretrained_warning(place.folder).value_or("")};
 } catch (const fs::filesystem_error& error) {
   refuse(error);
 }

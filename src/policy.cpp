@@ -83,6 +83,9 @@ void PolicyConfig::validate() const {
     if (moe.experts % moe.groups != 0)
       throw Error("config", "policy.moe.groups: expected a divisor of policy.moe.experts = ", moe.experts, ", got ",
                   moe.groups);
+    for (const int layer : moe.dense)
+      if (layer >= layers)
+        throw Error("config", "policy.moe.dense: expected layers from 0 to ", layers - 1, ", got ", layer);
     if (moe.groups_per_token > moe.groups ||
         moe.experts / moe.groups * moe.groups_per_token < moe.experts_per_token)
       throw Error("config", "policy.moe.groups_per_token: expected up to ", moe.groups, " groups of ",
@@ -206,7 +209,8 @@ Policy::Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Dev
                                   {heads * (mla.qk_nope_head_dim + mla.v_head_dim), latent}, config_.init_std);
     } else {
       layer.qkv = weight(attention + "qkv_proj.weight", {layout.width(), hidden}, config_.init_std);
-      if (config_.attention_bias) layer.qkv_bias = add(attention + "qkv_proj.bias", at::zeros({layout.width()}, options));
+      if (config_.attention_bias)
+        layer.qkv_bias = add(attention + "qkv_proj.bias", at::zeros({layout.width()}, options));
     }
     if (config_.qk_norm != QkNorm::none) {
       const bool whole = config_.qk_norm == QkNorm::projection;

@@ -27,6 +27,8 @@ using OrderedJson = nlohmann::ordered_json;
 constexpr const char* kConfig = "config.json";
 constexpr const char* kWeights = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
+constexpr const char* kHead = "lm_head.weight";
+constexpr const char* kEmbedding = "model.embed_tokens.weight";
 
 std::string text_of(const fs::path& file) {
   if (auto text = read_model_file("pretrained", file)) return *std::move(text);
@@ -45,7 +47,53 @@ std::string shown(const Json& value) {
 
 // ---- config.json ----------------------------------------------------------------------------------------------------
 
-/// The fields of a config.json, each of which must be asked for: what nobody knows is refused at the end.
+/// Fields that no family's forward reads. A name that ends with * stands for all that begin so.
+constexpr std::string_view kInert[] = {
+    // What the model is called, and who wrote the folder, with what.
+    "architectures", "model_type", "auto_map", "transformers_version", "transformers.js_config", "unsloth_*", "_*",
+    "name_or_path", "custom_pipelines", "is_llama_config",
+    // How weights are held and attention is computed elsewhere. Whether the weights are quantised their tensors say.
+    "torch_dtype", "dtype", "use_bfloat16", "quantization_config", "quantization", "compression_config", "use_cache",
+    "cache_implementation", "attn_implementation", "use_flash_attn*", "use_flashattn", "flash_attn*",
+    "gradient_checkpointing", "pretraining_tp", "ep_size", "chunk_size_feed_forward",
+    // What a call gives back.
+    "output_attentions", "output_hidden_states", "output_router_logits", "return_dict", "use_return_dict",
+    "torchscript", "tie_last_hidden_states",
+    // Training: dropout and the weights of losses. Here nothing is dropped, and losses are the trainer's.
+    "attention_dropout", "hidden_dropout", "residual_dropout", "resid_dropout", "embedding_dropout", "embed_dropout",
+    "ffn_dropout", "mlp_dropout", "dropout", "attn_pdrop", "resid_pdrop", "embd_pdrop", "classifier_dropout",
+    "router_aux_loss_coef", "router_z_loss_coef", "aux_loss_alpha", "aux_loss_coef", "seq_aux", "z_loss*",
+    "initializer_factor", "neftune_noise_alpha", "use_liger_kernel",
+    // Lengths of training, which no forward knows; its positions are max_position_embeddings.
+    "model_max_length", "max_sequence_length", "max_seq_len", "max_seq_length", "seq_length", "seq_len",
+    "train_seq_length",
+    // The tokenizer's.
+    "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id", "cls_token_id", "mask_token_id",
+    "decoder_start_token_id", "bos_token", "eos_token", "pad_token", "unk_token", "tokenizer_class", "padding_side",
+    "prefix", "image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id", "vision_token_id",
+    // How to draw from it; here a rollout's configuration says that.
+    "do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "max_length", "min_length", "max_new_tokens",
+    "num_beams", "num_beam_groups", "diversity_penalty", "repetition_penalty", "length_penalty", "early_stopping",
+    "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "num_return_sequences", "bad_words_ids", "suppress_tokens",
+    "begin_suppress_tokens", "forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values",
+    "exponential_decay_length_penalty", "output_scores", "return_dict_in_generate",
+    // Other tasks than the next token.
+    "problem_type", "task_specific_params", "finetuning_task", "id2label", "label2id", "num_labels"};
+
+bool is_inert(std::string_view field) {
+  return std::any_of(std::begin(kInert), std::end(kInert), [&](std::string_view known) {
+    return known.ends_with('*') ? field.starts_with(known.substr(0, known.size() - 1)) : field == known;
+  });
+}
+
+/// Values that say that something is not there.
+bool is_off(const Json& value) {
+  return value.is_null() || value == false || (value.is_number() && value == 0) ||
+         ((value.is_string() || value.is_structured()) && (value.empty() || value == ""));
+}
+
+/// The fields of a config.json, each of which must be asked for: what nobody knows is refused at the end, unless its
+/// value says that it is off.
 class Fields {
  public:
   Fields(const Json& json, std::string where) : json_(json), where_(std::move(where)) {}
@@ -70,6 +118,14 @@ class Fields {
     return has(key) ? json_.at(key) : Json();
   }
 
+  /// A list's items; none where it is absent or null.
+  Json list(const std::string& key) {
+    const Json value = raw(key);
+    if (!value.is_null() && !value.is_array())
+      throw Error("pretrained", where_, ": \"", key, "\": expected a list, got ", shown(value));
+    return value;
+  }
+
   /// Refuses any value but this one; absent is the same as it.
   void expect(const std::string& key, const Json& value) {
     known_.insert(key);
@@ -77,7 +133,7 @@ class Fields {
       throw Error("pretrained", where_, ": \"", key, "\": only ", shown(value), " is supported, got ",
                   shown(json_.at(key)));
   }
-  /// What changes nothing that a policy computes.
+  /// What changes nothing that a policy of this family computes.
   void ignore(std::initializer_list<const char*> keys) { known_.insert(keys.begin(), keys.end()); }
   Fields inside(const std::string& key) {
     known_.insert(key);
@@ -87,10 +143,9 @@ class Fields {
       throw Error("pretrained", where_, ": \"", key, "\": expected an object, got ", shown(value));
     return {value, where_ + ": " + key};
   }
-  /// Keys that begin with _ are private to the program that wrote them.
   void refuse_others() const {
     for (const auto& [key, value] : json_.items())
-      if (!known_.contains(key) && !value.is_null() && !key.starts_with('_'))
+      if (!known_.contains(key) && !is_inert(key) && !is_off(value))
         throw Error("pretrained", where_, ": field \"", key.substr(0, 200), "\" = ", shown(value), " is not supported");
   }
   const std::string& where() const { return where_; }
@@ -117,12 +172,19 @@ class Fields {
   std::set<std::string> known_;
 };
 
-void read_rope_scaling(Fields rope, PolicyConfig& config) {
+void read_rope_scaling(Fields rope, int original_max_positions, PolicyConfig& config) {
   RopeScaling& scaling = config.rope_scaling;
   const auto type =
       rope.has("rope_type") ? rope.get<std::string>("rope_type") : rope.get<std::string>("type", "default");
   rope.ignore({"type"});
+  rope.expect("partial_rotary_factor", 1.0);
   config.rope_theta = rope.get<double>("rope_theta", config.rope_theta);
+  // As in the reference, the context of pretraining is the model's own where it is not said, and one beside the object
+  // counts before one in it.
+  const auto original = [&] {
+    const int said = rope.get<int>("original_max_position_embeddings", config.max_positions);
+    return original_max_positions > 0 ? original_max_positions : said;
+  };
   if (type == "linear") {
     scaling.type = RopeType::linear;
     scaling.factor = rope.get<double>("factor");
@@ -131,10 +193,10 @@ void read_rope_scaling(Fields rope, PolicyConfig& config) {
     scaling.factor = rope.get<double>("factor");
     scaling.low_freq_factor = rope.get<double>("low_freq_factor");
     scaling.high_freq_factor = rope.get<double>("high_freq_factor");
-    scaling.original_max_positions = rope.get<int>("original_max_position_embeddings");
+    scaling.original_max_positions = original();
   } else if (type == "yarn") {
     scaling.type = RopeType::yarn;
-    scaling.original_max_positions = rope.get<int>("original_max_position_embeddings");
+    scaling.original_max_positions = original();
     scaling.factor = rope.get<double>(
         "factor", static_cast<double>(config.max_positions) / std::max(1, scaling.original_max_positions));
     scaling.beta_fast = rope.get<double>("beta_fast", 32.0);
@@ -151,6 +213,7 @@ void read_rope_scaling(Fields rope, PolicyConfig& config) {
   } else if (type != "default") {
     throw Error("pretrained", rope.where(), ": expected rope_type default, linear, llama3 or yarn, got \"", type, '"');
   }
+  rope.ignore({"original_max_position_embeddings"});  // what other kinds do not read
   rope.refuse_others();
 }
 
@@ -166,64 +229,57 @@ void read_decoder(Fields& fields, PolicyConfig& config) {
   config.max_positions = fields.get<int>("max_position_embeddings");
   config.norm_epsilon = fields.get<double>("rms_norm_eps", 1e-6);
   config.init_std = fields.get<double>("initializer_range", 0.02);
-  fields.expect("hidden_act", "silu");
-  fields.expect("attention_dropout", 0.0);
+  fields.expect("hidden_act", "silu"), fields.expect("partial_rotary_factor", 1.0);
   config.rope_theta = fields.get<double>("rope_theta", 10000.0);
-  if (fields.has("rope_parameters") || fields.has("rope_scaling"))
-    read_rope_scaling(fields.inside(fields.has("rope_parameters") ? "rope_parameters" : "rope_scaling"), config);
-  // These change how something is logged, trained or loaded elsewhere, or are the tokenizer's.
-  fields.ignore({"architectures",
-                 "model_type",
-                 "torch_dtype",
-                 "dtype",
-                 "use_cache",
-                 "bos_token_id",
-                 "eos_token_id",
-                 "pad_token_id",
-                 "rope_scaling",
-                 "rope_parameters",
-                 "unk_token_id",
-                 "transformers_version",
-                 "output_attentions",
-                 "output_hidden_states",
-                 "return_dict",
-                 "chunk_size_feed_forward",
-                 "id2label",
-                 "label2id",
-                 "is_encoder_decoder",
-                 "output_router_logits",
-                 "problem_type",
-                 "router_aux_loss_coef",
-                 "transformers.js_config"});
-}
-
-void read_full_attention(Fields& fields) {
-  fields.expect("use_sliding_window", false);
-  fields.ignore({"sliding_window", "max_window_layers"});  // of no use without it
-  for (const Json& type : fields.raw("layer_types"))
+  const int original = fields.get<int>("original_max_position_embeddings", 0);
+  // Where both are there, the reference takes the older one.
+  const char* rope = is_off(fields.raw("rope_scaling")) ? "rope_parameters" : "rope_scaling";
+  if (fields.has(rope)) read_rope_scaling(fields.inside(rope), original, config);
+  fields.ignore({"rope_scaling", "rope_parameters"});
+  for (const Json& type : fields.list("layer_types"))
     if (type != "full_attention")
       throw Error("pretrained", fields.where(), ": \"layer_types\": only \"full_attention\" is supported, got ",
                   shown(type));
 }
 
+// A window that never closes changes nothing.
+void expect_no_window(Fields& fields, const PolicyConfig& config) {
+  if (fields.get<int>("sliding_window", config.max_positions) < config.max_positions)
+    fields.expect("sliding_window", nullptr);
+}
+
+void read_full_attention(Fields& fields, const PolicyConfig& config, bool window_in_all_layers = false) {
+  // Layers from max_window_layers on have windows, if any have.
+  const int first = fields.get<int>("max_window_layers", 28);
+  if (fields.get<bool>("use_sliding_window", false) && (window_in_all_layers || first < config.layers))
+    expect_no_window(fields, config);
+  fields.ignore({"sliding_window"});  // of no use without
+}
+
 void read_llama(Fields& fields, PolicyConfig& config) {
   config.tied_embeddings = fields.get<bool>("tie_word_embeddings", false);
   fields.expect("attention_bias", false), fields.expect("mlp_bias", false), fields.expect("rope_interleaved", false);
-  fields.ignore({"pretraining_tp", "is_llama_config"});
+  fields.expect("activation", "swiglu");
 }
 
 void read_qwen2(Fields& fields, PolicyConfig& config) {
   config.tied_embeddings = fields.get<bool>("tie_word_embeddings", false);
   config.attention_bias = true;
-  read_full_attention(fields);
+  fields.expect("qkv_bias", true), fields.expect("use_mrope", false);
+  fields.ignore({"attention_bias"});  // it has them whatever this says
+  read_full_attention(fields, config);
 }
 
 void read_qwen3(Fields& fields, PolicyConfig& config) {
   config.tied_embeddings = fields.get<bool>("tie_word_embeddings", false);
   config.qk_norm = QkNorm::head;
   config.head_dim = fields.get<int>("head_dim", 128);
-  fields.expect("attention_bias", false);
-  read_full_attention(fields);
+  fields.expect("attention_bias", false), fields.expect("use_qk_norm", true);
+}
+
+void read_qwen3_dense(Fields& fields, PolicyConfig& config) {
+  read_qwen3(fields, config);
+  read_full_attention(fields, config);
 }
 
 void read_router(Fields& fields, PolicyConfig& config, int experts) {
@@ -235,18 +291,37 @@ void read_router(Fields& fields, PolicyConfig& config, int experts) {
 
 void read_qwen3_moe(Fields& fields, PolicyConfig& config) {
   read_qwen3(fields, config);
+  read_full_attention(fields, config, true);
   read_router(fields, config,
               fields.has("num_experts") ? fields.get<int>("num_experts") : fields.get<int>("num_local_experts"));
   config.moe.intermediate_size = fields.get<int>("moe_intermediate_size");
   config.moe.normalize = fields.get<bool>("norm_topk_prob", false);
-  fields.expect("decoder_sparse_step", 1), fields.expect("mlp_only_layers", Json::array());
+  // Experts in every so manieth layer, but not in those listed.
+  const int step = fields.get<int>("decoder_sparse_step", 1);
+  if (step < 1) throw Error("pretrained", fields.where(), ": \"decoder_sparse_step\": expected 1 or more, got ", step);
+  constexpr int kMostLayers = 4096;  // that are counted out one by one
+  std::set<int> dense;
+  for (const Json& layer : fields.list("mlp_only_layers"))
+    if (!layer.is_number_integer() || layer < 0)
+      throw Error("pretrained", fields.where(), ": \"mlp_only_layers\": expected numbers of layers, got ",
+                  shown(layer));
+    else if (layer < config.layers)
+      dense.insert(layer.get<int>());
+  for (int layer = 0; step > 1 && layer < std::min(config.layers, kMostLayers); ++layer)
+    if ((layer + 1) % step != 0) dense.insert(layer);
+  if (!dense.empty() && config.layers > kMostLayers)
+    throw Error("pretrained", fields.where(), ": \"num_hidden_layers\": expected at most ", kMostLayers,
+                " layers where some have no experts, got ", config.layers);
+  config.moe.dense.assign(dense.begin(), dense.end());
 }
 
 void read_mixtral(Fields& fields, PolicyConfig& config) {
   config.tied_embeddings = fields.get<bool>("tie_word_embeddings", false);
   read_router(fields, config, fields.get<int>("num_local_experts"));
   config.moe.intermediate_size = config.intermediate_size;
-  fields.expect("sliding_window", nullptr), fields.expect("router_jitter_noise", 0.0);
+  config.norm_epsilon = fields.get<double>("rms_norm_eps", 1e-5);
+  expect_no_window(fields, config);
+  fields.ignore({"router_jitter_noise"});  // of training
 }
 
 void read_olmoe(Fields& fields, PolicyConfig& config) {
@@ -258,6 +333,9 @@ void read_olmoe(Fields& fields, PolicyConfig& config) {
   config.moe.normalize = fields.get<bool>("norm_topk_prob", false);
   fields.expect("attention_bias", false), fields.expect("clip_qkv", nullptr);
 }
+
+/// How many layers behind the decoder predict more than one token ahead; the reference has renamed it.
+constexpr const char* kFurtherLayers[] = {"num_nextn_predict_layers", "num_mtp_layers"};
 
 // What DeepSeek-V2 and V3 share.
 void read_deepseek(Fields& fields, PolicyConfig& config) {
@@ -277,8 +355,7 @@ void read_deepseek(Fields& fields, PolicyConfig& config) {
   config.moe.groups = fields.get<int>("n_group", 1);
   config.moe.groups_per_token = fields.get<int>("topk_group", 1);
   fields.expect("attention_bias", false), fields.expect("mlp_bias", false), fields.expect("moe_layer_freq", 1);
-  fields.get<int>("num_nextn_predict_layers", 0);  // these layers' tensors are passed over
-  fields.ignore({"aux_loss_alpha", "seq_aux", "ep_size", "pretraining_tp", "auto_map"});
+  for (const char* key : kFurtherLayers) fields.get<int>(key, 0);  // these layers' tensors are passed over
 }
 
 void read_deepseek_v2(Fields& fields, PolicyConfig& config) {
@@ -315,7 +392,7 @@ struct Family {
 constexpr Family kFamilies[] = {
     {"LlamaForCausalLM", "llama", read_llama, "mlp", "gate_proj", "up_proj", "down_proj"},
     {"Qwen2ForCausalLM", "qwen2", read_qwen2, "mlp", "gate_proj", "up_proj", "down_proj"},
-    {"Qwen3ForCausalLM", "qwen3", read_qwen3, "mlp", "gate_proj", "up_proj", "down_proj"},
+    {"Qwen3ForCausalLM", "qwen3", read_qwen3_dense, "mlp", "gate_proj", "up_proj", "down_proj"},
     {"Qwen3MoeForCausalLM", "qwen3_moe", read_qwen3_moe, "mlp", "gate_proj", "up_proj", "down_proj"},
     {"MixtralForCausalLM", "mixtral", read_mixtral, "block_sparse_moe", "w1", "w3", "w2"},
     {"OlmoeForCausalLM", "olmoe", read_olmoe, "mlp", "gate_proj", "up_proj", "down_proj"},
@@ -402,7 +479,9 @@ std::vector<Slot> slots_of(const Policy& policy, const Family& family, const std
 void expect_possible(const PolicyConfig& config, const std::vector<SafetensorsFile>& files, const std::string& where) {
   double tensors = 0;
   for (const SafetensorsFile& file : files) tensors += static_cast<double>(file.entries().size());
-  const double experts = std::max(0, config.layers - config.moe.dense_layers) * static_cast<double>(config.moe.experts);
+  double experts = 0;
+  if (config.layers <= tensors)
+    for (int layer = 0; layer < config.layers; ++layer) experts += config.is_moe(layer) ? config.moe.experts : 0;
   if (config.layers > tensors || config.moe.experts > tensors || experts > tensors)
     throw Error("pretrained", where, ": expected the tensors of the ", config.layers, " layers",
                 config.moe.experts > 0 ? " of " + std::to_string(config.moe.experts) + " experts" : "",
@@ -448,10 +527,12 @@ std::vector<SafetensorsFile> weight_files(const fs::path& folder) {
 // Layers behind the decoder that predict more than one token ahead: not loaded.
 bool predicts_further(const std::string& name, const Json& json) {
   constexpr std::string_view kLayers = "model.layers.";
-  if (!name.starts_with(kLayers) || json.value("num_nextn_predict_layers", Json()).empty()) return false;
-  const int64_t layers = json.at("num_hidden_layers"), more = json.at("num_nextn_predict_layers");
-  const int64_t layer = std::atoll(name.c_str() + kLayers.size());
-  return layer >= layers && layer < layers + more;
+  if (!name.starts_with(kLayers)) return false;
+  const int64_t layers = json.at("num_hidden_layers"), layer = std::atoll(name.c_str() + kLayers.size());
+  return std::any_of(std::begin(kFurtherLayers), std::end(kFurtherLayers), [&](const char* key) {
+    const Json more = json.value(key, Json());
+    return more.is_number_integer() && layer >= layers && layer - layers < more.get<int64_t>();
+  });
 }
 
 /// Where a slot's tensor lies.
@@ -476,7 +557,7 @@ std::vector<Source> sources_of(const std::vector<Slot>& slots, const std::vector
       } else if (slot == open.end()) {
         // Computed from the config, or a copy of the embedding.
         if (entry.name.ends_with(".rotary_emb.inv_freq") || predicts_further(entry.name, json) ||
-            (tied && entry.name == "lm_head.weight"))
+            (tied && entry.name == kHead))
           continue;
         wrong.push_back(entry.name + ": not known");
       } else if (const auto expected = slots[slot->second].part.sizes(); expected != at::IntArrayRef(entry.shape)) {
@@ -497,6 +578,11 @@ std::vector<Source> sources_of(const std::vector<Slot>& slots, const std::vector
     std::string list;
     for (size_t i = 0; i < std::min(wrong.size(), kShown); ++i) list += "\n  " + wrong[i].substr(0, 1000);
     if (wrong.size() > kShown) list += "\n  and " + std::to_string(wrong.size() - kShown) + " more";
+    for (const char* key : {"quantization_config", "quantization", "compression_config"})
+      if (const Json how = json.value(key, Json()); !how.empty())
+        throw Error("pretrained", where, ": expected weights that are not quantised, got ", wrong.size(),
+                    " tensors of another kind and \"", key, "\" = ", shown(how),
+                    " in config.json; take the model as it was before that", list);
     throw Error("pretrained", where, ": expected the tensors that its config.json describes, but ", wrong.size(),
                 wrong.size() == 1 ? " differs:" : " differ:", list);
   }
@@ -526,7 +612,47 @@ std::vector<fs::path> files_to_copy(const fs::path& from, const fs::path& to) {
   return files;
 }
 
+// Whether the weights of the folder, if it has any, hold an output projection that is not the embedding.
+bool has_head_of_its_own(const fs::path& folder) {
+  std::error_code ignored;
+  if (!fs::exists(fs::symlink_status(folder / kIndex, ignored)) &&
+      !fs::exists(fs::symlink_status(folder / kWeights, ignored)))
+    return false;
+  const std::vector<SafetensorsFile> files = weight_files(folder);
+  std::map<std::string, Source> found;
+  for (const SafetensorsFile& file : files)
+    for (const auto& entry : file.entries())
+      if (entry.name == kHead || entry.name == kEmbedding) found[entry.name] = {&file, &entry};
+  const Source head = found[kHead], embedding = found[kEmbedding];
+  if (!head.entry || !embedding.entry || !at::isFloatingType(head.entry->dtype) ||
+      !at::isFloatingType(embedding.entry->dtype) || head.entry->shape != embedding.entry->shape)
+    return false;  // what is wrong with them is said when they are read
+  const bool alike = head.entry->dtype == embedding.entry->dtype &&
+                     (head.entry->dtype == at::kBFloat16 || head.entry->dtype == at::kHalf);
+  const at::Tensor left = at::empty(head.entry->shape, alike ? head.entry->dtype : at::kFloat);
+  const at::Tensor right = at::empty_like(left);
+  head.file->read(*head.entry, left), embedding.file->read(*embedding.entry, right);
+  return !at::equal(left, right);
+}
+
+// The folder's config.json, so that it says of the embedding what its weights say.
+OrderedJson description_of(const fs::path& folder) {
+  read_json(folder / kConfig);  // refuses what is not safe to parse
+  OrderedJson json = OrderedJson::parse(text_of(folder / kConfig));
+  if (json.value("tie_word_embeddings", OrderedJson()) == true && has_head_of_its_own(folder))
+    json["tie_word_embeddings"] = false;
+  return json;
+}
+
 }  // namespace
+
+std::optional<std::string> pretrained_warning(const fs::path& folder) {
+  const Json json = read_json(folder / kConfig);
+  if (json.value("tie_word_embeddings", Json()) != true || pretrained_config(folder).tied_embeddings) return {};
+  return (folder / kConfig).string() + " says \"tie_word_embeddings\": true, but the weights hold an " + kHead +
+         " that is not the embedding; it is what counts (as in transformers 5; earlier ones left it out). Say false "
+         "there, or take the tensor away";
+}
 
 PolicyConfig pretrained_config(const fs::path& folder) {
   const fs::path file = folder / kConfig;
@@ -543,6 +669,7 @@ PolicyConfig pretrained_config(const fs::path& folder) {
   } catch (const Error& error) {
     throw Error("pretrained", file.string(), ": ", error.what());
   }
+  if (config.tied_embeddings && has_head_of_its_own(folder)) config.tied_embeddings = false;
   return config;
 }
 
@@ -594,11 +721,12 @@ void save_pretrained(const Policy& policy, const fs::path& folder, const fs::pat
   if (dump_config(expected) != dump_config(config))
     throw Error("pretrained", folder.string(), ": expected a policy of the form of ", like.string(), ", got ",
                 dump_config(config).dump());
-  OrderedJson json = OrderedJson::parse(text_of(like / kConfig));
+  OrderedJson json = description_of(like);
   files_to_copy(like, folder);  // refused before anything is written
   const std::vector<Slot> slots =
       slots_of(policy, family_of(read_json(like / kConfig), (like / kConfig).string()), folder.string());
-  if (json.contains("num_nextn_predict_layers")) json["num_nextn_predict_layers"] = 0;
+  for (const char* key : kFurtherLayers)
+    if (json.contains(key)) json[key] = 0;
   for (const char* key : {"dtype", "torch_dtype"})
     if (json.contains(key) || key == std::string("torch_dtype")) json[key] = dtype_name;
 
@@ -634,6 +762,11 @@ void save_pretrained(const Policy& policy, const fs::path& folder, const fs::pat
   if (shards.size() > 1) write(kIndex, {{"metadata", {{"total_size", total}}}, {"weight_map", map}});
   write(kConfig, json);
   copy_tokenizer_files(like, folder);
+}
+
+void copy_all_but_weights(const fs::path& from, const fs::path& to) {
+  write_file("pretrained", to / kConfig, description_of(from).dump(2) + "\n");
+  copy_tokenizer_files(from, to);
 }
 
 void copy_tokenizer_files(const fs::path& from, const fs::path& to) {

@@ -224,7 +224,7 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) try : config_(config), run_
   if (!has_begun) files.remove();
 
   if (!files.has_tokenizer() && !config_.pretrained_folder().empty()) {
-    files.take_from(config_.pretrained_folder());
+    if (const auto warning = files.take_from(config_.pretrained_folder())) run_.progress().note("warning: " + *warning);
     config_.chat = files.chat(config_.chat);
   }
   shared_ = std::make_unique<Shared>(

@@ -41,6 +41,9 @@ std::vector<Room> rooms(const fs::path& folder) {
   const Json chats = Json::parse(read_file(fixtures / "chat_templates/families.json"));
   std::vector<std::string> templates, configs, patterns = kStrings;
   for (const auto& [name, family] : chats["families"].items()) templates.push_back(family["template"]);
+  const Json language = Json::parse(read_file(fixtures / "chat_templates/language.json"));
+  for (const auto& [name, group] : language["groups"].items())
+    for (const Json& each : group) templates.push_back(each["template"]);
   for (std::size_t i = 0; i < templates.size(); ++i)
     configs.push_back(
         Json{{"eos_token", "<|im_end|>"},
@@ -79,7 +82,8 @@ std::vector<Room> rooms(const fs::path& folder) {
        }},
       {"chat_template", Form::bytes, templates,
        [=](const std::string& bytes) {
-         MessageTemplate(bytes, {{"bos_token", "<s>"}, {"eos_token", "</s>"}}, "FILE").render(conversation, true);
+         MessageTemplate(bytes, {{"bos_token", "<s>"}, {"eos_token", "</s>"}}, "FILE")
+             .render(conversation, true, language["variables"]);
        }},
       {"pattern", Form::bytes, patterns,
        [](const std::string& bytes) {
@@ -88,22 +92,33 @@ std::vector<Room> rooms(const fs::path& folder) {
        }},
   };
 #ifdef GRPO_FUZZ_TORCH
-  const auto load = [=](const char* file, const std::string& bytes) {
+  const auto load = [=](const std::string& model, const char* file, const std::string& bytes) {
     for (const char* name : {"config.json", "model.safetensors"})
-      write(folder / name, read_file(fixtures / "models/qwen3" / name));
+      write(folder / name, read_file(fixtures / "models" / model / name));
     fs::remove(folder / "model.safetensors.index.json");
     write(folder / file, bytes);
     PolicyConfig config = pretrained_config(folder);
     config.max_positions = std::min(config.max_positions, 4096);
     load_pretrained(folder, config);
+    pretrained_warning(folder);
   };
-  const auto reader = [=](const char* file) { return [=](const std::string& bytes) { load(file, bytes); }; };
+  const auto reader = [=](const char* model, const char* file) {
+    return [=](const std::string& bytes) { load(model, file, bytes); };
+  };
   Json index;
   for (const auto& entry : read_safetensors_header(read_file(fixtures / "models/qwen3/model.safetensors"), "F").entries)
     index["weight_map"][entry.name] = "model.safetensors";
-  result.push_back({"config.json", Form::json, all(fixtures / "models", "config.json"), reader("config.json")});
-  result.push_back({"weights", Form::safetensors, weights, reader("model.safetensors")});
-  result.push_back({"index", Form::json, {index.dump()}, reader("model.safetensors.index.json")});
+  result.push_back(
+      {"config.json", Form::json, all(fixtures / "models", "config.json"), reader("qwen3", "config.json")});
+  for (const char* model : {"llama_head", "qwen3_moe_dense_layers"})  // with the weights that belong to it
+    result.push_back(
+        {model, Form::json, {read_file(fixtures / "models" / model / "config.json")}, reader(model, "config.json")});
+  result.push_back({"weights", Form::safetensors, weights, reader("qwen3", "model.safetensors")});
+  result.push_back({"tied weights",
+                    Form::safetensors,
+                    {read_file(fixtures / "models/llama_head/model.safetensors")},
+                    reader("llama_head", "model.safetensors")});
+  result.push_back({"index", Form::json, {index.dump()}, reader("qwen3", "model.safetensors.index.json")});
 #endif
   return result;
 }

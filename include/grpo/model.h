@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,9 +25,10 @@ class RunFiles {
  public:
   explicit RunFiles(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
-  /// The one or the other begins: a vocabulary is learned, or a model folder's files are copied, whole or not at all.
+  /// The one or the other begins: a vocabulary is learned, or a model folder's files are copied, whole or not at all;
+  /// then what its user should be told (pretrained_warning).
   void learn_tokenizer(const std::vector<std::string>& documents, const TokenizerConfig& config) const;
-  void take_from(const std::filesystem::path& model_folder) const;
+  std::optional<std::string> take_from(const std::filesystem::path& model_folder) const;
   void copy_to(const std::filesystem::path& run) const;
   void remove() const;
 
@@ -72,6 +74,7 @@ struct Model {
   RewardsConfig rewards;  ///< a run's; of a model folder accuracy and format, and an answer counts in any form
   RolloutConfig rollout;  ///< a run's; of a model folder the defaults, with at most 512 new tokens
   std::filesystem::path pretrained;  ///< the model folder; "" for a run
+  std::string warning = {};          ///< what the user of a model folder should be told, or ""
 
   /// How the model was taught to be asked: a run's chat, a model folder's own template. Throws Error where that has
   /// none.

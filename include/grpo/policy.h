@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -94,6 +95,7 @@ struct MoeConfig {
   int experts_per_token = 2;
   int intermediate_size = 64;
   int dense_layers = 0;
+  std::vector<int> dense;
   int groups = 1, groups_per_token = 1, group_best = 2;
   Scoring scoring = Scoring::sigmoid;
   bool normalize = true;
@@ -107,6 +109,7 @@ struct MoeConfig {
     v("experts_per_token", experts_per_token, "routed experts that a token goes through", at_least(1));
     v("intermediate_size", intermediate_size, "width of one expert", at_least(1).at_most(1 << 24));
     v("dense_layers", dense_layers, "the first so many layers stay dense", at_least(0));
+    v("dense", dense, "further layers that stay dense, counted from 0", at_least(0));
     v("groups", groups, "equal parts of the routed experts, of which a token chooses some first", at_least(1));
     v("groups_per_token", groups_per_token, "how many of them", at_least(1));
     v("group_best", group_best, "a group is as good as the sum of its so many best experts: 2 in DeepSeek-V3, 1 in V2",
@@ -203,7 +206,10 @@ struct PolicyConfig {
   int64_t head_size() const { return head_dim > 0 ? head_dim : hidden_size / heads; }
   /// What attention works on: heads of latent width, of which there is one for keys, with attention = mla.
   HeadLayout layout() const;
-  bool is_moe(int layer) const { return moe.experts > 0 && layer >= moe.dense_layers; }
+  bool is_moe(int layer) const {
+    return moe.experts > 0 && layer >= moe.dense_layers &&
+           std::find(moe.dense.begin(), moe.dense.end(), layer) == moe.dense.end();
+  }
 };
 
 /// A ragged batch: segments laid end to end, nothing between them. Segment s holds tokens starts[s] … starts[s + 1] and

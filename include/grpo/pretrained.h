@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <string>
 
 #include "grpo/policy.h"
 
@@ -13,8 +14,14 @@ namespace grpo {
 
 /// What `folder`/config.json describes, in fp32. Families: Llama 2 and 3 (and SmolLM2), Qwen2, Qwen3, Qwen3-MoE,
 /// Mixtral, OLMoE, DeepSeek-V2 and V3 (without the layers that predict further tokens). Throws Error that names an
-/// architecture or a field that is not supported: nothing is guessed.
+/// architecture or a field that is not supported: nothing is guessed. Passed over are fields that no forward reads (of
+/// generation, training, quantising, the tokenizer; notes of the program that wrote them), and those nobody knows whose
+/// value says that they are off: null, false, 0, "", [] or {}. Where the folder's weights hold an output projection
+/// that differs from the embedding, it counts, whatever config.json says of tying them.
 PolicyConfig pretrained_config(const std::filesystem::path& folder);
+
+/// What a user of `folder` should be told: that its config.json ties an output projection which its weights do not.
+std::optional<std::string> pretrained_warning(const std::filesystem::path& folder);
 
 /// The policy in `folder`: model.safetensors, or the shards that model.safetensors.index.json names. `config` is
 /// pretrained_config's, where dtype, max_positions and moe.auxiliary_loss may have been changed. Files hold any dtype;
@@ -36,5 +43,8 @@ void save_pretrained(const Policy& policy, const std::filesystem::path& folder, 
 /// Copies what lies beside the weights of the model folder `from` (tokenizer, chat template, generation_config.json)
 /// into the folder `to`.
 void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to);
+
+/// Its config.json too.
+void copy_all_but_weights(const std::filesystem::path& from, const std::filesystem::path& to);
 
 }  // namespace grpo
