@@ -397,7 +397,9 @@ Beginning beginning_of(std::string_view text) {
         }
         const std::string following = lowered(text.substr(after, word_end(text, after) - after));
         if (word == "or" && following == "not") return is_subject();
-        if (word == "and" && following == "a") {  // and a half
+        if ((word == "and" && following == "a") ||  // and a half; or more, and up
+            math::is_among(" more less fewer greater larger higher lower above below beyond so up thereabouts half ",
+                           following)) {
           at = after;
           continue;
         }

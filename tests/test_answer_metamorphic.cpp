@@ -250,6 +250,59 @@ Sample quantity(Random& random) {
            "-" + str(n) + " " + unit, str(n) + "0 " + unit, str(n) + "\\%"}};
 }
 
+/// A number in a sentence, in front of what explains it.
+Sample prose(Random& random) {
+  static const std::vector<std::string> kLeads = {"The answer is ", "So the answer is ", "#### ", "Answer: ", "答案是", ""};
+  static const std::vector<std::string> kReasons = {" because @ is too small", ", since @ is too small", ", as @ + 1 is too much",
+                                                    " (since @ is even)", ", not @", " rather than @", " (not @)",
+                                                    ", since @ can never work", "，因为@太小"};
+  static const std::vector<std::string> kOthers = {" or @", " and @", " to @", " plus @", " times @", " or maybe @",
+                                                   " if x > 0 and @ otherwise"};
+  static const std::vector<std::string> kRefusals = {
+      "I cannot say that the answer is ", "I don't know whether the answer is ", "The answer is not ", "If the answer is ",
+      "The answer is half of ",           "The answer is more than ",            "It can't be ",       "无法确定答案是"};
+  const long n = between(random, 2, 9999), other = n + between(random, 1, 50);
+  const auto with = [](std::string text, long number) {
+    text.replace(text.find('@'), 1, str(number));
+    return text;
+  };
+  Sample sample{str(n), {}, {}};
+  for (const std::string& lead : kLeads) {
+    sample.same.push_back(lead + str(n) + with(any_of(random, kReasons), other) + ".");
+    sample.other.push_back(lead + str(other) + with(any_of(random, kReasons), n) + ".");
+    sample.other.push_back(lead + str(n) + with(any_of(random, kOthers), other) + ".");
+  }
+  const std::string reason = with(any_of(random, kReasons), other);
+  sample.same.push_back("<answer>" + str(n) + reason + "</answer>");
+  sample.same.push_back("The answer is **" + str(n) + "**" + reason + ".");
+  sample.same.push_back("The answer is `" + str(n) + "`.");
+  sample.same.push_back("First \\boxed{" + str(other) + "}. Final Answer: The final answer is $" + str(n) + "$.");
+  sample.other.push_back("First \\boxed{" + str(n) + "}. Final Answer: The final answer is $" + str(other) + "$.");
+  sample.other.push_back(any_of(random, kRefusals) + str(n) + ".");
+  return sample;
+}
+
+/// What is counted may be named where the reference names nothing; words that change the number are no noun.
+Sample counted(Random& random) {
+  static const std::vector<std::string> kNouns = {"apples", "men",    "red apples", "dollars per day", "people in total",
+                                                  "km/h",   "hours",  "kg of rice", "pages a day",     "times"};
+  static const std::vector<std::string> kFactors = {"thousand", "million dollars", "dozen eggs", "percent", "squared",
+                                                    "halves",   "or more",         "mod 5",      "x",       "per cent"};
+  static const std::vector<std::string> kGlued = {"个", "元", "个苹果", "명", "人"};
+  static const std::vector<std::string> kGluedFactors = {"万元", "百", "个半", "分之一", "만 원", "번째"};
+  const long n = between(random, 2, 999);
+  const std::string noun = any_of(random, kNouns), factor = any_of(random, kFactors);
+  Sample sample{str(n), {}, {}};
+  for (const std::string& form : {str(n) + " " + noun, str(n) + "\\text{ " + noun + "}", "\\boxed{" + str(n) + "\\text{ " + noun + "}}",
+                                  "The answer is " + str(n) + " " + noun + ".", "#### " + str(n) + " " + noun,
+                                  "The answer is $" + str(n) + " a day.", str(n) + any_of(random, kGlued)})
+    sample.same.push_back(form);
+  for (const std::string& form : {str(n) + " " + factor, str(n) + "\\text{ " + factor + "}", "The answer is " + str(n) + " " + factor + ".",
+                                  "$" + str(n) + " million", str(n + 1) + " " + noun, str(n) + any_of(random, kGluedFactors)})
+    sample.other.push_back(form);
+  return sample;
+}
+
 Sample text(Random& random) {
   static const std::vector<std::string> kWords = {"Evelyn",    "Tuesday", "parabola",  "Even",
                                                   "isosceles", "서울",    "Blue whale"};
@@ -279,7 +332,8 @@ TEST(Metamorphic, equal_forms_stay_correct_and_one_change_makes_them_wrong) {
   const char* asked = std::getenv("GRPO_METAMORPHIC_PAIRS");
   const long pairs = asked ? std::atol(asked) : 4000;
   const std::vector<std::function<Sample(Random&)>> kinds = {
-      integer, fraction, surd, transcendental, polynomial, collection, complex_number, quantity, text, numeral};
+      integer, fraction, surd, transcendental, polynomial, collection, complex_number, quantity, text, numeral,
+      prose, counted};
   Random random(7);
   long done = 0, failures = 0;
   for (long i = 0; done < pairs; ++i) {
