@@ -92,7 +92,8 @@ int main(int argc, char** argv) try {
       const Problem& problem = problems[i];
       // Whether the check passes it; tells when that is not as expected.
       const auto passes = [&](const std::string& solution, bool expected) {
-        grpo::CodeVerdict verdict{.outcome = grpo::Outcome::infrastructure, .total = 1};
+        grpo::CodeVerdict verdict;
+        verdict.outcome = grpo::Outcome::infrastructure, verdict.total = 1;
         try {
           verdict = checker.check(problem.prompt + solution, problem.tests);
         } catch (const grpo::Error& error) {
