@@ -205,8 +205,9 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
       for (const auto& warning : report.warnings) progress.note("warning: " + warning);
       state["step"] = ++step;
       progress.step(step, {{"loss", report.loss}}, watch.lap());
-      if (run.stopping() || step % 100 == 0 || step == config.pretrain.steps) run.save(step, policy, trainer, state);
-      if (run.stopping()) return run.stopped();
+      const bool stopping = run.stopping();
+      if (stopping || step % 100 == 0 || step == config.pretrain.steps) run.save(step, policy, trainer, state);
+      if (stopping) return run.stopped();
     }
     progress.end();
   }
@@ -242,9 +243,10 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
     run.record(step, collected.groups, report, collected.stats,
                {collected.rollout_seconds, collected.reward_seconds, watch.lap()});
     state["step"] = step, state["cursor"] = tasks.cursor();
-    if (run.stopping() || run.due(step) || step == config.steps)
+    const bool stopping = run.stopping();
+    if (stopping || run.due(step) || step == config.steps)
       run.save(config.pretrain.steps + step, policy, trainer, state);
-    if (run.stopping() && step < config.steps) return run.stopped();
+    if (stopping && step < config.steps) return run.stopped();
   }
   progress.end();
 

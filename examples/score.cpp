@@ -83,31 +83,34 @@ class LineScorer {
   /// several threads.
   std::string operator()(std::string_view text, const std::string& where, grpo::Verdict& verdict) const {
     Line line = parse_line(text, where);
-    Json added{{"scores", Json::object()}, {"verdict", nullptr}};
+    Json scores = Json::object();
+    std::string reason;
     if (line.has("completion")) {
-      score_completion(line, added, verdict);
+      score_completion(line, scores, reason, verdict);
     } else if (line.has("gold") && line.has("pred")) {
       verdict = grpo::check_answer(text_of(line, "pred"), text_of(line, "gold"), config_.answers);
-      added["scores"]["accuracy"] =
+      scores["accuracy"] =
           verdict == grpo::Verdict::bad_reference ? Json(nullptr) : Json(verdict == grpo::Verdict::correct ? 1.0 : 0.0);
     } else {
       throw grpo::Error("score", where, ": expected \"completion\", or \"gold\" and \"pred\", got neither");
     }
-    added["verdict"] = grpo::enum_name(verdict);
     constexpr auto kReplace = Json::error_handler_t::replace;
     const bool again = line.has("scores") || line.has("verdict");  // scored before
-    if (again) line.json.erase("reason");
-    if (again || (line.has("reason") && added.contains("reason"))) {
-      line.json.update(added);
+    if (again || (line.has("reason") && !reason.empty())) {
+      line.json.erase("reason");
+      line.json["scores"] = std::move(scores), line.json["verdict"] = grpo::enum_name(verdict);
+      if (!reason.empty()) line.json["reason"] = reason;
       return line.json.dump(-1, ' ', false, kReplace) + '\n';
     }
     std::string scored(text.substr(0, text.rfind('}')));
-    if (!line.json.empty()) scored += ',';
-    return scored + added.dump(-1, ' ', false, kReplace).substr(1) + '\n';
+    scored.append(",\"scores\":").append(scores.dump());
+    scored.append(",\"verdict\":\"").append(grpo::enum_name(verdict)).append("\"");
+    if (!reason.empty()) scored.append(",\"reason\":").append(Json(reason).dump(-1, ' ', false, kReplace));
+    return scored.append("}\n");
   }
 
  private:
-  void score_completion(const Line& line, Json& added, grpo::Verdict& verdict) const {
+  void score_completion(const Line& line, Json& scores, std::string& reason, grpo::Verdict& verdict) const {
     grpo::Task task{line.where, text_of(line, "prompt"), text_of(line, "answer"), text_of(line, "kind"),
                     text_of(line, "language")};
     if (task.language.empty()) task.language = "en";  // as in a file of tasks
@@ -119,12 +122,12 @@ class LineScorer {
     if (code_) {
       const auto ran = run_program(task, completion);
       all.insert_or_assign("code", code_->score(ran));
-      if (ran && ran->outcome != grpo::Outcome::ok) added["reason"] = ran->reason();
-      if (!ran) added["reason"] = "no program is asked for: expected \"kind\" to be \"code\" and \"answer\" the tests";
+      reason = ran ? ran->reason()
+                   : "no program is asked for: expected \"kind\" to be \"code\" and \"answer\" the tests";
     }
     for (const std::string& name : names_) {
       const grpo::Score& score = all.at(name);
-      added["scores"][name] = score.defined() ? Json(score.value()) : Json(nullptr);
+      scores[name] = score.defined() ? Json(score.value()) : Json(nullptr);
     }
     // Where another reward than accuracy reads the reference, it has the verdict.
     const auto reader = all.find(task.kind);

@@ -78,15 +78,24 @@ inline void weigh_rows(const KeyBlocks<T>& keys, const std::vector<const T*>& ro
         for (int v = 0; v < kVectors; ++v) acc[r][v] = fma(weight, value[v], acc[r][v]);
       }
     }
-    for (int j = seen_by_all; j < count; ++j)  // a weight of 0 would not do: what a row does not see may be NaN
-      for (int r = 0; r < kRows; ++r)
-        if (static_cast<int64_t>(b) * kKeys + j < q[r].limit)
-          for (int v = 0; v < kVectors; ++v)
-            acc[r][v] = fma(splat(p[r * p_stride + b * kKeys + j]),
-                            load_some(rows[b] + j * stride + d + v * kLanes, lanes), acc[r][v]);
+    for (int j = seen_by_all; j < count; ++j) {  // a weight of 0 would not do: what a row does not see may be NaN
+      Vec value[kVectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) value[v] = load_some(rows[b] + j * stride + d + v * kLanes, lanes);
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) {
+        if (static_cast<int64_t>(b) * kKeys + j >= q[r].limit) continue;
+        const Vec weight = splat(p[r * p_stride + b * kKeys + j]);
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) acc[r][v] = fma(weight, value[v], acc[r][v]);
+      }
+    }
   }
-  for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) store_some(out + r * out_stride + d + v * kLanes, acc[r][v], lanes);
+  }
 }
 
 template <class T>

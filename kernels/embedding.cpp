@@ -48,6 +48,8 @@ Tensor embedding(const Tensor& weight, const Tensor& tokens) {
   require(weight.dim() == 2, "embedding", "expected weight [vocab, n], got ", weight.sizes());
   require(tokens.dim() == 1 && tokens.scalar_type() == at::kInt, "embedding", "expected int32 tokens [T], got ",
           tokens.scalar_type(), " ", tokens.sizes());
+  require(tokens.device() == weight.device(), "embedding", "expected tokens on ", weight.device(), ", got ",
+          tokens.device());
   if (!weight.is_cpu()) return reference::embedding(weight, tokens);
   kernel_type(weight, "embedding");
   const Tensor ids = tokens.contiguous();

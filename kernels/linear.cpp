@@ -94,15 +94,18 @@ struct GroupedLinear : Function<GroupedLinear> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const Tensor &x = saved[0], &weight = saved[1], dy = grads[0].contiguous();
-    Tensor dx = at::empty_like(x);
-    const WeightGradient gradient(weight);
-    const Tensor& dw = gradient.sum;
+    Tensor dx;
+    std::optional<WeightGradient> dweight;
+    if (ctx->needs_input_grad(0)) dx = at::empty_like(x);
+    if (ctx->needs_input_grad(1)) dweight.emplace(weight);
     each_expert(x, weight, ctx->saved_data["offsets"].toIntVector(),
                 [&](const Product& product, auto at_row, auto at_expert) {
-                  product.input_gradient(at_row(dy), at_expert(weight), at_row(dx));
+                  if (dx.defined()) product.input_gradient(at_row(dy), at_expert(weight), at_row(dx));
+                  if (!dweight) return;
+                  const Tensor& dw = dweight->sum;
                   product.weight_gradient(at_row(dy), at_row(x), at_expert(dw), dw.stride(1), dw.stride(2));
                 });
-    return {dx, gradient.for_autograd(), Tensor()};
+    return {dx, dweight ? dweight->for_autograd() : Tensor(), Tensor()};
   }
 };
 

@@ -32,10 +32,10 @@ inline void require_alike(const Tensor& x, const Tensor& like, const char* op, c
 inline int index(cpu::Type type) { return static_cast<int>(type); }
 
 /// What a backward pass adds a weight's gradient to, in fp32: the gradient that the weight has already, in place, or
-/// zeros, which autograd then gets.
+/// zeros, which autograd then gets. Of a weight whose gradient is not `needed` it is zeros: what it has stays as it is.
 struct WeightGradient {
-  explicit WeightGradient(const Tensor& weight) {
-    if (weight.is_leaf()) sum = weight.grad();
+  explicit WeightGradient(const Tensor& weight, bool needed = true) {
+    if (needed && weight.is_leaf() && weight.requires_grad()) sum = weight.grad();
     in_place = sum.defined() && sum.scalar_type() == at::kFloat && sum.strides() == weight.strides();
     if (!in_place) sum = at::zeros(weight.sizes(), weight.options().dtype(at::kFloat));
   }

@@ -12,6 +12,8 @@
 #include <thread>
 #include <vector>
 
+#include "src/thread_room.h"
+
 namespace grpo {
 namespace {
 
@@ -27,6 +29,7 @@ constexpr int kSpins = 4000;
 class Pool {
  public:
   explicit Pool(int threads) {
+    give_threads_room();
     for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
   }
   ~Pool() {

@@ -16,7 +16,7 @@ struct RmsNorm : Function<RmsNorm> {
     const auto saved = ctx->get_saved_variables();
     const Tensor &x = saved[0], &weight = saved[1], dy = grads[0].contiguous();
     Tensor dx = at::empty_like(x);
-    const WeightGradient gradient(weight);
+    const WeightGradient gradient(weight, ctx->needs_input_grad(1));
     cpu::kernels().rms_norm_backward[index(kernel_type(x, "rms_norm"))](
         x.size(0), x.size(1), x.data_ptr(), weight.data_ptr(), dy.data_ptr(),
         static_cast<float>(ctx->saved_data["epsilon"].toDouble()), dx.data_ptr(), gradient.sum.data_ptr<float>());

@@ -45,7 +45,10 @@ struct RopeFunction : Function<RopeFunction> {
     const HeadLayout layout{sizes[0], sizes[1], sizes[2]};
     Tensor dqkv = at::empty_like(dout);
     std::optional<WeightGradient> dq, dk;
-    if (q_norm.defined()) dq.emplace(q_norm), dk.emplace(k_norm);
+    if (q_norm.defined()) {
+      dq.emplace(q_norm, ctx->needs_input_grad(1));
+      dk.emplace(k_norm, ctx->needs_input_grad(2));
+    }
     cpu::kernels().rope_backward[index(kernel_type(dout, "rope"))](
         arguments(dout, saved[3], saved[4], layout, q_norm, k_norm, ctx->saved_data["epsilon"].toDouble(),
                   ctx->saved_data["interleaved"].toBool()),
@@ -91,6 +94,8 @@ Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, con
           qkv.sizes());
   require(positions.dim() == 1 && positions.size(0) == qkv.size(0) && positions.scalar_type() == at::kInt, "rope",
           "expected int32 positions [", qkv.size(0), "], got ", positions.sizes());
+  require(positions.device() == qkv.device() && table.device() == qkv.device(), "rope",
+          "expected positions and the table on ", qkv.device(), ", got ", positions.device(), " and ", table.device());
   if (positions.is_cpu())
     for (int64_t t = 0; t < positions.size(0); ++t)
       if (const int32_t position = positions.data_ptr<int32_t>()[t * positions.stride(0)];

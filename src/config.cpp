@@ -230,7 +230,9 @@ namespace internal {
 
 void load(const Knob& root, const Json& value, const std::string& where) { Loader(root, where).load(root, value, ""); }
 
-void parse(const Knob& root, const std::vector<std::string>& arguments) {
+void parse(const Knob& root, const std::vector<std::string>& arguments, FileTexts* read_before) {
+  FileTexts own;
+  FileTexts& texts = read_before ? *read_before : own;
   if (std::any_of(arguments.begin(), arguments.end(),
                   [](const auto& each) { return each == "--help" || each == "-h"; }))
     throw HelpRequested(help(root));
@@ -256,7 +258,11 @@ void parse(const Knob& root, const std::vector<std::string>& arguments) {
 
       if (name == "config") {
         const std::string path = take_value();
-        if (reading_files) load(root, parse_json(read_input("config", path), path), path);
+        if (reading_files) {
+          const auto [text, is_new] = texts.try_emplace(path);
+          if (is_new) text->second = read_input("config", path);
+          load(root, parse_json(text->second, path), path);
+        }
       } else if (reading_files) {
         if (!value && next_is_value) ++i;  // a value, or a flag's: nothing here begins with "--" but names
       } else if (name == "set") {

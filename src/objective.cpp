@@ -31,7 +31,7 @@ class Moments {
     }
   }
   std::size_t count() const { return defined_.size(); }
-  bool constant() const { return defined_.empty() || high_ - low_ <= kRounding * size_; }
+  bool constant() const { return defined_.empty() || (std::isfinite(size_) && high_ - low_ <= kRounding * size_); }
   double mean() const { return defined_.empty() ? 0.0 : sum_ / static_cast<double>(count()); }
   /// `value` less the mean: exactly 0 where the values are constant.
   double centered(double value) const { return constant() && !std::isnan(value) ? 0.0 : value - mean(); }

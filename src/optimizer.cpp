@@ -317,7 +317,7 @@ void AdamW::update_with_aten(std::size_t parameter, const Coefficients& c) {
     v.addcmul_(grad, grad, c.gain2);
   }
   at::Tensor change = m * c.step_size / v.sqrt().mul_(c.root_scale).add_(c.epsilon);
-  if (tensor.dim() >= 2) change.add_(weight, c.decay);
+  if (tensor.dim() >= 2 && c.decay != 0) change.add_(weight, c.decay);
   weight.sub_(change);
   if (masters_[parameter].defined()) tensor.copy_(weight);
 }
@@ -357,9 +357,19 @@ void AdamW::load_state(const NamedTensors& state) {
     throw Error("optimizer", "expected the state of these parameters only, got ", given.begin()->first,
                 " too; the checkpoint belongs to another policy or dtype");
   }
-  updates_ = given.at("updates").item<int64_t>();
-  skipped_updates_ = given.at("skipped_updates").item<int64_t>();
-  decay_due_ = given.at("decay_due").item<double>();
+  const auto updates = given.at("updates").item<int64_t>();
+  const auto skipped = given.at("skipped_updates").item<int64_t>();
+  const auto decay_due = given.at("decay_due").item<double>();
+  if (updates < 0 || skipped < 0) {
+    throw Error("optimizer", "expected counts of updates and skipped_updates from 0 on, got ", updates, " and ", skipped,
+                "; the checkpoint is damaged");
+  }
+  if (!(decay_due >= 0.0 && decay_due < 1.0)) {
+    throw Error("optimizer", "decay_due: expected 0 <= x < 1, got ", decay_due, "; the checkpoint is damaged");
+  }
+  updates_ = updates;
+  skipped_updates_ = skipped;
+  decay_due_ = decay_due;
   for (const auto& [name, tensor] : own) tensor.copy_(given.at(name));
 }
 

@@ -267,13 +267,16 @@ Tensor per_head(const Tensor& x, const Tensor& weight) {
   return y.view({heads, tokens, weight.size(1)}).transpose(0, 1);
 }
 
-// A view of a weight. Where the weight has its gradient already, the view's gradient is the same part of that.
+// A view of a weight. Where the weight has a gradient that ops add to in place, the view's is the same part of that.
 template <class View>
 Tensor part(const Tensor& weight, View view) {
-  if (!weight.requires_grad() || !weight.grad().defined()) return view(weight);
+  const Tensor& gradient = weight.grad();
+  if (!weight.requires_grad() || !gradient.defined() || gradient.scalar_type() != at::kFloat ||
+      gradient.strides() != weight.strides())
+    return view(weight);
   Tensor value = view(weight.detach()).requires_grad_(true);
   value.set_grad_dtype(at::kFloat);
-  value.mutable_grad() = view(weight.grad());
+  value.mutable_grad() = view(gradient);
   return value;
 }
 
@@ -356,7 +359,7 @@ Tensor Policy::values_seen(const Layer& layer, const Tensor& seen) const {
 namespace {
 
 // What the ops take on trust for the sake of speed, once a pass: they read pages wherever the runs say they lie.
-void check_runs(const KvView& kv, const Segments& segments, int64_t layers) {
+void check_runs(const KvView& kv, const Segments& segments, int64_t layers, const HeadLayout& layout) {
   const PageRuns& runs = kv.runs;
   const size_t count = runs.first.size();
   const auto cuts = [&](const std::vector<int32_t>& starts, int64_t end) {
@@ -374,6 +377,22 @@ void check_runs(const KvView& kv, const Segments& segments, int64_t layers) {
   for (const auto* list : {&runs.prompt_pages, &runs.own_pages})
     for (const int32_t page : *list)
       if (page < 0 || page >= pages) throw Error("policy", "expected pages in [0, ", pages, "), got ", page);
+  const std::vector<int64_t> shape{pages, layout.kv_heads, runs.page_size, layout.head_dim};
+  for (const LayerPages& layer : *kv.pages)
+    if (layer.values.sizes() != at::IntArrayRef(shape))
+      throw Error("policy", "expected pages of ", at::IntArrayRef(shape), " with a page_size of ", runs.page_size,
+                  ", got ", layer.values.sizes());
+  for (size_t r = 0; r < count; ++r) {
+    const auto room = [&](const std::vector<int32_t>& starts) {
+      return runs.page_size * (int64_t{starts[r + 1]} - starts[r]);
+    };
+    const int64_t prompt = runs.prompt_length[r], first = runs.first[r],
+                  end = first + runs.tokens[r + 1] - runs.tokens[r];
+    if (first < 0 || end > room(runs.own_page_starts) || prompt < 0 || prompt > room(runs.prompt_page_starts))
+      throw Error("policy", "expected pages that hold run ", r, ", got ", room(runs.own_page_starts),
+                  " places for its tokens ", first, " to ", end, " and ", room(runs.prompt_page_starts),
+                  " for the ", prompt, " of its prompt");
+  }
 }
 
 }  // namespace
@@ -382,8 +401,8 @@ Tensor Policy::hidden(const Segments& segments, KvView* kv, RouterRecord* record
   if (!segments.tokens.defined() || !segments.positions.defined() || segments.tokens.dim() != 1 ||
       segments.positions.sizes() != segments.tokens.sizes())
     throw Error("policy", "expected tokens [T] and a position for each, got others");
-  if (kv) check_runs(*kv, segments, config_.layers);
   const HeadLayout layout = config_.layout();
+  if (kv) check_runs(*kv, segments, config_.layers, layout);
   const bool latent = config_.attention == Attention::mla;
   if (record) {
     record->load.resize(biases_.size());

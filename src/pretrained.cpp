@@ -230,7 +230,7 @@ void read_decoder(Fields& fields, PolicyConfig& config) {
   config.norm_epsilon = fields.get<double>("rms_norm_eps", 1e-6);
   config.init_std = fields.get<double>("initializer_range", 0.02);
   fields.expect("hidden_act", "silu"), fields.expect("partial_rotary_factor", 1.0);
-  config.rope_theta = fields.get<double>("rope_theta", 10000.0);
+  config.rope_theta = fields.get<double>("rope_theta", config.rope_theta);
   const int original = fields.get<int>("original_max_position_embeddings", 0);
   // Where both are there, the reference takes the older one.
   const char* rope = is_off(fields.raw("rope_scaling")) ? "rope_parameters" : "rope_scaling";
@@ -377,6 +377,7 @@ void read_deepseek_v3(Fields& fields, PolicyConfig& config) {
   read_deepseek(fields, config);
   config.rope_interleaved = fields.get<bool>("rope_interleave", true);
   config.moe.scoring = Scoring::sigmoid;
+  config.moe.scaling = fields.get<double>("routed_scaling_factor", 2.5);
   config.moe.normalize = fields.get<bool>("norm_topk_prob", true);
   fields.expect("scoring_func", "sigmoid"), fields.expect("topk_method", "noaux_tc");
 }
@@ -388,13 +389,15 @@ struct Family {
   const char *experts, *gate, *up, *down;
   Attention attention = Attention::gqa;
   bool selection_bias = false;
+  double rope_theta = 1e4;  // where config.json does not say it
 };
 constexpr Family kFamilies[] = {
     {"LlamaForCausalLM", "llama", read_llama, "mlp", "gate_proj", "up_proj", "down_proj"},
     {"Qwen2ForCausalLM", "qwen2", read_qwen2, "mlp", "gate_proj", "up_proj", "down_proj"},
     {"Qwen3ForCausalLM", "qwen3", read_qwen3_dense, "mlp", "gate_proj", "up_proj", "down_proj"},
     {"Qwen3MoeForCausalLM", "qwen3_moe", read_qwen3_moe, "mlp", "gate_proj", "up_proj", "down_proj"},
-    {"MixtralForCausalLM", "mixtral", read_mixtral, "block_sparse_moe", "w1", "w3", "w2"},
+    {"MixtralForCausalLM", "mixtral", read_mixtral, "block_sparse_moe", "w1", "w3", "w2", Attention::gqa, false,
+     1e6},
     {"OlmoeForCausalLM", "olmoe", read_olmoe, "mlp", "gate_proj", "up_proj", "down_proj"},
     {"DeepseekV2ForCausalLM", "deepseek_v2", read_deepseek_v2, "mlp", "gate_proj", "up_proj", "down_proj",
      Attention::mla},
@@ -661,6 +664,7 @@ PolicyConfig pretrained_config(const fs::path& folder) {
   PolicyConfig config;
   Fields fields(json, file.string());
   config.attention = family.attention;
+  config.rope_theta = family.rope_theta;
   read_decoder(fields, config);
   family.read(fields, config);
   fields.refuse_others();

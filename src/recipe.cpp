@@ -53,15 +53,6 @@ bool gives_policy(StageType type) { return type != StageType::rejection_sample; 
 
 // ---- Config ---------------------------------------------------------------------------------------------------------
 
-void RecipeEvaluation::validate() const {
-  const auto require = [](const char* key, int least, int got) {
-    if (got < least) throw Error("config", "evaluation.", key, ": expected ", least, " or more, got ", got);
-  };
-  require("problems", 0, problems), require("samples", 1, samples), require("general_problems", 0, general_problems);
-  require("general_samples", 1, general_samples), require("pairs", 0, pairs);
-  require("max_new_tokens", 1, max_new_tokens);
-}
-
 void RecipeConfig::validate() const {
   RunConfig::validate();
   std::vector<std::string> earlier;
@@ -98,7 +89,6 @@ void RecipeConfig::validate() const {
       if (data.topic != Topic::none && data.count < 1)
         throw Error("recipe", "stage \"", stage.name, "\", data: expected a count of at least 1 with a topic");
     }
-    if (stage.type == StageType::grpo) stage.grpo.objective.check_samples(stage.grpo.rollout.samples);
     if (stage.type == StageType::sft && stage.data.empty())
       throw Error("recipe", "stage \"", stage.name, "\": expected data to learn, got none");
     if (stage.type == StageType::rejection_sample && stage.from.empty())
@@ -155,22 +145,25 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) try : config_(config), run_
   config_.tasks.seed = config_.seed;
   const RunFiles files(run_.folder());
   if (files.has_tokenizer()) config_.chat = files.chat(config_.chat);
+  bool again = false;
   for (const StageConfig& stage : config_.stages) {  // before anything is computed
+    again |= stage.name == config_.force_from;
+    const bool reads = again || !done(stage);  // what a finished stage was made of may be gone
     try {
       std::size_t demonstrations = 0;
       bool are_known = stage.type == StageType::sft;
       for (const DataConfig& data : stage.data) {
-        if (!data.file.empty()) demonstrations += read_demonstrations(data.file).size();
+        if (reads && !data.file.empty()) demonstrations += read_demonstrations(data.file).size();
         if (data.topic != Topic::none) demonstrations += static_cast<std::size_t>(data.count);
         are_known &= data.stage.empty();
       }
-      if (stage.type == StageType::distill && stage.teacher.ends_with(".jsonl"))
+      if (reads && stage.type == StageType::distill && stage.teacher.ends_with(".jsonl"))
         demonstrations = read_demonstrations(stage.teacher).size(), are_known = true;
-      if (are_known) lasting(stage.sft.optimizer, stage.sft.steps(demonstrations));
-      std::vector<TaskShare> sources = stage.type == StageType::grpo ? stage.grpo.tasks : std::vector<TaskShare>();
-      if (stage.type == StageType::rejection_sample || stage.type == StageType::distill)
-        sources = stage.rejection.tasks;
-      for (const TaskShare& source : sources) TaskStream(source.tasks, Split::train);
+      if (reads && are_known) lasting(stage.sft.optimizer, stage.sft.steps(demonstrations));
+      const bool samples = stage.type == StageType::rejection_sample ||
+                           (stage.type == StageType::distill && !stage.teacher.ends_with(".jsonl"));
+      if (reads && stage.type == StageType::grpo) TaskMixture(stage.grpo.tasks, config_.seed);
+      if (reads && samples) TaskMixture(stage.rejection.tasks, config_.seed);
       const int longest = policy_config(stage).max_positions;
       const auto require_room = [&](const char* key, int tokens) {
         if (tokens >= longest)
@@ -181,7 +174,8 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) try : config_(config), run_
       if (stage.type == StageType::grpo) require_room("grpo.rollout.max_new_tokens", stage.grpo.rollout.max_new_tokens);
       if (stage.type == StageType::rejection_sample)
         require_room("rejection.rollout.max_new_tokens", stage.rejection.rollout.max_new_tokens);
-      if (!sources.empty()) Scorer(stage.type == StageType::grpo ? stage.grpo.rewards : stage.rejection.rewards);
+      if (samples || stage.type == StageType::grpo)
+        Scorer(stage.type == StageType::grpo ? stage.grpo.rewards : stage.rejection.rewards);
     } catch (const Error& error) {
       throw Error("recipe", "stage \"", stage.name, "\": ", error.what());
     }
@@ -205,7 +199,7 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) try : config_(config), run_
     has_begun = true;
     for (const ConfigChange& change : config_changes(read(folder / "config.json"), resolved(stage)))
       // The rollout is how it is measured.
-      if (finished ? !lies_in(change.key, {"rollout"}) : stays(change.key) && !change.is_new)
+      if (!change.is_new && (finished ? !lies_in(change.key, {"rollout", "stage.evaluate"}) : stays(change.key)))
         throw Error("recipe", "stage \"", stage.name, "\" is ", finished ? "finished" : "under way", ", but its ",
                     change.key, " was changed from ", change.before.is_null() ? "nothing" : change.before.dump(),
                     " to ", change.after.is_null() ? "nothing" : change.after.dump(),
@@ -215,7 +209,8 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) try : config_(config), run_
     const std::string name = place.substr(0, place.find('/'));
     const auto stage = std::find_if(config_.stages.begin(), config_.stages.end(),
                                     [&](const StageConfig& each) { return each.name == name; });
-    if (stage == config_.stages.end() || name == place || done(*stage) || !is_under_way(*stage))
+    if (stage == config_.stages.end() || name == place || done(*stage) || !is_under_way(*stage) ||
+        !newest_checkpoint(run_.folder() / name))
       throw Error("recipe", "resume_from: expected STAGE/step-N with the stage that is under way, got \"", place,
                   "\"; a finished stage is done again with --force_from");
   }

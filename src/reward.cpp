@@ -18,6 +18,7 @@
 #include "grpo/verifiable.h"
 #include "nearest.h"
 #include "text_rewards.h"
+#include "thread_room.h"
 
 namespace grpo {
 namespace {
@@ -225,6 +226,7 @@ Scorer::Pool::Pool(const RewardsConfig& wanted) : config(wanted) {
   for (const KindWeights& each : config.by_kind) names.insert(each.weights.begin(), each.weights.end());
   for (const std::string_view name : kAlwaysEvaluated) names.emplace(name, 0.0);
   for (const auto& [name, weight] : names) rewards.emplace_back(name, make_reward(name, config));
+  give_threads_room();
   for (int i = 0; i < config.threads; ++i) threads.emplace_back([this](std::stop_token stop) { work(stop); });
 }
 

@@ -90,6 +90,7 @@ std::string command_of(const std::string& name) {
 // "step-000120", "step-120" and "120" name one checkpoint.
 std::string step_named(const std::string& place) {
   std::string name = fs::path(place).filename().string();
+  if (name.starts_with(".old-")) name.erase(0, 5);
   if (name.starts_with("step-")) name.erase(0, 5);
   return name.erase(0, std::min(name.find_first_not_of('0'), name.size() - !name.empty()));
 }
@@ -355,8 +356,9 @@ void Run::go_back_to(const CheckpointContents& checkpoint) {
   if (!later.empty()) fs::create_directories(aside);
   for (auto each = later.rbegin(); each != later.rend(); ++each) {
     const fs::path target = aside / each->filename();
-    fs::rename(*each, fs::exists(target) ? free_name(target) : target);
+    rename_durably("run", *each, fs::exists(target) ? free_name(target) : target);
   }
+  if (!later.empty()) sync_folder("run", folder_ / "checkpoints");
   if (!later.empty()) progress_->note("going back: " + names_of(later) + " are now in " + aside.string());
 }
 

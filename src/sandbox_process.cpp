@@ -36,7 +36,7 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 /// Reads what is there; closes `from` at its end.
 void drain(Descriptor& from, std::string& text, std::size_t limit, bool& over) {
-  char buffer[1 << 16];
+  char buffer[1 << 13];
   const ssize_t size = ::read(from.number(), buffer, sizeof buffer);
   if (size < 0 && (errno == EINTR || errno == EAGAIN)) return;
   if (size <= 0) return from.reset();

@@ -36,13 +36,14 @@ void request_stop(int signal) {
   struct timespec time {};
   ::clock_gettime(CLOCK_MONOTONIC, &time);
   const int64_t now = time.tv_sec * 1000 + time.tv_nsec / 1'000'000;
-  if (!stop_requested.exchange(true)) {
-    stop_requested_at.store(now);
+  int64_t first = 0;
+  if (stop_requested_at.compare_exchange_strong(first, now)) {
     stop_requested_by.store(signal);
+    stop_requested.store(true);
     say(asked_text.load());
     return;
   }
-  if (now - stop_requested_at.load() < kSameRequest) return;
+  if (now - first < kSameRequest) return;
   say(ended_text.load());
   struct sigaction plain {};
   plain.sa_handler = SIG_DFL;
@@ -62,6 +63,7 @@ struct StopSignal::Previous {
 
 StopSignal::StopSignal(std::string asked, std::string ended) : previous_(std::make_unique<Previous>()) {
   previous_->asked = std::move(asked), previous_->ended = std::move(ended);
+  stop_requested_at.store(0);
   stop_requested.store(false);
   asked_text.store(previous_->asked.c_str()), ended_text.store(previous_->ended.c_str());
   struct sigaction action {};

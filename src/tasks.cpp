@@ -282,6 +282,7 @@ std::size_t TaskStream::size() const {
 
 std::vector<Task> heldout_tasks(const TasksConfig& config, std::size_t count, const TaskCheck& check,
                                 LeftOut* left_out) {
+  if (count == 0) return {};
   TasksConfig fixed = config;
   fixed.seed = 0;
   TaskStream stream(fixed, Split::heldout, check);

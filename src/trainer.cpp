@@ -17,9 +17,13 @@ struct Trainer::Sequence {
   size_t first_target;  // of `tokens`; 0 only behind a prompt
   const Completion* completion = nullptr;
   float advantage = 0;
-  size_t group = 0, sample = 0;  // of a document its place in the list, and 0
-  std::string name;
+  size_t group = 0, sample = 0;       // of a document its place in the list, and 0
+  const std::string* task = nullptr;  // its id; null for a document
 
+  std::string name() const {
+    if (!task) return "document " + std::to_string(group);
+    return "sample " + std::to_string(sample) + " of task \"" + *task + '"';
+  }
   int64_t targets() const { return static_cast<int64_t>(tokens->size() - first_target); }
   // Tokens of its own that are fed in: all but the last, which only is a target.
   int64_t inputs() const { return static_cast<int64_t>(tokens->size()) - 1; }
@@ -67,29 +71,32 @@ std::vector<Trainer::Sequence> Trainer::sequences(std::vector<Group>& groups, si
       if (all ? groups[g].completions[i].tokens.empty() : !enters_loss(groups[g], i, objective_)) continue;
       const Completion& completion = groups[g].completions[i];
       list.push_back({&groups[g].prompt, &completion.tokens, 0, &completion, all ? 0.0f : groups[g].advantages[i], g, i,
-                      "sample " + std::to_string(i) + " of task \"" + groups[g].task.id + '"'});
+                      &groups[g].task.id});
     }
   return list;
 }
 
-// Cuts the list, in order, where the tokens of a pass would exceed the limit. A group that is cut pays its prompt
-// again.
+// Cuts the list, in order, where the tokens of a pass would exceed the limit. Only a group that exceeds it by itself is
+// cut, and pays its prompt again.
 std::vector<std::vector<Trainer::Sequence>> Trainer::micro_batches(const std::vector<Sequence>& sequences) const {
   std::vector<std::vector<Sequence>> batches;
-  int64_t tokens = 0;
-  const std::vector<int32_t>* prompt = nullptr;
-  for (const Sequence& sequence : sequences) {
-    const auto cost = [&](bool new_prompt) {
-      return sequence.inputs() + (sequence.prompt && new_prompt ? static_cast<int64_t>(sequence.prompt->size()) : 0);
-    };
-    if (batches.empty() || tokens + cost(sequence.prompt != prompt) > config_.micro_batch_tokens) {
-      batches.emplace_back();
-      tokens = 0;
-      prompt = nullptr;
+  const int64_t limit = config_.micro_batch_tokens;
+  int64_t tokens = 0;  // of the last batch
+  for (size_t begin = 0, end = 0; begin < sequences.size(); begin = end) {
+    const std::vector<int32_t>* shared = sequences[begin].prompt;
+    const int64_t prompt = shared ? static_cast<int64_t>(shared->size()) : 0;
+    int64_t group = prompt;  // its tokens; a document is a group of one
+    do {
+      group += sequences[end++].inputs();
+    } while (end < sequences.size() && shared && sequences[end].prompt == shared);
+    for (size_t i = begin; i < end; ++i) {
+      const int64_t inputs = sequences[i].inputs();
+      const int64_t next = i > begin ? inputs : group <= limit ? group : prompt + inputs;
+      const bool cut = batches.empty() || tokens + next > limit;
+      if (cut) batches.emplace_back(), tokens = 0;
+      tokens += inputs + (cut || i == begin ? prompt : 0);
+      batches.back().push_back(sequences[i]);
     }
-    tokens += cost(sequence.prompt != prompt);
-    prompt = sequence.prompt;
-    batches.back().push_back(sequence);
   }
   return batches;
 }
@@ -165,9 +172,9 @@ std::string Trainer::broken(const std::vector<Sequence>& sequences, const Batch&
   std::vector<const Sequence*> found;
   for (size_t i = 0; i < sequences.size(); ++i)
     if (!finite.slice(0, batch.starts[i], batch.starts[i + 1]).all().item<bool>()) found.push_back(&sequences[i]);
-  if (found.empty()) return "between " + sequences.front().name + " and " + sequences.back().name;
+  if (found.empty()) return "between " + sequences.front().name() + " and " + sequences.back().name();
   const std::string others = found.size() > 1 ? " and " + std::to_string(found.size() - 1) + " others" : "";
-  return "not finite are the log-probabilities of " + found.front()->name + others;
+  return "not finite are the log-probabilities of " + found.front()->name() + others;
 }
 
 void Trainer::apply(UpdateReport& report, const RouterRecord& record, double loss, const std::string& broken,
@@ -304,8 +311,7 @@ UpdateReport Trainer::update(const std::vector<Example>& documents, int64_t step
       throw Error("trainer", "expected documents whose first token is given, got first_target 0");
     if (document.tokens.size() <= document.first_target) continue;
     const size_t place = &document - documents.data();
-    list.push_back({nullptr, &document.tokens, document.first_target, nullptr, 0, place, 0,
-                    "document " + std::to_string(place)});
+    list.push_back({nullptr, &document.tokens, document.first_target, nullptr, 0, place});
     targets += list.back().targets();
   }
   if (list.empty()) return report;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <vector>
 
 #include "utf8.h"
 
@@ -19,10 +20,10 @@ CharacterClass search(char32_t c) {
   return unpack(*std::prev(after));
 }
 
-/// The first plane as an array, because every character of every completion is looked up.
-const std::array<CharacterClass, 0x10000>& first_plane() {
+/// The first plane as a table, because every character of every completion is looked up.
+const std::vector<CharacterClass>& first_plane() {
   static const auto classes = [] {
-    std::array<CharacterClass, 0x10000> all;
+    std::vector<CharacterClass> all(0x10000);
     const auto* run = std::begin(kCharacterRuns);
     for (char32_t c = 0; c < all.size(); ++c) {
       if (std::next(run) != std::end(kCharacterRuns) && *std::next(run) >> 11 <= c) ++run;

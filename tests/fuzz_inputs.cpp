@@ -404,13 +404,11 @@ std::vector<Room> rooms(const fs::path& folder) {
                     {R"({"step": 3, "cursors": [1, 2, 3], "kind": "grpo", "done": true,)"
                      R"( "seed": 18446744073709551615})"},
                     [=](const std::string& bytes) {
-                      CheckpointContents contents;
-                      contents.state = Json::parse(bytes, nullptr, false);
-                      contents.folder = step;
+                      const SavedState saved(Json::parse(bytes, nullptr, false), step / "state.json");
                       for (const char* key : {"step", "cursors", "kind", "done", "seed"})
                         for (const auto& read : std::vector<std::function<void()>>{
-                                 [&] { contents.count(key); }, [&] { contents.counts(key); },
-                                 [&] { contents.name(key); }, [&] { contents.flag(key); }}) try {
+                                 [&] { saved.count(key); }, [&] { saved.counts(key); }, [&] { saved.name(key); },
+                                 [&] { saved.flag(key); }}) try {
                             read();
                           } catch (const Error&) {
                           }

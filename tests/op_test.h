@@ -7,6 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <functional>
@@ -204,35 +205,42 @@ inline Tensor kinds(const Tensor& t) {
   return x.isnan().to(at::kInt) * 3 + x.isposinf().to(at::kInt) + x.isneginf().to(at::kInt) * 2;
 }
 
-/// A NaN (of any bits) or an infinity at any place of any input makes outputs what it makes those of `reference`: NaN,
-/// infinite or finite; and no gradient is finite that is not so there.
+/// A NaN (of any bits) or an infinity in any row and any column of any input makes outputs what it makes those of
+/// `reference`: NaN, infinite or finite; and no gradient is finite that is not so there.
 inline void expect_spreads(const Op& op, const Op& reference, const Tensors& inputs) {
+  set_num_threads(1);
   const Tensors dy = random_gradients(op(inputs));
+  constexpr int kUpper[] = {0x7f81, 0x7f80, 0xffff, 0xff80};  // NaN, +inf, NaN of other bits, -inf
   int failures = 0;
   for (size_t i = 0; i < inputs.size(); ++i) {
-    if (!inputs[i].is_floating_point()) continue;
-    for (int64_t place = 0; place < inputs[i].numel(); ++place)
-      for (const int upper : {place % 2 ? 0x7f81 : 0xffff, 0x7f80, 0xff80}) {  // NaNs of some bits, +inf, -inf
-        Tensors broken = inputs, wide;
-        broken[i] = inputs[i].clone();
-        if (inputs[i].scalar_type() == at::kFloat)
-          broken[i].data_ptr<float>()[place] =
-              std::bit_cast<float>(static_cast<uint32_t>(upper) << 16 | (upper % 0x80 == 0 ? 0u : 0x1bcdu));
-        else
-          broken[i].data_ptr<at::BFloat16>()[place] = at::BFloat16(static_cast<uint16_t>(upper), at::BFloat16::from_bits());
-        for (const Tensor& input : broken) wide.push_back(input.is_floating_point() ? input.to(at::kFloat) : input);
-        const Evaluation got = evaluate_op(op, broken, dy), expected = evaluate_op(reference, wide, dy);
-        const auto fail = [&](const char* what, size_t which) {
-          if (++failures <= 5)
-            ADD_FAILURE() << what << " " << which << ": input " << i << " holds " << std::hex << upper << " at " << std::dec
-                          << place;
-        };
-        for (size_t o = 0; o < got.outputs.size(); ++o)
-          if (!kinds(got.outputs[o]).equal(kinds(expected.outputs[o]))) fail("output", o);
-        for (size_t g = 0; g < got.gradients.size(); ++g)
-          if ((got.gradients[g].isfinite() & expected.gradients[g].isfinite().logical_not()).any().item<bool>())
-            fail("gradient", g);
-      }
+    if (!inputs[i].is_floating_point() || inputs[i].numel() == 0) continue;
+    const bool wide = inputs[i].scalar_type() == at::kFloat;
+    const int64_t columns = inputs[i].size(-1), rows = inputs[i].numel() / columns;
+    // Down a diagonal that comes back at the edges; in bf16, which shares most of the code, at every other place.
+    for (int64_t k = 0, tried = 0; k < std::max(rows, columns); k += wide ? 1 : 2, ++tried) {
+      const int64_t place = k % rows * columns + k % columns;
+      const int upper = kUpper[tried % 4];
+      Tensors broken = inputs, widened;
+      broken[i] = inputs[i].clone();
+      if (wide)
+        broken[i].data_ptr<float>()[place] =
+            std::bit_cast<float>(static_cast<uint32_t>(upper) << 16 | (upper % 0x80 == 0 ? 0u : 0x1bcdu));
+      else
+        broken[i].data_ptr<at::BFloat16>()[place] =
+            at::BFloat16(static_cast<uint16_t>(upper), at::BFloat16::from_bits());
+      for (const Tensor& input : broken) widened.push_back(input.is_floating_point() ? input.to(at::kFloat) : input);
+      const Evaluation got = evaluate_op(op, broken, dy), expected = evaluate_op(reference, widened, dy);
+      const auto fail = [&](const char* what, size_t which) {
+        if (++failures <= 5)
+          ADD_FAILURE() << what << " " << which << ": input " << i << " holds " << std::hex << upper << std::dec << " at "
+                        << place;
+      };
+      for (size_t o = 0; o < got.outputs.size(); ++o)
+        if (!kinds(got.outputs[o]).equal(kinds(expected.outputs[o]))) fail("output", o);
+      for (size_t g = 0; g < got.gradients.size(); ++g)
+        if ((got.gradients[g].isfinite() & expected.gradients[g].isfinite().logical_not()).any().item<bool>())
+          fail("gradient", g);
+    }
   }
 }
 

@@ -303,8 +303,8 @@ TEST_F(Driver, finds_what_is_wrong_before_any_work) {
       {"--set rewards.weights.acuracy=1", "accuracy"},
       {"--set rollout.sampling.temperature=0", "greedy samples cannot be trained on"},
       {"--set tasks.file=nowhere.jsonl", "nowhere.jsonl"},
-      {"--set prompts_per_step=0", "prompts_per_step: expected 1 or more"},
-      {"--set prompts_per_step=10000000", "objective.max_refills"},
+      {"--set prompts_per_step=0", "prompts_per_step: expected 1 <= x"},
+      {"--set prompts_per_step=1000000 --set objective.max_refills=16", "objective.max_refills"},
       {"--set save_every=0", "save_every"},
       {"--set evaluate.samples=0", "evaluate.samples"},
   };

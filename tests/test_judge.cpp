@@ -313,7 +313,7 @@ TEST(Judge, leaves_all_scores_out_when_too_many_verdicts_are_unreadable_and_says
 TEST(Judge, refuses_a_config_that_cannot_be) {
   JudgeConfig config = judge_config();
   config.votes = 0;
-  EXPECT_THAT(error_of([&] { Court{config}; }), HasSubstr("votes: expected 1 to 1000, got 0"));
+  EXPECT_THAT(error_of([&] { Court{config}; }), HasSubstr("votes: expected 1 <= x <= 1000, got 0"));
 }
 
 }  // namespace

@@ -36,6 +36,8 @@ TEST(EmbeddingRefuses, what_does_not_fit) {
   const Tensor weight = at::randn({5, 3});
   EXPECT_ERROR(grpo::embedding(at::randn({5}), at::zeros({2}, at::kInt)), "[embedding] expected weight [vocab, n], got [5]");
   EXPECT_ERROR(grpo::embedding(weight, at::zeros({2}, at::kLong)), "[embedding] expected int32 tokens [T], got Long [2]");
+  EXPECT_ERROR(grpo::embedding(weight, at::zeros({2}, at::kInt).to(at::kMeta)),
+               "[embedding] expected tokens on cpu, got meta");
   for (const int id : {-1, 5})
     EXPECT_ERROR(grpo::embedding(weight, at::tensor({0, id}, at::kInt)),
                  "[embedding] expected tokens in [0, 5), got " + std::to_string(id) + " at token 1");
@@ -379,6 +381,7 @@ TEST(RopeRefuses, what_does_not_fit) {
   EXPECT_ERROR(call(at::randn({3, 25}), at_positions, table), "[rope] expected qkv [tokens, 24], got [3, 25]");
   EXPECT_ERROR(call(qkv, at::zeros({2}, at::kInt), table), "[rope] expected int32 positions [3]");
   EXPECT_ERROR(call(qkv, at::zeros({3}, at::kLong), table), "[rope] expected int32 positions [3]");
+  EXPECT_ERROR(call(qkv, at_positions, table.to(at::kMeta)), "[rope] expected positions and the table on cpu");
   EXPECT_ERROR(call(qkv, at_positions, rope_table(9, 8, 100)), "[rope] expected an fp32 table of [positions, 6]");
   EXPECT_ERROR(call(qkv, at_positions, table.to(at::kDouble)), "[rope] expected an fp32 table");
   EXPECT_ERROR(call(qkv, at_positions, table, norm), "[rope] expected both of q_norm and k_norm or neither");
@@ -718,15 +721,16 @@ TEST_P(AllOpsTest, add_to_a_weights_fp32_gradient_in_place) {
       memory.push_back(start.back().clone());
       leaves[w].mutable_grad() = memory.back();
     }
-    for (int pass = 0; pass < 3; ++pass) {
+    const auto pass = [&] {
       const Tensors out = each.op(leaves);
       Tensor loss;
       for (size_t o = 0; o < out.size(); ++o) {
         const Tensor part = (out[o].to(at::kFloat) * dy[o]).sum();
         loss = loss.defined() ? loss + part : part;
       }
-      loss.backward();
-    }
+      if (loss.requires_grad()) loss.backward();
+    };
+    for (int i = 0; i < 3; ++i) pass();
     for (size_t w = 1; w <= each.weights; ++w) {
       EXPECT_EQ(leaves[w].grad().data_ptr(), memory[w - 1].data_ptr()) << "weight " << w;
       // Nothing is rounded to the weight's type on the way, but for the gradients of logits.
@@ -734,6 +738,15 @@ TEST_P(AllOpsTest, add_to_a_weights_fp32_gradient_in_place) {
       expect_close(leaves[w].grad() - start[w - 1], 3 * expected[w], rounded ? 0x1p-7 : 1e-5, rounded ? 1e-2 : 5e-6,
                    "weight " + std::to_string(w));
     }
+    // A frozen weight's stays as it is.
+    Tensors before;
+    for (size_t w = 1; w <= each.weights; ++w) {
+      leaves[w].requires_grad_(false);
+      before.push_back(memory[w - 1].clone());
+    }
+    pass();
+    for (size_t w = 1; w <= each.weights; ++w)
+      EXPECT_TRUE(same_bits(memory[w - 1], before[w - 1])) << "frozen weight " << w;
   }
 }
 

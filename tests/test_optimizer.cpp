@@ -327,7 +327,7 @@ TEST(AdamW, moves_by_no_more_than_the_learning_rate_where_squares_underflow) {
     EXPECT_LE(parameters[0].second.abs().max().item<double>(), 20 * 1.1 * config.learning_rate) << size;
   }
   config.epsilon = 1e-21;
-  EXPECT_THAT(error_of([&] { config.validate(); }), HasSubstr("epsilon"));
+  EXPECT_THAT(error_of([&] { validate(config, "optimizer"); }), HasSubstr("optimizer.epsilon: expected x >= "));
 }
 
 TEST(AdamW, takes_strided_gradients) {
@@ -383,7 +383,18 @@ TEST(AdamW, refuses_the_state_of_other_parameters_and_stays_as_it_was) {
     change(state);
     return error_of([&] { optimizer.load_state(state); });
   };
-  EXPECT_THAT(refusal([](NamedTensors& s) { s.pop_back(); }), HasSubstr("second_moment.scalar"));
+  EXPECT_THAT(refusal([](NamedTensors& s) {
+                std::erase_if(s, [](const auto& each) { return each.first == "second_moment.scalar"; });
+              }),
+              HasSubstr("second_moment.scalar"));
+  ASSERT_EQ(optimizer.state().back().first, "decay_due");
+  for (const double due : {1.0, -1e-9, kInfinity, std::nan("")})
+    EXPECT_THAT(refusal([&](NamedTensors& s) { s.back().second = at::scalar_tensor(due, at::kDouble); }),
+                HasSubstr("decay_due: expected 0 <= x < 1"))
+        << due;
+  for (const std::size_t count : {0, 1})
+    EXPECT_THAT(refusal([&](NamedTensors& s) { s[count].second = at::scalar_tensor(-1, at::kLong); }),
+                HasSubstr("expected counts of updates and skipped_updates"));
   EXPECT_THAT(refusal([](NamedTensors& s) { s[2].second = at::zeros({31, 8}); }), HasSubstr("first_moment.weight"));
   EXPECT_THAT(refusal([](NamedTensors& s) { s[2].second = at::zeros({31, 7}, at::kDouble); }), HasSubstr("Double"));
   EXPECT_THAT(refusal([](NamedTensors& s) { s.emplace_back("master.weight", at::zeros({1})); }),

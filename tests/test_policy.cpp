@@ -525,6 +525,21 @@ TEST(PolicyRefuses, what_its_ops_would_read_past_an_end_for) {
   EXPECT_THAT(paged([](KvView& v, KvPages&) { v.runs.tokens = {}; }), HasSubstr("expected page runs"));
   EXPECT_THAT(paged([](KvView& v, KvPages&) { v.runs.prompt_length = {}; }), HasSubstr("expected page runs"));
   EXPECT_THAT(paged([](KvView& v, KvPages&) { v.runs.own_page_starts = {0, 2}; }), HasSubstr("expected page runs"));
+  EXPECT_EQ(paged([](KvView& v, KvPages&) { v.runs.first = {13}; }), "(no error)") << "fills its page";
+  EXPECT_THAT(paged([](KvView& v, KvPages&) { v.runs.first = {14}; }),
+              HasSubstr("expected pages that hold run 0, got 16 places for its tokens 14 to 17 and 0 for the 0 of"));
+  EXPECT_THAT(paged([](KvView& v, KvPages&) { v.runs.first = {-1}; }), HasSubstr("expected pages that hold run 0"));
+  for (const int32_t length : {-1, 1})
+    EXPECT_THAT(paged([&](KvView& v, KvPages&) { v.runs.prompt_length = {length}; }),
+                HasSubstr("expected pages that hold run 0"));
+  const auto with_prompt = [](int32_t length) {
+    return [=](KvView& v, KvPages&) {
+      v.runs.prompt_pages = {1, 0}, v.runs.prompt_page_starts = {0, 2}, v.runs.prompt_length = {length};
+    };
+  };
+  EXPECT_EQ(paged(with_prompt(32)), "(no error)");
+  EXPECT_THAT(paged(with_prompt(33)), HasSubstr("32 for the 33 of its prompt"));
+  EXPECT_THAT(paged([](KvView& v, KvPages&) { v.runs.page_size = 32; }), HasSubstr("with a page_size of 32, got"));
 }
 
 TEST(PolicyRefuses, the_record_of_another_policy) {

@@ -251,7 +251,7 @@ struct DriverConfig : RunConfig {
   template <class V>
   void visit(V& v) {
     RunConfig::visit(v);
-    v("steps", steps, "");
+    v("steps", steps, "", at_least(0));
     v("force_from", force_from, "");
     v("stages", stages, "");
   }
@@ -286,7 +286,7 @@ TEST_F(RunFolder, knows_its_own_configuration) {
   EXPECT_EQ(load({"--out", out}).steps, 3) << "a run that begins has nothing to do with the one there";
   EXPECT_EQ(load({"--out", out + "x", "--resume", "--config", file}).steps, 7) << "nor has one that is not there";
   EXPECT_THROW(load({"--resume", "--out", out, "--help"}), HelpRequested);
-  EXPECT_THAT(error_of([&] { load({"--resume", "--out", out, "--keep", "-1"}); }), HasSubstr("keep: expected 0"));
+  EXPECT_THAT(error_of([&] { load({"--resume", "--out", out, "--keep", "-1"}); }), HasSubstr("keep: expected x >= 0"));
   std::ofstream(at("config.json")) << "{\"steps\": ";
   EXPECT_THAT(error_of([&] { load({"--resume", "--out", out}); }), HasSubstr(at("config.json").string()));
 }

@@ -81,5 +81,17 @@ TEST_P(SampleCuda, marks_a_row_that_is_not_finite) {
 
 INSTANTIATE_TEST_SUITE_P(Vocabularies, SampleCuda, testing::Values(1, 2, 17, 64, 65, 512, 1031, 128256));
 
+// Logits are fp32, not bf16 spelled in fp32: of products of bf16 numbers hardly one in a hundred fits into bf16.
+TEST(LogitsCuda, are_not_rounded_to_the_weights_type) {
+  if (!dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) || !at::hasCUDA()) GTEST_SKIP() << "no GPU here";
+  at::manual_seed(5);
+  const Tensor hidden = at::randn({37, 192}).to(at::kBFloat16), head = at::randn({501, 192}).to(at::kBFloat16);
+  const Tensor exact = at::mm(hidden.to(at::kDouble), head.to(at::kDouble).t());
+  const Tensor got = logits(hidden.cuda(), head.cuda()).cpu();
+  ASSERT_EQ(got.scalar_type(), at::kFloat);
+  EXPECT_LT((got.to(at::kDouble) - exact).abs().max().item<double>(), 1e-4 * exact.abs().max().item<double>());
+  EXPECT_LT(got.eq(got.to(at::kBFloat16).to(at::kFloat)).to(at::kFloat).mean().item<double>(), 0.05);
+}
+
 }  // namespace
 }  // namespace grpo

@@ -107,7 +107,7 @@ TEST_F(Score, compares_all_digits_of_a_number) {
 }
 
 TEST_F(Score, rounds_where_the_references_are_rounded) {
-  write("in.jsonl", R"({"gold": "(1.23, 4)", "pred": "(1.2345, 4)"})");
+  write("in.jsonl", R"_({"gold": "(1.23, 4)", "pred": "(1.2345, 4)"})_");
   ASSERT_EQ(run(), 0) << said();
   EXPECT_THAT(out(), HasSubstr("\"wrong\""));
   ASSERT_EQ(run({"--set", "scoring.answers.precision=2"}), 0) << said();

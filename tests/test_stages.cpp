@@ -341,38 +341,38 @@ TEST_F(Stages, a_saved_state_is_checked_before_it_is_used) {
 }
 
 TEST(StageConfigs, refuse_what_cannot_be_before_anything_is_done) {
-  const auto error = [](const auto& config) { return error_of([&] { config.validate(); }); };
+  const auto error = [](const auto& config, const char* name) { return error_of([&] { validate(config, name); }); };
   PretrainConfig pretrain;
   pretrain.steps = -1;
-  EXPECT_THAT(error(pretrain), HasSubstr("pretrain.steps"));
+  EXPECT_THAT(error(pretrain, "pretrain"), HasSubstr("[config] pretrain.steps: expected x >= 0, got -1"));
   pretrain = {}, pretrain.documents_per_step = 0;
-  EXPECT_THAT(error(pretrain), HasSubstr("documents_per_step"));
+  EXPECT_THAT(error(pretrain, "pretrain"), HasSubstr("pretrain.documents_per_step: expected 1 <= x <= 1048576, got 0"));
   pretrain = {}, pretrain.steps = 3, pretrain.optimizer = decaying(), pretrain.optimizer.warmup_steps = 3;
-  EXPECT_THAT(error(pretrain), AllOf(HasSubstr("more steps than optimizer.warmup_steps (3), got 3")));
+  EXPECT_THAT(error(pretrain, "pretrain"), HasSubstr("more steps than optimizer.warmup_steps (3), got 3"));
   pretrain.steps = 4;
-  EXPECT_EQ(error(pretrain), "(no error)");
+  EXPECT_EQ(error(pretrain, "pretrain"), "(no error)");
   pretrain.steps = 0;
-  EXPECT_EQ(error(pretrain), "(no error)") << "nothing is done, at no rate";
+  EXPECT_EQ(error(pretrain, "pretrain"), "(no error)") << "nothing is done, at no rate";
   SftConfig sft;
   sft.epochs = -1;
-  EXPECT_THAT(error(sft), HasSubstr("sft.epochs"));
+  EXPECT_THAT(error(sft, "sft"), HasSubstr("[config] sft.epochs: expected 0 < x <= 1000000, got -1"));
   GrpoConfig grpo;
   grpo.prompts_per_step = 0;
-  EXPECT_THAT(error(grpo), HasSubstr("prompts_per_step"));
+  EXPECT_THAT(error(grpo, "grpo"), HasSubstr("[config] grpo.prompts_per_step: expected 1 <= x <= 1048576, got 0"));
   grpo = {}, grpo.steps = 5, grpo.optimizer = decaying(), grpo.optimizer.warmup_steps = 9;
-  EXPECT_THAT(error(grpo), HasSubstr("warmup_steps (9), got 5"));
+  EXPECT_THAT(error(grpo, "grpo"), HasSubstr("warmup_steps (9), got 5"));
   grpo = {}, grpo.prompts_per_step = 1 << 20, grpo.objective.max_refills = 15;
-  EXPECT_EQ(error(grpo), "(no error)") << "without dynamic sampling there are none";
+  EXPECT_EQ(error(grpo, "grpo"), "(no error)") << "without dynamic sampling there are none";
   grpo.objective.dynamic_sampling = true;
-  EXPECT_EQ(error(grpo), "(no error)");
+  EXPECT_EQ(error(grpo, "grpo"), "(no error)");
   grpo.objective.max_refills = 16;
-  EXPECT_THAT(error(grpo), AllOf(HasSubstr("16777216 tasks in a step"), HasSubstr("16 refills"),
-                                 HasSubstr("objective.max_refills")));
+  EXPECT_THAT(error(grpo, "grpo"), AllOf(HasSubstr("16777216 tasks in a step"), HasSubstr("16 refills"),
+                                         HasSubstr("objective.max_refills")));
   grpo = {}, grpo.rollout.sampling.temperature = 0;
-  EXPECT_THAT(error(grpo), HasSubstr("greedy"));
+  EXPECT_THAT(error(grpo, "grpo"), HasSubstr("greedy"));
   RejectionConfig rejection;
   rejection.count = (1 << 24) + 1;
-  EXPECT_THAT(error(rejection), HasSubstr("16777217"));
+  EXPECT_THAT(error(rejection, "rejection"), HasSubstr("16777217"));
 }
 
 // ---- tasks ----------------------------------------------------------------------------------------------------------

@@ -260,7 +260,9 @@ class Checker {
 };
 
 void load(const Knob& root, const nlohmann::json& value, const std::string& where);
-void parse(const Knob& root, const std::vector<std::string>& arguments);
+using FileTexts = std::map<std::string, std::string>;  // by path
+/// `read_before` (optional) has the files that were read already, and takes up the others: a pipe can be read once.
+void parse(const Knob& root, const std::vector<std::string>& arguments, FileTexts* read_before = nullptr);
 std::string help(const Knob& root);
 nlohmann::ordered_json dump(const Knob& root);
 

@@ -58,7 +58,7 @@ struct OptimizerConfig {
       at_least(0).at_most(1));
   }
 
-  /// Throws Error that names the key.
+  /// Throws Error, naming the key, for what no single range can say.
   void validate() const;
 
   /// Learning rate of the update that follows `updates` finished ones. Warm-up: learning_rate · (updates + 1) /
@@ -122,7 +122,7 @@ class AdamW {
   NamedTensors state() const;
 
   /// Takes back what `state` gave. Throws Error, before anything changes, when a tensor is missing, unknown, or of
-  /// another shape or dtype.
+  /// another shape or dtype, or a number is none that `state` gives.
   void load_state(const NamedTensors& state);
 
  private:

@@ -201,7 +201,7 @@ struct PolicyConfig {
       "standard deviation of fresh weights; those that write to the residual stream get 1/sqrt(2 layers) of it",
       above(0));
   }
-  /// Throws Error that names the key.
+  /// Throws Error, naming the key, for what no single range can say.
   void validate() const;
   int64_t head_size() const { return head_dim > 0 ? head_dim : hidden_size / heads; }
   /// What attention works on: heads of latent width, of which there is one for keys, with attention = mla.
@@ -258,7 +258,8 @@ class Policy {
   /// Hidden states [T, hidden] after the last norm. Without `kv`, segments attend as their parents say; with it, each
   /// run of new tokens attends to its pages, which it extends. On the CPU a token's hidden state has the same bits
   /// either way. `record` (optional) gathers the routers' loads. Throws Error for tokens that are not of the
-  /// vocabulary, positions beyond max_positions, segments that do not fit together, and pages of another policy.
+  /// vocabulary, positions beyond max_positions, segments that do not fit together, pages of another policy, and runs
+  /// with too few pages for their tokens.
   Tensor hidden(const Segments& segments, KvView* kv = nullptr, RouterRecord* record = nullptr) const;
 
   /// Log-probability and entropy of the token `targets` [N] int32 that follows each of `hidden` [N, hidden]. Throws

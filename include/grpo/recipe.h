@@ -120,7 +120,6 @@ struct RecipeEvaluation {
     v("max_new_tokens", max_new_tokens, "longest answer", kNewTokens);
     v("judge", judge, "the stage whose policy judges general answers in the table; empty: no such column");
   }
-  void validate() const;
 };
 
 struct RecipeConfig : RunConfig {

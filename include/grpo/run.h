@@ -69,13 +69,14 @@ std::optional<nlohmann::json> config_of_run(const std::string& out);
 template <class Config>
 Config load_run_config(const std::vector<std::string>& arguments) {
   Config asked;
-  internal::parse(internal::make_knob("", asked, ""), arguments_of_run(arguments));
+  internal::FileTexts files;
+  internal::parse(internal::make_knob("", asked, ""), arguments_of_run(arguments), &files);
   asked.resume |= !asked.resume_from.empty();
   Config config;
   const internal::Knob root = internal::make_knob("", config, "");
   const auto own = asked.resume ? config_of_run(asked.out) : std::nullopt;
   if (own) internal::load(root, *own, asked.out + "/config.json");
-  internal::parse(root, arguments);
+  internal::parse(root, arguments, &files);
   config.out = asked.out, config.resume = asked.resume;
   validate(config, "");
   return config;

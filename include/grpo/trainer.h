@@ -50,7 +50,7 @@ struct TrainerConfig {
   void visit(V& v) {
     v("micro_batch_tokens", micro_batch_tokens,
       "tokens of one forward and backward pass; gradients add up in fp32 to the same for any value (with bf16 to a few "
-      "thousandths where a group is cut: its prompt's activations then have gradients for each part)",
+      "thousandths where a group is larger, which is then cut: its prompt's activations have gradients for each part)",
       at_least(1));
     v("bias_update_rate", bias_update_rate,
       "step of an update on the experts' selection biases, which evens out their load; 0: they stay", at_least(0));
