@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <optional>
 #include <tuple>
 
@@ -25,11 +26,14 @@ bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
 char lower(char c) { return is_upper(c) ? static_cast<char>(c + 32) : c; }
+bool is_ascii(std::string_view text) {
+  return std::ranges::all_of(text, [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+}
 
 /// One form for what looks the same: full-width forms, which Korean, Chinese and Japanese texts mix in, as the ASCII
 /// they stand for, and letters with their marks composed.
 std::string_view fold_forms(std::string_view text, std::string& storage) {
-  if (std::ranges::none_of(text, [](char c) { return static_cast<unsigned char>(c) >= 0x80; })) return text;
+  if (is_ascii(text)) return text;
   std::string valid, composed;
   if (valid_utf8(text, valid).data() == text.data()) text = composed = normalize(UnicodeForm::nfc, text);
   storage.clear();
@@ -50,6 +54,8 @@ std::string_view fold_forms(std::string_view text, std::string& storage) {
 
 /// B of "B", "(B)", "B.", "\text{(B)}", and, for an answer, of "(B) 12" and "Option B"; '\0' for anything else.
 char choice(std::string_view text, bool may_explain) {
+  const auto may_be = [&](char c) { return (c >= 'A' && c <= 'J') || (may_explain && c >= 'a' && c <= 'e'); };
+  if (std::ranges::none_of(text, may_be)) return '\0';
   std::string plain;
   for (std::size_t at = 0; at < text.size() && plain.size() < 64; ++at) {
     if (text[at] == '\\') {
@@ -163,6 +169,7 @@ std::optional<Date> read_date(std::string_view text) {
   constexpr std::string_view kMonths[] = {"january", "february", "march",     "april",   "may",      "june",
                                           "july",    "august",   "september", "october", "november", "december"};
   if (text.size() > kMaxNamed || text.find_first_of("0123456789") == text.npos) return {};
+  if (std::ranges::none_of(text, is_letter) && std::ranges::count(text, '-') < 2) return {};
   const std::string plain = plain_text(text);
   if (plain.size() > 40) return {};
   std::vector<int> numbers;
@@ -282,7 +289,7 @@ bool has_words(std::string_view text) {
 bool is_bare(std::string_view text) {
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (is_letter(text[i]) || std::string_view("$%_:").find(text[i]) != std::string_view::npos ||
-        static_cast<unsigned char>(text[i]) >= 0xE3 || text.substr(i).starts_with("°"))
+        static_cast<unsigned char>(text[i]) >= 0xE3 || (text[i] == '\xC2' && text.substr(i).starts_with("°")))
       return false;
     if (text[i] != '\\') continue;
     std::size_t end = i + 1;
@@ -294,8 +301,44 @@ bool is_bare(std::string_view text) {
   return true;
 }
 
+/// A number written with digits, one sign and one point, as nearly all are: digits · 10^-places, in lowest terms.
+struct PlainNumber {
+  std::int64_t digits = 0;
+  int places = 0;
+  bool operator==(const PlainNumber&) const = default;
+};
+std::optional<PlainNumber> read_plain(std::string_view text) {
+  const bool negative = text.starts_with('-');
+  if (negative) text.remove_prefix(1);
+  if (text.empty() || text.size() > 18) return {};
+  PlainNumber number;
+  std::size_t point = text.size();
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (is_digit(text[i]))
+      number.digits = number.digits * 10 + (text[i] - '0');
+    else if (text[i] == '.' && point == text.size() && text.size() > 1)
+      point = i;
+    else
+      return {};
+  }
+  if (point < text.size()) number.places = static_cast<int>(text.size() - point - 1);
+  for (; number.places > 0 && number.digits % 10 == 0; --number.places) number.digits /= 10;
+  if (negative) number.digits = -number.digits;
+  return number;
+}
+
+/// The verdict where both are plain numbers, which need no more than a look: nothing where they are not.
+std::optional<Verdict> check_plain(std::string_view answer, std::string_view reference, const AnswerOptions& options) {
+  if (options.decimal_comma || options.tolerance != 0 || options.precision >= 0) return {};
+  const auto wanted = read_plain(reference);
+  const auto given = wanted ? read_plain(answer) : std::nullopt;
+  if (!given) return {};
+  return *given == *wanted ? Verdict::correct : Verdict::wrong;
+}
+
 Verdict check_text(std::string_view answer, std::string_view reference, const AnswerOptions& options,
                    std::int64_t& budget) {
+  if (const auto verdict = check_plain(answer, reference, options)) return *verdict;
   std::string given = plain_text(answer), wanted = plain_text(reference);
   if (given.empty()) return Verdict::unparseable;
   if (wanted.empty()) return Verdict::bad_reference;
@@ -314,6 +357,7 @@ Verdict check_text(std::string_view answer, std::string_view reference, const An
     else if (said.kind == Counted::noun && !trim(answer).ends_with(said.what) && answer.find('\\') == answer.npos)
       answer = rest = said.value + ' ' + said.what;
     if (asked.kind == Counted::noun && (same || bare_answer)) reference = unwrap_answer(asked.value);
+    if (const auto verdict = check_plain(answer, reference, options)) return *verdict;
     given = plain_text(answer), wanted = plain_text(reference);
   }
 
@@ -384,6 +428,9 @@ bool is_prose(std::string_view text) {
 /// The final answers in a text that may be an answer, a sentence or a whole solution; empty where it says none. A
 /// reference that nothing marks is all of it.
 std::vector<std::string> answers_in(std::string_view text, const AnswerOptions& options, bool is_reference) {
+  // Without letters, # and $ there is no mark of an answer, and no sentence.
+  const auto marks = [](char c) { return static_cast<unsigned char>(c) >= 0x80 || is_letter(c) || c == '#' || c == '$'; };
+  if (std::ranges::none_of(text, marks)) return {std::string(unwrap_answer(text))};
   Finding finding = find_marked_answer(text, options.last_box);
   if (finding.answers.empty() && finding.broken) return {};
   const bool marked = !finding.answers.empty();
@@ -403,37 +450,10 @@ std::vector<std::string> answers_in(std::string_view text, const AnswerOptions& 
     if (is_formula(answer, options) || !is_prose(answer)) continue;
     if (const Statement said = find_in_prose(answer, false); said.kind == Statement::read)
       answer = std::string(unwrap_answer(said.answer));
-    else if (said.kind == Statement::refused)
+    else if (said.kind == Statement::refused && !is_reference)  // "at least $17$" may well be asked for
       answer.clear();
   }
   return answers;
-}
-
-/// A number written with digits, one sign and one point, as nearly all are.
-std::optional<mpq_class> read_quickly(std::string_view text) {
-  std::string digits;
-  std::size_t decimals = 0;
-  bool point = false;
-  const bool negative = text.starts_with('-');
-  if (negative) text.remove_prefix(1);
-  if (text.empty() || text.size() > 18) return {};
-  for (const char c : text) {
-    if (c == '.' && !point) {
-      point = true;
-    } else if (is_digit(c)) {
-      digits += c;
-      decimals += point;
-    } else {
-      return {};
-    }
-  }
-  if (digits.empty()) return {};
-  long numerator = 0, denominator = 1;
-  for (const char c : digits) numerator = numerator * 10 + (c - '0');
-  for (std::size_t i = 0; i < decimals; ++i) denominator *= 10;
-  mpq_class value(negative ? -numerator : numerator, denominator);
-  value.canonicalize();
-  return value;
 }
 
 }  // namespace
@@ -475,11 +495,7 @@ Verdict check_answer(std::string_view answer, std::string_view reference, const 
   if (const std::size_t end = answer.rfind(kThought); end != answer.npos) answer.remove_prefix(end + kThought.size());
   answer = trim(answer);
   reference = trim(reference);
-  if (!options.decimal_comma && options.tolerance == 0 && options.precision < 0) {
-    const auto wanted = read_quickly(reference);
-    if (wanted)
-      if (const auto given = read_quickly(answer)) return *given == *wanted ? Verdict::correct : Verdict::wrong;
-  }
+  if (const auto verdict = check_plain(answer, reference, options)) return *verdict;
   std::string answer_storage, reference_storage;
   const auto wanted = answers_in(fold_forms(reference, reference_storage), options, true);
   const auto given = answers_in(fold_forms(answer, answer_storage), options, answer == reference);

@@ -22,10 +22,9 @@ std::string_view unwrap_answer(std::string_view text);
 /// whole numbers. Nothing for any other text, for a denominator of zero and for more than 4,096 digits.
 std::optional<mpq_class> read_number(std::string_view text);
 
-/// A final answer, and what it stands in.
+/// A final answer.
 struct Found {
   std::string text;
-  bool boxed = false;  // boxes hold no sentences: \boxed{\text{June 20}} is not 20
 };
 
 /// What is found of an answer in a text.

@@ -10,9 +10,10 @@
 namespace grpo {
 namespace {
 
-constexpr std::size_t kMaxFindings = 64;  // boxes or announcements that are looked at, the last ones
-constexpr std::size_t kMaxBetween = 64;   // bytes between boxes that belong together
-constexpr int kMaxWrappings = 8;          // \boxed{$\boxed{…}$}
+constexpr std::size_t kMaxFindings = 64;   // boxes or announcements that are looked at, the last ones
+constexpr std::size_t kMaxBetween = 64;    // bytes between boxes that belong together
+constexpr std::size_t kMinAnnounced = 11;  // bytes of "最终答:5", the shortest announcement of a final answer
+constexpr int kMaxWrappings = 8;           // \boxed{$\boxed{…}$}
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
@@ -153,7 +154,7 @@ Finding boxed_answers(std::string_view text, const std::vector<Box>& boxes, bool
     if (i > 0 && lowered(text.substr(boxes[i - 1].end, boxes[i].start - boxes[i - 1].end)).find("final answer") !=
                      std::string::npos)
       finding.answers.clear();
-    add(finding, {std::move(group), true});
+    add(finding, {std::move(group)});
     i = j;
   }
   if (finding.answers.size() == 1 && finding.answers[0].text.empty()) finding = {{}, true};
@@ -252,6 +253,7 @@ Finding unmarked(std::string_view text, bool last_box) {
   const auto boxes = boxes_of(text);
   if (!boxes) return {{}, true};
   if (boxes->empty()) return announced_answers(text);
+  if (text.size() - boxes->back().end < kMinAnnounced) return boxed_answers(text, *boxes, last_box);
   Finding last = announced_answers(text, boxes->back().end, true);
   const bool says = std::any_of(last.answers.begin(), last.answers.end(), [](const Found& each) {
     return each.text.find_first_of("0123456789$\\") != std::string::npos;

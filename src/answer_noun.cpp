@@ -23,13 +23,15 @@ constexpr std::string_view kFactors =
     "mil mln mio bn kilo mega giga half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths "
     "seventh sevenths eighth eighths ninth ninths tenth tenths eleventh twelfth twelfths sixteenths twentieth twentieths "
     "hundredth hundredths thousandth thousandths millionth millionths ones twos threes fours fives sixes sevens eights "
-    "nines percentage percentages permille basis twice double doubled triple tripled halved "
+    "nines percentage percentages permille basis twice double doubled triple tripled halved myriad "
     // operations
     "squared cubed factorial inverse reciprocal negative minus plus times over divided multiplied mod modulo choose sqrt "
-    "root power base log ln sin cos tan exp gcd lcm max abs raised exponent "
+    "root power base log ln sin cos tan exp gcd lcm max abs raised exponent negated inverted "
+    // digits
+    "repeating recurring repeated "
     // other numbers, bounds and times
-    "or and less to through until till nor than least most maximum minimum past below above away short ahead behind greater larger smaller higher lower zero versus vs but except "
-    "without out "
+    "or and less to through until till nor than least most maximum minimum past below under above upward upwards "
+    "onward onwards away short ahead behind greater larger smaller higher lower zero versus vs but except without out too "
     // sentences
     "is are was were be been being has have had can cannot could may might must will would shall should do does did "
     "equals gives makes means becomes not no never neither none maybe perhaps guess wrong incorrect false impossible "
@@ -39,6 +41,8 @@ constexpr std::string_view kFactors =
     "pourcent ciento porciento cento percento medio media demi halb und oder ou ";
 /// Words that the reader of expressions knows: 50 percent is 1/2, 90 degrees π/2.
 constexpr std::string_view kKnown = " percent percents pct degree degrees deg radians min ";
+/// Behind "in", they say in which base a number is written.
+constexpr std::string_view kBases = " unary binary ternary octal hex hexadecimal ";
 /// Two letters that are a word; others may be a product of variables.
 constexpr std::string_view kTwoLetters =
     " of in on at sq cu an us we he by up my kg km cm mm dm mg ml cl dl ft lb oz hr pm am tv pc gb mb tb kb mi yd ha ";
@@ -138,6 +142,7 @@ std::optional<std::string> plainly(std::string_view text) {
 }  // namespace
 
 Counted read_counted(std::string_view text) {
+  if (text.empty() || is_digit(text.back())) return {};
   const auto plain = plainly(text);
   if (!plain) return {};
   const std::string_view whole = trim(*plain);
@@ -160,7 +165,7 @@ Counted read_counted(std::string_view text) {
 
   Counted counted{Counted::noun, std::string(trim(whole.substr(0, start))), std::string(whole.substr(at))};
   std::size_t words = 0;
-  bool after_per = false;
+  bool after_per = false, after_in = false;
   for (bool first = true; at < whole.size(); first = false) {
     if (std::string_view(" '/.()").find(whole[at]) != std::string_view::npos) {
       ++at;
@@ -179,8 +184,8 @@ Counted read_counted(std::string_view text) {
       for (char& c : word)
         if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
       if (math::is_among(kKnown, word)) return {};
-      if (word == "cent" && after_per) return {Counted::factor, "", ""};
-      after_per = word == "per";
+      if ((word == "cent" && after_per) || (after_in && math::is_among(kBases, word))) return {Counted::factor, "", ""};
+      after_per = word == "per", after_in = word == "in";
       const bool counts_times = word == "times" && skip_white_space(whole, end) == whole.size();  // 17 times
       if ((math::is_among(kFactors, word) && !counts_times) || word.ends_with("'t")) return {Counted::factor, "", ""};
       const bool capital = written.size() > 1 && written[0] >= 'A' && written[0] <= 'Z';  // 17 CDs, 17 Nobel prizes

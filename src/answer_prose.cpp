@@ -20,6 +20,10 @@ bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 /// The first byte of a character of Chinese, Japanese or Korean.
 bool is_eastern(char c) { return static_cast<unsigned char>(c) >= 0xE3 && static_cast<unsigned char>(c) <= 0xED; }
 
+bool is_ascii(std::string_view text) {
+  return std::ranges::all_of(text, [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+}
+
 std::string lowered(std::string_view text) {
   std::string result(text);
   for (char& c : result)
@@ -44,11 +48,13 @@ bool contains_any(std::string_view text, const Words& words) {
 bool stops(std::string_view text, std::size_t at) {
   const char c = text[at];
   if (c == '.') return at + 1 == text.size() || std::string_view(" \n\t\r$<*").find(text[at + 1]) != std::string_view::npos;
-  return c == '?' || text.substr(at).starts_with("。") || text.substr(at).starts_with("？");
+  if (static_cast<unsigned char>(c) < 0x80) return c == '?';
+  return text.substr(at).starts_with("。") || text.substr(at).starts_with("？");
 }
 
 /// Emphasis, code and quotation marks taken off: *17*, `17`, "17". A * or _ with something on both sides is no mark.
 std::string without_marks(std::string_view text) {
+  if (text.find_first_of("`\"*_'\xE2") == text.npos) return std::string(text);
   std::string plain;
   plain.reserve(text.size());
   const auto bounds = [&](std::size_t at) {  // no letter, digit or sign that a mark would stand on
@@ -139,7 +145,9 @@ bool starts_value(std::string_view text, std::size_t at) {
   if (at >= text.size()) return false;
   const std::string_view rest = text.substr(at);
   if (is_digit(rest[0]) || std::string_view("$\\([{|.-+<>").find(rest[0]) != std::string_view::npos) return true;
-  if (starts_with_any(rest, std::array<std::string_view, 13>{"–", "—", "√", "π", "−", "€", "£", "¥", "½", "≤", "≥", "≠", "±"}) > 0) return true;
+  if (static_cast<unsigned char>(rest[0]) >= 0x80)
+    return starts_with_any(rest, std::array<std::string_view, 13>{"–", "—", "√", "π", "−", "€", "£", "¥", "½", "≤", "≥",
+                                                                  "≠", "±"}) > 0;
   if (!is_letter(rest[0])) return false;
   const std::size_t end = word_end(text, at);
   if (!is_symbolic(text.substr(at, end - at))) return false;
@@ -151,20 +159,28 @@ bool starts_value(std::string_view text, std::size_t at) {
 
 // ---- Formulas ----
 
-/// Where a formula ends that opens at `at`; `at` itself where none does. `hopeless`: for each closing mark, that a
-/// search found none, and need not be repeated.
-std::size_t formula_end(std::string_view text, std::size_t at, std::array<bool, 4>& hopeless) {
+/// Where the marks are that come next, so that no text is searched twice; before that, 0.
+struct NextMarks {
+  std::array<std::size_t, 4> close{};  // that end formulas
+  std::size_t line = 0;                // the end of the line
+};
+
+/// Where a formula ends that opens at `at`; `at` itself where none does. `next` is of the same text, whose formulas are
+/// looked for in order.
+std::size_t formula_end(std::string_view text, std::size_t at, NextMarks& next) {
+  if (text[at] != '$' && text[at] != '\\') return at;
   constexpr std::string_view kOpen[] = {"$$", "$", "\\[", "\\("}, kClose[] = {"$$", "$", "\\]", "\\)"};
   for (std::size_t i = 0; i < 4; ++i) {
-    if (hopeless[i] || !text.substr(at).starts_with(kOpen[i])) continue;
-    std::size_t close = text.find(kClose[i], at + kOpen[i].size());
-    while (i == 1 && close != text.npos && text[close - 1] == '\\') close = text.find('$', close + 1);  // $\$40$
-    if (close == text.npos) {
-      hopeless[i] = true;
-      continue;
+    if (!text.substr(at).starts_with(kOpen[i])) continue;
+    std::size_t& close = next.close[i];
+    if (const std::size_t from = at + kOpen[i].size(); close < from) {
+      close = text.find(kClose[i], from);
+      while (i == 1 && close != text.npos && text[close - 1] == '\\') close = text.find('$', close + 1);  // $\$40$
     }
+    if (close == text.npos) continue;
+    if (next.line <= at) next.line = std::min(text.find('\n', at + 1), text.size());
     // A formula within a line stays on it: else two prices in two paragraphs would make one. Nor are "$5 or $6" one.
-    if (i % 2 == 1 && text.substr(at, close - at).find('\n') != text.npos) continue;
+    if (i % 2 == 1 && next.line < close) continue;
     if (i == 1 && close + 1 < text.size() && is_digit(text[close + 1]) && at + 1 < text.size() &&
         is_digit(text[at + 1]) && std::string_view(" (+-*/=,").find(text[close - 1]) != std::string_view::npos)
       continue;
@@ -206,6 +222,15 @@ bool is_aside(std::string_view inside) {
     at = end - 1;
   }
   return false;
+}
+
+/// Whether a formula goes on at `at`: " - 3" of "16 (eggs per day) - 3".
+bool is_operand_ahead(std::string_view text, std::size_t at) {
+  at = skip_white_space(text, at);
+  const std::string_view rest = text.substr(at);
+  constexpr std::string_view kOperators[] = {"+", "-", "*", "/", "=", "^", "×", "÷", "·", "−"};
+  const std::size_t size = starts_with_any(rest, kOperators);
+  return size > 0 && starts_value(text, skip_white_space(text, at + size));
 }
 
 // ---- How a text begins ----
@@ -279,7 +304,8 @@ Beginning beginning_of(std::string_view text) {
   for (bool more = true; more && at < text.size();) {
     more = false;
     while (at < text.size() && (is_space(text[at]) || text[at] == ':' || text[at] == '=')) ++at, more = true;
-    if (const std::size_t size = starts_with_any(text.substr(at), kEasternLeads); size > 0) at += size, more = true;
+    if (at < text.size() && static_cast<unsigned char>(text[at]) >= 0x80)
+      if (const std::size_t size = starts_with_any(text.substr(at), kEasternLeads); size > 0) at += size, more = true;
     const std::size_t end = word_end(text, at);
     if (end == at || (end == at + 1 && text[at] != 'a')) continue;
     const std::string word = lowered(text.substr(at, end - at));
@@ -294,7 +320,7 @@ Beginning beginning_of(std::string_view text) {
   if (!starts_value(text, at)) return found;
   found.start = at;
 
-  std::array<bool, 4> hopeless{};
+  NextMarks marks;
   bool value = false;
   std::size_t parted = 0;  // where the last member starts that may be a sentence: "17; 16 is too small"
   const auto ends = [&](auto cut) {
@@ -320,7 +346,7 @@ Beginning beginning_of(std::string_view text) {
       value = true;
       at = number_end(text, at);
     } else if (c == '$' || rest.starts_with("\\(") || rest.starts_with("\\[")) {
-      const std::size_t end = formula_end(text, at, hopeless);
+      const std::size_t end = formula_end(text, at, marks);
       const bool lone = end == at && c == '$' && (at + 1 == text.size() || is_space(text[at + 1]));
       if (lone && value) return ends(Beginning::condition);  // 2,74 $
       value |= end > at;
@@ -337,7 +363,8 @@ Beginning beginning_of(std::string_view text) {
       at += body->size() + 2;
     } else if (c == '(' || c == '[') {
       const std::size_t end = bracket_end(text, at);
-      if (value && end > at + 1 && is_aside(text.substr(at + 1, end - at - 2))) return ends(Beginning::reason);
+      if (value && end > at + 1 && is_aside(text.substr(at + 1, end - at - 2)) && !is_operand_ahead(text, end))
+        return ends(Beginning::reason);
       value |= end > at;
       at = std::max(end, at + 1);
     } else if (c == '?' || rest.starts_with("？")) {
@@ -461,7 +488,9 @@ std::string answer_at(std::string_view text, const Beginning& found) {
 
 /// The speaker does not know, wherever in the sentence it stands.
 constexpr std::string_view kDoubts[] = {
-    "don't know", "do not know", "doesn't know", "no idea",    "give up",    "sorry",     "refuse",   "unable",
+    "don't know", "do not know", "doesn't know", "no idea",    "give up",    "sorry",     "i refuse", "we refuse",
+    "must refuse", "i am unable", "i'm unable", "we are unable", "we're unable", "unable to determine",
+    "unable to find", "unable to solve", "unable to answer",
     "not sure",   "unsure",      "not certain",  "cannot say", "can't say",  "can not say", "cannot tell", "can't tell",
     "i guess",    "just a guess", "only a guess", "my guess",  "am guessing", "i'm guessing", "maybe", "perhaps",
     "i doubt",    "不知道",      "无法确定",     "不确定",     "不清楚",     "也许",      "모르",     "포기",
@@ -486,9 +515,12 @@ constexpr std::string_view kEasternSuppositions[] = {"不知道", "无法", "不
 /// The last clause of a text.
 std::string_view last_clause(std::string_view text) {
   std::size_t start = 0;
-  for (const std::string_view mark : {", ", ",", "，", "; ", ": ", "：", " so ", " but ", " and ", " therefore ", " thus ",
-                                      " hence ", " then ", "所以", "因此", "但", "、"})
-    if (const std::size_t at = text.rfind(mark); at != text.npos) start = std::max(start, at + mark.size());
+  const auto start_behind = [&](auto... marks) {
+    for (const std::string_view mark : {std::string_view(marks)...})
+      if (const std::size_t at = text.rfind(mark); at != text.npos) start = std::max(start, at + mark.size());
+  };
+  start_behind(", ", ",", "; ", ": ", " so ", " but ", " and ", " therefore ", " thus ", " hence ", " then ");
+  if (!is_ascii(text)) start_behind("，", "：", "所以", "因此", "但", "、");
   return text.substr(start);
 }
 
@@ -496,10 +528,13 @@ std::string_view last_clause(std::string_view text) {
 /// is in small letters.
 bool is_supposed(std::string_view before, bool announced) {
   std::string clause(last_clause(before));
-  for (const std::string_view sure : {"no doubt", "without a doubt", "without any doubt", "without doubt", "beyond doubt"})
-    if (const std::size_t at = clause.find(sure); at != clause.npos) clause.erase(at, sure.size());
-  if (announced && (contains_any(clause, kEasternSuppositions) || clause.find("no way") != clause.npos ||
-                    clause.find("no idea") != clause.npos))
+  if (clause.empty()) return false;
+  if (clause.find("doubt") != clause.npos)
+    for (const std::string_view sure :
+         {"no doubt", "without a doubt", "without any doubt", "without doubt", "beyond doubt"})
+      if (const std::size_t at = clause.find(sure); at != clause.npos) clause.erase(at, sure.size());
+  if (announced && ((!is_ascii(clause) && contains_any(clause, kEasternSuppositions)) ||
+                    clause.find("no way") != clause.npos || clause.find("no idea") != clause.npos))
     return true;
   bool negated = false, said = false;
   for (std::size_t at = 0; at < clause.size();) {
@@ -521,22 +556,43 @@ bool is_supposed(std::string_view before, bool announced) {
 bool takes_back(std::string_view after) {
   const std::size_t end = std::min(sentence_end(after, 0), kMaxAside);
   const bool asks = end < after.size() && (after[end] == '?' || after.substr(end).starts_with("？"));
-  const std::string text = lowered(after.substr(0, end));
   if (asks) return true;
+  const std::string_view spoken = after.substr(0, end);
+  if (std::none_of(spoken.begin(), spoken.end(), [](char c) { return is_letter(c) || is_eastern(c); })) return false;
+  const std::string text = lowered(spoken);
   for (const std::string_view doubt : kDoubts)
     if (const std::size_t at = text.find(doubt); at != text.npos &&
                                                  std::string_view(text).substr(0, at).find("not ") == text.npos)
       return true;
-  for (const std::string_view subject : {"which", "that", "this", "it", "but"})
-    for (const std::string_view verb : {" is ", "'s ", " was ", " seems ", " can't be ", " cannot be "})
-      for (const std::string_view fault : {"wrong", "incorrect", "false", "impossible", "not right", "not correct",
-                                           "not true", "not possible", "not the answer", "a mistake", "nonsense"})
-        if (text.find(std::string(subject).append(verb).append(fault)) != text.npos) return true;
+  constexpr std::array<std::string_view, 5> kSubjects{"which", "that", "this", "it", "but"};
+  constexpr std::array<std::string_view, 11> kFaults{"wrong",       "incorrect", "false",        "impossible",
+                                                     "not right",   "not correct", "not true",   "not possible",
+                                                     "not the answer", "a mistake", "nonsense"};
+  for (const std::string_view verb : {" is ", "'s ", " was ", " seems ", " can't be ", " cannot be "})
+    for (std::size_t at = text.find(verb); at != text.npos; at = text.find(verb, at + 1)) {
+      const std::string_view subject = std::string_view(text).substr(0, at);
+      const std::string_view fault = std::string_view(text).substr(at + verb.size());
+      if (starts_with_any(fault, kFaults) > 0 &&
+          std::ranges::any_of(kSubjects, [&](std::string_view each) { return subject.ends_with(each); }))
+        return true;
+    }
+  if (is_ascii(text)) return false;
   const std::string_view said = std::string_view(text).substr(0, std::min(text.find_first_of(",;"), text.size()));
   const std::string_view clause = said.substr(0, std::min(said.find("、"), said.size()));
   return contains_any(clause, std::array<std::string_view, 17>{
                                   "아니", "아닙", "아닌", "모르", "틀렸", "틀린", "ではな", "ではあり", "じゃな", "かどうか",
                                   "分から", "わから", "不对", "是错", "吗", "嗎", "ですか"});
+}
+
+/// Where the last "not", "cannot" or "nothing" of a text in small letters ends; npos for none. "Another" is none.
+std::size_t last_not(std::string_view text) {
+  for (std::size_t at = text.rfind("not"); at != text.npos; at = at == 0 ? text.npos : text.rfind("not", at - 1)) {
+    std::size_t start = at;
+    while (start > 0 && is_letter(text[start - 1]) && at - start <= 3) --start;
+    const std::string_view word = text.substr(start, std::min(word_end(text, at), at + 8) - start);
+    if (word == "not" || word == "cannot" || word == "nothing") return start + word.size();
+  }
+  return text.npos;
 }
 
 /// Whether a sentence does not state the number that it leads to. `before` and `after` are its parts.
@@ -545,8 +601,8 @@ bool is_denied(std::string_view before, std::string_view after, bool confirmed) 
   const std::string_view clause = last_clause(text);
   if (contains_any(text, kDoubts) || contains_any(clause, kDenials) || is_supposed(text, confirmed)) return true;
   // "not" with nothing after it that takes it back ("not 10 it's 12")
-  if (const std::size_t at = text.rfind("not"); at != text.npos) {
-    const std::string_view rest = std::string_view(text).substr(at + 3);
+  if (const std::size_t end = last_not(text); end != text.npos) {
+    const std::string_view rest = std::string_view(text).substr(end);
     if (rest.find(" it's") == rest.npos && rest.find(" it is") == rest.npos && rest.find(" but") == rest.npos &&
         rest.find(',') == rest.npos)
       return true;
@@ -564,9 +620,9 @@ struct Span {
 /// Formulas, points and bare numbers of a text, in order.
 std::vector<Span> spans_of(std::string_view text) {
   std::vector<Span> spans;
-  std::array<bool, 4> hopeless{};
+  NextMarks marks;
   for (std::size_t at = 0; at < text.size();) {
-    if (const std::size_t end = formula_end(text, at, hopeless); end > at) {
+    if (const std::size_t end = formula_end(text, at, marks); end > at) {
       spans.push_back({at, end, true});
       at = end;
       continue;
@@ -638,8 +694,8 @@ bool follows_copula(std::string_view before) {
   return text == "is" || text == "it's" || text == "一共" || text == "总共";
 }
 
-/// Whether the words in front make another number of it: half of 17, at least 17, the square of 17.
-bool is_changed_by(std::string_view before) {
+/// Whether the words in front make another number of it: half of 17, at least 17, the square of 17, page 17.
+bool is_changed_by(std::string_view before, bool equation) {
   std::string text = lowered(trim(last_words(before)));
   while (!text.empty() && std::string_view("$ \\").find(text.back()) != std::string_view::npos) text.pop_back();
   const auto last_word = [&] {
@@ -653,7 +709,7 @@ bool is_changed_by(std::string_view before) {
   const std::string word = last_word();
   if (math::is_among(" than least most twice double half triple under over above below not between minus plus times "
                      "negative neither nor except without versus beyond of but exceeds from to near nearly almost hardly barely within "
-                     "longer first unknown page step room chapter question day week year line ",
+                     "longer first unknown ",
                      word)) {
     if (word == "to") return math::is_among(" up close next prior near similar opposed ", last_word());
     if (word == "but") return math::is_among(" anything everything nothing all numbers none number ", last_word());
@@ -664,7 +720,7 @@ bool is_changed_by(std::string_view before) {
                           "negative out instead each any divisor divisors ",
                           what);
   }
-  return false;
+  return !equation && math::is_among(" page step room chapter question day week year line ", word);
 }
 
 }  // namespace
@@ -722,7 +778,11 @@ Statement find_in_prose(std::string_view marked, bool announced) {
     --first;
   if (first > 0 && trim(between(first - 1)) == "to") return {Statement::refused, ""};  // from 1 to 17
   const std::string_view before = text.substr(sentences[last], spans[first].start - sentences[last]);
-  if (is_denied(before, text.substr(span.end), confirmed(span)) || is_changed_by(before)) return {Statement::refused, ""};
+  // "In the last line $3 + 14 = 17$"
+  const std::string_view value = text.substr(spans[first].start, span.end - spans[first].start);
+  const bool equation = spans[first].formula && value.find('=') != value.npos;
+  if (is_denied(before, text.substr(span.end), confirmed(span)) || is_changed_by(before, equation))
+    return {Statement::refused, ""};
   std::size_t from = spans[first].start;
   if (const std::string_view lead = text.substr(0, from); lead.ends_with("\\$")) from -= 2;
   else if (lead.ends_with('$')) --from;
@@ -773,8 +833,12 @@ Statement read_statement(std::string_view text, bool announced) {
 bool is_supposed_at(std::string_view text, std::size_t at) {
   std::string_view before = text.substr(0, at);
   if (before.size() > kMaxAside) before.remove_prefix(before.size() - kMaxAside);
-  for (const std::string_view stop : {". ", "\n", "。", "! ", "? ", "？", "！", ">"})
-    if (const std::size_t from = before.rfind(stop); from != before.npos) before.remove_prefix(from + stop.size());
+  const auto start_behind = [&](auto... stops) {
+    for (const std::string_view stop : {std::string_view(stops)...})
+      if (const std::size_t from = before.rfind(stop); from != before.npos) before.remove_prefix(from + stop.size());
+  };
+  start_behind(". ", "\n", "! ", "? ", ">");
+  if (!is_ascii(before)) start_behind("。", "？", "！");
   return is_supposed(lowered(before), true);
 }
 

@@ -1,6 +1,7 @@
 #include "grpo/json.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <system_error>
 #include <utility>
@@ -40,10 +41,17 @@ struct Decimal {
   bool operator==(const Decimal&) const = default;
 };
 
+/// Whether `value` has all digits of the number that was read as it.
 bool holds(double value, std::string_view written) {
-  char shortest[32];
-  const auto end = std::to_chars(std::begin(shortest), std::end(shortest), value).ptr;
-  return Decimal(written) == Decimal(std::string_view(shortest, static_cast<std::size_t>(end - shortest)));
+  constexpr std::size_t kMaxDigits = 800;  // no double has as many
+  const Decimal number(written);
+  if (number.digits.empty()) return value == 0;
+  if (number.digits.size() > kMaxDigits) return false;
+  std::array<char, kMaxDigits + 32> text;
+  const auto end = std::to_chars(text.data(), text.data() + text.size(), value, std::chars_format::scientific,
+                                 static_cast<int>(number.digits.size()) - 1)
+                       .ptr;
+  return number == Decimal(std::string_view(text.data(), static_cast<std::size_t>(end - text.data())));
 }
 
 /// Builds a value from the events of nlohmann's parser.

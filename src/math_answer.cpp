@@ -619,15 +619,16 @@ class Matcher {
     const std::string x = unknown(a), y = unknown(b);
     return x.empty() || y.empty() || x == y;
   }
-  std::string unknown(NodeId id) const {
+  /// "" where the region names none: [0, 1), R - {0}.
+  std::string unknown(NodeId id, bool related = false) const {
     const Node& node = at(id);
     if (node.kind == Kind::list) return unknown(node.children[0]);
-    if (node.kind != Kind::relation && node.kind != Kind::function && node.kind != Kind::sum &&
-        node.kind != Kind::negate)
+    if (node.kind != Kind::relation &&
+        !(related && (node.kind == Kind::function || node.kind == Kind::sum || node.kind == Kind::negate)))
       return "";
     for (const NodeId child : node.children) {
       if (at(child).kind == Kind::symbol && at(child).name.size() == 1) return at(child).name;
-      if (const std::string inside = unknown(child); !inside.empty()) return inside;
+      if (const std::string inside = unknown(child, true); !inside.empty()) return inside;
     }
     return "";
   }

@@ -13,6 +13,7 @@ namespace {
 
 constexpr int kMaxTextDepth = 4;  // \text{\textbf{…}}
 constexpr std::size_t kMaxTokens = 16384;
+constexpr std::size_t kMaxNumeral = 256;  // bytes of a numeral with letters, such as 1A3_{16}
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
@@ -145,8 +146,9 @@ class Cutter {
   bool numeral() {
     const bool round = peek() == '(';
     const std::size_t start = at_ + round;
+    const std::size_t limit = std::min(text_.size(), start + kMaxNumeral);
     std::size_t end = start;
-    while (end < text_.size() && (is_digit(text_[end]) || is_upper(text_[end]))) ++end;
+    while (end < limit && (is_digit(text_[end]) || is_upper(text_[end]))) ++end;
     const std::string_view digits = text_.substr(start, end - start);
     if (digits.empty() || (round && (end == text_.size() || text_[end++] != ')'))) return false;
     std::string_view base = text_.substr(end);

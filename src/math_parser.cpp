@@ -9,6 +9,8 @@
 namespace grpo::math {
 namespace {
 
+constexpr int kMaxUnitPower = 1000;
+
 constexpr Sign kFactorStarts[] = {Sign::symbol,      Sign::function,     Sign::pi,          Sign::e,
                                   Sign::i,           Sign::open_round,   Sign::open_square, Sign::open_brace,
                                   Sign::open_floor,  Sign::open_ceiling, Sign::fraction,    Sign::binomial,
@@ -343,11 +345,15 @@ void Parser::unit_factor(std::map<std::string, int>& powers, int side) {
   if (!sees(Sign::unit) && !sees(Sign::word) && !sees(Sign::symbol) && !sees(Sign::currency)) fail();
   std::string name = next().text;
   int power = side;
-  if (const int both = power_named(name); both > 1 && sees(Sign::unit)) name = next().text, power *= both;
+  const auto raise = [&](int exponent) {
+    power *= exponent;
+    if (std::abs(power) > kMaxUnitPower) fail();
+  };
+  if (const int both = power_named(name); both > 1 && sees(Sign::unit)) name = next().text, raise(both);
   while (sees(Sign::word) && !sees_per()) {
     const std::string word = next().text;
     if (power_named(word) > 1)
-      power *= power_named(word);
+      raise(power_named(word));
     else
       name += ' ' + word;
   }
@@ -355,7 +361,7 @@ void Parser::unit_factor(std::map<std::string, int>& powers, int side) {
     const bool brace = take(Sign::open_brace), negative = take(Sign::minus);
     const std::string digits = next().text;
     if (!is_number_of_digits(digits) || digits.size() > 2) fail();
-    power *= std::stoi(digits) * (negative ? -1 : 1);
+    raise(std::stoi(digits) * (negative ? -1 : 1));
     if (brace) expect(Sign::close_brace);
   }
   powers[std::move(name)] += power;

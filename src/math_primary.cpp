@@ -90,6 +90,7 @@ NodeId Parser::primary() {
 NodeId Parser::signed_factor() { return take(Sign::minus) ? add(Kind::negate, {factor()}) : factor(); }
 
 std::optional<mpq_class> Parser::proper_fraction() {
+  if (!sees(Sign::fraction) && peek(1).sign != Sign::divide) return {};
   std::size_t ahead = 0;
   const auto part = [&]() -> std::string {  // digits, which braces may hold
     const bool brace = peek(ahead).sign == Sign::open_brace;
@@ -108,7 +109,7 @@ std::optional<mpq_class> Parser::proper_fraction() {
       below = above.substr(1), above.resize(1);
     else if (above.size() == 1)
       below = part();
-  } else if (peek(1).sign == Sign::divide) {
+  } else {
     above = part();
     ++ahead;
     below = part();

@@ -226,6 +226,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Pair{"\\{x\\in\\mathbb{R} : x > 0\\}", "\\mathbb{R}^+"},
                     Pair{"\\{2k+1 \\mid k \\in Z\\}", "\\{2k+1: k\\in Z\\}"},
                     Pair{"(-\\infty,0)\\cup(0,\\infty)", "\\mathbb{R}\\setminus\\{0\\}"},
+                    Pair{"\\mathbb{R} - \\{0\\}", "x \\ne 0"}, Pair{"x \\ne 0", "\\mathbb{R} - \\{0\\}"},
                     Pair{"\\mathbb{R}-\\{2,-1\\}", "(-\\infty,-1)\\cup(-1,2)\\cup(2,\\infty)"},
                     Pair{"x=k\\pi \\quad (k\\in \\mathbb{Z})", "x=k\\pi, k\\in\\mathbb{Z}"},
                     Pair{"n\\equiv 1\\pmod 4", "n \\equiv 1 \\pmod{4}"}, Pair{"n ≡ 1 (mod 4)", "n\\equiv 1\\pmod 4"},
@@ -302,6 +303,31 @@ INSTANTIATE_TEST_SUITE_P(
         Pair{"17 is too small, so the answer is 18.", "17"}, Pair{"3 apples. He buys 14 more. He has 17 apples.", "3"},
         Pair{"The answer is 18 per day or $20 per day.", "18"}, Pair{"$20 bill, so he got 17", "20"},
         Pair{"99-90=9（页）", "99"}, Pair{"答案是17或18。", "17"}, Pair{"2001: another film", "2001: A Space Odyssey"}));
+// A reference may say what an answer must not.
+INSTANTIATE_TEST_SUITE_P(
+    ProseReferences, Equal,
+    testing::Values(Pair{"at least $17$", "at least $17$"}, Pair{"from $1$ to $17$", "from $1$ to $17$"},
+                    Pair{"\\boxed{at least 17}", "at least 17"}));
+INSTANTIATE_TEST_SUITE_P(ProseReferences, Different,
+                         testing::Values(Pair{"17", "at least $17$"}, Pair{"17", "from $1$ to $17$"},
+                                         Pair{"at least $16$", "at least $17$"}));
+INSTANTIATE_TEST_SUITE_P(
+    WordsInWords, Equal,
+    testing::Values(
+        Pair{"Adding another 5 gives 17", "17"}, Pair{"Note that the sum is 17", "17"},
+        Pair{"In the last line $3 + 14 = 17$", "17"}, Pair{"From step $x = 17$", "17"},
+        Pair{"16 (eggs per day) - 3 - 4 = 9, so she makes 18", "18"},
+        Pair{"She pays those who refuse to go, and the rest is 17", "17"},
+        Pair{"Those who are unable to come are 3, so the rest is 17", "17"},
+        Pair{"The answer is 17 (eggs) - as said.", "17"}, Pair{"17 binary digits", "17"}, Pair{"17 in the box", "17"}, Pair{"17 decimal places", "17"}));
+INSTANTIATE_TEST_SUITE_P(
+    WordsInWords, Different,
+    testing::Values(
+        Pair{"16 (eggs per day) - 3 - 4 = 9, so she makes 18", "16"},
+        Pair{"The answer is 16 (eggs per day) - 3 = 13", "16"},
+        Pair{"I am unable to say more than that it is 17", "17"}, Pair{"I refuse, but it is 17", "17"},
+        Pair{"We are unable to determine it, so it is 17", "17"}, Pair{"In the last line 17", "17"},
+        Pair{"It cannot possibly be 17", "17"}, Pair{"It was nothing like it but it is not 17", "17"}));
 INSTANTIATE_TEST_SUITE_P(
     NearRefusals, Equal,
     testing::Values(
@@ -348,6 +374,11 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Pair{"17 thousand", "17"}, Pair{"17 million dollars", "17"}, Pair{"$17 million", "17"},
         Pair{"\\boxed{17\\text{ thousand}}", "17"}, Pair{"17 thousand/day", "17"}, Pair{"17 dozen eggs", "17"},
+        Pair{"0.3 repeating", "0.3"}, Pair{"0.3 recurring", "0.3"}, Pair{"0.3 repeated", "0.3"},
+        Pair{"17 in binary", "17"}, Pair{"17 in octal", "17"}, Pair{"17 in hexadecimal", "17"},
+        Pair{"17 too small", "17"}, Pair{"17 and under", "17"}, Pair{"17 or under", "17"}, Pair{"17 onward", "17"}, Pair{"17 onwards", "17"},
+        Pair{"17 upward", "17"}, Pair{"17 upwards", "17"}, Pair{"17 myriad", "17"}, Pair{"17 negated", "17"},
+        Pair{"17 inverted", "17"},
         Pair{"17 percent", "17"}, Pair{"17 % of the apples", "17"}, Pair{"17 per cent", "17"}, Pair{"17 halves", "17"},
         Pair{"17 squared", "17"}, Pair{"17 factorial", "17"}, Pair{"17 mod 5", "17"}, Pair{"17 in base 8", "17"},
         Pair{"17 x", "17"}, Pair{"17 xy", "17"}, Pair{"17 abc", "17"}, Pair{"17th", "17"}, Pair{"17\\text{th}", "17"},
@@ -556,6 +587,30 @@ TEST(Verdicts, are_given_of_environments_without_a_name) {
     EXPECT_NE(check_answer(broken, "4"), Verdict::correct) << broken;
 }
 
+TEST(Verdicts, are_given_of_units_of_any_power) {
+  for (const std::string word : {" squared", " cubed"})
+    for (const std::size_t times : {1u, 9u, 40u, 5000u}) {
+      const std::string text = "5 m" + repeat(word, times);
+      EXPECT_EQ(enum_name(check_answer(text, text)), "correct") << word << times;
+      EXPECT_NE(check_answer(text, "6 m"), Verdict::correct) << word << times;
+    }
+}
+
+TEST(Verdicts, are_given_of_many_marks_of_formulas) {  // each of which opens nothing
+  for (const std::string open : {"\\(", "$", "$$", "\\["}) {
+    const std::string text = "It is " + repeat(open, 60000 / open.size()) + "\n\\) \\]";
+    const std::clock_t start = std::clock();
+    EXPECT_NE(check_answer(text, "17"), Verdict::correct) << open;
+    EXPECT_LT(static_cast<double>(std::clock() - start), kSlower * CLOCKS_PER_SEC / 10) << open;
+  }
+  for (const std::string digits : {"1A", "A1", "FF", "1"}) {
+    const std::string text = repeat(digits, 16000 / digits.size());
+    const std::clock_t start = std::clock();
+    EXPECT_NE(check_answer(text, "17"), Verdict::correct) << digits;
+    EXPECT_LT(static_cast<double>(std::clock() - start), kSlower * CLOCKS_PER_SEC / 10) << digits;
+  }
+}
+
 TEST(Verdicts, over_budget_costs_little) {
   for (const std::string& heavy :
        {std::string("9^{9^{9^9}}"), std::string("99999999!"), repeat("(", 400) + "1" + repeat(")", 400),
@@ -629,7 +684,7 @@ TEST(AnswerOptions, say_what_else_is_right) {
   EXPECT_EQ(check_answer("1.000,5", "2001/2", options), Verdict::correct);
   EXPECT_EQ(check_answer("1.000,5", "2001/2"), Verdict::wrong);
   options.tolerance = -1;
-  EXPECT_NE(error_of([&] { check_answer("1", "1", options); }).find("expected a tolerance of at least 0"),
+  EXPECT_NE(error_of([&] { check_answer("1", "1", options); }).find("tolerance: expected x >= 0, got -1"),
             std::string::npos);
 }
 

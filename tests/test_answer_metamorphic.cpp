@@ -83,9 +83,18 @@ Sample fraction(Random& random) {
                  "\\frac{" + str(a * 100) + "}" + braced(b) + "\\%",
                  "\\left(\\frac{" + str(b) + "}" + braced(a) + "\\right)^{-1}",
                  "1 - \\frac{" + str(b - a) + "}" + braced(b)};
-  if (a > b && a % b != 0)
-    sample.same.push_back(str(a / b) + "\\frac{" + str(a % b) + "}" + braced(b)),
-        sample.same.push_back(str(a / b) + " " + str(a % b) + "/" + str(b));
+  if (std::labs(a) > b && a % b != 0) {  // one sign for all of a mixed number
+    const std::string sign = a < 0 ? "-" : "", no_sign = a < 0 ? "" : "-";
+    for (const std::string& part : {"\\frac{" + str(std::labs(a) % b) + "}" + braced(b),
+                                    " " + str(std::labs(a) % b) + "/" + str(b)}) {
+      const std::string mixed = str(std::labs(a) / b) + part;
+      for (const std::string& form : {mixed, "\\boxed{" + mixed + "}", "The answer is $" + mixed + "$."}) {
+        const std::size_t at = form.find(mixed);
+        sample.same.push_back(std::string(form).insert(at, sign));
+        sample.other.push_back(std::string(form).insert(at, no_sign));
+      }
+    }
+  }
   sample.other = {str(a + 1) + "/" + str(b),
                   str(a) + "/" + str(b + 1),
                   str(-a) + "/" + str(b),
@@ -250,6 +259,32 @@ Sample quantity(Random& random) {
            "-" + str(n) + " " + unit, str(n) + "0 " + unit, str(n) + "\\%"}};
 }
 
+/// Compound units in several spellings, temperatures and money: a bare reference leaves them open, one with a unit does
+/// not.
+Sample measured(Random& random) {
+  const long n = between(random, 2, 9999);
+  const std::string x = str(n);
+  switch (random() % 4) {
+    case 0:
+      return {x,
+              {x + "°C", x + "^\\circ", x + " degrees Celsius", x + " m/s^2", x + "\\text{ m/s}^2", x + "\\text{ km/h}",
+               "The answer is " + x + " kg."},
+              {str(n + 1) + "°C", str(n + 1) + " m/s^2", x + "\\%", x + " m/s^2 + 1", "-" + x + " kg"}};
+    case 1:
+      return {x + "\\text{ m/s}^2",
+              {x + " m/s^2", x + " m s^{-2}", x + " meters per second squared", x, "\\boxed{" + x + "\\text{ m/s}^2}"},
+              {x + " m/s", x + " cm/s^2", x + " kg", x + " m s^{2}", str(n + 1) + " m/s^2"}};
+    case 2:
+      return {"$" + x,
+              {"\\$" + x, x + " dollars", x, "\\boxed{\\$" + x + "}"},
+              {"£" + x, "€" + x, "\\boxed{£" + x + "}", "\\$" + str(n + 1), x + " euros", x + " cents"}};
+    default:
+      return {x + "°C",
+              {x + " degrees Celsius", x + "^\\circ\\text{C}", x},
+              {x + "°F", x + " degrees Fahrenheit", str(n + 1) + "°C", x + " kg"}};
+  }
+}
+
 /// A number in a sentence, in front of what explains it.
 Sample prose(Random& random) {
   static const std::vector<std::string> kLeads = {"The answer is ", "So the answer is ", "#### ", "Answer: ", "答案是", ""};
@@ -332,7 +367,7 @@ TEST(Metamorphic, equal_forms_stay_correct_and_one_change_makes_them_wrong) {
   const char* asked = std::getenv("GRPO_METAMORPHIC_PAIRS");
   const long pairs = asked ? std::atol(asked) : 4000;
   const std::vector<std::function<Sample(Random&)>> kinds = {
-      integer, fraction, surd, transcendental, polynomial, collection, complex_number, quantity, text, numeral,
+      integer, fraction, surd, transcendental, polynomial, collection, complex_number, quantity, measured, text, numeral,
       prose, counted};
   Random random(7);
   long done = 0, failures = 0;
