@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
+#include <cstdlib>
+#include <string>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -51,7 +54,11 @@ bool holds(double value, std::string_view written) {
   const auto end = std::to_chars(text.data(), text.data() + text.size(), value, std::chars_format::scientific,
                                  static_cast<int>(number.digits.size()) - 1)
                        .ptr;
-  return number == Decimal(std::string_view(text.data(), static_cast<std::size_t>(end - text.data())));
+  if (number == Decimal(std::string_view(text.data(), static_cast<std::size_t>(end - text.data())))) return true;
+  if (number.digits.size() > 17) return false;
+  // Whoever printed it may have rounded a half the other way.
+  const long double last = std::pow(10.0L, static_cast<long double>(number.power));
+  return std::abs(std::strtold(std::string(written).c_str(), nullptr) - value) <= 0.5001L * last;
 }
 
 /// Builds a value from the events of nlohmann's parser.

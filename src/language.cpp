@@ -390,7 +390,7 @@ class ScriptCount {
   }
 
  private:
-  static constexpr std::size_t kMostIdeographs = 4, kMostWords = 2, kMostLetters = 20, kWordsAround = 7,
+  static constexpr std::size_t kMostIdeographs = 4, kMostWords = 2, kMostLetters = 20, kWordsAround = 8,
                                kWordsForEach = 40;
   // What people are not called by: particles, pronouns, conjunctions, adverbs, and the words of sums.
   static constexpr std::u32string_view kNoNames =

@@ -392,7 +392,7 @@ std::optional<CheckpointContents> Run::resume(const Stays& stays) try {
       std::string kept;
       if (was_there) {
         const fs::path aside = free_name(file);
-        fs::rename(file, aside);
+        rename_durably("run", file, aside);
         kept = ", and what is left of it is in " + aside.string();
       }
       progress_->note(std::string("warning: ") + error.what() + "; it begins anew" + kept);

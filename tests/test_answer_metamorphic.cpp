@@ -204,9 +204,10 @@ Sample collection(Random& random) {
     case 0:
       return {"\\{" + x + ", " + y + ", " + z + "\\}",
               {z + ", " + x + ", " + y, "\\{" + y + "," + x + ", " + z + "\\}", x + ", " + y + " and " + z,
-               "\\boxed{" + z + "}, \\boxed{" + y + "}, \\boxed{" + x + "}"},
+               "\\boxed{" + z + "}, \\boxed{" + y + "}, \\boxed{" + x + "}",
+               x + ", " + x + ", " + y + ", " + z},  // a set has a member or not
               {x + ", " + y, "(" + x + ", " + y + ", " + z + ")", x + ", " + y + ", " + str(c + 1),
-               x + ", " + x + ", " + y + ", " + z, x + ", " + y + ", " + y, y}};
+               x + ", " + y + ", " + y, y}};
     case 1:
       return {
           "(" + x + ", " + y + ", " + z + ")",

@@ -412,7 +412,7 @@ TEST_F(InFolder, saved_entries_are_checked_as_they_are_read) {
     write_bytes(folder_ / "state.json", text);
     EXPECT_THAT(error_of([&] { SavedState(folder_ / "state.json"); }), HasSubstr("state.json: expected a JSON object"));
   }
-  EXPECT_THAT(error_of([&] { SavedState(folder_ / "absent.json"); }), HasSubstr("absent.json: expected a JSON object"));
+  EXPECT_THAT(error_of([&] { SavedState(folder_ / "absent.json"); }), HasSubstr("absent.json: expected a file that can be read"));
 }
 
 }  // namespace

@@ -262,8 +262,8 @@ TEST_F(Driver, names_what_is_changed_as_it_goes_on_and_keeps_what_it_was_made_wi
   EXPECT_EQ(Json::parse(read_file(folder_ / "run/summary.json"))["steps"], 3);
 
   // Back to a checkpoint; what came later is kept.
-  EXPECT_EQ(run("--resume-from step-117"), 1) << "not one of those there";
-  EXPECT_EQ(run("--resume-from step-116 --set optimizer.learning_rate=1e-5"), 0) << output("run");
+  EXPECT_EQ(run("--resume-from step-116"), 1) << "not one of those there";
+  EXPECT_EQ(run("--resume-from step-117 --set optimizer.learning_rate=1e-5"), 0) << output("run");
   EXPECT_TRUE(fs::exists(folder_ / "run/superseded/step-000118"));
   EXPECT_EQ(lines_of(folder_ / "run/metrics.jsonl").size(), 3u);
 }

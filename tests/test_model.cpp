@@ -243,7 +243,7 @@ TEST_F(Models, are_opened_from_any_folder_and_refused_by_what_is_missing) {
   EXPECT_TRUE(Tokenizer::from_serialized(model.tokenizer.serialized(), "checkpoint").ends(480));
   EXPECT_THAT(error_of([&] { open(folder_ / "nowhere"); }), HasSubstr("found no config.json"));
   EXPECT_THAT(error_of([&] { open(std::string(5000, 'x')); }), HasSubstr("found no config.json")) << "no name of a file";
-  EXPECT_THAT(error_of([&] { open(model_, "float8"); }), HasSubstr("float32 or bfloat16"));
+  EXPECT_THAT(error_of([&] { open(model_, "float8"); }), HasSubstr("expected one of \"\", \"float32\", \"bfloat16\""));
   write(folder_ / "config.json", R"({"policy": {}})");
   EXPECT_THAT(error_of([&] { open(folder_.path()); }), HasSubstr("expected a checkpoint in"));
   write(folder_ / "config.json", R"({"stages": [{"name": "base"}]})");

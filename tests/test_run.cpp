@@ -479,7 +479,7 @@ TEST_F(RunFolder, writes_a_line_a_step_with_every_figure) {
   run.resume();
   UpdateReport report;
   report.loss = std::numeric_limits<double>::quiet_NaN();
-  report.skipped = {"step 1: update skipped, the loss is not finite"};
+  report.skipped = {"step 1: the loss is not finite"};
   report.skipped_updates = 1;
   RolloutStats stats;
   stats.completion_tokens = 30;
@@ -529,7 +529,7 @@ TEST_F(RunFolder, writes_a_line_a_step_with_every_figure) {
   EXPECT_EQ(lines[0]["flat_groups"], 1);
   EXPECT_DOUBLE_EQ(lines[1]["kl"].get<double>(), 0.25);
   EXPECT_DOUBLE_EQ(lines[1]["expert_load_max"].get<double>(), 1.5);
-  EXPECT_THAT(read_file(at("log.txt")), HasSubstr("  step 1: update skipped, the loss is not finite\n"));
+  EXPECT_THAT(read_file(at("log.txt")), HasSubstr("  update skipped: step 1: the loss is not finite\n"));
 }
 
 TEST_F(RunFolder, notes_right_and_wrong_traces_in_equal_shares) {

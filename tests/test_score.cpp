@@ -278,7 +278,7 @@ TEST_F(Score, ends_with_the_status_of_the_signal_that_stops_it) {
 TEST_F(Score, refuses_a_line_that_nests_without_end) {
   write("in.jsonl", "{\"gold\":\"1\",\"pred\":" + std::string(100'000, '[') + std::string(100'000, ']') + "}\n");
   EXPECT_EQ(run(), 1);
-  EXPECT_THAT(said(), AllOf(HasSubstr("in.jsonl:1"), HasSubstr("at most 500 deep")));
+  EXPECT_THAT(said(), AllOf(HasSubstr("in.jsonl:1"), HasSubstr("(more than 512 levels of brackets)")));
 }
 
 TEST_F(Score, names_the_line_that_it_cannot_score_and_keeps_those_before_it) {
@@ -296,9 +296,9 @@ TEST_F(Score, names_the_line_that_it_cannot_score_and_keeps_those_before_it) {
                                           {"[]", "expected a JSON object"},
                                           {"{\"gold\":\"1\",\"pred\":" + std::string(200'000, '[') +
                                                std::string(200'000, ']') + "}",
-                                           "got more than 512 levels of brackets"},
+                                           "(more than 512 levels of brackets)"},
                                           {"{\"gold\":1e400,\"pred\":\"1\"}",
-                                           "got a number beyond the range of doubles"}}) {
+                                           "(a number beyond the range of doubles)"}}) {
     write("in.jsonl", line);
     EXPECT_EQ(run(), 1) << line;
     EXPECT_THAT(said(), AllOf(HasSubstr("in.jsonl:1:"), HasSubstr(complaint)));

@@ -17,7 +17,7 @@
 //
 // A word in another script tells its language, but may be a name, and then counts for neither: a run of up to four Han
 // characters or kana, or of up to two words (of at most 20 letters) of other scripts, that is alone in its sentence or
-// line among seven words or more of the target's script (14 characters where that is Han or kana), and has no Chinese
+// line among eight words or more of the target's script (16 characters where that is Han or kana), and has no Chinese
 // particle, pronoun, conjunction or the like in it (的 是 所 因 …).
 // One is forgiven a text, and one more for every forty words in the target's script, the longest first. So a name in a
 // sentence costs nothing, "we have 所以 the answer 是 5" does, and who mixes at every sentence gains next to nothing.
