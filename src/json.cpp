@@ -58,7 +58,7 @@ bool holds(double value, std::string_view written) {
   if (number.digits.size() > 17) return false;
   // Whoever printed it may have rounded a half the other way.
   const long double last = std::pow(10.0L, static_cast<long double>(number.power));
-  return std::abs(std::strtold(std::string(written).c_str(), nullptr) - value) <= 0.5001L * last;
+  return std::abs(std::strtold(std::string(written).c_str(), nullptr) - value) <= 0.51L * last;  // (a long double has that much noise)
 }
 
 /// Builds a value from the events of nlohmann's parser.

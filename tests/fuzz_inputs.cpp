@@ -17,6 +17,7 @@
 #include "grpo/config.h"
 #include "grpo/corpus.h"
 #include "grpo/instructions.h"
+#include "grpo/json.h"
 #include "grpo/language.h"
 #include "grpo/messages.h"
 #include "grpo/reward.h"
@@ -404,7 +405,7 @@ std::vector<Room> rooms(const fs::path& folder) {
                     {R"({"step": 3, "cursors": [1, 2, 3], "kind": "grpo", "done": true,)"
                      R"( "seed": 18446744073709551615})"},
                     [=](const std::string& bytes) {
-                      const SavedState saved(Json::parse(bytes, nullptr, false), step / "state.json");
+                      const SavedState saved(read_json<Json>(bytes), step / "state.json");
                       for (const char* key : {"step", "cursors", "kind", "done", "seed"})
                         for (const auto& read : std::vector<std::function<void()>>{
                                  [&] { saved.count(key); }, [&] { saved.counts(key); }, [&] { saved.name(key); },

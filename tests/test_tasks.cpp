@@ -73,6 +73,10 @@ TEST_F(TaskFile, answers_stay_exact) {
        {"123456789012345678901234567890", "18446744073709551617", "-9223372036854775809", "0.1000000000000000000001",
         "1e-400"})
     EXPECT_EQ(read_tasks(write(R"({"prompt": "p", "answer": )" + digits + "}"))[0].answer, digits);
+  // What a program printed of a double to 17 digits is that double, whichever way it rounds a half.
+  EXPECT_EQ(read_tasks(write(R"({"prompt": "p", "answer": 0.10000000000000001})"))[0].answer, "0.1");
+  EXPECT_EQ(read_tasks(write(R"({"prompt": "p", "answer": -3.1937942504882812})"))[0].answer,
+            read_tasks(write(R"({"prompt": "p", "answer": -3.1937942504882813})"))[0].answer);
   EXPECT_THAT(error_in(R"({"prompt": "p", "answer": 1e400})"), HasSubstr("got a number beyond the range of doubles"));
 }
 
