@@ -29,29 +29,43 @@ cpu::Attention arguments(const HeadLayout& layout) {
 }
 
 struct AttentionFunction : Function<AttentionFunction> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& qkv, const Tensor& starts, const Tensor& members,
+  static Tensor forward(AutogradContext* ctx, const Tensor& own, const std::optional<Tensor>& given,
+                        const std::optional<Tensor>& gradient, const Tensor& starts, const Tensor& members,
                         const Tensor& families, int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t latent,
                         double scale) {
     const HeadLayout layout{heads, kv_heads, head_dim, latent, 0, scale};
+    const Tensor qkv = given ? at::cat({*given, own}) : own;
     Tensor out = at::empty({qkv.size(0), heads * layout.value_dim()}, qkv.options());
     Tensor log_sum_exp = at::empty({qkv.size(0), heads}, qkv.options().dtype(at::kFloat));
-    cpu::kernels().attention[index(kernel_type(qkv, "attention"))](
-        describe(layout, starts, members, families), qkv.data_ptr(), out.data_ptr(), log_sum_exp.data_ptr<float>());
+    cpu::Attention a = describe(layout, starts, members, families);
+    a.given = given.has_value();
+    cpu::kernels().attention[index(kernel_type(qkv, "attention"))](a, qkv.data_ptr(), out.data_ptr(),
+                                                                   log_sum_exp.data_ptr<float>());
     ctx->save_for_backward({qkv, out, log_sum_exp, starts, members, families});
     ctx->saved_data["layout"] = std::vector<int64_t>{heads, kv_heads, head_dim, latent};
     ctx->saved_data["scale"] = scale;
-    return out;
+    ctx->saved_data["own"] = own.size(0);
+    ctx->saved_data["gradient"] = gradient;
+    return out.narrow(0, qkv.size(0) - own.size(0), own.size(0));
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const auto sizes = ctx->saved_data["layout"].toIntVector();
-    const Tensor &qkv = saved[0], dout = grads[0].contiguous();
+    const Tensor &qkv = saved[0], &out = saved[1];
+    const auto sum = ctx->saved_data["gradient"].toOptional<Tensor>();
+    const int64_t own = ctx->saved_data["own"].toInt(), given = qkv.size(0) - own;
+    const Tensor dout =
+        given > 0 ? at::cat({at::zeros_like(out.narrow(0, 0, given)), grads[0]}) : grads[0].contiguous();
     Tensor dqkv = at::empty_like(qkv);
+    cpu::Attention a = describe({sizes[0], sizes[1], sizes[2], sizes[3], 0, ctx->saved_data["scale"].toDouble()},
+                                saved[3], saved[4], saved[5]);
+    a.given = given > 0;
+    a.root_gradient = sum ? sum->data_ptr<float>() : nullptr;
     cpu::kernels().attention_backward[index(kernel_type(qkv, "attention"))](
-        describe({sizes[0], sizes[1], sizes[2], sizes[3], 0, ctx->saved_data["scale"].toDouble()}, saved[3], saved[4],
-                 saved[5]),
-        qkv.data_ptr(), saved[1].data_ptr(), saved[2].data_ptr<float>(), dout.data_ptr(), dqkv.data_ptr());
-    return {dqkv, Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
+        a, qkv.data_ptr(), out.data_ptr(), saved[2].data_ptr<float>(), dout.data_ptr(), dqkv.data_ptr());
+    variable_list result(12);
+    result[0] = dqkv.narrow(0, given, own);
+    return result;
   }
 
  private:
@@ -80,20 +94,33 @@ void check_layout(const Tensor& qkv, const HeadLayout& layout, const char* op) {
 }  // namespace
 
 Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const std::vector<int32_t>& parents,
-                 const HeadLayout& layout) {
+                 const HeadLayout& layout, const SharedRows& first) {
   check_layout(qkv, layout, "attention");
-  require(starts.size() == parents.size() + 1 && starts.front() == 0 && starts.back() == qkv.size(0) &&
+  const int64_t given = first.rows.defined() ? first.rows.size(0) : 0, rows = given + qkv.size(0);
+  require(starts.size() == parents.size() + 1 && starts.front() == 0 && starts.back() == rows &&
               std::is_sorted(starts.begin(), starts.end()),
-          "attention", "expected ", parents.size() + 1, " ascending starts from 0 to ", qkv.size(0));
+          "attention", "expected ", parents.size() + 1, " ascending starts from 0 to ", rows);
   for (size_t s = 0; s < parents.size(); ++s)
     require(parents[s] < static_cast<int32_t>(s) && (parents[s] < 0 || parents[parents[s]] < 0), "attention",
             "segment ", s, ": expected an earlier segment without parent as its parent, got ", parents[s]);
-  if (!qkv.is_cpu()) return reference::attention(qkv, starts, parents, layout);
+  if (given > 0) {
+    check_layout(first.rows, layout, "attention");
+    require_alike(first.rows, qkv, "attention", "the shared rows");
+    require(parents.size() > 0 && starts[1] == given, "attention", "expected segment 0 to be the ", given,
+            " shared rows");
+  }
+  if (const Tensor& sum = first.gradient; sum.defined())
+    require(sum.is_contiguous() && sum.scalar_type() == at::kFloat && sum.device() == qkv.device() &&
+                sum.sizes() == at::IntArrayRef({starts[1], qkv.size(1)}),
+            "attention", "expected a float32 gradient [", starts[1], ", ", qkv.size(1), "] of segment 0, got ",
+            sum.scalar_type(), " ", sum.sizes());
+  if (!qkv.is_cpu()) return reference::attention(qkv, starts, parents, layout, first);
   kernel_type(qkv, "attention");
   const Families families(parents);
-  return AttentionFunction::apply(qkv.contiguous(), host_ints(starts), host_ints(families.members),
-                                  host_ints(families.starts), layout.heads, layout.kv_heads, layout.head_dim,
-                                  layout.latent, layout.scale);
+  const auto maybe = [](const Tensor& t) { return t.defined() ? std::optional<Tensor>(t) : std::nullopt; };
+  return AttentionFunction::apply(qkv.contiguous(), maybe(first.rows), maybe(first.gradient), host_ints(starts),
+                                  host_ints(families.members), host_ints(families.starts), layout.heads,
+                                  layout.kv_heads, layout.head_dim, layout.latent, layout.scale);
 }
 
 Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const PageRuns& runs, const HeadLayout& layout) {
@@ -179,7 +206,21 @@ Tensor values_of(const Tensor& heads, const HeadLayout& layout) {
 }  // namespace
 
 Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const std::vector<int32_t>& parents,
-                 const HeadLayout& layout) {
+                 const HeadLayout& layout, const SharedRows& first) {
+  if (first.rows.defined()) {
+    Tensor rows = first.rows.detach();
+    if (first.gradient.defined()) {
+      rows.requires_grad_(true).set_grad_dtype(at::kFloat);
+      rows.mutable_grad() = first.gradient;
+    }
+    return reference::attention(at::cat({rows, qkv}), starts, parents, layout).slice(0, rows.size(0));
+  }
+  if (first.gradient.defined() && qkv.requires_grad())
+    qkv.register_hook([sum = first.gradient](const Tensor& gradient) {
+      Tensor whole = gradient.clone();
+      whole.narrow(0, 0, sum.size(0)).add_(sum);
+      return whole;
+    });
   const Tensor heads = qkv.view({qkv.size(0), qkv.size(1) / layout.head_dim, layout.head_dim});
   std::vector<std::vector<int64_t>> visible(parents.size());
   for (size_t s = 0; s < parents.size(); ++s) {

@@ -28,6 +28,7 @@ struct Rope {
 };
 
 /// Segments laid end to end; `members` lists each family: its root and then the segments whose parent the root is.
+/// The root's keys and values gather their gradient from its children first, in order, and from itself last.
 struct Attention {
   int64_t heads, kv_heads, head_dim;
   int64_t latent;  // not 0: a key's first `latent` columns are its value, and no others are
@@ -35,6 +36,8 @@ struct Attention {
   const int32_t* starts = nullptr;  // [segments + 1]
   const int32_t *members = nullptr, *family_starts = nullptr;
   int64_t families = 0;
+  bool given = false;              // segment 0 is attended to, and has no queries here
+  float* root_gradient = nullptr;  // [segment 0's rows, width()]: its gradient starts from this; if `given`, ends there
 
   int64_t value_dim() const { return latent > 0 ? latent : head_dim; }
   // Columns of a row: all, and where a key head and its values begin.

@@ -241,6 +241,7 @@ void attention(const cpu::Attention& a, const void* qkv_, void* out_, float* lse
     extend(*member, root_keys);
     const size_t root_blocks = keys.k.size();
     for (const int32_t* segment = member; segment != end; ++segment) {
+      if (a.given && *segment == 0) continue;
       if (segment != member) {
         keys.k.resize(root_blocks), keys.v.resize(root_blocks), keys.count.resize(root_blocks);
         extend(*segment, own_keys);
@@ -303,7 +304,8 @@ void write_pages(const cpu::Attention& a, const cpu::Pages& pages, const void* q
 }
 
 // Backward. With P the weights and D = dO·O of a row: dV += Pᵀ dO, dS = P∘(dO Vᵀ − D)·scale, dQ = dS K, dK += dSᵀ Q.
-// Keys of a family's root gather from all its members, in member order. A latent key's gradient is dK plus dV.
+// Keys of a family's root gather from its children, in order, and from itself last, so that the children may come in
+// passes of their own. A latent key's gradient is dK plus dV.
 template <class T>
 void attention_backward(const cpu::Attention& a, const void* qkv_, const void* out_, const float* lse,
                         const void* dout_, void* dqkv_) {
@@ -336,11 +338,11 @@ void attention_backward(const cpu::Attention& a, const void* qkv_, const void* o
         key_rows.push_back(k + (start + j) * width);
       }
     };
-    auto write = [&](int64_t segment, int part) {
+    auto write = [&](int64_t segment, int part, auto* gradients) {
       const int64_t start = a.starts[segment], n = a.starts[segment + 1] - start;
       for (int64_t j = 0; j < n; ++j) {
         float *dk = gradient[part][0].data() + j * d, *dvalue = gradient[part][1].data() + j * dv;
-        T* to = dqkv + (start + j) * width;
+        auto* to = gradients + (start + j) * width;
         if (a.latent > 0) {
           for (int64_t e = 0; e < dv; ++e) dk[e] += dvalue[e];
         } else {
@@ -351,16 +353,22 @@ void attention_backward(const cpu::Attention& a, const void* qkv_, const void* o
     };
     std::vector<float> q(kRows * d), grad(kRows * dv), dq(kRows * d), p, ds;
     extend(*member, 0);
+    const bool first = *member == 0, given = first && a.given;
+    for (int64_t j = 0; first && a.root_gradient && j < a.starts[1]; ++j) {
+      const float* from = a.root_gradient + j * width;
+      std::copy_n(from + a.key_column(kv_head), d, gradient[0][0].data() + j * d);
+      if (a.latent == 0) std::copy_n(from + a.value_column(kv_head), d, gradient[0][1].data() + j * d);
+    }
     const size_t root_blocks = keys.k.size();
-    for (const int32_t* segment = member; segment != end; ++segment) {
-      const bool root = segment == member;
-      if (!root) {
-        keys.k.resize(root_blocks), keys.v.resize(root_blocks), keys.count.resize(root_blocks);
-        transposed_values.resize(root_blocks), key_rows.resize(root_blocks);
-        extend(*segment, 1);
-      }
-      const int64_t before = root ? 0 : root_blocks * kKeys, start = a.starts[*segment];
-      const int64_t count = (a.starts[*segment + 1] - start) * group;
+    std::vector<int32_t> segments(member + 1, end);
+    if (!given) segments.push_back(*member);
+    for (const int32_t segment : segments) {
+      const bool root = segment == *member;
+      keys.k.resize(root_blocks), keys.v.resize(root_blocks), keys.count.resize(root_blocks);
+      transposed_values.resize(root_blocks), key_rows.resize(root_blocks);
+      if (!root) extend(segment, 1);
+      const int64_t before = root ? 0 : root_blocks * kKeys, start = a.starts[segment];
+      const int64_t count = (a.starts[segment + 1] - start) * group;
       for (int64_t i = 0; i < count; i += kRows) {
         QueryRow rows[kRows], grads[kRows];
         float sums[kRows], dots[kRows];
@@ -421,9 +429,9 @@ void attention_backward(const cpu::Attention& a, const void* qkv_, const void* o
           for (int64_t j = 0; j < d; ++j) put(dqkv + row * width + head * d + j, dq[r * d + j]);
         }
       }
-      if (!root) write(*segment, 1);
+      if (!root) write(segment, 1, dqkv);
     }
-    write(*member, 0);
+    given ? write(0, 0, a.root_gradient) : write(*member, 0, dqkv);
   });
 }
 

@@ -248,14 +248,11 @@ Policy::Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Dev
 
 namespace {
 
-// Adds the tokens that each expert got, but for the first `repeated` ones.
-void count_load(const Routing& routing, int64_t repeated, std::vector<int64_t>& load) {
+// Adds the tokens that each expert got.
+void count_load(const Routing& routing, std::vector<int64_t>& load) {
   const int64_t experts = static_cast<int64_t>(routing.offsets.size()) - 1;
   load.resize(experts);
   for (int64_t e = 0; e < experts; ++e) load[e] += routing.offsets[e + 1] - routing.offsets[e];
-  if (repeated == 0) return;
-  const Tensor again = routing.experts.narrow(0, 0, repeated).cpu().contiguous();
-  for (int64_t i = 0; i < again.numel(); ++i) --load[again.data_ptr<int32_t>()[i]];
 }
 
 // Each head's rows times a weight of its own: x [tokens, heads, in], weight [heads, out, in] → [tokens, heads, out].
@@ -293,7 +290,7 @@ Tensor Policy::feed_forward(const Layer& layer, const Tensor& x, RouterRecord* r
   const Routing routing = route(grpo::linear(x.to(at::kFloat), layer.moe.router), layer.moe.selection_bias,
                                 {moe.experts_per_token, moe.scoring == Scoring::softmax, moe.normalize, moe.scaling,
                                  moe.groups, moe.groups_per_token, moe.group_best});
-  if (load) count_load(routing, record->repeated, *load);
+  if (load) count_load(routing, *load);
   if (record && moe.auxiliary_loss > 0) {
     // Switch Transformer (arXiv:2101.03961), eq. 4: experts · Σ share of tokens · mean score, scores summing to 1.
     std::vector<float> share(moe.experts);
@@ -397,12 +394,17 @@ void check_runs(const KvView& kv, const Segments& segments, int64_t layers, cons
 
 }  // namespace
 
-Tensor Policy::hidden(const Segments& segments, KvView* kv, RouterRecord* record) const {
+Tensor Policy::hidden(const Segments& segments, KvView* kv, RouterRecord* record,
+                      std::vector<SharedRows>* first) const {
   if (!segments.tokens.defined() || !segments.positions.defined() || segments.tokens.dim() != 1 ||
       segments.positions.sizes() != segments.tokens.sizes())
     throw Error("policy", "expected tokens [T] and a position for each, got others");
   const HeadLayout layout = config_.layout();
   if (kv) check_runs(*kv, segments, config_.layers, layout);
+  const bool filling = first && first->empty();
+  if (first && (kv || (!filling && std::ssize(*first) != config_.layers)))
+    throw Error("policy", "expected shared rows of ", config_.layers, " layers and no pages, got ", first->size(),
+                kv ? " and pages" : "");
   const bool latent = config_.attention == Attention::mla;
   if (record) {
     record->load.resize(biases_.size());
@@ -416,8 +418,11 @@ Tensor Policy::hidden(const Segments& segments, KvView* kv, RouterRecord* record
     const Tensor normed = rms_norm(x, layer.attention_norm, config_.norm_epsilon);
     const Tensor qkv = latent ? latent_queries_keys(layer, normed, segments.positions)
                               : queries_keys_values(layer, normed, segments.positions);
+    SharedRows shared = first && !filling ? (*first)[i] : SharedRows();
+    if (filling && at::GradMode::is_enabled()) shared.gradient = at::zeros_like(qkv, at::kFloat);
     const Tensor seen = kv ? paged_attention(qkv, (*kv->pages)[i], kv->runs, layout)
-                           : attention(qkv, segments.starts, segments.parents, layout);
+                           : attention(qkv, segments.starts, segments.parents, layout, shared);
+    if (filling) first->push_back({qkv.detach(), shared.gradient});
     x = x + grpo::linear(latent ? values_seen(layer, seen) : seen, layer.output);
     std::vector<int64_t>* load = record && layer.moe.router.defined() ? &record->load[moe_layer++] : nullptr;
     x = x + feed_forward(layer, rms_norm(x, layer.feed_forward_norm, config_.norm_epsilon), record, load);

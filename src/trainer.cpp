@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "grpo/error.h"
@@ -29,12 +30,32 @@ struct Trainer::Sequence {
   int64_t inputs() const { return static_cast<int64_t>(tokens->size()) - 1; }
 };
 
+// Sequences that go through the policy together: whole groups and documents, or a part of a group that is cut.
+struct Trainer::MicroBatch {
+  std::vector<Sequence> sequences;
+  bool cut = false;
+};
+
 // What a forward pass reads, and the places where targets follow.
 struct Trainer::Batch {
-  Segments segments;
+  Segments segments;               // where a group is cut, segment 0 is its prompt, whose tokens are not among these
   Tensor rows, targets;            // [N]: hidden state `rows[i]` is followed by `targets[i]`
+  Tensor first_rows, order;        // of a cut group: `order` puts first_rows, of the prompt, and rows in place
   std::vector<int64_t> starts{0};  // [sequences + 1] in targets
   KeptSets kept;
+};
+
+// The prompt of a group that is cut. Its forward pass comes before those of the parts and its backward pass, with what
+// they all give to it, behind theirs: paid once, and rounded once.
+struct Trainer::CutPrompt {
+  const std::vector<int32_t>* tokens;
+  std::vector<SharedRows> layers;
+  Tensor last;        // [1, hidden], its last hidden state
+  Tensor last_apart;  // the same for the parts: gathers their gradient in fp32
+
+  void backward() const {
+    if (last.requires_grad()) last.backward(last_apart.grad().to(last.scalar_type()));
+  }
 };
 
 namespace {
@@ -77,78 +98,148 @@ std::vector<Trainer::Sequence> Trainer::sequences(std::vector<Group>& groups, si
 }
 
 // Cuts the list, in order, where the tokens of a pass would exceed the limit. Only a group that exceeds it by itself is
-// cut, and pays its prompt again.
-std::vector<std::vector<Trainer::Sequence>> Trainer::micro_batches(const std::vector<Sequence>& sequences) const {
-  std::vector<std::vector<Sequence>> batches;
+// cut, into parts that have passes of their own.
+std::vector<Trainer::MicroBatch> Trainer::micro_batches(const std::vector<Sequence>& sequences) const {
+  std::vector<MicroBatch> batches;
   const int64_t limit = config_.micro_batch_tokens;
   int64_t tokens = 0;  // of the last batch
   for (size_t begin = 0, end = 0; begin < sequences.size(); begin = end) {
     const std::vector<int32_t>* shared = sequences[begin].prompt;
-    const int64_t prompt = shared ? static_cast<int64_t>(shared->size()) : 0;
+    const int64_t prompt = shared ? std::ssize(*shared) : 0;
     int64_t group = prompt;  // its tokens; a document is a group of one
     do {
       group += sequences[end++].inputs();
     } while (end < sequences.size() && shared && sequences[end].prompt == shared);
+    const bool cut = group > limit && end - begin > 1;
+    if (batches.empty() || batches.back().cut || cut || tokens + group > limit) {
+      batches.push_back({{}, cut});
+      tokens = 0;
+    }
+    tokens += cut ? prompt : group;
     for (size_t i = begin; i < end; ++i) {
-      const int64_t inputs = sequences[i].inputs();
-      const int64_t next = i > begin ? inputs : group <= limit ? group : prompt + inputs;
-      const bool cut = batches.empty() || tokens + next > limit;
-      if (cut) batches.emplace_back(), tokens = 0;
-      tokens += inputs + (cut || i == begin ? prompt : 0);
-      batches.back().push_back(sequences[i]);
+      if (cut && i > begin && tokens + sequences[i].inputs() > limit) batches.push_back({{}, true}), tokens = prompt;
+      if (cut) tokens += sequences[i].inputs();
+      batches.back().sequences.push_back(sequences[i]);
     }
   }
   return batches;
 }
 
-Trainer::Batch Trainer::assemble(const std::vector<Sequence>& sequences) const {
+Trainer::Batch Trainer::assemble(const MicroBatch& micro) const {
   Batch batch;
-  std::vector<int32_t> tokens, positions, targets;
-  std::vector<int64_t> rows;
+  std::vector<int32_t> tokens, positions, targets, rows;
+  std::vector<int64_t> firsts, others;  // places of targets: of those behind a cut group's prompt, and of the others
   const auto add_segment = [&](const std::vector<int32_t>& source, int64_t count, int32_t first_position,
                                int32_t parent) {
     for (int64_t i = 0; i < count; ++i) {
       tokens.push_back(source[i]);
       positions.push_back(first_position + static_cast<int32_t>(i));
     }
-    batch.segments.starts.push_back(static_cast<int32_t>(tokens.size()));
+    batch.segments.starts.push_back(batch.segments.starts.back() + static_cast<int32_t>(count));
     batch.segments.parents.push_back(parent);
   };
   const std::vector<int32_t>* prompt = nullptr;
   int32_t parent = -1;
   int64_t prompt_end = 0;  // row behind the prompt's last token
-  for (const Sequence& sequence : sequences) {
+  if (micro.cut) {
+    prompt = micro.sequences.front().prompt;
+    parent = 0;
+    batch.segments.starts.push_back(static_cast<int32_t>(prompt->size()));
+    batch.segments.parents.push_back(-1);
+  }
+  for (const Sequence& sequence : micro.sequences) {
     if (sequence.prompt && sequence.prompt != prompt) {
       parent = static_cast<int32_t>(batch.segments.parents.size());
-      add_segment(*sequence.prompt, static_cast<int64_t>(sequence.prompt->size()), 0, -1);
-      prompt_end = static_cast<int64_t>(tokens.size());
+      add_segment(*sequence.prompt, std::ssize(*sequence.prompt), 0, -1);
+      prompt_end = std::ssize(tokens);
     }
     prompt = sequence.prompt;
-    const int64_t start = static_cast<int64_t>(tokens.size());
+    const int64_t start = std::ssize(tokens);
     add_segment(*sequence.tokens, sequence.inputs(), prompt ? static_cast<int32_t>(prompt->size()) : 0,
                 prompt ? parent : -1);
     for (size_t i = sequence.first_target; i < sequence.tokens->size(); ++i) {
-      rows.push_back(i == 0 ? prompt_end - 1 : start + static_cast<int64_t>(i) - 1);
+      const bool first = i == 0 && micro.cut;
+      (first ? firsts : others).push_back(std::ssize(targets));
+      if (!first) rows.push_back(static_cast<int32_t>(i == 0 ? prompt_end - 1 : start + static_cast<int64_t>(i) - 1));
       targets.push_back((*sequence.tokens)[i]);
     }
-    batch.starts.push_back(static_cast<int64_t>(targets.size()));
+    batch.starts.push_back(std::ssize(targets));
     if (sequence.completion && !sequence.completion->kept.empty())
       for (const auto& ids : sequence.completion->kept) {
         batch.kept.ids.insert(batch.kept.ids.end(), ids.begin(), ids.end());
-        batch.kept.starts.push_back(static_cast<int64_t>(batch.kept.ids.size()));
+        batch.kept.starts.push_back(std::ssize(batch.kept.ids));
       }
   }
   const at::Device device = policy_.device();
   batch.segments.tokens = int_tensor(tokens, device);
   batch.segments.positions = int_tensor(positions, device);
-  batch.rows = at::tensor(rows, at::kLong).to(device);
+  batch.rows = int_tensor(rows, device);
   batch.targets = int_tensor(targets, device);
+  if (micro.cut) {
+    batch.first_rows = int_tensor(std::vector<int32_t>(firsts.size(), 0), device);
+    std::vector<int64_t> order(targets.size());
+    firsts.insert(firsts.end(), others.begin(), others.end());
+    for (size_t i = 0; i < firsts.size(); ++i) order[firsts[i]] = static_cast<int64_t>(i);
+    batch.order = at::tensor(order, at::kLong).to(device);
+  }
   return batch;
 }
 
-TokenLogprobs Trainer::forward(const Policy& policy, const Batch& batch, RouterRecord* record) const {
-  const Tensor hidden = policy.hidden(batch.segments, nullptr, record).index_select(0, batch.rows);
+Trainer::CutPrompt Trainer::forward(const Policy& policy, const std::vector<int32_t>& prompt,
+                                    RouterRecord* record) const {
+  Segments segments;
+  segments.starts.push_back(static_cast<int32_t>(prompt.size()));
+  segments.parents.push_back(-1);
+  segments.tokens = int_tensor(prompt, policy.device());
+  segments.positions = at::arange(std::ssize(prompt), segments.tokens.options());
+  CutPrompt cut{&prompt, {}, {}, {}};
+  cut.last = policy.hidden(segments, nullptr, record, &cut.layers).slice(0, std::ssize(prompt) - 1);
+  if (record) record->auxiliary_loss = Tensor();  // goes by the tokens in the loss, of which there are none here
+  cut.last_apart = cut.last.detach();
+  if (cut.last.requires_grad()) {
+    cut.last_apart.requires_grad_(true).set_grad_dtype(at::kFloat);
+    cut.last_apart.mutable_grad() = at::zeros_like(cut.last_apart, at::kFloat);
+  }
+  return cut;
+}
+
+// Hidden states are gathered by `embedding`, since their gradient adds up in fp32 there, for the prompt's last one that
+// all samples of a group share.
+TokenLogprobs Trainer::forward(const Policy& policy, const Batch& batch, RouterRecord* record,
+                               CutPrompt* prompt) const {
+  Tensor hidden;
+  if (batch.segments.tokens.numel() > 0) {  // completions of one token have none beside a prompt that is apart
+    hidden = policy.hidden(batch.segments, nullptr, record, prompt ? &prompt->layers : nullptr);
+    hidden = grpo::embedding(hidden, batch.rows);
+  }
+  if (prompt) {
+    const Tensor firsts = grpo::embedding(prompt->last_apart, batch.first_rows);
+    hidden = (hidden.defined() ? at::cat({firsts, hidden}) : firsts).index_select(0, batch.order);
+  }
   return policy.token_logprobs(hidden, batch.targets, temperature_, batch.kept);
+}
+
+// Brings the list through the policy, pass by pass. `take` gets the sequences of a pass, its batch and what came of it,
+// and goes backward, if at all, before it returns. Returns how many tokens went through the policy.
+template <class Take>
+int64_t Trainer::each_pass(const Policy& policy, const std::vector<Sequence>& list, RouterRecord* record,
+                           Take take) const {
+  int64_t tokens = 0;
+  std::optional<CutPrompt> prompt;
+  const auto end_prompt = [&] {
+    if (prompt) prompt->backward();
+    prompt.reset();
+  };
+  for (const MicroBatch& micro : micro_batches(list)) {
+    const std::vector<int32_t>* cut = micro.cut ? micro.sequences.front().prompt : nullptr;
+    if (prompt && prompt->tokens != cut) end_prompt();
+    if (cut && !prompt) prompt = forward(policy, *cut, record), tokens += std::ssize(*cut);
+    const Batch batch = assemble(micro);
+    tokens += batch.segments.tokens.numel();
+    take(micro.sequences, batch, forward(policy, batch, record, prompt ? &*prompt : nullptr));
+  }
+  end_prompt();
+  return tokens;
 }
 
 // [group][sample][token], of every completion that has tokens.
@@ -156,13 +247,13 @@ std::vector<std::vector<std::vector<float>>> Trainer::reference_logprobs(std::ve
   at::NoGradGuard no_grad;
   std::vector<std::vector<std::vector<float>>> out(groups.size());
   for (size_t g = 0; g < groups.size(); ++g) out[g].resize(groups[g].completions.size());
-  for (const auto& part : micro_batches(sequences(groups, 0, groups.size(), true))) {
-    const Batch batch = assemble(part);
-    const Tensor logprobs = forward(*reference_, batch, nullptr).logprobs.cpu();
-    for (size_t i = 0; i < part.size(); ++i)
-      out[part[i].group][part[i].sample].assign(logprobs.data_ptr<float>() + batch.starts[i],
-                                                logprobs.data_ptr<float>() + batch.starts[i + 1]);
-  }
+  each_pass(*reference_, sequences(groups, 0, groups.size(), true), nullptr,
+            [&](const std::vector<Sequence>& part, const Batch& batch, const TokenLogprobs& found) {
+              const Tensor logprobs = found.logprobs.cpu();
+              for (size_t i = 0; i < part.size(); ++i)
+                out[part[i].group][part[i].sample].assign(logprobs.data_ptr<float>() + batch.starts[i],
+                                                          logprobs.data_ptr<float>() + batch.starts[i + 1]);
+            });
   return out;
 }
 
@@ -249,13 +340,7 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
       std::string broken_in;
       int64_t targets = 0;
       for (const Sequence& sequence : list) targets += sequence.targets();
-      const std::vector<int32_t>* prompt = nullptr;
-      for (const auto& micro : micro_batches(list)) {
-        const Batch batch = assemble(micro);
-        record.repeated =
-            micro.front().prompt == prompt ? static_cast<int64_t>(prompt->size()) : 0;  // a group that is cut
-        prompt = micro.back().prompt;
-        const TokenLogprobs current = forward(policy_, batch, &record);
+      const auto learn = [&](const std::vector<Sequence>& micro, const Batch& batch, const TokenLogprobs& current) {
         std::vector<float> old, advantages, reference_values;
         for (const Sequence& sequence : micro) {
           old.insert(old.end(), sequence.completion->logprobs.begin(), sequence.completion->logprobs.end());
@@ -281,9 +366,9 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
         if (!std::isfinite(value) && broken_in.empty()) broken_in = broken(micro, batch, current.logprobs);
         loss += value;
         metrics.add(out.metrics);
-        report.tokens += batch.segments.tokens.size(0);
         report.loss_tokens += batch.targets.size(0);
-      }
+      };
+      report.tokens += each_pass(policy_, list, &record, learn);
       if (updates++ == 0) {
         report.ratio_deviation = metrics.ratio_deviation;
         report.mismatch_kl = metrics.mismatch_kl_sum / metrics.tokens;
@@ -319,9 +404,7 @@ UpdateReport Trainer::update(const std::vector<Example>& documents, int64_t step
   RouterRecord record;
   double entropy = 0;
   std::string broken_in;
-  for (const auto& micro : micro_batches(list)) {
-    const Batch batch = assemble(micro);
-    const TokenLogprobs current = forward(policy_, batch, &record);
+  const auto learn = [&](const std::vector<Sequence>& micro, const Batch& batch, const TokenLogprobs& current) {
     Tensor loss = -current.logprobs.sum() / static_cast<double>(targets);
     if (record.auxiliary_loss.defined())
       loss = loss + record.auxiliary_loss * (static_cast<double>(batch.targets.size(0)) / targets);
@@ -330,8 +413,8 @@ UpdateReport Trainer::update(const std::vector<Example>& documents, int64_t step
     if (!std::isfinite(value) && broken_in.empty()) broken_in = broken(micro, batch, current.logprobs);
     report.loss += value;
     entropy += current.entropy.detach().sum().item<double>();
-    report.tokens += batch.segments.tokens.size(0);
-  }
+  };
+  report.tokens = each_pass(policy_, list, &record, learn);
   report.loss_tokens = targets;
   report.entropy = entropy / static_cast<double>(targets);
   apply(report, record, report.loss, broken_in, step);

@@ -105,6 +105,47 @@ TEST_P(AttentionTest, a_family_has_the_same_bits_alone_and_in_any_batch) {
   }
 }
 
+// The first family of the batch in one pass, and in several: its prompt alone, then one child after the other.
+TEST_P(AttentionTest, a_prompt_and_its_children_have_the_same_bits_in_passes_of_their_own) {
+  for (const HeadLayout& layout : kLayouts)
+    for (const bool reference : {false, true})
+      for (const Shape& shape : {kShapes[2], kShapes[3]}) {
+        SCOPED_TRACE(::testing::Message() << layout.heads << "/" << layout.kv_heads << " heads of " << layout.head_dim
+                                          << (reference ? ", reference" : ""));
+        const auto attend = reference ? reference::attention : attention;
+        const Tensor qkv = randn({shape.starts.back(), layout.width()}),
+                     dout = randn({shape.starts.back(), layout.heads * layout.value_dim()});
+        const auto rows = [&](const Tensor& t, size_t s) { return t.narrow(0, shape.starts[s], shape.length(s)); };
+        const auto leaf = [](const Tensor& t) { return t.clone().requires_grad_(true); };
+        const Tensor whole = leaf(qkv), expected = attend(whole, shape.starts, shape.parents, layout, {});
+        expected.backward(dout);
+
+        const int32_t prompt = shape.length(0);
+        const Tensor first = leaf(rows(qkv, 0)), sum = at::zeros({prompt, layout.width()});
+        const Tensor own = attend(first, {0, prompt}, {-1}, layout, {Tensor(), sum});
+        // The reference pads to the longest segment of a pass, and adds up gradients in their own type.
+        const auto expect_alike = [&](const Tensor& got, const Tensor& want, bool exact, size_t segment) {
+          const double difference = (got - want).to(at::kDouble).norm().item<double>(),
+                       size = want.to(at::kDouble).norm().item<double>();
+          EXPECT_TRUE(exact ? same_bits(got, want) : difference <= (narrow() ? 1e-2 : 1e-6) * size)
+              << "segment " << segment << ": off by " << difference << " of " << size;
+        };
+        expect_alike(own, rows(expected, 0), !reference, 0);
+        std::vector<Tensor> gradients{Tensor()};
+        for (size_t s = 1; s < shape.parents.size(); ++s) {
+          const Tensor child = leaf(rows(qkv, s));
+          const Tensor out = attend(child, {0, prompt, prompt + shape.length(s)}, {-1, 0}, layout, {rows(qkv, 0), sum});
+          expect_alike(out, rows(expected, s), !reference, s);
+          out.backward(rows(dout, s));
+          gradients.push_back(child.grad());
+        }
+        own.backward(rows(dout, 0));
+        gradients[0] = first.grad();
+        for (size_t s = 0; s < gradients.size(); ++s)
+          expect_alike(gradients[s], rows(whole.grad(), s), !reference && layout.latent == 0, s);
+      }
+}
+
 TEST_P(AttentionTest, what_is_not_finite_reaches_the_rows_that_see_it_and_no_others) {
   const Shape shape({{18, -1}, {5, 0}, {3, 0}, {2, -1}});
   for (const HeadLayout& layout : {HeadLayout{4, 2, 18}, HeadLayout{5, 1, 18, 10}}) {

@@ -62,12 +62,23 @@ Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, con
             const std::optional<Tensor>& q_norm, const std::optional<Tensor>& k_norm, double epsilon,
             bool interleaved = false);
 
+/// What passes have in common whose segments attend to one prompt that went through a pass of its own: its rows of qkv,
+/// and the sum of the gradients that these passes give to its keys and values. The prompt's pass goes backward last.
+struct SharedRows {
+  Tensor rows;      ///< [prompt, layout.width()]; undefined in the prompt's own pass
+  Tensor gradient;  ///< [prompt, layout.width()] fp32, zeros at first; undefined without gradients
+};
+
 /// Causal attention over segments laid end to end. Segment s holds rows starts[s] … starts[s + 1]; its tokens attend
 /// first to all tokens of segment parents[s] (−1: none; a parent has no parent itself and comes before its children),
 /// then to their own predecessors and themselves.  qkv [tokens, layout.width()]; returns [tokens,
 /// heads·layout.value_dim()].
+/// `first` says what segment 0 shares with other passes. With rows, these are segment 0, before those of qkv; they have
+/// no outputs, and their keys' and values' gradient is added to first.gradient. Without, first.gradient is added to
+/// that of qkv. Any division into passes gives the same bits as one pass, but of latent layouts, which may differ in the
+/// rounding of fp32.
 Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const std::vector<int32_t>& parents,
-                 const HeadLayout& layout);
+                 const HeadLayout& layout, const SharedRows& first = {});
 
 /// New tokens of running sequences and where the keys and values of their earlier ones lie. Run r holds rows
 /// tokens[r] … tokens[r + 1]; they stand at positions first[r] … of their segment.
@@ -153,7 +164,7 @@ Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, con
             const std::optional<Tensor>& q_norm, const std::optional<Tensor>& k_norm, double epsilon,
             bool interleaved = false);
 Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const std::vector<int32_t>& parents,
-                 const HeadLayout& layout);
+                 const HeadLayout& layout, const SharedRows& first = {});
 Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const PageRuns& runs, const HeadLayout& layout);
 Routing route(const Tensor& logits, const Tensor& selection_bias, const RouterOptions& options);
 Tensor dispatch(const Tensor& x, const Routing& routing);

@@ -235,7 +235,6 @@ struct KvView {
 struct RouterRecord {
   std::vector<std::vector<int64_t>> load;  ///< [MoE layers][experts] tokens
   Tensor auxiliary_loss;                   ///< scalar, of the last pass; undefined for a dense model or coefficient 0
-  int64_t repeated = 0;  ///< set by the caller: leading tokens of the next pass that an earlier one counted
   /// The largest load of any expert over the mean load of its layer; 1 is perfect balance, NaN a dense model.
   double max_load() const;
 };
@@ -257,10 +256,13 @@ class Policy {
 
   /// Hidden states [T, hidden] after the last norm. Without `kv`, segments attend as their parents say; with it, each
   /// run of new tokens attends to its pages, which it extends. On the CPU a token's hidden state has the same bits
-  /// either way. `record` (optional) gathers the routers' loads. Throws Error for tokens that are not of the
-  /// vocabulary, positions beyond max_positions, segments that do not fit together, pages of another policy, and runs
-  /// with too few pages for their tokens.
-  Tensor hidden(const Segments& segments, KvView* kv = nullptr, RouterRecord* record = nullptr) const;
+  /// either way. `record` (optional) gathers the routers' loads. `first` (optional, without `kv`) has what each layer
+  /// shares of segment 0 with other passes (ops.h): empty, it is filled by this pass; else segment 0 counts in
+  /// `segments.starts` and `parents`, but its tokens are not given again and get no hidden states. Throws Error for
+  /// tokens that are not of the vocabulary, positions beyond max_positions, segments that do not fit together, pages of
+  /// another policy, and runs with too few pages for their tokens.
+  Tensor hidden(const Segments& segments, KvView* kv = nullptr, RouterRecord* record = nullptr,
+                std::vector<SharedRows>* first = nullptr) const;
 
   /// Log-probability and entropy of the token `targets` [N] int32 that follows each of `hidden` [N, hidden]. Throws
   /// Error for a temperature that is not above 0 and targets that are not of the vocabulary.

@@ -49,8 +49,8 @@ struct TrainerConfig {
   template <class V>
   void visit(V& v) {
     v("micro_batch_tokens", micro_batch_tokens,
-      "tokens of one forward and backward pass; gradients add up in fp32 to the same for any value (with bf16 to a few "
-      "thousandths where a group is larger, which is then cut: its prompt's activations have gradients for each part)",
+      "tokens of one forward and backward pass (a longer sequence has one of its own); gradients add up in fp32, to the "
+      "same for any value",
       at_least(1));
     v("bias_update_rate", bias_update_rate,
       "step of an update on the experts' selection biases, which evens out their load; 0: they stay", at_least(0));
@@ -83,10 +83,15 @@ class Trainer {
 
  private:
   struct Sequence;
+  struct MicroBatch;
   struct Batch;
-  Batch assemble(const std::vector<Sequence>& sequences) const;
-  TokenLogprobs forward(const Policy& policy, const Batch& batch, RouterRecord* record) const;
-  std::vector<std::vector<Sequence>> micro_batches(const std::vector<Sequence>& sequences) const;
+  struct CutPrompt;
+  std::vector<MicroBatch> micro_batches(const std::vector<Sequence>& sequences) const;
+  Batch assemble(const MicroBatch& micro) const;
+  CutPrompt forward(const Policy& policy, const std::vector<int32_t>& prompt, RouterRecord* record) const;
+  TokenLogprobs forward(const Policy& policy, const Batch& batch, RouterRecord* record, CutPrompt* prompt) const;
+  template <class Take>
+  int64_t each_pass(const Policy& policy, const std::vector<Sequence>& list, RouterRecord* record, Take take) const;
   std::vector<Sequence> sequences(std::vector<Group>& groups, size_t begin, size_t end, bool all) const;
   std::vector<std::vector<std::vector<float>>> reference_logprobs(std::vector<Group>& groups) const;
   static std::string broken(const std::vector<Sequence>& sequences, const Batch& batch, const Tensor& logprobs);
