@@ -103,16 +103,16 @@ Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const st
   for (size_t s = 0; s < parents.size(); ++s)
     require(parents[s] < static_cast<int32_t>(s) && (parents[s] < 0 || parents[parents[s]] < 0), "attention",
             "segment ", s, ": expected an earlier segment without parent as its parent, got ", parents[s]);
-  if (given > 0) {
+  const int64_t length = parents.empty() ? 0 : starts[1];  // of segment 0
+  if (first.rows.defined()) {
     check_layout(first.rows, layout, "attention");
     require_alike(first.rows, qkv, "attention", "the shared rows");
-    require(parents.size() > 0 && starts[1] == given, "attention", "expected segment 0 to be the ", given,
-            " shared rows");
+    require(given == length, "attention", "expected the ", length, " rows of segment 0 to be shared, got ", given);
   }
   if (const Tensor& sum = first.gradient; sum.defined())
     require(sum.is_contiguous() && sum.scalar_type() == at::kFloat && sum.device() == qkv.device() &&
-                sum.sizes() == at::IntArrayRef({starts[1], qkv.size(1)}),
-            "attention", "expected a float32 gradient [", starts[1], ", ", qkv.size(1), "] of segment 0, got ",
+                sum.sizes() == at::IntArrayRef({length, qkv.size(1)}),
+            "attention", "expected a Float gradient [", length, ", ", qkv.size(1), "] of segment 0, got ",
             sum.scalar_type(), " ", sum.sizes());
   if (!qkv.is_cpu()) return reference::attention(qkv, starts, parents, layout, first);
   kernel_type(qkv, "attention");

@@ -217,6 +217,16 @@ TEST(AttentionRefuses, what_does_not_fit) {
   for (const std::vector<int32_t>& parents : std::vector<std::vector<int32_t>>{{1, -1, -1}, {-1, 1, -1}, {-1, 0, 1}})
     EXPECT_ERROR(attention(qkv, {0, 2, 4, 6}, parents, layout),
                  "expected an earlier segment without parent as its parent");
+  const Tensor prompt = at::randn({4, 16}), sum = at::zeros({4, 16});
+  EXPECT_NO_THROW(attention(qkv, {0, 4, 10}, {-1, 0}, layout, {prompt, sum}));
+  EXPECT_ERROR(attention(qkv, {0, 3, 10}, {-1, 0}, layout, {prompt, sum}),
+               "[attention] expected the 3 rows of segment 0 to be shared, got 4");
+  EXPECT_ERROR(attention(qkv, {0, 4, 9}, {-1, 0}, layout, {prompt, sum}), "expected 3 ascending starts from 0 to 10");
+  EXPECT_ERROR(attention(qkv, {0, 4, 10}, {-1, 0}, layout, {prompt.to(at::kBFloat16), sum}),
+               "[attention] expected the shared rows to be Float");
+  for (const Tensor& bad : {at::zeros({3, 16}), at::zeros({4, 15}), sum.to(at::kBFloat16), sum.t()})
+    EXPECT_ERROR(attention(qkv, {0, 4, 10}, {-1, 0}, layout, {prompt, bad}),
+                 "[attention] expected a Float gradient [4, 16] of segment 0");
 }
 
 // -------------------------------------------------------------------------------------------------------------- pages

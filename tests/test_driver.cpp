@@ -307,6 +307,7 @@ TEST_F(Driver, finds_what_is_wrong_before_any_work) {
       {"--set prompts_per_step=1000000 --set objective.max_refills=16", "objective.max_refills"},
       {"--set save_every=0", "save_every"},
       {"--set evaluate.samples=0", "evaluate.samples"},
+      {"--set rollout.samples=1", "rollout.samples of at least 2"},
   };
   for (const auto& [words, what] : cases) {
     fs::remove(folder_ / "run.out");
@@ -325,6 +326,39 @@ TEST_F(Driver, refuses_an_unknown_key_before_it_touches_a_folder) {
   EXPECT_EQ(child_.wait(), 1);
   EXPECT_THAT(output("refused"), HasSubstr("\"objective.clip_high\""));
   EXPECT_FALSE(fs::exists(folder_ / "refused"));
+}
+
+// What cannot be used is left out and told of before any work, and so is a learning rate that teaches nothing.
+TEST_F(Driver, leaves_out_tasks_that_cannot_be_asked) {
+  const std::string file = (folder_ / "tasks.jsonl").string();
+  {
+    std::ofstream lines(file);
+    for (int i = 0; i < 40; ++i)
+      lines << Json{{"prompt", "What is " + std::to_string(i) + "+1?" + std::string(i % 5 == 2 ? 400 : 0, 'x')},
+                    {"answer", i + 1}}
+                   .dump()
+            << '\n';
+    lines << "no task\n";
+  }
+  start_in_shell(GRPO_DRIVER " --config " + (folder_ / "config.json").string() + " --out " +
+                     (folder_ / "run").string() + " --steps 3 --set pretrain.steps=3"
+                     " --set pretrain.optimizer.learning_rate=1e-12"
+                     " --set evaluate.problems=2 --set rollout.max_new_tokens=4 --set tasks.file=" + file,
+                 "run");
+  EXPECT_EQ(child_.wait(), 0) << output("run");
+  EXPECT_EQ(lines_of(folder_ / "run/metrics.jsonl").size(), 3u);
+  EXPECT_THAT(read_file(folder_ / "run/log.txt"),
+              testing::AllOf(HasSubstr(" of 41 tasks are left out: [task] " + file + ":41: expected a JSON object"),
+                             HasSubstr("exceed policy.max_positions = 128"), HasSubstr("warning: held out, "),
+                             HasSubstr("raise optimizer.learning_rate")));
+}
+
+TEST_F(Driver, runs_where_stacks_are_small) {
+  start_in_shell("sh -c 'ulimit -s 64; exec env OMP_NUM_THREADS=2 " GRPO_DRIVER
+                 " --steps 1 --set pretrain.steps=3 --set evaluate.problems=2 --config " +
+                     (folder_ / "config.json").string() + " --out " + (folder_ / "run").string() + "'",
+                 "run");
+  EXPECT_EQ(child_.wait(), 0) << output("run");
 }
 
 }  // namespace

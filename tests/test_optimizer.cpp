@@ -506,5 +506,14 @@ TEST(AdamW, on_a_gpu_does_the_same) {
   }
 }
 
+TEST(AdamW, begins_its_decay_anew_from_a_state_that_has_none_due) {
+  AdamW optimizer(make_parameters(at::kFloat), plain_config());
+  NamedTensors state = optimizer.state();
+  ASSERT_EQ(state.back().first, "decay_due");
+  state.pop_back();
+  EXPECT_NO_THROW(optimizer.load_state(state));
+  EXPECT_EQ(optimizer.state().back().second.item<double>(), 0.0);
+}
+
 }  // namespace
 }  // namespace grpo

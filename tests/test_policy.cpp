@@ -478,6 +478,19 @@ TEST(Policy, is_read_by_several_threads_at_once) {
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(wrong, 0);
   EXPECT_EQ(policy.tokens_seen(), 5 + 4 * 50 * 5);
+  // So often that additions would meet.
+  PolicyConfig small = dense_config();
+  small.layers = 1;
+  const Policy counting(small, 1);
+  const Segments one = segments_of({{1}}, {-1});
+  threads.clear();
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&] {
+      at::NoGradGuard guard;
+      for (int i = 0; i < 3000; ++i) counting.hidden(one);
+    });
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(counting.tokens_seen(), 4 * 3000);
 }
 
 TEST(PolicyRefuses, what_its_ops_would_read_past_an_end_for) {
@@ -540,6 +553,10 @@ TEST(PolicyRefuses, what_its_ops_would_read_past_an_end_for) {
   EXPECT_EQ(paged(with_prompt(32)), "(no error)");
   EXPECT_THAT(paged(with_prompt(33)), HasSubstr("32 for the 33 of its prompt"));
   EXPECT_THAT(paged([](KvView& v, KvPages&) { v.runs.page_size = 32; }), HasSubstr("with a page_size of 32, got"));
+
+  std::vector<SharedRows> shared(1);
+  EXPECT_THAT(error_of([&] { policy.hidden(segments_of({{1}}, {-1}), nullptr, nullptr, &shared); }),
+              HasSubstr("expected shared rows of 2 layers and no pages, got 1"));
 }
 
 TEST(PolicyRefuses, the_record_of_another_policy) {

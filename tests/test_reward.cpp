@@ -201,6 +201,8 @@ TEST(RewardsConfig, refuses_what_cannot_be_meant) {
               HasSubstr("rewards.weights.accuracy: expected a finite number"));
   EXPECT_THAT(refused(weighted({{"accuracy", 1.0}}, 0)), HasSubstr("threads"));
   EXPECT_THAT(refused(weighted({{"overlong", 1.0}})), HasSubstr("overlong_max_length"));
+  EXPECT_THAT(refused(weighted({{"accuracy", 1.0}}, 1025)),
+              HasSubstr("rewards.threads: expected 1 <= x <= 1024, got 1025"));
   EXPECT_EQ(refused(RewardsConfig{}), "(no error)");
 }
 

@@ -480,6 +480,7 @@ TEST_F(RunFolder, writes_a_line_a_step_with_every_figure) {
   UpdateReport report;
   report.loss = std::numeric_limits<double>::quiet_NaN();
   report.skipped = {"step 1: the loss is not finite"};
+  report.warnings = {"raise a knob"};
   report.skipped_updates = 1;
   RolloutStats stats;
   stats.completion_tokens = 30;
@@ -530,6 +531,7 @@ TEST_F(RunFolder, writes_a_line_a_step_with_every_figure) {
   EXPECT_DOUBLE_EQ(lines[1]["kl"].get<double>(), 0.25);
   EXPECT_DOUBLE_EQ(lines[1]["expert_load_max"].get<double>(), 1.5);
   EXPECT_THAT(read_file(at("log.txt")), HasSubstr("  update skipped: step 1: the loss is not finite\n"));
+  EXPECT_THAT(read_file(at("log.txt")), HasSubstr("warning: raise a knob\n"));
 }
 
 TEST_F(RunFolder, notes_right_and_wrong_traces_in_equal_shares) {

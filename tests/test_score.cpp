@@ -313,6 +313,8 @@ TEST_F(Score, refuses_what_it_cannot_read_write_or_compute) {
   EXPECT_THAT(said(), AllOf(HasSubstr("accurracy"), HasSubstr("accuracy")));
   EXPECT_EQ(run({"--out", (folder_ / "no" / "out.jsonl").string()}), 1);
   EXPECT_THAT(said(), HasSubstr("cannot create"));
+  EXPECT_EQ(run({"--threads", "1025"}), 1);
+  EXPECT_THAT(said(), HasSubstr("threads: expected 0 <= x <= 1024, got 1025"));
 }
 
 }  // namespace

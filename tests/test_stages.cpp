@@ -20,6 +20,7 @@
 #include "grpo/evaluate.h"
 #include "grpo/stages.h"
 #include "grpo/stop.h"
+#include "held_out.h"
 #include "tiny.h"
 
 namespace grpo {
@@ -171,6 +172,38 @@ TEST_F(Stages, a_stage_without_steps_is_finished_and_saved_at_once) {
   EXPECT_TRUE(result.finished);
   EXPECT_EQ(result.steps, 0);
   EXPECT_TRUE(newest_checkpoint(folder_ / "whole").has_value());
+}
+
+TEST_F(Stages, a_learning_rate_that_rounding_takes_back_is_told_of) {
+  const Corpus texts = corpus(chat_);
+  PretrainConfig config;
+  config.steps = 1;
+  config.documents_per_step = 2;
+  config.optimizer.learning_rate = 1e-12;
+  in_run("whole", [&](Stage& stage) { return pretrain(stage, config, texts); });
+  EXPECT_THAT(read_file(folder_ / "whole/log.txt"),
+              AllOf(HasSubstr("warning: 100 % of the weights"), HasSubstr("raise optimizer.learning_rate")));
+}
+
+TEST_F(Stages, measuring_ends_when_asked_to_stop_and_is_done_again) {
+  RecipeEvaluation settings;
+  settings.problems = 4, settings.samples = 1, settings.max_new_tokens = 8;
+  settings.general_problems = 0, settings.pairs = 0;
+  TasksConfig tasks;
+  tasks.arithmetic.max_operand = 9;
+  const HeldOut held_out(settings, tasks, chat_, 5);
+  for (const bool asked : {true, false})
+    in_run("whole", [&](Stage& stage) {
+      const auto measure = [&] { held_out.measure(stage.policy, stage.tokenizer, nullptr, stage.run); };
+      if (asked) {
+        std::raise(SIGTERM);
+        EXPECT_THROW(measure(), Interrupted);
+      } else {
+        measure();
+      }
+      EXPECT_EQ(fs::exists(stage.run.folder() / "evaluation.json"), !asked);
+      return 0;
+    });
 }
 
 TEST_F(Stages, a_stage_that_went_further_than_a_shortened_config_ends) {
@@ -370,6 +403,10 @@ TEST(StageConfigs, refuse_what_cannot_be_before_anything_is_done) {
                                          HasSubstr("objective.max_refills")));
   grpo = {}, grpo.rollout.sampling.temperature = 0;
   EXPECT_THAT(error(grpo, "grpo"), HasSubstr("greedy"));
+  grpo = {}, grpo.rollout.samples = 1;
+  EXPECT_THAT(error(grpo, "grpo"), HasSubstr("rollout.samples of at least 2"));
+  grpo.objective.baseline = Baseline::reinforce_pp;
+  EXPECT_EQ(error(grpo, "grpo"), "(no error)");
   RejectionConfig rejection;
   rejection.count = (1 << 24) + 1;
   EXPECT_THAT(error(rejection, "rejection"), HasSubstr("16777217"));
@@ -659,6 +696,24 @@ TEST_F(Sampling, an_update_that_was_skipped_is_told_once) {
   const std::string log = read_file(folder_ / "whole/log.txt"), skipped = "update skipped";
   EXPECT_THAT(log, HasSubstr("  update skipped: step 0: the loss is not finite (between sample 0 of task"));
   EXPECT_EQ(log.find(skipped), log.rfind(skipped));
+}
+
+TEST_F(Sampling, tasks_that_cannot_be_asked_are_left_out_at_the_start) {
+  const std::string too_long = Json{{"prompt", std::string(2000, 'q')}, {"answer", 7}}.dump();
+  const auto tasks = tasks_from(write("mixed", task_lines("q", 7) + too_long + "\nno task\n"));
+  const auto expect_told = [&](const std::string& name) {
+    EXPECT_THAT(read_file(folder_ / name / "log.txt"),
+                AllOf(HasSubstr("warning: 2 of 9 tasks are left out"), HasSubstr("mixed:9: expected a JSON object"),
+                      HasSubstr("exceed policy.max_positions")));
+  };
+  GrpoConfig config = grpo_config(3);  // 9 tasks and more: every one of the file is due
+  config.tasks = {{1, tasks}};
+  EXPECT_TRUE(in_run("rl", [&](Stage& stage) { return grpo::grpo(stage, config); }).finished);
+  expect_told("rl");
+  RejectionConfig rejection = rejection_config(10);
+  rejection.tasks = config.tasks;
+  EXPECT_TRUE(in_run("pick", [&](Stage& stage) { return rejection_sample(stage, rejection, "teacher"); }).finished);
+  expect_told("pick");
 }
 
 TEST_F(Sampling, a_judge_has_room_for_any_number_of_refills) {
