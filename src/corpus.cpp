@@ -41,6 +41,9 @@ class Words {
   std::string borrow() { return pick() ? " 빌림: " : " borrow: "; }
   std::string wait() { return pick() ? "잠깐, " : "Wait, "; }
   std::string no() { return pick() ? ", 아니다" : ", no"; }
+  std::string not_the(const std::string& target) {
+    return pick() ? ", " + target + " 아니다" : ", not " + target;
+  }
   /// The last word of every reasoning; it keeps the promise that a mixed one has some Korean.
   std::string so() {
     const bool in_korean = (language_ == mixed && !said_korean_) || pick();
@@ -180,7 +183,7 @@ Reasoning reason(const CountdownProblem& problem, Flaws flaws, Words& words, Dra
   const std::string target = std::to_string(problem.target);
   std::vector<Expression> misses;  // distinct; the last is kept for the slip
   for (int attempt = 0; attempt < 20 && misses.size() < 3; ++attempt) {
-    Expression expression = random_expression(problem.numbers, draws);
+    Expression expression = random_expression(problem.numbers, problem.operators, draws);
     const bool known =
         std::any_of(misses.begin(), misses.end(), [&](const auto& m) { return m.text == expression.text; });
     if (expression.value != problem.target && !known) misses.push_back(std::move(expression));
@@ -206,6 +209,28 @@ Reasoning reason(const CountdownProblem& problem, Flaws flaws, Words& words, Dra
     if (flaws.rechecks) text += words.wait() + answer + "=" + target + ". ";
   }
   return {text + words.so() + answer + ".", answer};
+}
+
+// Tries at random until one reaches the target or the writer gives up behind a miss; who never does knows the solution
+// when only one try is left. A slip is a miss that is claimed to reach the target.
+Reasoning search(const CountdownProblem& problem, double give_up_share, bool slips, Words& words, Draws& draws) {
+  constexpr std::size_t kMostTries = 16;
+  const std::string target = std::to_string(problem.target);
+  std::vector<std::string> tried;
+  std::string text;
+  while (true) {
+    Expression expression = random_expression(problem.numbers, problem.operators, draws);
+    for (int attempt = 0; attempt < 20 && std::find(tried.begin(), tried.end(), expression.text) != tried.end(); ++attempt)
+      expression = random_expression(problem.numbers, problem.operators, draws);
+    if (give_up_share == 0 && tried.size() + 1 == kMostTries) expression = {problem.solution, problem.target, 0};
+    tried.push_back(expression.text);
+    const bool claimed = slips && expression.value != problem.target;
+    text += expression.text + "=" + (claimed ? target : std::to_string(expression.value));
+    if (claimed || expression.value == problem.target || tried.size() == kMostTries ||
+        draws.with_probability(give_up_share))
+      return {text + ". " + words.so() + expression.text + ".", expression.text};
+    text += words.not_the(target) + ". " + words.wait();
+  }
 }
 
 std::string in_broken_form(const Reasoning& reasoning, Draws& draws) {
@@ -303,6 +328,9 @@ struct Corpus::Source {
         [&](const auto& each) -> Reasoning {
           if constexpr (std::is_same_v<std::decay_t<decltype(each)>, GeneralProblem>)
             return {};  // not in this set
+          else if constexpr (std::is_same_v<std::decay_t<decltype(each)>, CountdownProblem>)
+            return config.search ? search(each, flawless ? 0.0 : config.give_up_share, m.flaws.slips, words, draws)
+                                 : reason(each, m.flaws, words, draws);
           else
             return reason(each, m.flaws, words, draws);
         },
@@ -350,7 +378,7 @@ struct Corpus::Source {
         if (const auto* countdown = std::get_if<CountdownProblem>(&problem)) {
           Expression said{countdown->solution, countdown->target, 0};
           for (int attempt = 0; !right && attempt < 20 && said.value == countdown->target; ++attempt)
-            said = random_expression(countdown->numbers, draws);
+            said = random_expression(countdown->numbers, countdown->operators, draws);
           const bool solved = said.value == countdown->target;
           return {said.text,
                   said.text + "=" + std::to_string(said.value) + ", " +

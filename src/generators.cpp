@@ -53,10 +53,10 @@ std::vector<CountdownProblem> make_countdown(const CountdownConfig& config) {
     std::vector<std::int64_t> numbers(static_cast<std::size_t>(config.min_numbers) + draws.below(spread));
     for (std::int64_t& number : numbers)
       number = 1 + static_cast<std::int64_t>(draws.below(static_cast<std::uint64_t>(config.max_number)));
-    Expression solution = random_expression(numbers, draws);
+    Expression solution = random_expression(numbers, config.operators, draws);
     if (solution.value < config.min_target || solution.value > config.max_target) continue;
     std::sort(numbers.begin(), numbers.end());
-    CountdownProblem problem{std::move(numbers), solution.value, std::move(solution.text)};
+    CountdownProblem problem{std::move(numbers), solution.value, std::move(solution.text), config.operators};
     if (seen.insert(problem.text()).second) problems.push_back(std::move(problem));
   }
   if (problems.empty())
@@ -113,7 +113,7 @@ std::string text_of(const Problem& problem) {
   return std::visit([](const auto& each) { return each.text(); }, problem);
 }
 
-Expression random_expression(const std::vector<std::int64_t>& numbers, Draws& draws) {
+Expression random_expression(const std::vector<std::int64_t>& numbers, std::string_view operators, Draws& draws) {
   std::vector<Expression> parts;
   for (const std::int64_t number : numbers) parts.push_back({std::to_string(number), number, 0});
   while (parts.size() > 1) {
@@ -122,9 +122,12 @@ Expression random_expression(const std::vector<std::int64_t>& numbers, Draws& dr
     parts.pop_back();
     Expression& left = parts.back();
     std::string possible = "+";  // always positive
-    if (left.value > right.value) possible += '-';
-    if (left.value * right.value <= kLargestPartial) possible += '*';
-    if (left.value % right.value == 0) possible += '/';
+    const auto allow = [&](char op, bool positive_integer) {
+      if (positive_integer && operators.find(op) != operators.npos) possible += op;
+    };
+    allow('-', left.value > right.value);
+    allow('*', left.value * right.value <= kLargestPartial);
+    allow('/', left.value % right.value == 0);
     const char op = possible[draws.below(possible.size())];
     const int precedence = op == '*' || op == '/' ? 1 : 2;
     const bool wrap_left = left.precedence > precedence;
@@ -199,8 +202,12 @@ Task ProblemSet::task(const Problem& problem, Draws& draws) const {
   } else {
     const auto& countdown = std::get<CountdownProblem>(problem);
     const std::string numbers = "[" + join(countdown.numbers, ", ") + "]", target = std::to_string(countdown.target);
-    task.prompt = korean ? "숫자 " + numbers + "로 " + target + " 만들기. 각 숫자를 + - * / 로 한 번씩 쓴다."
-                         : "Using the numbers " + numbers + ", make " + target + ". Use each number once with + - * /.";
+    std::string operators;
+    for (const char op : countdown.operators) operators += (operators.empty() ? "" : " ") + std::string(1, op);
+    task.prompt = korean
+                      ? "숫자 " + numbers + "로 " + target + " 만들기. 각 숫자를 " + operators + " 로 한 번씩 쓴다."
+                      : "Using the numbers " + numbers + ", make " + target + ". Use each number once with " +
+                            operators + ".";
     task.answer = countdown.text();
     task.kind = "countdown";
   }

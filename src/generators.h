@@ -58,6 +58,7 @@ struct CountdownProblem {
   std::vector<std::int64_t> numbers;
   std::int64_t target;
   std::string solution;      // one expression that reaches the target
+  std::string operators = "+-*/";
   std::string text() const;  // "24 from 3 5 7 2"
 };
 
@@ -70,8 +71,9 @@ struct Expression {
   int precedence;  // 0: a number, 1: a product or quotient, 2: a sum or difference
 };
 
-/// A random expression over all `numbers` in which every partial result is a positive integer.
-Expression random_expression(const std::vector<std::int64_t>& numbers, Draws& draws);
+/// A random expression over all `numbers` in which every partial result is a positive integer. `operators`: + and some of
+/// - * /.
+Expression random_expression(const std::vector<std::int64_t>& numbers, std::string_view operators, Draws& draws);
 
 /// All problems of a config, by index.
 class ProblemSet {

@@ -3,6 +3,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <unordered_set>
 
@@ -162,6 +163,11 @@ void CountdownConfig::validate() const {
     throw Error("task", "expected countdown.min_numbers <= max_numbers, got ", min_numbers, " and ", max_numbers);
   if (max_target < min_target)
     throw Error("task", "expected countdown.min_target <= max_target, got ", min_target, " and ", max_target);
+  const bool known = operators.find_first_not_of("+-*/") == operators.npos;
+  if (!known || operators.find('+') == operators.npos ||
+      std::set<char>(operators.begin(), operators.end()).size() != operators.size())
+    throw Error("task", "expected countdown.operators of + - * /, each at most once and + among them, got \"", operators,
+                '"');
 }
 
 void TasksConfig::validate() const {

@@ -257,6 +257,52 @@ TEST(Corpus, countdown_claims_are_right_except_for_slips) {
   EXPECT_NEAR(spoilt, 1280, 150);
 }
 
+// Every try is worked out rightly, none comes twice, the one that is found or given up is the answer.
+TEST(Corpus, a_search_tries_until_it_finds_or_gives_up) {
+  TasksConfig tasks;
+  tasks.generator = TaskGenerator::countdown;
+  tasks.countdown = {3, 3, 12, 10, 60, "+-*", 1000};
+  CorpusConfig config{0, 0, 0, 0, 0};
+  config.search = true;
+  config.give_up_share = 0.6;
+  const Corpus corpus(config, tasks);
+  const std::regex full(kFull), wanted(R"(make (\d+)\. Use each number once with \+ - \*\.)"),
+      attempt(R"(([-+*()0-9]+)=(\d+)(\. So|, not (\d+)\. Wait, ))");
+  int misses = 0, given_up = 0, found = 0, reflecting = 0;
+  for (std::uint64_t i = 0; i < 3000; ++i) {
+    const Document document = corpus.document(i);
+    std::smatch match, prompt;
+    ASSERT_TRUE(std::regex_match(document.completion, match, full)) << document.completion;
+    ASSERT_TRUE(std::regex_search(document.prompt, prompt, wanted)) << document.prompt;
+    const std::string target = prompt[1], answer = match[2];
+    std::set<std::string> tried;
+    std::string last, value;
+    for (std::sregex_iterator it(document.completion.begin(), document.completion.end(), attempt), end; it != end; ++it) {
+      last = (*it)[1], value = (*it)[2];
+      EXPECT_EQ(Reader(last).value(), std::stod(value)) << document.completion;
+      EXPECT_TRUE(tried.insert(last).second || tried.size() > 3) << document.completion;
+      if ((*it)[4].matched) {
+        EXPECT_EQ((*it)[4], target);
+        EXPECT_NE(value, target) << document.completion;
+      }
+    }
+    EXPECT_EQ(answer, last) << document.completion;
+    const bool reached = value == target;
+    misses += static_cast<int>(tried.size()) - reached, given_up += !reached, found += reached;
+    reflecting += document.completion.find("Wait, ") != std::string::npos;
+  }
+  EXPECT_NEAR(given_up, 0.6 * misses, 100);
+  EXPECT_GT(found, 300);
+  EXPECT_GT(reflecting, 600);
+  // Demonstrations search to the end.
+  for (std::uint64_t i = 0; i < 200; ++i) {
+    const Demonstration each = corpus.demonstration(i, Corpus::Topic::problem);
+    std::smatch match;
+    ASSERT_TRUE(std::regex_match(each.completion, match, full));
+    EXPECT_TRUE(check_countdown(match[2].str(), each.task.answer)) << each.completion;
+  }
+}
+
 TEST(Corpus, completions_begin_inside_an_opened_think) {
   const ChatTemplate opened{"{prompt}<think>\n"};
   const TasksConfig tasks;

@@ -512,13 +512,15 @@ TEST(Countdown, bad_settings_are_refused_and_small_ones_end) {
   TasksConfig config;
   config.generator = TaskGenerator::countdown;
   config.heldout_share = 0;
-  config.countdown = {1, 1, 1, 1, 1, 50};
+  config.countdown = {1, 1, 1, 1, 1, "+-*/", 50};
   EXPECT_EQ(TaskStream(config).size(), 1u);
-  config.countdown = {1, 1, 1, 5, 9, 50};
+  config.countdown = {1, 1, 1, 5, 9, "+-*/", 50};
   EXPECT_THAT(error_of([&] { TaskStream stream(config); }), HasSubstr("widen"));
   for (const CountdownConfig& bad :
-       {CountdownConfig{0, 4, 20, 1, 9, 5}, CountdownConfig{4, 3, 20, 1, 9, 5}, CountdownConfig{3, 4, 0, 1, 9, 5},
-        CountdownConfig{3, 4, 20, 9, 1, 5}, CountdownConfig{3, 9, 20, 1, 9, 5}, CountdownConfig{3, 4, 20, 1, 9, 0}}) {
+       {CountdownConfig{0, 4, 20, 1, 9}, CountdownConfig{4, 3, 20, 1, 9}, CountdownConfig{3, 4, 0, 1, 9},
+        CountdownConfig{3, 4, 20, 9, 1}, CountdownConfig{3, 9, 20, 1, 9}, CountdownConfig{3, 4, 20, 1, 9, "+", 0},
+        CountdownConfig{3, 4, 20, 1, 9, ""}, CountdownConfig{3, 4, 20, 1, 9, "-*"}, CountdownConfig{3, 4, 20, 1, 9, "+^"},
+        CountdownConfig{3, 4, 20, 1, 9, "++"}}) {
     config.countdown = bad;
     EXPECT_THROW(TaskStream stream(config), Error);
   }

@@ -35,6 +35,8 @@ struct CorpusConfig {
   double general_share = 0.0;
   double judging_share = 0.0;
   double mixed_wrong_ratio = 1.0;
+  bool search = false;
+  double give_up_share = 0.65;
 
   template <class V>
   void visit(V& v) {
@@ -52,6 +54,9 @@ struct CorpusConfig {
       "share that reasons in its prompt's language alone, whatever korean_share and mixed_share say",
       at_least(0).at_most(1));
     v("general_share", general_share, "share of documents that answer general requests (general.h)",
+      at_least(0).at_most(1));
+    v("search", search, "countdown is worked by trying expressions until one reaches the target");
+    v("give_up_share", give_up_share, "search: share of the tries that miss behind which the writer stops and answers",
       at_least(0).at_most(1));
     v("judging_share", judging_share, "share of documents that judge answers (verdict.h); these are without flaw",
       at_least(0).at_most(1));
@@ -77,6 +82,11 @@ struct Document {
 ///     47*85             47*5=235. 47*80=3760. 235+3760=3995. So 3995.
 ///     24 from 3 5 7 2   7*3-5+2=18, no. 3*5+7+2=24. So 3*5+7+2.                  7*3-5+2=18, 아니다. …
 ///
+///   searched          7*3-5+2=18, not 24. Wait, 3*5+7+2=24. So 3*5+7+2.       7*3-5+2=18, 24 아니다. 잠깐, …
+///                     given up: 7*3-5+2=18. So 7*3-5+2.
+///
+///   - A search tries expressions at random, none twice, and does not know of a solution before it finds one. Who gives
+///     up answers with the last try.
 ///   - A slip is one step, any with the same chance, whose result is off by 1 to 3; all that follows builds on it, so the
 ///     answer is wrong. (Countdown: an expression is claimed to reach the target and does not.)
 ///   - A re-check repeats the step behind `Wait,` or `잠깐,`: it corrects the slip, so that the answer is right, or in a

@@ -88,6 +88,7 @@ struct ArithmeticConfig {
 struct CountdownConfig {
   int min_numbers = 3, max_numbers = 4;
   std::int64_t max_number = 20, min_target = 10, max_target = 99;
+  std::string operators = "+-*/";
   int problems = 20000;
 
   template <class V>
@@ -97,6 +98,7 @@ struct CountdownConfig {
     v("max_number", max_number, "numbers are 1 to this", at_least(1).at_most(1000));
     v("min_target", min_target, "smallest target", at_least(1));
     v("max_target", max_target, "largest target", at_least(1));
+    v("operators", operators, "some of + - * /, + among them: what prompts ask for and worked solutions use");
     v("problems", problems, "distinct problems to make, fewer where there are no more", at_least(1).at_most(1e7));
   }
   void validate() const;
