@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "answer.h"
+#include "ascii.h"
 #include "math_expression.h"
 #include "math_spellings.h"
 #include "unicode_form.h"
@@ -22,13 +23,6 @@ constexpr std::size_t kMaxDigits = 4096;    // of a plain number
 constexpr std::size_t kMaxNamed = 256;      // of a date or a time of day
 constexpr std::size_t kMaxReadings = 8;     // different final answers that are compared
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
-char lower(char c) { return is_upper(c) ? static_cast<char>(c + 32) : c; }
-bool is_ascii(std::string_view text) {
-  return std::ranges::all_of(text, [](char c) { return static_cast<unsigned char>(c) < 0x80; });
-}
 
 /// One form for what looks the same: full-width forms, which Korean, Chinese and Japanese texts mix in, as the ASCII
 /// they stand for, and letters with their marks composed.

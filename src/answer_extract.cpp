@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "answer.h"
+#include "ascii.h"
 #include "grpo/answer.h"
 #include "utf8.h"
 
@@ -14,16 +15,6 @@ constexpr std::size_t kMaxFindings = 64;   // boxes or announcements that are lo
 constexpr std::size_t kMaxBetween = 64;    // bytes between boxes that belong together
 constexpr std::size_t kMinAnnounced = 11;  // bytes of "最终答:5", the shortest announcement of a final answer
 constexpr int kMaxWrappings = 8;           // \boxed{$\boxed{…}$}
-
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
-
-std::string lowered(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) c = lower(c);
-  return result;
-}
 
 // ---- Boxes ----
 

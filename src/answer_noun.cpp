@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "answer.h"
+#include "ascii.h"
 #include "math_spellings.h"
 #include "utf8.h"
 
@@ -10,9 +11,7 @@ namespace {
 
 constexpr std::size_t kMaxWords = 12;  // of a noun and what belongs to it
 
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_byte_of_letter(char c) { return is_letter(c) || static_cast<unsigned char>(c) >= 0x80; }
+bool is_byte_of_letter(char c) { return is_letter(c) || !is_ascii(c); }
 
 /// Words that belong to the number: 17 thousand, 17 squared, 17 or 18, 17 is too small.
 constexpr std::string_view kFactors =
@@ -180,15 +179,13 @@ Counted read_counted(std::string_view text) {
       const Counted::Kind kind = kind_of_foreign(written);
       if (kind != Counted::noun) return {kind, "", ""};
     } else {
-      std::string word(written);
-      for (char& c : word)
-        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
+      const std::string word = lowered(written);
       if (math::is_among(kKnown, word)) return {};
       if ((word == "cent" && after_per) || (after_in && math::is_among(kBases, word))) return {Counted::factor, "", ""};
       after_per = word == "per", after_in = word == "in";
       const bool counts_times = word == "times" && skip_white_space(whole, end) == whole.size();  // 17 times
       if ((math::is_among(kFactors, word) && !counts_times) || word.ends_with("'t")) return {Counted::factor, "", ""};
-      const bool capital = written.size() > 1 && written[0] >= 'A' && written[0] <= 'Z';  // 17 CDs, 17 Nobel prizes
+      const bool capital = written.size() > 1 && is_upper(written[0]);  // 17 CDs, 17 Nobel prizes
       if (!names_something(word) && !(capital && (!first || written.ends_with('s')))) return {};
     }
     at = end;
