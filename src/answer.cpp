@@ -279,17 +279,29 @@ bool has_words(std::string_view text) {
   return false;
 }
 
+/// Whether a character beyond ASCII names something: a letter, a currency, a unit. The others, and π, are mathematics.
+bool is_naming(char32_t c) {
+  const bool letter = (c >= 0xC0 && c < 0x2000 && c != U'×' && c != U'÷' && c != U'π') || c >= 0x3000;
+  const bool currency = (c >= 0xA2 && c <= 0xA5) || (c >= 0x20A0 && c <= 0x20CF);
+  return letter || currency || c == U'°' || c == U'℃' || c == U'℉';
+}
+
 /// Whether a text is a value in which nothing is named, counted or measured.
 bool is_bare(std::string_view text) {
   for (std::size_t i = 0; i < text.size(); ++i) {
-    if (is_letter(text[i]) || std::string_view("$%_:").find(text[i]) != std::string_view::npos ||
-        static_cast<unsigned char>(text[i]) >= 0xE3 || (text[i] == '\xC2' && text.substr(i).starts_with("°")))
-      return false;
+    if (!is_ascii(text[i])) {
+      const CodePoint c = decode_utf8(text, i);
+      if (is_naming(c.value)) return false;
+      i += c.size - 1;
+      continue;
+    }
+    if (is_letter(text[i]) || std::string_view("$%_:").find(text[i]) != std::string_view::npos) return false;
     if (text[i] != '\\') continue;
     std::size_t end = i + 1;
     while (end < text.size() && is_letter(text[end])) ++end;
     const std::string_view name = text.substr(i + 1, end - i - 1);
-    if (math::is_text_command(name) || name == "circ" || name == "degree" || name.empty()) return false;
+    const bool measures = math::is_among(math::kSiunitx, name) && name != "num";
+    if (math::is_text_command(name) || measures || name == "circ" || name == "degree" || name.empty()) return false;
     i = end - 1;
   }
   return true;
@@ -435,13 +447,15 @@ std::vector<std::string> answers_in(std::string_view text, const AnswerOptions& 
     std::string& answer = answers.emplace_back(unwrap_answer(each.text));
     const bool spaced = answer.find_first_of(" \n\t") != answer.npos || has_eastern(answer);
     if (!spaced || (answer.find('$') == answer.npos && !has_words(answer))) continue;
-    if (!marked && !is_reference) {
-      const Statement said = read_statement(answer, false);
+    const auto states = [&](const Statement& said) {
       if (said.kind == Statement::read) answer = std::string(unwrap_answer(said.answer));
       if (said.kind == Statement::refused) answer.clear();
-      if (said.kind != Statement::unclear) continue;
-    }
+      return said.kind != Statement::unclear;
+    };
+    if (!marked && !is_reference && states(read_statement(answer, false))) continue;
     if (is_formula(answer, options) || !is_prose(answer)) continue;
+    if (marked && !is_reference)  // \boxed{17 \text{ because 16 is too small}}
+      if (const auto plain = words_of(answer); plain && states(read_statement(*plain, false))) continue;
     if (const Statement said = find_in_prose(answer, false); said.kind == Statement::read)
       answer = std::string(unwrap_answer(said.answer));
     else if (said.kind == Statement::refused && !is_reference)  // "at least $17$" may well be asked for

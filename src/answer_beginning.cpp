@@ -19,7 +19,8 @@ bool stops(std::string_view text, std::size_t at) {
 // ---- Words ----
 
 /// What follows explains the answer in front of it.
-constexpr std::string_view kReasons = " because since as not never no nor rather instead given where provided namely ";
+constexpr std::string_view kReasons =
+    " because since as not never no nor rather instead given where provided namely weil denn parce puisque porque pues ";
 /// What follows goes on from the answer in front of it.
 constexpr std::string_view kConsequences =
     " so which that whereas while although though thus therefore hence who whose meaning whence ";
@@ -27,11 +28,13 @@ constexpr std::string_view kConsequences =
 constexpr std::string_view kConditions =
     " if when whenever for after before once unless but however then under during from with without via using such "
     "assuming except also maybe perhaps possibly alternatively otherwise else either even along due thanks according based "
-    "considering ";
+    "considering wenn falls oder ou sonst sinon aber mais pero ";
+/// They join a second answer to the first.
+constexpr std::string_view kJoints = " or and be oder und ou et o y e sonst sinon ";
 /// What stands before them is spoken of, and is no answer.
 constexpr std::string_view kVerbs =
     " is are was were be been has have had can cannot could may might must will would shall should do does did equals "
-    "equal gives makes means becomes seems looks appears works fails cost costs went goes ";
+    "equal gives makes means becomes seems looks appears works fails cost costs went goes ist sind war est sont es son ";
 /// Words that may stand between "the answer is" and the answer.
 constexpr std::string_view kLeads =
     " approximately about exactly just only simply therefore thus hence indeed clearly definitely then equal equals to "
@@ -122,18 +125,39 @@ bool adds_another(std::string_view text) {
     if (is_letter(text[at])) {
       const std::size_t end = latin_word_end(text, at);
       last = lowered(text.substr(at, end - at));
-      if (math::is_among(" otherwise else also well either alternatively maybe perhaps possibly ", last)) return true;
+      if (math::is_among(" otherwise else also well either alternatively maybe perhaps possibly sonst sinon ", last)) return true;
       at = end;
       continue;
     }
-    if (is_digit(text[at]) && math::is_among(" or and be ", last)) return true;
-    if (is_digit(text[at])) last.clear();
+    if (is_digit(text[at])) {
+      if (math::is_among(kJoints, last)) return true;
+      last.clear();
+      const std::size_t end = number_end(text, at), next = skip_white_space(text, end);
+      const std::string_view before = trim(text.substr(0, at));
+      if ((before.ends_with(',') || before.ends_with(';')) &&  // 17 for Tom, 18 for Ann
+          math::is_among(kConditions, lowered(text.substr(next, latin_word_end(text, next) - next))))
+        return true;
+      at = end;
+      continue;
+    }
     if (starts_with_any(text.substr(at), std::array<std::string_view, 6>{"或", "也", "否则", "또는", "和", "及"}) > 0)
       return true;
     ++at;
   }
   return false;
 }
+/// "car 16 est trop petit", "et il n'y a pas d'autre", "y no hay otra", "und keine andere": French, Spanish and German
+/// words that are something else in English, or join numbers as well.
+bool is_foreign_reason(std::string_view word, std::string_view rest) {
+  const std::string following = lowered(rest.substr(0, latin_word_end(rest, 0)));
+  if (word == "car")
+    return !rest.empty() && (is_digit(rest[0]) || rest[0] == '$' ||
+                             math::is_among(" il elle on le la les ce c'est nous un une ", following));
+  if (word == "et" || word == "y" || word == "und")
+    return math::is_among(" il elle ce c'est non pas aucune aucun no es el la los las hay nicht kein keine es ", following);
+  return false;
+}
+
 }  // namespace
 
 std::size_t latin_word_end(std::string_view text, std::size_t at) {
@@ -279,8 +303,10 @@ Beginning beginning_of(std::string_view text) {
       } else if (is_eastern(text[after])) {
         return ends(starts_with_any(text.substr(after), kEasternConditions) ? Beginning::condition : Beginning::reason);
       } else {
+        const bool reason = math::is_among(kReasons, word) || math::is_among(" da il car pas ", word) ||
+                            is_foreign_reason(word, text.substr(skip_white_space(text, end)));
         return ends(math::is_among(kConditions, word) ? Beginning::condition
-                    : math::is_among(kReasons, word)  ? Beginning::reason
+                    : reason                          ? Beginning::reason
                                                       : Beginning::consequence);
       }
     } else if (c == ':' && at + 1 < text.size() && is_space(text[at + 1])) {
@@ -326,6 +352,7 @@ Beginning beginning_of(std::string_view text) {
                                                              following);
         return ends(goes_on ? Beginning::reason : Beginning::condition);
       }
+      if (is_foreign_reason(word, text.substr(next))) return ends(Beginning::reason);
       if (word == "as" && text.substr(next).starts_with("well as")) {
         found.kind = Beginning::several;
         return found;

@@ -14,6 +14,7 @@ namespace {
 constexpr std::size_t kMaxFindings = 64;   // boxes or announcements that are looked at, the last ones
 constexpr std::size_t kMaxBetween = 64;    // bytes between boxes that belong together
 constexpr std::size_t kMinAnnounced = 11;  // bytes of "最终答:5", the shortest announcement of a final answer
+constexpr std::size_t kMaxUnbraced = 256;  // bytes behind a \boxed without braces that may be in the box
 constexpr int kMaxWrappings = 8;           // \boxed{$\boxed{…}$}
 
 // ---- Boxes ----
@@ -112,7 +113,7 @@ std::optional<std::vector<Box>> boxes_of(std::string_view text) {
       body = *braced;
       end += body.size() + 2;
     } else {
-      body = unbraced(text.substr(open));
+      body = unbraced(text.substr(open, kMaxUnbraced));
       if (body.empty()) continue;
       end += body.size();
     }
@@ -311,7 +312,8 @@ std::string_view unwrap_answer(std::string_view text) {
     if (text.ends_with("。")) text.remove_suffix(std::string_view("。").size());
     text = trim(text);
     strip_pair("$$", "$$") || strip_pair("$", "$") || strip_pair("\\(", "\\)") || strip_pair("\\[", "\\]") ||
-        strip_pair("``", "``") || strip_pair("`", "`") || strip_pair("**", "**") || strip_pair("*", "*");
+        strip_pair("``", "``") || strip_pair("`", "`") || strip_pair("**", "**") || strip_pair("*", "*") ||
+        strip_pair("_", "_") || strip_pair("'", "'") || strip_pair("“", "”");
     if (text == before) return text;
   }
   return {};

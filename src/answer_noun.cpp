@@ -34,7 +34,7 @@ constexpr std::string_view kFactors =
     // sentences
     "is are was were be been being has have had can cannot could may might must will would shall should do does did "
     "equals gives makes means becomes not no never neither none maybe perhaps guess wrong incorrect false impossible "
-    "unlikely fails works seems if because since so which that "
+    "unlikely fails works seems if because since so which that ist sind est sont es son nicht kein keine falsch faux pas "
     // the same in other languages
     "mille millones millionen milliarden tausend hundert dutzend docena docenas douzaine douzaines prozent procent "
     "pourcent ciento porciento cento percento medio media demi halb und oder ou ";
@@ -60,7 +60,7 @@ constexpr std::string_view kEasternFactors[] = {
 constexpr std::string_view kEasternScales[] = {"打", "折", "成", "割", "几", "余",   "만", "억", "천", "백",
                                                "십", "조", "반", "여", "째", "프로", "분의", "배수"};
 constexpr std::string_view kCyrillicFactors[] = {"тысяч", "миллион", "миллиард", "процент", "дюжин", "половин", "сот",
-                                                 "или",   "и"};
+                                                 "или",   "и",       "не",       "нет",     "неверн", "неправильн"};
 /// Units that are written with a character of a factor.
 constexpr std::string_view kEasternUnits[] = {"平方千米", "平方公里", "平方分米", "平方厘米", "平方米", "平方毫米",
                                               "立方分米", "立方厘米", "立方米",   "千米",     "千克",   "千瓦时",
@@ -95,8 +95,9 @@ Counted::Kind kind_of_foreign(std::string_view word) {
   return Counted::noun;
 }
 
-/// `text` with the braces and names of text commands, and LaTeX's spaces, as spaces.
-std::optional<std::string> plainly(std::string_view text) {
+}  // namespace
+
+std::optional<std::string> words_of(std::string_view text) {
   std::string plain;
   for (std::size_t at = 0; at < text.size();) {
     const char c = text[at];
@@ -138,11 +139,9 @@ std::optional<std::string> plainly(std::string_view text) {
   return plain;
 }
 
-}  // namespace
-
 Counted read_counted(std::string_view text) {
   if (text.empty() || is_digit(text.back())) return {};
-  const auto plain = plainly(text);
+  const auto plain = words_of(text);
   if (!plain) return {};
   const std::string_view whole = trim(*plain);
   // The longest end of the text that is words.

@@ -46,19 +46,21 @@ std::string without_marks(std::string_view text) {
 /// The speaker does not know, wherever in the sentence it stands.
 constexpr std::string_view kDoubts[] = {
     "don't know", "do not know", "doesn't know", "no idea",    "give up",    "sorry",     "i refuse", "we refuse",
-    "must refuse", "i am unable", "i'm unable", "we are unable", "we're unable", "unable to determine",
+    "must refuse", "i am unable", "i'm unable", "we are unable", "we're unable", "i was unable", "we were unable", "unable to determine",
     "unable to find", "unable to solve", "unable to answer",
     "not sure",   "unsure",      "not certain",  "cannot say", "can't say",  "can not say", "cannot tell", "can't tell",
     "i guess",    "just a guess", "only a guess", "my guess",  "am guessing", "i'm guessing", "maybe", "perhaps",
-    "i doubt",    "不知道",      "无法确定",     "不确定",     "不清楚",     "也许",      "모르",     "포기",
+    "i doubt",    "weiß nicht",  "keine ahnung", "vielleicht", "ne sais pas", "peut-être", "no sé", "no lo sé", "quizá",
+    "tal vez",    "не знаю",     "возможно",     "может быть",    "不知道",      "无法确定",     "不确定",     "不清楚",     "也许",      "모르",     "포기",
     "아마",       "分から",      "わから",       "かどうか"};
 /// The clause denies what it says.
 constexpr std::string_view kDenials[] = {"cannot", "can't", "can not", "don't", "do not", "impossible", "never",  "n't",
-                                         "is unknown", "neither", "不能", "不是", "不可能", "不会", "未必", "不一定", "并非", "没有", "无法", "못",    "없",
-                                         "아니",    "ない",    "guess",  "doubt", "unable", "nobody"};
+                                         "is unknown", "neither", "unable to be", "不能", "不是", "不可能", "不会", "未必", "不一定", "并非", "没有", "无法", "못",    "없",
+                                         "아니",    "ない",    "guess",  "doubt", "nobody", "nicht", "keine", "unmöglich", "n'est", " pas ", " não ", " non ", "jamais", "impossible",
+                                         " no es ", " no son ", "nunca", "imposible", " не ", "нет "};
 /// The clause supposes, asks or denies what it introduces.
 constexpr std::string_view kSuppositions =
-    " suppose supposing whether imagine pretend doubt doubts deny denies unlikely refuse unsure uncertain untrue nobody ";
+    " suppose supposing whether ob falls wenn imagine pretend doubt doubts deny denies unlikely refuse unsure uncertain untrue nobody ";
 /// The same of a clause that introduces "the answer is". "If you add them you get 17" supposes nothing.
 constexpr std::string_view kAnnouncedSuppositions =
     " if assume assuming unless impossible false wrong incorrect maybe perhaps possibly guess unable might could ";
@@ -86,6 +88,7 @@ std::string_view last_clause(std::string_view text) {
 bool is_supposed(std::string_view before, bool announced) {
   std::string clause(last_clause(before));
   if (clause.empty()) return false;
+  if (clause.starts_with("si ")) return true;  // French and Spanish
   if (clause.find("doubt") != clause.npos)
     for (const std::string_view sure :
          {"no doubt", "without a doubt", "without any doubt", "without doubt", "beyond doubt"})
@@ -125,6 +128,10 @@ bool takes_back(std::string_view after) {
   constexpr std::array<std::string_view, 11> kFaults{"wrong",       "incorrect", "false",        "impossible",
                                                      "not right",   "not correct", "not true",   "not possible",
                                                      "not the answer", "a mistake", "nonsense"};
+  if (starts_with_any(trim(text), std::array<std::string_view, 6>{"ist nicht", "ist kein", "n'est", "no es", "non è", "не "}) ||
+      contains_any(text, std::array<std::string_view, 8>{"ist falsch", "falsch ist", "est faux", "est incorrect",
+                                                         "es incorrect", "es fals", "неверно", "неправильно"}))
+    return true;
   for (const std::string_view verb : {" is ", "'s ", " was ", " seems ", " can't be ", " cannot be "})
     for (std::size_t at = text.find(verb); at != text.npos; at = text.find(verb, at + 1)) {
       const std::string_view subject = std::string_view(text).substr(0, at);
@@ -135,7 +142,9 @@ bool takes_back(std::string_view after) {
     }
   if (is_ascii(text)) return false;
   const std::string_view said = std::string_view(text).substr(0, std::min(text.find_first_of(",;"), text.size()));
-  const std::string_view clause = said.substr(0, std::min(said.find("、"), said.size()));
+  std::string_view clause = said.substr(0, std::min(said.find("、"), said.size()));
+  if (clause.starts_with("이며") || clause.starts_with("이고"))  // 17이며 16이 아닙니다
+    clause = clause.substr(0, clause.find_first_of("0123456789"));
   return contains_any(clause, std::array<std::string_view, 17>{
                                   "아니", "아닙", "아닌", "모르", "틀렸", "틀린", "ではな", "ではあり", "じゃな", "かどうか",
                                   "分から", "わから", "不对", "是错", "吗", "嗎", "ですか"});
@@ -146,7 +155,7 @@ std::size_t last_not(std::string_view text) {
   for (std::size_t at = text.rfind("not"); at != text.npos; at = at == 0 ? text.npos : text.rfind("not", at - 1)) {
     std::size_t start = at;
     while (start > 0 && is_letter(text[start - 1]) && at - start <= 3) --start;
-    const std::string_view word = text.substr(start, std::min(latin_word_end(text, at), at + 8) - start);
+    const std::string_view word = text.substr(start, latin_word_end(text.substr(0, at + 8), at) - start);
     if (word == "not" || word == "cannot" || word == "nothing") return start + word.size();
   }
   return text.npos;
@@ -156,7 +165,7 @@ std::size_t last_not(std::string_view text) {
 bool is_denied(std::string_view before, std::string_view after, bool confirmed) {
   const std::string text = lowered(before);
   const std::string_view clause = last_clause(text);
-  if (contains_any(text, kDoubts) || contains_any(clause, kDenials) || is_supposed(text, confirmed)) return true;
+  if (contains_any(text, kDoubts) || contains_any(' ' + std::string(clause) + ' ', kDenials) || is_supposed(text, confirmed)) return true;
   // "not" with nothing after it that takes it back ("not 10 it's 12")
   if (const std::size_t end = last_not(text); end != text.npos) {
     const std::string_view rest = std::string_view(text).substr(end);
@@ -230,7 +239,8 @@ bool is_operator(std::string_view between) {
 /// Whether a number stands in a reason for another: "17 because 16 is too small".
 bool gives_reason(std::string_view between) {
   const std::string text = lowered(between.substr(0, std::min(between.size(), kMaxAside)));
-  const bool opens = contains_any(text, std::array<std::string_view, 9>{" because ", " since ", ", as ", " rather than ",
+  const bool opens = contains_any(text, std::array<std::string_view, 15>{" because ", " since ", ", as ", " rather than ", " weil ", ", denn ", " car ",
+                                                                        " parce que ", " porque ", "потому что",
                                                                         " instead of ", " whereas ", "因为", "由于",
                                                                         "왜냐하면"});
   return opens && !contains_any(text, std::array<std::string_view, 7>{" so ", " therefore", " thus", " hence", "所以",
@@ -251,9 +261,12 @@ bool follows_copula(std::string_view before) {
   for (const std::string_view about : {" approximately", " about", " exactly", " just", " only", " a total of"})
     if (text.ends_with(about)) text.resize(text.size() - about.size());
   for (const std::string_view word :
-       {" is",    " it's", " are",   " equals", " equal to", " by",     " was",     " be",  "=",         ":",
+       {" is",    " it's", " are", " were",   " equals", " equal to", " by",     " was",     " be",  "=",         ":",
         " becomes", " to", " get",   " gets",   " give",     " gives",  " have",    " has", " find",     " obtain",
         " pays",  " paid", " cost",  " costs",  " takes",    " needs",  " makes",   " leaves", " leaving", " est",
+        " ist",   " lautet", " beträgt", " sind", " sont",  " vaut",    " es",     " son",  " è",  " é",  " равно",
+        " равен", " равна",  " gibt",    " hay",
+       
         " so",    " thus", " hence", " therefore", "：",     "는",      "은",       "是",  "为",        "は",
         "有",     "一共",  "总共",   "剩",      "剩下"})
     if (text.ends_with(word)) return true;
@@ -275,7 +288,7 @@ bool is_changed_by(std::string_view before, bool equation) {
   const std::string word = last_word();
   if (math::is_among(" than least most twice double half triple under over above below not between minus plus times "
                      "negative neither nor except without versus beyond of but exceeds from to near nearly almost hardly barely within "
-                     "longer first unknown ",
+                     "longer first unknown als que entre zwischen mindestens maximal fast nicht moins plus menos casi ",
                      word)) {
     if (word == "to") return math::is_among(" up close next prior near similar opposed ", last_word());
     if (word == "but") return math::is_among(" anything everything nothing all numbers none number ", last_word());
@@ -286,6 +299,8 @@ bool is_changed_by(std::string_view before, bool equation) {
                           "negative out instead each any divisor divisors ",
                           what);
   }
+  if (word == "de") return !math::is_among(" total est es ", last_word());
+  if (text.ends_with("à") || (word == "chstens" && text.ends_with("ö"))) return true;
   return !equation && math::is_among(" page step room chapter question day week year line ", word);
 }
 
@@ -334,7 +349,8 @@ Statement find_in_prose(std::string_view marked, bool announced) {
     // "not 16 but 17"
     const std::string_view between =
         i == 0 ? std::string_view() : text.substr(spans[i - 1].end, spans[i].start - spans[i - 1].end);
-    return trim(between) == "but" || trim(between) == ", but";
+    constexpr std::array<std::string_view, 4> kInstead{"but", ", but", ", sondern", ", sino"};
+    return std::ranges::find(kInstead, trim(between)) != kInstead.end();
   };
   std::size_t last = spans.size();
   while (last > 0 && !counts(last - 1)) --last;

@@ -197,8 +197,9 @@ class Matcher {
   }
 
   bool same_whole(NodeId answer, NodeId reference) {
-    if (const auto a = region(answer), b = region(reference); a && b)
+    if (const auto a = region(answer), b = region(reference, true); a && b)
       return same_unknown(answer, reference) && same_region(*a, *b);
+    if (at(answer).name == "&" && at(reference).name == "|" && bounds(answer)) return false;
     std::vector<Member> given, wanted;
     if (!flatten({answer}, false, "", given) || !flatten({reference}, true, "", wanted)) return false;
     const bool set_given = is_set(answer), set_wanted = is_set(reference);
@@ -219,6 +220,13 @@ class Matcher {
     if (labelled_given != labelled_wanted && !set_given && !set_wanted && (unlabelled(given) || unlabelled(wanted)))
       return same_in_order(given, wanted);
     return same_collection(given, wanted, set_wanted);
+  }
+
+  /// Whether a list is of inequalities, which "and" joins to another set than "or".
+  bool bounds(NodeId list) const {
+    return at(list).kind == Kind::list && std::ranges::any_of(at(list).children, [&](NodeId id) {
+      return at(id).kind == Kind::relation && at(id).name.find_first_of("<>lg") != std::string::npos;
+    });
   }
 
   /// Whether a list names solutions, points or values of unknowns, each of which is one however often it is named.
@@ -326,13 +334,18 @@ class Matcher {
     }
     if (x.kind == Kind::relation || y.kind == Kind::relation) return x.kind == y.kind && same_relation(a.node, b.node);
     if (x.kind == Kind::ratio && y.kind == Kind::ratio) return same_ratio(x.children, y.children);
-    if (x.kind == Kind::ratio) return x.children.size() == 2 && same_number({tree_.add(Kind::quotient, x.children)}, b);
-    if (y.kind == Kind::ratio) return y.children.size() == 2 && same_number(a, {tree_.add(Kind::quotient, y.children)});
+    if (x.kind == Kind::ratio) return is_fraction(x) && same_number({tree_.add(Kind::quotient, x.children)}, b);
+    if (y.kind == Kind::ratio) return is_fraction(y) && same_number(a, {tree_.add(Kind::quotient, y.children)});
     if (base_of(b.node) != 10 && base_of(a.node) != base_of(b.node)) return false;
     if (x.kind == Kind::unite || x.kind == Kind::intersect || x.kind == Kind::without)
       return x.kind == y.kind && children();
     if (x.kind == Kind::quantity || y.kind == Kind::quantity) return same_quantity(a, b);
     return same_number(a, b);
+  }
+  /// Whether a ratio may be a number: 1:2 is a half, but nobody writes 17 as 17:1.
+  bool is_fraction(const Node& ratio) const {
+    const Node& last = at(ratio.children.back());
+    return ratio.children.size() == 2 && (last.kind != Kind::number || *last.value != 1);
   }
   int base_of(NodeId id) const { return at(id).kind == Kind::negate ? base_of(at(id).children[0]) : at(id).base; }
   /// Multiples and sums of matrices as matrices; all else as it is.
@@ -453,7 +466,7 @@ class Matcher {
   // ---- Intervals and inequalities ----
 
   /// The set of reals that an interval, a union of them, or an inequality in one unknown is. A pair (a, b) may be one.
-  std::optional<std::vector<Piece>> region(NodeId id) {
+  std::optional<std::vector<Piece>> region(NodeId id, bool trusted = false) {
     const Node& node = at(id);
     const auto end = [&](NodeId child) { return infinite_sign(child) ? std::optional<Scalar>() : Scalar{child}; };
     switch (node.kind) {
@@ -491,7 +504,12 @@ class Matcher {
           if (!more) return {};
           pieces.insert(pieces.end(), more->begin(), more->end());
         }
-        return met(std::move(pieces));
+        if (node.name == "|") return pieces;
+        const std::size_t before = pieces.size();
+        pieces = met(std::move(pieces));
+        // "x < 1 and x > 3" holds nowhere; nobody asks for that, but a reference may mean the union.
+        if (node.name == "&" && !trusted && pieces.size() == before) return {};
+        return pieces;
       }
       case Kind::relation:
         return region_of_relation(node);

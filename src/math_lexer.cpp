@@ -175,6 +175,7 @@ class Cutter {
     at_ = end;
     if (word.size() == 1) return letter(word[0]);
     if (is_condition(word)) return space_ = true;
+    if (word == "because" || word == "since") return false;  // a sentence, however it is set
     if (word == "US" && names_dollars()) return space_ = true;
     if (const std::string_view power = unit_power(word); !power.empty()) {
       add(Sign::unit, std::string(power));
