@@ -146,6 +146,15 @@ bool adds_another(std::string_view text) {
   }
   return false;
 }
+/// Whether a clause, in small letters from its verb on, says what is not so: "is not possible", "doesn't work", "is too
+/// small".
+bool denies(std::string_view clause) {
+  const std::size_t end = latin_word_end(clause, 0), next = skip_white_space(clause, end);
+  const std::string_view verb = clause.substr(0, end), following = clause.substr(next, latin_word_end(clause, next) - next);
+  return verb.ends_with("n't") || verb == "cannot" || verb == "fails" ||
+         math::is_among(" not never too no impossible wrong incorrect ", following);
+}
+
 /// "car 16 est trop petit", "et il n'y a pas d'autre", "y no hay otra", "und keine andere": French, Spanish and German
 /// words that are something else in English, or join numbers as well.
 bool is_foreign_reason(std::string_view word, std::string_view rest) {
@@ -248,8 +257,10 @@ Beginning beginning_of(std::string_view text) {
   };
   const auto is_subject = [&] {
     if (parted == 0) return Beginning();
+    // "17, and 16 is not possible"
+    const bool denied = denies(lowered(text.substr(at, std::min(sentence_end(text, at) - at, kMaxAside))));
     at = parted;
-    return ends(Beginning::condition);
+    return ends(denied ? Beginning::reason : Beginning::condition);
   };
   while (at < text.size()) {
     const char c = text[at];
@@ -278,8 +289,15 @@ Beginning beginning_of(std::string_view text) {
       at += body->size() + 2;
     } else if (c == '(' || c == '[') {
       const std::size_t end = bracket_end(text, at);
-      if (value && end > at + 1 && is_aside(text.substr(at + 1, end - at - 2)) && !is_operand_ahead(text, end))
-        return ends(Beginning::reason);
+      if (value && end > at + 1 && is_aside(text.substr(at + 1, end - at - 2)) && !is_operand_ahead(text, end)) {
+        std::size_t after = skip_white_space(text, end);
+        for (const std::string_view joint : {",", ";", "and ", "or "})
+          if (text.substr(after).starts_with(joint)) after = skip_white_space(text, after + joint.size());
+        ends(Beginning::reason);
+        if (after < text.size() && after > skip_white_space(text, end) && is_digit(text[after]))
+          found.kind = Beginning::several;  // 5 (Tom), 6 (Ann)
+        return found;
+      }
       value |= end > at;
       at = std::max(end, at + 1);
     } else if (c == '?' || rest.starts_with("？")) {

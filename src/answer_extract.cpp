@@ -313,7 +313,7 @@ std::string_view unwrap_answer(std::string_view text) {
     text = trim(text);
     strip_pair("$$", "$$") || strip_pair("$", "$") || strip_pair("\\(", "\\)") || strip_pair("\\[", "\\]") ||
         strip_pair("``", "``") || strip_pair("`", "`") || strip_pair("**", "**") || strip_pair("*", "*") ||
-        strip_pair("_", "_") || strip_pair("'", "'") || strip_pair("“", "”");
+        strip_pair("__", "__") || strip_pair("_", "_") || strip_pair("'", "'") || strip_pair("“", "”");
     if (text == before) return text;
   }
   return {};

@@ -13,6 +13,14 @@ constexpr std::size_t kMaxWords = 12;  // of a noun and what belongs to it
 
 bool is_byte_of_letter(char c) { return is_letter(c) || !is_ascii(c); }
 
+/// Whether a letter of a Latin alphabet stands at `at`, of two bytes where it has a mark.
+bool is_latin(std::string_view text, std::size_t at) {
+  if (at >= text.size()) return false;
+  if (is_ascii(text[at])) return is_letter(text[at]);
+  const char32_t c = decode_utf8(text, at).value;
+  return c >= 0xC0 && c < 0x250 && c != U'×' && c != U'÷';
+}
+
 /// Words that belong to the number: 17 thousand, 17 squared, 17 or 18, 17 is too small.
 constexpr std::string_view kFactors =
     // numbers, parts and multiples
@@ -55,7 +63,7 @@ constexpr std::string_view kEasternFactors[] = {
     "以下", "以内", "之间", "至",   "到",   "或",   "和",   "与",   "及",   "负", "加",   "减",   "乘",   "除",   "次方",
     "平方", "立方", "根号", "开方", "百分", "不",   "一",   "二",   "三",   "四",   "五", "六",   "七",   "八",   "九",   "零",
     "两",   "未満", "番",   "は",   "是",   "为",   "吗",   "也",   "か",   "이상", "이하", "미만", "초과", "또는",
-    "퍼센트", "제곱", "번째", "아니", "아닙"};
+    "퍼센트", "제곱", "번째", "아니", "아닙", "틀렸", "틀린", "틀립"};
 /// Directly behind the number: 17打, 17만 원, 17번째, 17분의 1.
 constexpr std::string_view kEasternScales[] = {"打", "折", "成", "割", "几", "余",   "만", "억", "천", "백",
                                                "십", "조", "반", "여", "째", "프로", "분의", "배수"};
@@ -83,7 +91,7 @@ Counted::Kind kind_of_foreign(std::string_view word) {
       if (word == each || (each.size() > 4 && word.starts_with(each))) return Counted::factor;
     return Counted::noun;
   }
-  if (c >= 0xC0 && c < 0x250 && c != 0xD7 && c != 0xF7) return Counted::noun;  // Äpfel
+  if (is_latin(word, 0)) return Counted::noun;  // Bücher, Äpfel
   if (c < 0x3040 || c > 0xD7A3) return Counted::none;
   for (const std::string_view each : kEasternScales)
     if (word.starts_with(each)) return Counted::factor;
@@ -170,8 +178,10 @@ Counted read_counted(std::string_view text) {
       continue;
     }
     std::size_t end = at;
-    const bool foreign = !is_letter(whole[at]);
-    while (end < whole.size() && is_byte_of_letter(whole[end]) && is_letter(whole[end]) != foreign) ++end;
+    while (is_latin(whole, end)) end += is_letter(whole[end]) ? 1 : 2;
+    const bool foreign = end == at || !is_ascii(whole.substr(at, end - at));
+    if (end == at)
+      while (end < whole.size() && !is_ascii(whole[end]) && !is_latin(whole, end)) ++end;
     const std::string_view written = whole.substr(at, end - at);
     if (++words > kMaxWords) return {};
     if (foreign) {

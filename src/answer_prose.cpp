@@ -118,7 +118,7 @@ bool takes_back(std::string_view after) {
   const bool asks = end < after.size() && (after[end] == '?' || after.substr(end).starts_with("？"));
   if (asks) return true;
   const std::string_view spoken = after.substr(0, end);
-  if (std::none_of(spoken.begin(), spoken.end(), [](char c) { return is_letter(c) || is_eastern(c); })) return false;
+  if (std::none_of(spoken.begin(), spoken.end(), [](char c) { return is_letter(c) || !is_ascii(c); })) return false;
   const std::string text = lowered(spoken);
   for (const std::string_view doubt : kDoubts)
     if (const std::size_t at = text.find(doubt); at != text.npos &&
@@ -299,6 +299,7 @@ bool is_changed_by(std::string_view before, bool equation) {
                           "negative out instead each any divisor divisors ",
                           what);
   }
+  if (word == "be") return math::is_among(" might could may can not cannot ", last_word());
   if (word == "de") return !math::is_among(" total est es ", last_word());
   if (text.ends_with("à") || (word == "chstens" && text.ends_with("ö"))) return true;
   return !equation && math::is_among(" page step room chapter question day week year line ", word);
@@ -397,6 +398,7 @@ Statement read_statement(std::string_view text, bool announced) {
       if (announced || found.cut == Beginning::nothing || found.cut == Beginning::reason ||
           found.cut == Beginning::confirmed || trim(rest).size() <= 3)
         return true;
+      if (contains_any(rest, std::array<std::string_view, 3>{" no other", "nothing else", "none other"})) return true;
       if (found.cut != Beginning::sentence || answer == "1") return false;
       const Statement other = find_in_prose(plain, false);
       return other.kind != Statement::read || other.answer == answer;

@@ -199,7 +199,7 @@ class Matcher {
   bool same_whole(NodeId answer, NodeId reference) {
     if (const auto a = region(answer), b = region(reference, true); a && b)
       return same_unknown(answer, reference) && same_region(*a, *b);
-    if (at(answer).name == "&" && at(reference).name == "|" && bounds(answer)) return false;
+    if (is_joined_otherwise(at(answer), at(reference))) return false;
     std::vector<Member> given, wanted;
     if (!flatten({answer}, false, "", given) || !flatten({reference}, true, "", wanted)) return false;
     const bool set_given = is_set(answer), set_wanted = is_set(reference);
@@ -222,10 +222,14 @@ class Matcher {
     return same_collection(given, wanted, set_wanted);
   }
 
-  /// Whether a list is of inequalities, which "and" joins to another set than "or".
-  bool bounds(NodeId list) const {
-    return at(list).kind == Kind::list && std::ranges::any_of(at(list).children, [&](NodeId id) {
-      return at(id).kind == Kind::relation && at(id).name.find_first_of("<>lg") != std::string::npos;
+  /// Whether one list is joined by "and", the other one by "or", and that makes another thing of it: of inequalities and
+  /// of statements (p ∧ q), not of solutions, which "and" may list as well.
+  bool is_joined_otherwise(const Node& a, const Node& b) const {
+    if (a.kind != Kind::list || b.kind != Kind::list || a.name.empty() || b.name.empty() || a.name == b.name)
+      return false;
+    return std::ranges::any_of(a.children, [&](NodeId id) {
+      return at(id).kind == Kind::symbol ||
+             (at(id).kind == Kind::relation && at(id).name.find_first_of("<>lg") != std::string::npos);
     });
   }
 
@@ -238,7 +242,7 @@ class Matcher {
   /// Sets and lists of solutions hold a member or not; other lists as often as they say.
   bool same_collection(std::vector<Member> given, std::vector<Member> wanted, bool set) {
     if (given.size() == wanted.size() && same_members(given, wanted)) return true;
-    if (!set && !are_solutions(wanted)) return false;
+    if (!set && !are_solutions(wanted.size() > 1 ? wanted : given)) return false;
     const bool repeats = drop_repeats(given), repeats_wanted = drop_repeats(wanted);
     return (repeats || repeats_wanted) && given.size() == wanted.size() && same_members(given, wanted);
   }

@@ -59,7 +59,8 @@ inline constexpr auto kCommands = std::to_array<Spelling>({
     {"sum", Sign::fold, "sum", Function::sum}, {"supset", Sign::relation, "d"}, {"supseteq", Sign::relation, "D"},
     {"tan", Sign::function, "tan", Function::tan}, {"tanh", Sign::function, "tanh", Function::tanh},
     {"tbinom", Sign::binomial}, {"tfrac", Sign::fraction}, {"tg", Sign::function, "tan", Function::tan},
-    {"times", Sign::times}, {"to", Sign::implies}, {"varnothing", Sign::symbol, "\u2205"}, {"vert", Sign::bar},
+    {"times", Sign::times}, {"to", Sign::implies}, {"varnothing", Sign::symbol, "\u2205"}, {"vee", Sign::and_or, "|"},
+    {"vert", Sign::bar}, {"wedge", Sign::and_or, "&"},
 });
 
 inline constexpr auto kWords = std::to_array<Spelling>({
