@@ -57,6 +57,7 @@ bool is_function(std::string_view word) {
 }
 /// Whether a word may be mathematics: x, ab, sin, AB.
 bool is_symbolic(std::string_view word) {
+  if (!is_ascii(word)) return false;
   if (word.size() == 1 || is_function(word)) return true;
   if (word.size() <= 3 && std::all_of(word.begin(), word.end(), is_upper)) return true;
   return word.size() <= 3 && word.find_first_of("aeiouAEIOU") == word.npos && !is_upper(word[0]) &&
@@ -120,6 +121,7 @@ bool is_operand_ahead(std::string_view text, std::size_t at) {
 bool adds_another(std::string_view text) {
   text = text.substr(0, std::min(sentence_end(text, 0), kMaxAside));
   if (text.find_first_of("0123456789$") == text.npos) return false;
+  const bool objects = text.find("but ") != text.npos || text.find("however") != text.npos;
   std::string last;
   for (std::size_t at = 0; at < text.size();) {
     if (is_letter(text[at])) {
@@ -130,7 +132,7 @@ bool adds_another(std::string_view text) {
       continue;
     }
     if (is_digit(text[at])) {
-      if (math::is_among(kJoints, last)) return true;
+      if (math::is_among(kJoints, last) || (objects && math::is_among(" is it's was are ", last))) return true;
       last.clear();
       const std::size_t end = number_end(text, at), next = skip_white_space(text, end);
       const std::string_view before = trim(text.substr(0, at));
@@ -162,18 +164,29 @@ bool is_foreign_reason(std::string_view word, std::string_view rest) {
   if (word == "car")
     return !rest.empty() && (is_digit(rest[0]) || rest[0] == '$' ||
                              math::is_among(" il elle on le la les ce c'est nous un une ", following));
-  if (word == "et" || word == "y" || word == "und")
-    return math::is_among(" il elle ce c'est non pas aucune aucun no es el la los las hay nicht kein keine es ", following);
+  if (word == "et" || word == "y" || word == "und" || word == "e")
+    return math::is_among(" il elle ce c'est non pas aucune aucun no es el la los las hay nicht kein keine não ", following);
   return false;
 }
 
 }  // namespace
 
+bool is_latin(std::string_view text, std::size_t at) {
+  if (at >= text.size()) return false;
+  if (is_ascii(text[at])) return is_letter(text[at]);
+  const char32_t c = decode_utf8(text, at).value;
+  return c >= 0xC0 && c < 0x250 && c != U'×' && c != U'÷';
+}
+
 std::size_t latin_word_end(std::string_view text, std::size_t at) {
-  while (at < text.size() &&
-         (is_letter(text[at]) || (text[at] == '\'' && at + 1 < text.size() && is_letter(text[at + 1]))))
-    ++at;
-  return at;
+  while (true) {
+    if (is_latin(text, at))
+      at += is_ascii(text[at]) ? 1 : 2;
+    else if (at + 1 < text.size() && text[at] == '\'' && is_latin(text, at + 1))
+      ++at;
+    else
+      return at;
+  }
 }
 
 std::size_t number_end(std::string_view text, std::size_t at) {
@@ -218,7 +231,10 @@ bool confirms(std::string_view text) {
   take(" the our my your ");
   while (take(" final correct right required only desired ")) {
   }
-  return take(" answer answers result solution ");
+  if (take(" answer answers result solution ")) return true;
+  if (!take(" smallest largest least greatest ")) return false;  // "is the smallest such number"
+  take(" such possible ");
+  return take(" number value integer ");
 }
 
 Beginning beginning_of(std::string_view text) {
@@ -343,7 +359,7 @@ Beginning beginning_of(std::string_view text) {
       if (value && ((spaced && word) || (rest.starts_with("—") && (spaced || word)) || rest.starts_with("--")))
         return ends(Beginning::reason);
       at += size;
-    } else if (is_letter(c)) {
+    } else if (is_latin(text, at)) {
       const std::size_t end = latin_word_end(text, at);
       const std::string word = lowered(text.substr(at, end - at));
       const std::size_t next = skip_white_space(text, end);

@@ -156,7 +156,7 @@ Finding boxed_answers(std::string_view text, const std::vector<Box>& boxes, bool
 // ---- "Answer:" ----
 
 constexpr std::string_view kAnnouncements[] = {"final answer is", "answer is",  "#### ",       "option is", "choice is",
-                                               "final answer\n",  "# answer\n", "answers are", "answer:",   "answer：",
+                                               "final answer\n",  "# answer\n", "answers are", "answer:",   "ans:",      "answer：",
                                                "answer**:",       "answer:**",  "answer**",    "answer =",  "정답은",
                                                "정답:",           "정답：",     "답은",        "답:",       "답：",
                                                "答案是",          "答案为",     "答案:",       "答案：",    "答：",

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "answer.h"
+#include "answer_prose.h"
 #include "ascii.h"
 #include "math_spellings.h"
 #include "utf8.h"
@@ -12,14 +13,6 @@ namespace {
 constexpr std::size_t kMaxWords = 12;  // of a noun and what belongs to it
 
 bool is_byte_of_letter(char c) { return is_letter(c) || !is_ascii(c); }
-
-/// Whether a letter of a Latin alphabet stands at `at`, of two bytes where it has a mark.
-bool is_latin(std::string_view text, std::size_t at) {
-  if (at >= text.size()) return false;
-  if (is_ascii(text[at])) return is_letter(text[at]);
-  const char32_t c = decode_utf8(text, at).value;
-  return c >= 0xC0 && c < 0x250 && c != U'×' && c != U'÷';
-}
 
 /// Words that belong to the number: 17 thousand, 17 squared, 17 or 18, 17 is too small.
 constexpr std::string_view kFactors =
@@ -37,7 +30,7 @@ constexpr std::string_view kFactors =
     // digits
     "repeating recurring repeated "
     // other numbers, bounds and times
-    "or and less to through until till nor than least most maximum minimum past below under above upward upwards "
+    "or and less fewer fewest comes came goes went close off far to through until till nor than least most maximum minimum past below under above upward upwards "
     "onward onwards away short ahead behind greater larger smaller higher lower zero versus vs but except without out too "
     // sentences
     "is are was were be been being has have had can cannot could may might must will would shall should do does did "
@@ -63,10 +56,10 @@ constexpr std::string_view kEasternFactors[] = {
     "以下", "以内", "之间", "至",   "到",   "或",   "和",   "与",   "及",   "负", "加",   "减",   "乘",   "除",   "次方",
     "平方", "立方", "根号", "开方", "百分", "不",   "一",   "二",   "三",   "四",   "五", "六",   "七",   "八",   "九",   "零",
     "两",   "未満", "番",   "は",   "是",   "为",   "吗",   "也",   "か",   "이상", "이하", "미만", "초과", "또는",
-    "퍼센트", "제곱", "번째", "아니", "아닙", "틀렸", "틀린", "틀립"};
+    "퍼센트", "제곱", "번째", "아니", "아닙", "보다", "절반", "틀렸", "틀린", "틀립"};
 /// Directly behind the number: 17打, 17만 원, 17번째, 17분의 1.
 constexpr std::string_view kEasternScales[] = {"打", "折", "成", "割", "几", "余",   "만", "억", "천", "백",
-                                               "십", "조", "반", "여", "째", "프로", "분의", "배수"};
+                                               "십", "조", "반", "여", "째", "프로", "분의", "배수", "의", "的", "の"};
 constexpr std::string_view kCyrillicFactors[] = {"тысяч", "миллион", "миллиард", "процент", "дюжин", "половин", "сот",
                                                  "или",   "и",       "не",       "нет",     "неверн", "неправильн"};
 /// Units that are written with a character of a factor.
@@ -178,7 +171,7 @@ Counted read_counted(std::string_view text) {
       continue;
     }
     std::size_t end = at;
-    while (is_latin(whole, end)) end += is_letter(whole[end]) ? 1 : 2;
+    while (is_latin(whole, end)) end += is_ascii(whole[end]) ? 1 : 2;
     const bool foreign = end == at || !is_ascii(whole.substr(at, end - at));
     if (end == at)
       while (end < whole.size() && !is_ascii(whole[end]) && !is_latin(whole, end)) ++end;

@@ -56,7 +56,7 @@ constexpr std::string_view kDoubts[] = {
 /// The clause denies what it says.
 constexpr std::string_view kDenials[] = {"cannot", "can't", "can not", "don't", "do not", "impossible", "never",  "n't",
                                          "is unknown", "neither", "unable to be", "不能", "不是", "不可能", "不会", "未必", "不一定", "并非", "没有", "无法", "못",    "없",
-                                         "아니",    "ない",    "guess",  "doubt", "nobody", "nicht", "keine", "unmöglich", "n'est", " pas ", " não ", " non ", "jamais", "impossible",
+                                         "아니",    "ない",    "guess",  "doubt", "nobody", "mistake", "答案至少", "答案至多", "答案最多", "nicht", "keine", "unmöglich", "n'est", " pas ", " não ", " non ", "jamais", "impossible",
                                          " no es ", " no son ", "nunca", "imposible", " не ", "нет "};
 /// The clause supposes, asks or denies what it introduces.
 constexpr std::string_view kSuppositions =
@@ -89,6 +89,14 @@ bool is_supposed(std::string_view before, bool announced) {
   std::string clause(last_clause(before));
   if (clause.empty()) return false;
   if (clause.starts_with("si ")) return true;  // French and Spanish
+  if ((clause.starts_with("let ") && !clause.starts_with("let us ") && !clause.starts_with("let me ")) ||
+      clause.starts_with("say "))
+    return true;
+  // "If it were 17", but "if you add them you get 17"
+  const std::string_view verb = trim(clause);
+  if (clause.starts_with("if ") && (verb.ends_with(" is") || verb.ends_with(" are") || verb.ends_with(" were") ||
+                                    verb.ends_with(" was") || verb.ends_with('=')))
+    return true;
   if (clause.find("doubt") != clause.npos)
     for (const std::string_view sure :
          {"no doubt", "without a doubt", "without any doubt", "without doubt", "beyond doubt"})
@@ -124,7 +132,8 @@ bool takes_back(std::string_view after) {
     if (const std::size_t at = text.find(doubt); at != text.npos &&
                                                  std::string_view(text).substr(0, at).find("not ") == text.npos)
       return true;
-  constexpr std::array<std::string_view, 5> kSubjects{"which", "that", "this", "it", "but"};
+  constexpr std::array<std::string_view, 10> kSubjects{"which", "that", "this", "it", "but",
+                                                       " he",   " she", "they", " i",  " we"};
   constexpr std::array<std::string_view, 11> kFaults{"wrong",       "incorrect", "false",        "impossible",
                                                      "not right",   "not correct", "not true",   "not possible",
                                                      "not the answer", "a mistake", "nonsense"};
@@ -132,7 +141,7 @@ bool takes_back(std::string_view after) {
       contains_any(text, std::array<std::string_view, 8>{"ist falsch", "falsch ist", "est faux", "est incorrect",
                                                          "es incorrect", "es fals", "неверно", "неправильно"}))
     return true;
-  for (const std::string_view verb : {" is ", "'s ", " was ", " seems ", " can't be ", " cannot be "})
+  for (const std::string_view verb : {" is ", "'s ", " am ", " are ", " may be ", " might be ", " was ", " seems ", " can't be ", " cannot be "})
     for (std::size_t at = text.find(verb); at != text.npos; at = text.find(verb, at + 1)) {
       const std::string_view subject = std::string_view(text).substr(0, at);
       const std::string_view fault = std::string_view(text).substr(at + verb.size());
@@ -299,7 +308,14 @@ bool is_changed_by(std::string_view before, bool equation) {
                           "negative out instead each any divisor divisors ",
                           what);
   }
-  if (word == "be") return math::is_among(" might could may can not cannot ", last_word());
+  if (word == "be") {  // it might be 17, it used to be 17
+    const std::string before_be = last_word();
+    if (before_be == "to") return math::is_among(" used supposed thought believed said unlikely ", last_word());
+    return math::is_among(" might could may can not cannot ", before_be);
+  }
+  if (word == "by")
+    return math::is_among(" divisible divide divides divided dividing multiply multiplies multiplied multiplying sides ",
+                          last_word());
   if (word == "de") return !math::is_among(" total est es ", last_word());
   if (text.ends_with("à") || (word == "chstens" && text.ends_with("ö"))) return true;
   return !equation && math::is_among(" page step room chapter question day week year line ", word);

@@ -31,6 +31,9 @@ bool contains_any(std::string_view text, const Words& words) {
                      [&](std::string_view each) { return text.find(each) != text.npos; });
 }
 
+/// Whether a letter of a Latin alphabet stands at `at`, of two bytes where it has a mark.
+bool is_latin(std::string_view text, std::size_t at);
+/// The end of the letters at `at`, apostrophes between them included.
 std::size_t latin_word_end(std::string_view text, std::size_t at);
 /// The end of the number at `at`, its separators included.
 std::size_t number_end(std::string_view text, std::size_t at);
@@ -57,7 +60,8 @@ struct Beginning {
 Beginning beginning_of(std::string_view text);
 std::string answer_at(std::string_view text, const Beginning& found);
 
-/// Whether a text says that what stands in front of it is the answer: "is the answer", "is our final answer".
+/// Whether a text says that what stands in front of it is the answer: "is the answer", "is our final answer", "is the
+/// smallest such number".
 bool confirms(std::string_view text);
 
 }  // namespace grpo

@@ -156,7 +156,7 @@ inline constexpr auto kUnits = std::to_array<Unit>({
     {" ha hectare hectares ", "ha"}, {" acre acres ", "acre"}, {" gal gallon gallons ", "gal"},
     {" quart quarts ", "quart"}, {" pint pints ", "pint"}, {" kJ kilojoule kilojoules ", "kJ"},
     {" kW kilowatt kilowatts ", "kW"}, {" kWh ", "kWh"}, {" mol mole moles ", "mol"}, {" cal calorie calories ", "cal"},
-    {" kcal kilocalorie kilocalories ", "kcal"}, {" kPa ", "kPa"}, {" kHz ", "kHz"}, {" MHz ", "MHz"}, {" GHz ", "GHz"},
+    {" kcal kilocalorie kilocalories ", "kcal"}, {" kPa ", "kPa"}, {" MPa ", "MPa"}, {" kN ", "kN"}, {" kV ", "kV"}, {" MW ", "MW"}, {" rpm ", "rpm"}, {" kHz ", "kHz"}, {" MHz ", "MHz"}, {" GHz ", "GHz"},
     {" Celsius celsius ℃ ", "°C"}, {" Fahrenheit fahrenheit ℉ ", "°F"}, {" dollar dollars USD ", "$"},
     {" euro euros EUR ", "€"}, {" won KRW 원 ", "₩"}, {" GBP ", "£"}, {" yen JPY ", "yen"}, {" yuan CNY RMB ", "yuan"},
     {" rupee rupees INR ", "₹"}, {" cent cents ", "cent"}, {" unit units ", "unit"}, {" way ways ", "way"},
