@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "answer.h"
+#include "answer_prose.h"
 #include "ascii.h"
 #include "grpo/answer.h"
 #include "utf8.h"
@@ -168,10 +169,9 @@ std::vector<std::pair<std::size_t, std::size_t>> announcements(const std::string
   for (std::size_t at = 0; at < text.size(); ++at) {
     const char c = text[at];
     if (std::string_view("acfo#").find(c) == std::string_view::npos && static_cast<unsigned char>(c) < 0x80) continue;
-    std::size_t size = 0;
-    for (const std::string_view each : kAnnouncements)
-      if (each[0] == c && text.compare(at, each.size(), each) == 0) size = std::max(size, each.size());
-    if (size == 0 || (is_letter(c) && at > 0 && is_letter(text[at - 1]))) continue;
+    if (is_letter(c) && at > 0 && is_letter(text[at - 1])) continue;
+    const std::size_t size = starts_with_any(std::string_view(text).substr(at), kAnnouncements);
+    if (size == 0) continue;
     if (text.compare(at + size, 3, "n't") == 0) continue;
     found.emplace_back(at, at + size);
     if (found.size() > kMaxFindings) found.erase(found.begin());

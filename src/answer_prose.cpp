@@ -73,14 +73,12 @@ constexpr std::string_view kEasternSuppositions[] = {"不知道", "无法", "不
 
 /// The last clause of a text.
 std::string_view last_clause(std::string_view text) {
-  std::size_t start = 0;
-  const auto start_behind = [&](auto... marks) {
-    for (const std::string_view mark : {std::string_view(marks)...})
-      if (const std::size_t at = text.rfind(mark); at != text.npos) start = std::max(start, at + mark.size());
-  };
-  start_behind(", ", ",", "; ", ": ", " so ", " but ", " and ", " therefore ", " thus ", " hence ", " then ");
-  if (!is_ascii(text)) start_behind("，", "：", "所以", "因此", "但", "、");
-  return text.substr(start);
+  constexpr std::string_view kMarks[] = {", ",     ",",      "; ",   ": ",   " so ", " but ", " and ", " therefore ",
+                                         " thus ", " hence ", " then ", "，", "：",   "所以",  "因此",  "但",
+                                         "、"};
+  for (std::size_t at = text.size(); at-- > 0;)
+    if (const std::size_t size = starts_with_any(text.substr(at), kMarks); size > 0) return text.substr(at + size);
+  return text;
 }
 
 /// Whether what leads to "the answer is" makes it no statement: "I cannot say that", "if", "it is false that". `before`
@@ -278,7 +276,7 @@ bool follows_copula(std::string_view before) {
        
         " so",    " thus", " hence", " therefore", "：",     "는",      "은",       "是",  "为",        "は",
         "有",     "一共",  "总共",   "剩",      "剩下"})
-    if (text.ends_with(word)) return true;
+    if (!text.empty() && text.back() == word.back() && text.ends_with(word)) return true;
   return text == "is" || text == "it's" || text == "一共" || text == "总共";
 }
 

@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "ascii.h"
+
 namespace grpo {
 
 inline constexpr std::size_t kMaxAside = 256;  // bytes of a bracket that may be an aside, or of a clause that is read
@@ -22,7 +24,7 @@ template <class Words>
 std::size_t starts_with_any(std::string_view text, const Words& words) {
   std::size_t size = 0;
   for (const std::string_view each : words)
-    if (text.starts_with(each)) size = std::max(size, each.size());
+    if (!text.empty() && text[0] == each[0] && text.starts_with(each)) size = std::max(size, each.size());
   return size;
 }
 template <class Words>

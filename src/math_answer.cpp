@@ -97,6 +97,7 @@ class Matcher {
            at(exponent.children[0]).value == 1;
   }
 
+  /// Alike for things that are written alike.
   std::string label_text(NodeId id) const {
     const Node& node = at(id);
     std::string text = std::to_string(static_cast<int>(node.kind)) + node.name;
@@ -241,22 +242,25 @@ class Matcher {
   }
   /// Sets and lists of solutions hold a member or not; other lists as often as they say.
   bool same_collection(std::vector<Member> given, std::vector<Member> wanted, bool set) {
-    if (given.size() == wanted.size() && same_members(given, wanted)) return true;
-    if (!set && !are_solutions(wanted.size() > 1 ? wanted : given)) return false;
-    const bool repeats = drop_repeats(given), repeats_wanted = drop_repeats(wanted);
-    return (repeats || repeats_wanted) && given.size() == wanted.size() && same_members(given, wanted);
-  }
-  bool drop_repeats(std::vector<Member>& members) {
-    const std::size_t before = members.size();
-    for (std::size_t i = 1; i < members.size();) {
-      std::size_t j = 0;
-      while (j < i && !compare_.over_budget() && !same_member(members[i], members[j])) ++j;
-      if (j < i)
-        members.erase(members.begin() + static_cast<std::ptrdiff_t>(i));
-      else
-        ++i;
+    if (given.size() != wanted.size()) {
+      if (!set && !are_solutions(wanted.size() > 1 ? wanted : given)) return false;
+      drop_repeats(given.size() > wanted.size() ? given : wanted);
     }
-    return members.size() < before;
+    return given.size() == wanted.size() && same_members(given, wanted);
+  }
+  /// Of members that are written alike, one stays.
+  void drop_repeats(std::vector<Member>& members) {
+    std::vector<std::string> texts;
+    std::vector<Member> kept;
+    for (const Member& each : members) {
+      std::string text = label_text(each.value.node);
+      std::size_t i = 0;
+      while (i < kept.size() && !(texts[i] == text && same_member(each, kept[i]))) ++i;
+      if (i < kept.size()) continue;
+      texts.push_back(std::move(text));
+      kept.push_back(each);
+    }
+    members = std::move(kept);
   }
 
   bool is_set(NodeId id) const { return at(id).kind == Kind::set || is_union_of_sets(at(id)); }
