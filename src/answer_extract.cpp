@@ -168,7 +168,7 @@ std::vector<std::pair<std::size_t, std::size_t>> announcements(const std::string
   std::vector<std::pair<std::size_t, std::size_t>> found;
   for (std::size_t at = 0; at < text.size(); ++at) {
     const char c = text[at];
-    if (std::string_view("acfo#").find(c) == std::string_view::npos && static_cast<unsigned char>(c) < 0x80) continue;
+    if (is_ascii(c) && c != 'a' && c != 'c' && c != 'f' && c != 'o' && c != '#') continue;
     if (is_letter(c) && at > 0 && is_letter(text[at - 1])) continue;
     const std::size_t size = starts_with_any(std::string_view(text).substr(at), kAnnouncements);
     if (size == 0) continue;
@@ -311,6 +311,7 @@ std::string_view unwrap_answer(std::string_view text) {
     if (text.ends_with('.') && !text.ends_with("..")) text.remove_suffix(1);
     if (text.ends_with("。")) text.remove_suffix(std::string_view("。").size());
     text = trim(text);
+    if (text.empty() || is_letter(text[0]) || is_digit(text[0])) return text;
     strip_pair("$$", "$$") || strip_pair("$", "$") || strip_pair("\\(", "\\)") || strip_pair("\\[", "\\]") ||
         strip_pair("``", "``") || strip_pair("`", "`") || strip_pair("**", "**") || strip_pair("*", "*") ||
         strip_pair("__", "__") || strip_pair("_", "_") || strip_pair("'", "'") || strip_pair("“", "”");

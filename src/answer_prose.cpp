@@ -77,7 +77,9 @@ std::string_view last_clause(std::string_view text) {
                                          " thus ", " hence ", " then ", "，", "：",   "所以",  "因此",  "但",
                                          "、"};
   for (std::size_t at = text.size(); at-- > 0;)
-    if (const std::size_t size = starts_with_any(text.substr(at), kMarks); size > 0) return text.substr(at + size);
+    if (is_letter(text[at]))
+      continue;
+    else if (const std::size_t size = starts_with_any(text.substr(at), kMarks); size > 0) return text.substr(at + size);
   return text;
 }
 

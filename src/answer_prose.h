@@ -29,8 +29,10 @@ std::size_t starts_with_any(std::string_view text, const Words& words) {
 }
 template <class Words>
 bool contains_any(std::string_view text, const Words& words) {
-  return std::any_of(std::begin(words), std::end(words),
-                     [&](std::string_view each) { return text.find(each) != text.npos; });
+  const bool plain = is_ascii(text);
+  return std::any_of(std::begin(words), std::end(words), [&](std::string_view each) {
+    return (!plain || is_ascii(each[0])) && text.find(each) != text.npos;
+  });
 }
 
 /// Whether a letter of a Latin alphabet stands at `at`, of two bytes where it has a mark.

@@ -1,7 +1,6 @@
 // Characters of ASCII, whatever the locale.
 #pragma once
 
-#include <algorithm>
 #include <string>
 #include <string_view>
 
@@ -15,7 +14,9 @@ constexpr bool is_ascii(char c) { return static_cast<unsigned char>(c) < 0x80; }
 constexpr char lower(char c) { return is_upper(c) ? static_cast<char>(c + 32) : c; }
 
 inline bool is_ascii(std::string_view text) {
-  return std::ranges::all_of(text, [](char c) { return is_ascii(c); });
+  unsigned char bits = 0;
+  for (const char c : text) bits |= static_cast<unsigned char>(c);
+  return bits < 0x80;
 }
 inline std::string lowered(std::string_view text) {
   std::string result(text);
