@@ -7,6 +7,7 @@
 #include "answer_prose.h"
 #include "ascii.h"
 #include "grpo/answer.h"
+#include "math_spellings.h"
 #include "utf8.h"
 
 namespace grpo {
@@ -189,6 +190,12 @@ bool is_final(std::string_view text, std::size_t at) {
   return false;
 }
 
+/// Whether an announcement speaks of an answer that was given: "this answer is correct".
+bool praises(std::string_view before, std::string_view body) {
+  return (before.ends_with("this ") || before.ends_with("that ") || before.ends_with("my ")) &&
+         math::is_among(" correct right unique valid reasonable exact ", body);
+}
+
 /// What an announcement announces.
 std::string_view announced(std::string_view text, std::size_t from, std::size_t limit) {
   while (from < limit && (text[from] == ' ' || text[from] == '\n' || text[from] == '*' || text[from] == ':' ||
@@ -226,7 +233,7 @@ Finding announced_answers(std::string_view text, std::size_t from = 0, bool fina
       continue;
     for (const std::string_view end : {"입니다", "이다", "です", "**", "！", "!", "，", ","})
       if (body.ends_with(end)) body = trim(body.substr(0, body.size() - end.size()));
-    if (body.empty()) continue;
+    if (body.empty() || praises(std::string_view(small).substr(0, places[i].first), body)) continue;
     const std::size_t stop = static_cast<std::size_t>(body.data() - text.data()) + body.size();
     const bool asks = stop < text.size() && (text[stop] == '?' || text.substr(stop).starts_with("？"));
     Statement said = asks || is_supposed_at(text, places[i].first) ? Statement{Statement::refused, ""}

@@ -50,6 +50,9 @@ constexpr std::string_view kTwoLetters =
 /// What may stand behind a noun and adds nothing to it.
 constexpr std::string_view kSums[] = {" in total", " in all", " altogether", " total", " overall", " together"};
 
+/// What makes a sentence of a noun and adds nothing to it.
+constexpr std::string_view kRemainders[] = {" is left", " are left", " was left", " were left"};
+
 /// 17 and a half, 17 to 20, 17 or 18, 一 … 九 of 17元五角.
 constexpr std::string_view kEasternFactors[] = {
     "十",   "百",   "千",   "万",   "萬",   "亿",   "億",   "兆",   "半",   "多", "分之", "之一", "第",   "左右", "以上",
@@ -144,7 +147,9 @@ Counted read_counted(std::string_view text) {
   if (text.empty() || is_digit(text.back())) return {};
   const auto plain = words_of(text);
   if (!plain) return {};
-  const std::string_view whole = trim(*plain);
+  std::string_view whole = trim(*plain);
+  for (const std::string_view ending : kRemainders)
+    if (whole.ends_with(ending)) whole.remove_suffix(ending.size());
   // The longest end of the text that is words.
   std::size_t start = whole.size();
   while (start > 0 && (is_byte_of_letter(whole[start - 1]) ||

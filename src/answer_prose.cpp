@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <utility>
+#include <vector>
 
 #include "answer.h"
 #include "ascii.h"
@@ -93,6 +94,8 @@ bool is_supposed(std::string_view before, bool announced) {
       clause.starts_with("say "))
     return true;
   // "If it were 17", but "if you add them you get 17"
+  constexpr std::string_view kNone[] = {"no ", "none ", "nothing "}, kSure[] = {"no doubt", "no matter", "no wonder"};
+  if (starts_with_any(clause, kNone) > 0 && starts_with_any(clause, kSure) == 0) return true;
   const std::string_view verb = trim(clause);
   if (clause.starts_with("if ") && (verb.ends_with(" is") || verb.ends_with(" are") || verb.ends_with(" were") ||
                                     verb.ends_with(" was") || verb.ends_with('=')))
@@ -170,9 +173,39 @@ std::size_t last_not(std::string_view text) {
   return text.npos;
 }
 
+/// A text in small letters without what says whom its last clause counts: "the students who did not pass are" denies
+/// nothing, it is "the students are".
+std::string without_relative_clause(std::string text) {
+  const std::size_t clause = text.size() - last_clause(text).size();
+  std::size_t start = text.npos, words = 0;
+  for (const std::string_view pronoun : {" who ", " that ", " which "})
+    if (const std::size_t at = text.rfind(pronoun); at != text.npos && at >= clause && (start == text.npos || at > start))
+      start = at, words = at + pronoun.size();
+  if (start == text.npos) return text;
+  std::vector<std::string_view> said;
+  for (std::size_t at = words; at < text.size();) {
+    const std::size_t end = latin_word_end(text, at);
+    if (end > at) said.push_back(std::string_view(text).substr(at, end - at));
+    at = std::max(end, at + 1);
+  }
+  const auto negates = [&](std::size_t i) {
+    return i < said.size() && (said[i].ends_with("n't") || math::is_among(" not cannot never ", said[i]));
+  };
+  const std::size_t verb = negates(0) ? 1 : negates(1) ? 2 : said.size();
+  if (verb + 2 > said.size() || !math::is_among(" is are was were ", said.back())) return text;
+  for (const std::string_view word : said)  // "the value that does not work is" speaks of a wrong answer
+    if (math::is_among(kSayings, word) ||
+        math::is_among(" be work works correct right possible valid solution solutions answer answers ", word))
+      return text;
+  const bool counts = text.compare(start, 5, " who ") == 0 || math::is_among(" are were ", said.back()) ||
+                      text.find("number of ") < start;
+  if (!counts) return text;
+  return text.substr(0, start) + ' ' + std::string(said.back()) + ' ';
+}
+
 /// Whether a sentence does not state the number that it leads to. `before` and `after` are its parts.
 bool is_denied(std::string_view before, std::string_view after, bool confirmed) {
-  const std::string text = lowered(before);
+  const std::string text = without_relative_clause(lowered(before));
   const std::string_view clause = last_clause(text);
   if (contains_any(text, kDoubts) || contains_any(' ' + std::string(clause) + ' ', kDenials) || is_supposed(text, confirmed)) return true;
   // "not" with nothing after it that takes it back ("not 10 it's 12")

@@ -569,7 +569,12 @@ INSTANTIATE_TEST_SUITE_P(
         Pair{"The answer is 17!", "17"}, Pair{"\\boxed{17 because 16 is too small}", "17"},
         Pair{"\\boxed{17 \\text{ because } 16 \\text{ is too small}}", "17"}, Pair{"\\boxed{17, not 16}", "17"},
         Pair{"\\boxed{17\\text{, since } 16\\text{ fails}}", "17"}, Pair{"“17”", "17"}, Pair{"'17'", "17"},
-        Pair{"_17_", "17"}, Pair{"__17__", "17"}, Pair{"24 Bücher", "24"}));
+        Pair{"_17_", "17"}, Pair{"__17__", "17"}, Pair{"24 Bücher", "24"},
+        Pair{"The students who did not pass are 17.", "17"}, Pair{"17 stickers were left.", "17"},
+        Pair{"The number of people who don't smoke is 17.", "17"}, Pair{"17 kN", "17"},
+        Pair{"Therefore, 17 is the smallest such number.", "17"}, Pair{"Réponse: 17.", "17"},
+        Pair{"The answer is 17. No other answer is possible.", "17"}, Pair{"The answer is 17. This answer is correct.", "17"},
+        Pair{"If you add them you get 17.", "17"}, Pair{"It increases by 17.", "17"}, Pair{"17, e não 16", "17"}));
 INSTANTIATE_TEST_SUITE_P(
     Languages, Different,
     testing::Values(
@@ -584,7 +589,16 @@ INSTANTIATE_TEST_SUITE_P(
         Pair{"17 for Tom and 18 for Ann", "17"}, Pair{"5 (Tom), 6 (Ann)", "5"}, Pair{"17:1", "17"}, Pair{"17", "17:1"},
         Pair{"17!", "17"}, Pair{"$17!$", "17"}, Pair{"£3", "3 euros"}, Pair{"3 dollars", "£3"},
         Pair{"3 apples", "3 груши"}, Pair{"\\SI{5}{\\metre}", "5 cm"}, Pair{"\\boxed{16, not 17}", "17"},
-        Pair{"\\boxed{\\text{at least } 17}", "17"}, Pair{"“18”", "17"}));
+        Pair{"\\boxed{\\text{at least } 17}", "17"}, Pair{"“18”", "17"},
+        Pair{"The answer that cannot be is 17.", "17"}, Pair{"The one that does not work is 17.", "17"},
+        Pair{"A value that is not possible is 17.", "17"}, Pair{"I think that is not 17.", "17"},
+        Pair{"No creo que la respuesta es 17.", "17"}, Pair{"None of them is 17.", "17"},
+        Pair{"The answer is 17. This answer is wrong.", "17"}, Pair{"If it were 17, it would be odd.", "17"},
+        Pair{"Let the answer be 17.", "17"}, Pair{"Say the answer is 17.", "17"}, Pair{"It used to be 17.", "17"},
+        Pair{"A common mistake is 17.", "17"}, Pair{"The answer is divisible by 17.", "17"},
+        Pair{"He claims the answer is 17, but it is 18.", "17"}, Pair{"He thinks it is 17, but he is wrong.", "17"},
+        Pair{"17 comes close", "17"}, Pair{"The answer is 17 off.", "17"}, Pair{"17 fewer", "17"},
+        Pair{"정답은 17보다 작다.", "17"}, Pair{"정답은 17의 절반이다.", "17"}, Pair{"答案至少是17。", "17"}));
 INSTANTIATE_TEST_SUITE_P(
     Joints, Equal,
     testing::Values(Pair{"x>1 and x<3", "(1,3)"}, Pair{"x>3 or x<1", "x<1 or x>3"}, Pair{"x<1 or x>3", "x<1 and x>3"},
