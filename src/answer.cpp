@@ -435,7 +435,9 @@ bool is_prose(std::string_view text) {
 /// reference that nothing marks is all of it.
 std::vector<std::string> answers_in(std::string_view text, const AnswerOptions& options, bool is_reference) {
   // Without letters, # and $ there is no mark of an answer, and no sentence.
-  const auto marks = [](char c) { return static_cast<unsigned char>(c) >= 0x80 || is_letter(c) || c == '#' || c == '$'; };
+  const auto marks = [](char c) {
+    return static_cast<unsigned char>(c) >= 0x80 || is_letter(c) || c == '#' || c == '$';
+  };
   if (std::ranges::none_of(text, marks)) return {std::string(unwrap_answer(text))};
   Finding finding = find_marked_answer(text, options.last_box);
   if (finding.answers.empty() && finding.broken) return {};

@@ -12,7 +12,8 @@ namespace {
 /// Whether a sentence ends at `at`: with a full stop that no digit follows, or a question mark.
 bool stops(std::string_view text, std::size_t at) {
   const char c = text[at];
-  if (c == '.') return at + 1 == text.size() || std::string_view(" \n\t\r$<*").find(text[at + 1]) != std::string_view::npos;
+  if (c == '.')
+    return at + 1 == text.size() || std::string_view(" \n\t\r$<*").find(text[at + 1]) != std::string_view::npos;
   if (static_cast<unsigned char>(c) < 0x80) return c == '?';
   return text.substr(at).starts_with("。") || text.substr(at).starts_with("？");
 }
@@ -20,21 +21,24 @@ bool stops(std::string_view text, std::size_t at) {
 
 /// What follows explains the answer in front of it.
 constexpr std::string_view kReasons =
-    " because since as not never no nor rather instead given where provided namely weil denn parce puisque porque pues ";
+    " because since as not never no nor rather instead given where provided namely weil denn parce puisque "
+    "porque pues ";
 /// What follows goes on from the answer in front of it.
 constexpr std::string_view kConsequences =
     " so which that whereas while although though thus therefore hence who whose meaning whence ";
 /// What follows may say when the answer holds, or add another one.
 constexpr std::string_view kConditions =
     " if when whenever for after before once unless but however then under during from with without via using such "
-    "assuming except also maybe perhaps possibly alternatively otherwise else either even along due thanks according based "
+    "assuming except also maybe perhaps possibly alternatively otherwise else either even along due thanks "
+    "according based "
     "considering wenn falls oder ou sonst sinon aber mais pero ";
 /// They join a second answer to the first.
 constexpr std::string_view kJoints = " or and be oder und ou et o y e sonst sinon ";
 /// What stands before them is spoken of, and is no answer.
 constexpr std::string_view kVerbs =
     " is are was were be been has have had can cannot could may might must will would shall should do does did equals "
-    "equal gives makes means becomes seems looks appears works fails cost costs went goes ist sind war est sont es son ";
+    "equal gives makes means becomes seems looks appears works fails cost costs went goes ist sind war est sont "
+    "es son ";
 /// Words that may stand between "the answer is" and the answer.
 constexpr std::string_view kLeads =
     " approximately about exactly just only simply therefore thus hence indeed clearly definitely then equal equals to "
@@ -127,7 +131,8 @@ bool adds_another(std::string_view text) {
     if (is_letter(text[at])) {
       const std::size_t end = latin_word_end(text, at);
       last = lowered(text.substr(at, end - at));
-      if (math::is_among(" otherwise else also well either alternatively maybe perhaps possibly sonst sinon ", last)) return true;
+      if (math::is_among(" otherwise else also well either alternatively maybe perhaps possibly sonst sinon ", last))
+        return true;
       at = end;
       continue;
     }
@@ -152,7 +157,8 @@ bool adds_another(std::string_view text) {
 /// small".
 bool denies(std::string_view clause) {
   const std::size_t end = latin_word_end(clause, 0), next = skip_white_space(clause, end);
-  const std::string_view verb = clause.substr(0, end), following = clause.substr(next, latin_word_end(clause, next) - next);
+  const std::string_view verb = clause.substr(0, end);
+  const std::string_view following = clause.substr(next, latin_word_end(clause, next) - next);
   return verb.ends_with("n't") || verb == "cannot" || verb == "fails" ||
          math::is_among(" not never too no impossible wrong incorrect ", following);
 }
@@ -165,7 +171,8 @@ bool is_foreign_reason(std::string_view word, std::string_view rest) {
     return !rest.empty() && (is_digit(rest[0]) || rest[0] == '$' ||
                              math::is_among(" il elle on le la les ce c'est nous un une ", following));
   if (word == "et" || word == "y" || word == "und" || word == "e")
-    return math::is_among(" il elle ce c'est non pas aucune aucun no es el la los las hay nicht kein keine não ", following);
+    return math::is_among(" il elle ce c'est non pas aucune aucun no es el la los las hay nicht kein keine não ",
+                          following);
   return false;
 }
 
@@ -381,9 +388,10 @@ Beginning beginning_of(std::string_view text) {
           at = after;
           continue;
         }
-        const bool goes_on = word == "and" && text[next - (next == text.size())] != ',' && math::is_among(" not no nothing none never neither hence thus therefore so "
-                                                             "that this it there we i he she they is because since ",
-                                                             following);
+        const bool goes_on = word == "and" && text[next - (next == text.size())] != ',' &&
+                             math::is_among(" not no nothing none never neither hence thus therefore so that this it "
+                                            "there we i he she they is because since ",
+                                            following);
         return ends(goes_on ? Beginning::reason : Beginning::condition);
       }
       if (is_foreign_reason(word, text.substr(next))) return ends(Beginning::reason);

@@ -157,12 +157,11 @@ Finding boxed_answers(std::string_view text, const std::vector<Box>& boxes, bool
 
 // ---- "Answer:" ----
 
-constexpr std::string_view kAnnouncements[] = {"final answer is", "answer is",  "#### ",       "option is", "choice is",
-                                               "final answer\n",  "# answer\n", "answers are", "answer:",   "ans:",      "answer：",
-                                               "answer**:",       "answer:**",  "answer**",    "answer =",  "정답은",
-                                               "정답:",           "정답：",     "답은",        "답:",       "답：",
-                                               "答案是",          "答案为",     "答案:",       "答案：",    "答：",
-                                               "答え:",           "答え：",     "答えは"};
+constexpr std::string_view kAnnouncements[] = {
+    "final answer is", "answer is", "#### ",    "option is", "choice is", "final answer\n", "# answer\n", "answers are",
+    "answer:",         "ans:",      "answer：", "answer**:", "answer:**", "answer**",       "answer =",   "정답은",
+    "정답:",           "정답：",    "답은",     "답:",       "답：",      "答案是",         "答案为",     "答案:",
+    "答案：",          "答：",      "答え:",    "答え：",    "答えは"};
 
 /// The first place of each announcement in `text` (lower case), ends of them, in order.
 std::vector<std::pair<std::size_t, std::size_t>> announcements(const std::string& text) {

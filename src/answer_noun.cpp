@@ -18,24 +18,31 @@ bool is_byte_of_letter(char c) { return is_letter(c) || !is_ascii(c); }
 constexpr std::string_view kFactors =
     // numbers, parts and multiples
     " zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred hundreds thousand thousands million "
-    "millions billion billions trillion trillions quadrillion tens dozen dozens score gross grand lakh lakhs crore crores "
+    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred hundreds thousand thousands "
+    "million "
+    "millions billion billions trillion trillions quadrillion tens dozen dozens score gross grand lakh lakhs "
+    "crore crores "
     "mil mln mio bn kilo mega giga half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths "
-    "seventh sevenths eighth eighths ninth ninths tenth tenths eleventh twelfth twelfths sixteenths twentieth twentieths "
+    "seventh sevenths eighth eighths ninth ninths tenth tenths eleventh twelfth twelfths sixteenths twentieth "
+    "twentieths "
     "hundredth hundredths thousandth thousandths millionth millionths ones twos threes fours fives sixes sevens eights "
     "nines percentage percentages permille basis twice double doubled triple tripled halved myriad "
     // operations
-    "squared cubed factorial inverse reciprocal negative minus plus times over divided multiplied mod modulo choose sqrt "
+    "squared cubed factorial inverse reciprocal negative minus plus times over divided multiplied mod modulo "
+    "choose sqrt "
     "root power base log ln sin cos tan exp gcd lcm max abs raised exponent negated inverted "
     // digits
     "repeating recurring repeated "
     // other numbers, bounds and times
-    "or and less fewer fewest comes came goes went close off far to through until till nor than least most maximum minimum past below under above upward upwards "
-    "onward onwards away short ahead behind greater larger smaller higher lower zero versus vs but except without out too "
+    "or and less fewer fewest comes came goes went close off far to through until till nor than least most "
+    "maximum minimum past below under above upward upwards "
+    "onward onwards away short ahead behind greater larger smaller higher lower zero versus vs but except "
+    "without out too "
     // sentences
     "is are was were be been being has have had can cannot could may might must will would shall should do does did "
     "equals gives makes means becomes not no never neither none maybe perhaps guess wrong incorrect false impossible "
-    "unlikely fails works seems if because since so which that ist sind est sont es son nicht kein keine falsch faux pas "
+    "unlikely fails works seems if because since so which that ist sind est sont es son nicht kein keine falsch "
+    "faux pas "
     // the same in other languages
     "mille millones millionen milliarden tausend hundert dutzend docena docenas douzaine douzaines prozent procent "
     "pourcent ciento porciento cento percento medio media demi halb und oder ou ";

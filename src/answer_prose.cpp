@@ -46,31 +46,36 @@ std::string without_marks(std::string_view text) {
 
 /// The speaker does not know, wherever in the sentence it stands.
 constexpr std::string_view kDoubts[] = {
-    "don't know", "do not know", "doesn't know", "no idea",    "give up",    "sorry",     "i refuse", "we refuse",
-    "must refuse", "i am unable", "i'm unable", "we are unable", "we're unable", "i was unable", "we were unable", "unable to determine",
-    "unable to find", "unable to solve", "unable to answer",
-    "not sure",   "unsure",      "not certain",  "cannot say", "can't say",  "can not say", "cannot tell", "can't tell",
-    "i guess",    "just a guess", "only a guess", "my guess",  "am guessing", "i'm guessing", "maybe", "perhaps",
-    "i doubt",    "weiß nicht",  "keine ahnung", "vielleicht", "ne sais pas", "peut-être", "no sé", "no lo sé", "quizá",
-    "tal vez",    "не знаю",     "возможно",     "может быть",    "不知道",      "无法确定",     "不确定",     "不清楚",     "也许",      "모르",     "포기",
-    "아마",       "分から",      "わから",       "かどうか"};
+    "don't know", "do not know", "doesn't know", "no idea", "give up", "sorry", "i refuse", "we refuse",
+    "must refuse", "i am unable", "i'm unable", "we are unable", "we're unable", "i was unable", "we were unable",
+    "unable to determine", "unable to find", "unable to solve", "unable to answer", "not sure", "unsure",
+    "not certain", "cannot say", "can't say", "can not say", "cannot tell", "can't tell", "i guess", "just a guess",
+    "only a guess", "my guess", "am guessing", "i'm guessing", "maybe", "perhaps", "i doubt", "weiß nicht",
+    "keine ahnung", "vielleicht", "ne sais pas", "peut-être", "no sé", "no lo sé", "quizá", "tal vez", "не знаю",
+    "возможно", "может быть", "不知道", "无法确定", "不确定", "不清楚", "也许", "모르", "포기", "아마", "分から", "わから", "かどうか"};
 /// The clause denies what it says.
-constexpr std::string_view kDenials[] = {"cannot", "can't", "can not", "don't", "do not", "impossible", "never",  "n't",
-                                         "is unknown", "neither", "unable to be", "不能", "不是", "不可能", "不会", "未必", "不一定", "并非", "没有", "无法", "못",    "없",
-                                         "아니",    "ない",    "guess",  "doubt", "nobody", "mistake", "答案至少", "答案至多", "答案最多", "nicht", "keine", "unmöglich", "n'est", " pas ", " não ", " non ", "jamais", "impossible",
-                                         " no es ", " no son ", "nunca", "imposible", " не ", "нет "};
+constexpr std::string_view kDenials[] = {
+    "cannot",     "can't",     "can not",      "don't",     "do not",   "impossible", "never",    "n't",
+    "is unknown", "neither",   "unable to be", "不能",      "不是",     "不可能",     "不会",     "未必",
+    "不一定",     "并非",      "没有",         "无法",      "못",       "없",         "아니",     "ない",
+    "guess",      "doubt",     "nobody",       "mistake",   "答案至少", "答案至多",   "答案最多", "nicht",
+    "keine",      "unmöglich", "n'est",        " pas ",     " não ",    " non ",      "jamais",
+    " no es ",    " no son ",  "nunca",        "imposible", " не ",     "нет "};
 /// The clause supposes, asks or denies what it introduces.
 constexpr std::string_view kSuppositions =
-    " suppose supposing whether ob falls wenn imagine pretend doubt doubts deny denies unlikely refuse unsure uncertain untrue nobody ";
+    " suppose supposing whether ob falls wenn imagine pretend doubt doubts deny denies unlikely refuse unsure "
+    "uncertain untrue nobody ";
 /// The same of a clause that introduces "the answer is". "If you add them you get 17" supposes nothing.
 constexpr std::string_view kAnnouncedSuppositions =
     " if assume assuming unless impossible false wrong incorrect maybe perhaps possibly guess unable might could ";
 constexpr std::string_view kNegations = " not cannot never no nor nothing none without hardly ";
 constexpr std::string_view kSayings =
-    " say said tell know sure certain think believe conclude claim claimed determine decide prove proof evidence reason "
+    " say said tell know sure certain think believe conclude claim claimed determine decide prove proof evidence "
+    "reason "
     "suggest suggests confirm guarantee true way one mean means ";
-constexpr std::string_view kEasternSuppositions[] = {"不知道", "无法", "不能", "不确定", "不清楚", "是否",  "如果", "假设",
-                                                     "假如",   "不认为", "不可能", "难说",   "未必",   "不会", "怀疑", "可能",   "也许", "만약", "아마"};
+constexpr std::string_view kEasternSuppositions[] = {"不知道", "无法", "不能",   "不确定", "不清楚", "是否", "如果",
+                                                     "假设",   "假如", "不认为", "不可能", "难说",   "未必", "不会",
+                                                     "怀疑",   "可能", "也许",   "만약",   "아마"};
 
 /// The last clause of a text.
 std::string_view last_clause(std::string_view text) {
@@ -140,11 +145,13 @@ bool takes_back(std::string_view after) {
   constexpr std::array<std::string_view, 11> kFaults{"wrong",       "incorrect", "false",        "impossible",
                                                      "not right",   "not correct", "not true",   "not possible",
                                                      "not the answer", "a mistake", "nonsense"};
-  if (starts_with_any(trim(text), std::array<std::string_view, 6>{"ist nicht", "ist kein", "n'est", "no es", "non è", "не "}) ||
+  if (starts_with_any(trim(text),
+                      std::array<std::string_view, 6>{"ist nicht", "ist kein", "n'est", "no es", "non è", "не "}) ||
       contains_any(text, std::array<std::string_view, 8>{"ist falsch", "falsch ist", "est faux", "est incorrect",
                                                          "es incorrect", "es fals", "неверно", "неправильно"}))
     return true;
-  for (const std::string_view verb : {" is ", "'s ", " am ", " are ", " may be ", " might be ", " was ", " seems ", " can't be ", " cannot be "})
+  for (const std::string_view verb :
+       {" is ", "'s ", " am ", " are ", " may be ", " might be ", " was ", " seems ", " can't be ", " cannot be "})
     for (std::size_t at = text.find(verb); at != text.npos; at = text.find(verb, at + 1)) {
       const std::string_view subject = std::string_view(text).substr(0, at);
       const std::string_view fault = std::string_view(text).substr(at + verb.size());
@@ -179,7 +186,8 @@ std::string without_relative_clause(std::string text) {
   const std::size_t clause = text.size() - last_clause(text).size();
   std::size_t start = text.npos, words = 0;
   for (const std::string_view pronoun : {" who ", " that ", " which "})
-    if (const std::size_t at = text.rfind(pronoun); at != text.npos && at >= clause && (start == text.npos || at > start))
+    if (const std::size_t at = text.rfind(pronoun);
+        at != text.npos && at >= clause && (start == text.npos || at > start))
       start = at, words = at + pronoun.size();
   if (start == text.npos) return text;
   std::vector<std::string_view> said;
@@ -207,7 +215,9 @@ std::string without_relative_clause(std::string text) {
 bool is_denied(std::string_view before, std::string_view after, bool confirmed) {
   const std::string text = without_relative_clause(lowered(before));
   const std::string_view clause = last_clause(text);
-  if (contains_any(text, kDoubts) || contains_any(' ' + std::string(clause) + ' ', kDenials) || is_supposed(text, confirmed)) return true;
+  if (contains_any(text, kDoubts) || contains_any(' ' + std::string(clause) + ' ', kDenials) ||
+      is_supposed(text, confirmed))
+    return true;
   // "not" with nothing after it that takes it back ("not 10 it's 12")
   if (const std::size_t end = last_not(text); end != text.npos) {
     const std::string_view rest = std::string_view(text).substr(end);
@@ -281,10 +291,10 @@ bool is_operator(std::string_view between) {
 /// Whether a number stands in a reason for another: "17 because 16 is too small".
 bool gives_reason(std::string_view between) {
   const std::string text = lowered(between.substr(0, std::min(between.size(), kMaxAside)));
-  const bool opens = contains_any(text, std::array<std::string_view, 15>{" because ", " since ", ", as ", " rather than ", " weil ", ", denn ", " car ",
-                                                                        " parce que ", " porque ", "потому что",
-                                                                        " instead of ", " whereas ", "因为", "由于",
-                                                                        "왜냐하면"});
+  const bool opens =
+      contains_any(text, std::array<std::string_view, 15>{" because ", " since ", ", as ", " rather than ", " weil ",
+                                                          ", denn ", " car ", " parce que ", " porque ", "потому что",
+                                                          " instead of ", " whereas ", "因为", "由于", "왜냐하면"});
   return opens && !contains_any(text, std::array<std::string_view, 7>{" so ", " therefore", " thus", " hence", "所以",
                                                                       "因此", "따라서"});
 }
@@ -329,7 +339,8 @@ bool is_changed_by(std::string_view before, bool equation) {
   };
   const std::string word = last_word();
   if (math::is_among(" than least most twice double half triple under over above below not between minus plus times "
-                     "negative neither nor except without versus beyond of but exceeds from to near nearly almost hardly barely within "
+                     "negative neither nor except without versus beyond of but exceeds from to near nearly "
+                     "almost hardly barely within "
                      "longer first unknown als que entre zwischen mindestens maximal fast nicht moins plus menos casi ",
                      word)) {
     if (word == "to") return math::is_among(" up close next prior near similar opposed ", last_word());

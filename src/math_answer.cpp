@@ -223,8 +223,8 @@ class Matcher {
     return same_collection(given, wanted, set_wanted);
   }
 
-  /// Whether one list is joined by "and", the other one by "or", and that makes another thing of it: of inequalities and
-  /// of statements (p ∧ q), not of solutions, which "and" may list as well.
+  /// Whether one list is joined by "and", the other one by "or", and that makes another thing of it: of inequalities
+  /// and of statements (p ∧ q), not of solutions, which "and" may list as well.
   bool is_joined_otherwise(const Node& a, const Node& b) const {
     if (a.kind != Kind::list || b.kind != Kind::list || a.name.empty() || b.name.empty() || a.name == b.name)
       return false;
