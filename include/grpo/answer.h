@@ -77,7 +77,7 @@ struct AnswerOptions {
 ///   - A whole number and a fraction of two whole numbers below 1, side by side, are one mixed number with one sign:
 ///     -2\frac{2}{3}, -2 2/3 and -2⅔ are -8/3. All else side by side is a product: 2\frac{5}{3}, 2\frac{x}{3},
 ///     2(\frac23).
-///   - Digits in brackets behind a decimal point repeat: 0.1(6) is 1/6. So do those that were seen to, in front of dots:
+///   - Digits in brackets behind a decimal point repeat: 0.1(6) is 1/6. So do those that were seen to, before dots:
 ///     0.1666... is 1/6, and 1.414... is no number.
 ///   - A numeral with a base counts by its value, 52_8 is 42; but a reference with a base asks for that base.
 ///   - A bare reference fixes the number and leaves the unit open: 25°C, 25 cm and £25 are 25. A reference with a unit
@@ -125,8 +125,8 @@ struct ExtractionOptions {
 ///     answer is not 17", "17, which is wrong", questions. Elsewhere it is part of the explanation: "17, since a smaller
 ///     value can never work", "The answer is 17, not 16".
 ///   - Code and emphasis marks and quotes around an answer are none of it: `17`, **17**, “17”.
-/// The same holds in Chinese, Japanese and Korean; of German, French, Spanish, Portuguese, Italian and Russian the words
-/// for "is", for reasons, conditions and denials are known.
+/// The same holds in Chinese, Japanese and Korean; of German, French, Spanish, Portuguese, Italian and Russian the
+/// words for "is", for reasons, conditions and denials are known.
 std::vector<std::string> final_answer(std::string_view completion, const ExtractionOptions& options = {});
 
 /// Where an answer may be when the form is broken: in the last `<answer>…</answer>`, else in the last `\boxed{…}`; else
