@@ -82,7 +82,7 @@ char choice(std::string_view text, bool may_explain) {
 }
 
 /// A text for comparison: white space runs are one space, no full stop or quotation marks around it, out of \text{}
-/// and dollars; small letters where it holds a word.
+/// and dollars; small letters where it holds a word, and no "there is" in front.
 std::string plain_text(std::string_view text) {
   text = unwrap_answer(text);
   if (text.starts_with("\\displaystyle ")) text = trim(text.substr(std::string_view("\\displaystyle ").size()));
@@ -117,6 +117,8 @@ std::string plain_text(std::string_view text) {
   }
   if ((longest >= 3 || plain == "NO" || plain == "No") && plain.find('\\') == plain.npos)
     for (char& c : plain) c = lower(c);
+  for (const std::string_view says : {"there is ", "there are "})
+    if (plain.starts_with(says)) return plain.substr(says.size());
   return plain;
 }
 

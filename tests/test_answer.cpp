@@ -573,8 +573,9 @@ INSTANTIATE_TEST_SUITE_P(
         Pair{"The students who did not pass are 17.", "17"}, Pair{"17 stickers were left.", "17"},
         Pair{"The number of people who don't smoke is 17.", "17"}, Pair{"17 kN", "17"},
         Pair{"Therefore, 17 is the smallest such number.", "17"}, Pair{"Réponse: 17.", "17"},
-        Pair{"The answer is 17. No other answer is possible.", "17"}, Pair{"The answer is 17. This answer is correct.", "17"},
-        Pair{"If you add them you get 17.", "17"}, Pair{"It increases by 17.", "17"}, Pair{"17, e não 16", "17"}));
+        Pair{"The answer is 17. No other answer is possible.", "17"},
+        Pair{"The answer is 17. This answer is correct.", "17"}, Pair{"If you add them you get 17.", "17"},
+        Pair{"It increases by 17.", "17"}, Pair{"17, e não 16", "17"}, Pair{"There is no solution.", "no solution"}));
 INSTANTIATE_TEST_SUITE_P(
     Languages, Different,
     testing::Values(
@@ -589,27 +590,30 @@ INSTANTIATE_TEST_SUITE_P(
         Pair{"17 for Tom and 18 for Ann", "17"}, Pair{"5 (Tom), 6 (Ann)", "5"}, Pair{"17:1", "17"}, Pair{"17", "17:1"},
         Pair{"17!", "17"}, Pair{"$17!$", "17"}, Pair{"£3", "3 euros"}, Pair{"3 dollars", "£3"},
         Pair{"3 apples", "3 груши"}, Pair{"\\SI{5}{\\metre}", "5 cm"}, Pair{"\\boxed{16, not 17}", "17"},
-        Pair{"\\boxed{\\text{at least } 17}", "17"}, Pair{"“18”", "17"},
-        Pair{"The answer that cannot be is 17.", "17"}, Pair{"The one that does not work is 17.", "17"},
-        Pair{"A value that is not possible is 17.", "17"}, Pair{"I think that is not 17.", "17"},
-        Pair{"No creo que la respuesta es 17.", "17"}, Pair{"None of them is 17.", "17"},
-        Pair{"The answer is 17. This answer is wrong.", "17"}, Pair{"If it were 17, it would be odd.", "17"},
-        Pair{"Let the answer be 17.", "17"}, Pair{"Say the answer is 17.", "17"}, Pair{"It used to be 17.", "17"},
-        Pair{"A common mistake is 17.", "17"}, Pair{"The answer is divisible by 17.", "17"},
-        Pair{"He claims the answer is 17, but it is 18.", "17"}, Pair{"He thinks it is 17, but he is wrong.", "17"},
-        Pair{"17 comes close", "17"}, Pair{"The answer is 17 off.", "17"}, Pair{"17 fewer", "17"},
-        Pair{"정답은 17보다 작다.", "17"}, Pair{"정답은 17의 절반이다.", "17"}, Pair{"答案至少是17。", "17"}));
-INSTANTIATE_TEST_SUITE_P(
-    Joints, Equal,
-    testing::Values(Pair{"x>1 and x<3", "(1,3)"}, Pair{"x>3 or x<1", "x<1 or x>3"}, Pair{"x<1 or x>3", "x<1 and x>3"},
-                    Pair{"x<1 \\vee x>3", "(-\\infty,1)\\cup(3,\\infty)"}, Pair{"x>0 and y>0", "x>0, y>0"},
-                    Pair{"x=1 and x=2", "x=1 or x=2"}, Pair{"x = 2, x = 2", "x = 2"}, Pair{"0.333...", "1/3"},
-                    Pair{"0.1666\\ldots", "1/6"}, Pair{"1/7", "0.142857142857…"}));
-INSTANTIATE_TEST_SUITE_P(
-    Joints, Different,
-    testing::Values(Pair{"x>1 or x<3", "(1,3)"}, Pair{"x>3 and x<1", "x<1 or x>3"}, Pair{"p \\wedge q", "p \\vee q"},
-                    Pair{"x<1 \\wedge x>3", "(-\\infty,1)\\cup(3,\\infty)"},
-                    Pair{"x = 2, x = 3", "x = 2"}, Pair{"3, 3", "3"}, Pair{"0.33...", "0.33"}, Pair{"1.414...", "\\sqrt2"}));
+        Pair{"\\boxed{\\text{at least } 17}", "17"}, Pair{"“18”", "17"}, Pair{"The answer that cannot be is 17.", "17"},
+        Pair{"The one that does not work is 17.", "17"}, Pair{"A value that is not possible is 17.", "17"},
+        Pair{"I think that is not 17.", "17"}, Pair{"No creo que la respuesta es 17.", "17"},
+        Pair{"None of them is 17.", "17"}, Pair{"The answer is 17. This answer is wrong.", "17"},
+        Pair{"If it were 17, it would be odd.", "17"}, Pair{"Let the answer be 17.", "17"},
+        Pair{"Say the answer is 17.", "17"}, Pair{"It used to be 17.", "17"}, Pair{"A common mistake is 17.", "17"},
+        Pair{"The answer is divisible by 17.", "17"}, Pair{"He claims the answer is 17, but it is 18.", "17"},
+        Pair{"He thinks it is 17, but he is wrong.", "17"}, Pair{"17 comes close", "17"},
+        Pair{"The answer is 17 off.", "17"}, Pair{"17 fewer", "17"}, Pair{"정답은 17보다 작다.", "17"},
+        Pair{"정답은 17의 절반이다.", "17"}, Pair{"答案至少是17。", "17"},
+        Pair{"There is a solution.", "no solution"}));
+INSTANTIATE_TEST_SUITE_P(Joints, Equal,
+                         testing::Values(Pair{"x>1 and x<3", "(1,3)"}, Pair{"x>3 or x<1", "x<1 or x>3"},
+                                         Pair{"x<1 or x>3", "x<1 and x>3"},
+                                         Pair{"x<1 \\vee x>3", "(-\\infty,1)\\cup(3,\\infty)"},
+                                         Pair{"x>0 and y>0", "x>0, y>0"}, Pair{"x=1 and x=2", "x=1 or x=2"},
+                                         Pair{"x = 2, x = 2", "x = 2"}, Pair{"0.333...", "1/3"},
+                                         Pair{"0.1666\\ldots", "1/6"}, Pair{"1/7", "0.142857142857…"}));
+INSTANTIATE_TEST_SUITE_P(Joints, Different,
+                         testing::Values(Pair{"x>1 or x<3", "(1,3)"}, Pair{"x>3 and x<1", "x<1 or x>3"},
+                                         Pair{"p \\wedge q", "p \\vee q"},
+                                         Pair{"x<1 \\wedge x>3", "(-\\infty,1)\\cup(3,\\infty)"},
+                                         Pair{"x = 2, x = 3", "x = 2"}, Pair{"3, 3", "3"}, Pair{"0.33...", "0.33"},
+                                         Pair{"1.414...", "\\sqrt2"}));
 
 TEST(Verdicts, name_what_went_wrong) {
   const auto verdict = [](const std::string& answer, const std::string& reference) {
