@@ -102,9 +102,11 @@ std::string plain_text(std::string_view text) {
   }
   if (text.ends_with('.')) text.remove_suffix(1);
   std::string plain;
+  plain.reserve(text.size());
   std::size_t run = 0, longest = 0;
   for (std::size_t at = 0; at < text.size();) {
-    const std::size_t after = skip_white_space(text, at);
+    const bool is_mark = text[at] > ' ' && is_ascii(text[at]);  // as nearly all are
+    const std::size_t after = is_mark ? at : skip_white_space(text, at);
     if (after > at) {
       plain += ' ';
       at = after;
