@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "answer.h"
+#include "ascii.h"
 #include "math_expression.h"
 #include "math_spellings.h"
 #include "unicode_form.h"
@@ -22,13 +23,6 @@ constexpr std::size_t kMaxDigits = 4096;    // of a plain number
 constexpr std::size_t kMaxNamed = 256;      // of a date or a time of day
 constexpr std::size_t kMaxReadings = 8;     // different final answers that are compared
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
-char lower(char c) { return is_upper(c) ? static_cast<char>(c + 32) : c; }
-bool is_ascii(std::string_view text) {
-  return std::ranges::all_of(text, [](char c) { return static_cast<unsigned char>(c) < 0x80; });
-}
 
 /// One form for what looks the same: full-width forms, which Korean, Chinese and Japanese texts mix in, as the ASCII
 /// they stand for, and letters with their marks composed.
@@ -88,7 +82,7 @@ char choice(std::string_view text, bool may_explain) {
 }
 
 /// A text for comparison: white space runs are one space, no full stop or quotation marks around it, out of \text{}
-/// and dollars; small letters where it holds a word.
+/// and dollars; small letters where it holds a word, and no "there is" in front.
 std::string plain_text(std::string_view text) {
   text = unwrap_answer(text);
   if (text.starts_with("\\displaystyle ")) text = trim(text.substr(std::string_view("\\displaystyle ").size()));
@@ -108,9 +102,11 @@ std::string plain_text(std::string_view text) {
   }
   if (text.ends_with('.')) text.remove_suffix(1);
   std::string plain;
+  plain.reserve(text.size());
   std::size_t run = 0, longest = 0;
   for (std::size_t at = 0; at < text.size();) {
-    const std::size_t after = skip_white_space(text, at);
+    const bool is_mark = text[at] > ' ' && is_ascii(text[at]);  // as nearly all are
+    const std::size_t after = is_mark ? at : skip_white_space(text, at);
     if (after > at) {
       plain += ' ';
       at = after;
@@ -123,6 +119,8 @@ std::string plain_text(std::string_view text) {
   }
   if ((longest >= 3 || plain == "NO" || plain == "No") && plain.find('\\') == plain.npos)
     for (char& c : plain) c = lower(c);
+  for (const std::string_view says : {"there is ", "there are "})
+    if (plain.starts_with(says)) return plain.substr(says.size());
   return plain;
 }
 
@@ -285,17 +283,29 @@ bool has_words(std::string_view text) {
   return false;
 }
 
+/// Whether a character beyond ASCII names something: a letter, a currency, a unit. The others, and π, are mathematics.
+bool is_naming(char32_t c) {
+  const bool letter = (c >= 0xC0 && c < 0x2000 && c != U'×' && c != U'÷' && c != U'π') || c >= 0x3000;
+  const bool currency = (c >= 0xA2 && c <= 0xA5) || (c >= 0x20A0 && c <= 0x20CF);
+  return letter || currency || c == U'°' || c == U'℃' || c == U'℉';
+}
+
 /// Whether a text is a value in which nothing is named, counted or measured.
 bool is_bare(std::string_view text) {
   for (std::size_t i = 0; i < text.size(); ++i) {
-    if (is_letter(text[i]) || std::string_view("$%_:").find(text[i]) != std::string_view::npos ||
-        static_cast<unsigned char>(text[i]) >= 0xE3 || (text[i] == '\xC2' && text.substr(i).starts_with("°")))
-      return false;
+    if (!is_ascii(text[i])) {
+      const CodePoint c = decode_utf8(text, i);
+      if (is_naming(c.value)) return false;
+      i += c.size - 1;
+      continue;
+    }
+    if (is_letter(text[i]) || std::string_view("$%_:").find(text[i]) != std::string_view::npos) return false;
     if (text[i] != '\\') continue;
     std::size_t end = i + 1;
     while (end < text.size() && is_letter(text[end])) ++end;
     const std::string_view name = text.substr(i + 1, end - i - 1);
-    if (math::is_text_command(name) || name == "circ" || name == "degree" || name.empty()) return false;
+    const bool measures = math::is_among(math::kSiunitx, name) && name != "num";
+    if (math::is_text_command(name) || measures || name == "circ" || name == "degree" || name.empty()) return false;
     i = end - 1;
   }
   return true;
@@ -429,7 +439,9 @@ bool is_prose(std::string_view text) {
 /// reference that nothing marks is all of it.
 std::vector<std::string> answers_in(std::string_view text, const AnswerOptions& options, bool is_reference) {
   // Without letters, # and $ there is no mark of an answer, and no sentence.
-  const auto marks = [](char c) { return static_cast<unsigned char>(c) >= 0x80 || is_letter(c) || c == '#' || c == '$'; };
+  const auto marks = [](char c) {
+    return static_cast<unsigned char>(c) >= 0x80 || is_letter(c) || c == '#' || c == '$';
+  };
   if (std::ranges::none_of(text, marks)) return {std::string(unwrap_answer(text))};
   Finding finding = find_marked_answer(text, options.last_box);
   if (finding.answers.empty() && finding.broken) return {};
@@ -441,13 +453,15 @@ std::vector<std::string> answers_in(std::string_view text, const AnswerOptions& 
     std::string& answer = answers.emplace_back(unwrap_answer(each.text));
     const bool spaced = answer.find_first_of(" \n\t") != answer.npos || has_eastern(answer);
     if (!spaced || (answer.find('$') == answer.npos && !has_words(answer))) continue;
-    if (!marked && !is_reference) {
-      const Statement said = read_statement(answer, false);
+    const auto states = [&](const Statement& said) {
       if (said.kind == Statement::read) answer = std::string(unwrap_answer(said.answer));
       if (said.kind == Statement::refused) answer.clear();
-      if (said.kind != Statement::unclear) continue;
-    }
+      return said.kind != Statement::unclear;
+    };
+    if (!marked && !is_reference && states(read_statement(answer, false))) continue;
     if (is_formula(answer, options) || !is_prose(answer)) continue;
+    if (marked && !is_reference)  // \boxed{17 \text{ because 16 is too small}}
+      if (const auto plain = words_of(answer); plain && states(read_statement(*plain, false))) continue;
     if (const Statement said = find_in_prose(answer, false); said.kind == Statement::read)
       answer = std::string(unwrap_answer(said.answer));
     else if (said.kind == Statement::refused && !is_reference)  // "at least $17$" may well be asked for

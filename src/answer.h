@@ -54,8 +54,12 @@ Statement read_statement(std::string_view text, bool announced);
 Statement find_in_prose(std::string_view text, bool announced);
 /// Whether the clause that ends at `at` makes what follows no statement: "I cannot say that", "If", "whether".
 bool is_supposed_at(std::string_view text, std::size_t at);
-/// Where the sentence that starts at `from` ends: at a full stop that no digit follows, a question mark, or a line's end.
+/// Where the sentence that starts at `from` ends: at a full stop that no digit follows, a question mark, a line's end.
 std::size_t sentence_end(std::string_view text, std::size_t from);
+
+/// `text` with the braces and names of text commands, and LaTeX's spaces, as spaces; nothing where they hold more than
+/// words.
+std::optional<std::string> words_of(std::string_view text);
 
 /// A value with words behind it.
 struct Counted {

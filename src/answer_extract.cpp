@@ -4,7 +4,10 @@
 #include <utility>
 
 #include "answer.h"
+#include "answer_prose.h"
+#include "ascii.h"
 #include "grpo/answer.h"
+#include "math_spellings.h"
 #include "utf8.h"
 
 namespace grpo {
@@ -13,17 +16,8 @@ namespace {
 constexpr std::size_t kMaxFindings = 64;   // boxes or announcements that are looked at, the last ones
 constexpr std::size_t kMaxBetween = 64;    // bytes between boxes that belong together
 constexpr std::size_t kMinAnnounced = 11;  // bytes of "最终答:5", the shortest announcement of a final answer
+constexpr std::size_t kMaxUnbraced = 256;  // bytes behind a \boxed without braces that may be in the box
 constexpr int kMaxWrappings = 8;           // \boxed{$\boxed{…}$}
-
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
-
-std::string lowered(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) c = lower(c);
-  return result;
-}
 
 // ---- Boxes ----
 
@@ -121,7 +115,7 @@ std::optional<std::vector<Box>> boxes_of(std::string_view text) {
       body = *braced;
       end += body.size() + 2;
     } else {
-      body = unbraced(text.substr(open));
+      body = unbraced(text.substr(open, kMaxUnbraced));
       if (body.empty()) continue;
       end += body.size();
     }
@@ -163,23 +157,21 @@ Finding boxed_answers(std::string_view text, const std::vector<Box>& boxes, bool
 
 // ---- "Answer:" ----
 
-constexpr std::string_view kAnnouncements[] = {"final answer is", "answer is",  "#### ",       "option is", "choice is",
-                                               "final answer\n",  "# answer\n", "answers are", "answer:",   "answer：",
-                                               "answer**:",       "answer:**",  "answer**",    "answer =",  "정답은",
-                                               "정답:",           "정답：",     "답은",        "답:",       "답：",
-                                               "答案是",          "答案为",     "答案:",       "答案：",    "答：",
-                                               "答え:",           "答え：",     "答えは"};
+constexpr std::string_view kAnnouncements[] = {
+    "final answer is", "answer is", "#### ",    "option is", "choice is", "final answer\n", "# answer\n", "answers are",
+    "answer:",         "ans:",      "answer：", "answer**:", "answer:**", "answer**",       "answer =",   "정답은",
+    "정답:",           "정답：",    "답은",     "답:",       "답：",      "答案是",         "答案为",     "答案:",
+    "答案：",          "答：",      "答え:",    "答え：",    "答えは"};
 
 /// The first place of each announcement in `text` (lower case), ends of them, in order.
 std::vector<std::pair<std::size_t, std::size_t>> announcements(const std::string& text) {
   std::vector<std::pair<std::size_t, std::size_t>> found;
   for (std::size_t at = 0; at < text.size(); ++at) {
     const char c = text[at];
-    if (std::string_view("acfo#").find(c) == std::string_view::npos && static_cast<unsigned char>(c) < 0x80) continue;
-    std::size_t size = 0;
-    for (const std::string_view each : kAnnouncements)
-      if (each[0] == c && text.compare(at, each.size(), each) == 0) size = std::max(size, each.size());
-    if (size == 0 || (is_letter(c) && at > 0 && is_letter(text[at - 1]))) continue;
+    if (is_ascii(c) && c != 'a' && c != 'c' && c != 'f' && c != 'o' && c != '#') continue;
+    if (is_letter(c) && at > 0 && is_letter(text[at - 1])) continue;
+    const std::size_t size = starts_with_any(std::string_view(text).substr(at), kAnnouncements);
+    if (size == 0) continue;
     if (text.compare(at + size, 3, "n't") == 0) continue;
     found.emplace_back(at, at + size);
     if (found.size() > kMaxFindings) found.erase(found.begin());
@@ -195,6 +187,12 @@ bool is_final(std::string_view text, std::size_t at) {
   for (const std::string_view word : {"final ", "최종 ", "最终", "最后", "最終", "最終的な"})
     if (before.ends_with(word)) return true;
   return false;
+}
+
+/// Whether an announcement speaks of an answer that was given: "this answer is correct".
+bool praises(std::string_view before, std::string_view body) {
+  return (before.ends_with("this ") || before.ends_with("that ") || before.ends_with("my ")) &&
+         math::is_among(" correct right unique valid reasonable exact ", body);
 }
 
 /// What an announcement announces.
@@ -234,7 +232,7 @@ Finding announced_answers(std::string_view text, std::size_t from = 0, bool fina
       continue;
     for (const std::string_view end : {"입니다", "이다", "です", "**", "！", "!", "，", ","})
       if (body.ends_with(end)) body = trim(body.substr(0, body.size() - end.size()));
-    if (body.empty()) continue;
+    if (body.empty() || praises(std::string_view(small).substr(0, places[i].first), body)) continue;
     const std::size_t stop = static_cast<std::size_t>(body.data() - text.data()) + body.size();
     const bool asks = stop < text.size() && (text[stop] == '?' || text.substr(stop).starts_with("？"));
     Statement said = asks || is_supposed_at(text, places[i].first) ? Statement{Statement::refused, ""}
@@ -319,8 +317,10 @@ std::string_view unwrap_answer(std::string_view text) {
     if (text.ends_with('.') && !text.ends_with("..")) text.remove_suffix(1);
     if (text.ends_with("。")) text.remove_suffix(std::string_view("。").size());
     text = trim(text);
+    if (text.empty() || is_letter(text[0]) || is_digit(text[0])) return text;
     strip_pair("$$", "$$") || strip_pair("$", "$") || strip_pair("\\(", "\\)") || strip_pair("\\[", "\\]") ||
-        strip_pair("``", "``") || strip_pair("`", "`") || strip_pair("**", "**") || strip_pair("*", "*");
+        strip_pair("``", "``") || strip_pair("`", "`") || strip_pair("**", "**") || strip_pair("*", "*") ||
+        strip_pair("__", "__") || strip_pair("_", "_") || strip_pair("'", "'") || strip_pair("“", "”");
     if (text == before) return text;
   }
   return {};

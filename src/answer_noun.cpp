@@ -2,6 +2,8 @@
 #include <algorithm>
 
 #include "answer.h"
+#include "answer_prose.h"
+#include "ascii.h"
 #include "math_spellings.h"
 #include "utf8.h"
 
@@ -10,32 +12,37 @@ namespace {
 
 constexpr std::size_t kMaxWords = 12;  // of a noun and what belongs to it
 
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_byte_of_letter(char c) { return is_letter(c) || static_cast<unsigned char>(c) >= 0x80; }
+bool is_byte_of_letter(char c) { return is_letter(c) || !is_ascii(c); }
 
 /// Words that belong to the number: 17 thousand, 17 squared, 17 or 18, 17 is too small.
 constexpr std::string_view kFactors =
     // numbers, parts and multiples
     " zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred hundreds thousand thousands million "
-    "millions billion billions trillion trillions quadrillion tens dozen dozens score gross grand lakh lakhs crore crores "
+    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred hundreds thousand thousands "
+    "million "
+    "millions billion billions trillion trillions quadrillion tens dozen dozens score gross grand lakh lakhs "
+    "crore crores "
     "mil mln mio bn kilo mega giga half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths "
-    "seventh sevenths eighth eighths ninth ninths tenth tenths eleventh twelfth twelfths sixteenths twentieth twentieths "
+    "seventh sevenths eighth eighths ninth ninths tenth tenths eleventh twelfth twelfths sixteenths twentieth "
+    "twentieths "
     "hundredth hundredths thousandth thousandths millionth millionths ones twos threes fours fives sixes sevens eights "
     "nines percentage percentages permille basis twice double doubled triple tripled halved myriad "
     // operations
-    "squared cubed factorial inverse reciprocal negative minus plus times over divided multiplied mod modulo choose sqrt "
+    "squared cubed factorial inverse reciprocal negative minus plus times over divided multiplied mod modulo "
+    "choose sqrt "
     "root power base log ln sin cos tan exp gcd lcm max abs raised exponent negated inverted "
     // digits
     "repeating recurring repeated "
     // other numbers, bounds and times
-    "or and less to through until till nor than least most maximum minimum past below under above upward upwards "
-    "onward onwards away short ahead behind greater larger smaller higher lower zero versus vs but except without out too "
+    "or and less fewer fewest comes came goes went close off far to through until till nor than least most "
+    "maximum minimum past below under above upward upwards "
+    "onward onwards away short ahead behind greater larger smaller higher lower zero versus vs but except "
+    "without out too "
     // sentences
     "is are was were be been being has have had can cannot could may might must will would shall should do does did "
     "equals gives makes means becomes not no never neither none maybe perhaps guess wrong incorrect false impossible "
-    "unlikely fails works seems if because since so which that "
+    "unlikely fails works seems if because since so which that ist sind est sont es son nicht kein keine falsch "
+    "faux pas "
     // the same in other languages
     "mille millones millionen milliarden tausend hundert dutzend docena docenas douzaine douzaines prozent procent "
     "pourcent ciento porciento cento percento medio media demi halb und oder ou ";
@@ -50,18 +57,21 @@ constexpr std::string_view kTwoLetters =
 /// What may stand behind a noun and adds nothing to it.
 constexpr std::string_view kSums[] = {" in total", " in all", " altogether", " total", " overall", " together"};
 
+/// What makes a sentence of a noun and adds nothing to it.
+constexpr std::string_view kRemainders[] = {" is left", " are left", " was left", " were left"};
+
 /// 17 and a half, 17 to 20, 17 or 18, 一 … 九 of 17元五角.
 constexpr std::string_view kEasternFactors[] = {
     "十",   "百",   "千",   "万",   "萬",   "亿",   "億",   "兆",   "半",   "多", "分之", "之一", "第",   "左右", "以上",
     "以下", "以内", "之间", "至",   "到",   "或",   "和",   "与",   "及",   "负", "加",   "减",   "乘",   "除",   "次方",
     "平方", "立方", "根号", "开方", "百分", "不",   "一",   "二",   "三",   "四",   "五", "六",   "七",   "八",   "九",   "零",
     "两",   "未満", "番",   "は",   "是",   "为",   "吗",   "也",   "か",   "이상", "이하", "미만", "초과", "또는",
-    "퍼센트", "제곱", "번째", "아니", "아닙"};
+    "퍼센트", "제곱", "번째", "아니", "아닙", "보다", "절반", "틀렸", "틀린", "틀립"};
 /// Directly behind the number: 17打, 17만 원, 17번째, 17분의 1.
 constexpr std::string_view kEasternScales[] = {"打", "折", "成", "割", "几", "余",   "만", "억", "천", "백",
-                                               "십", "조", "반", "여", "째", "프로", "분의", "배수"};
+                                               "십", "조", "반", "여", "째", "프로", "분의", "배수", "의", "的", "の"};
 constexpr std::string_view kCyrillicFactors[] = {"тысяч", "миллион", "миллиард", "процент", "дюжин", "половин", "сот",
-                                                 "или",   "и"};
+                                                 "или",   "и",       "не",       "нет",     "неверн", "неправильн"};
 /// Units that are written with a character of a factor.
 constexpr std::string_view kEasternUnits[] = {"平方千米", "平方公里", "平方分米", "平方厘米", "平方米", "平方毫米",
                                               "立方分米", "立方厘米", "立方米",   "千米",     "千克",   "千瓦时",
@@ -84,7 +94,7 @@ Counted::Kind kind_of_foreign(std::string_view word) {
       if (word == each || (each.size() > 4 && word.starts_with(each))) return Counted::factor;
     return Counted::noun;
   }
-  if (c >= 0xC0 && c < 0x250 && c != 0xD7 && c != 0xF7) return Counted::noun;  // Äpfel
+  if (is_latin(word, 0)) return Counted::noun;  // Bücher, Äpfel
   if (c < 0x3040 || c > 0xD7A3) return Counted::none;
   for (const std::string_view each : kEasternScales)
     if (word.starts_with(each)) return Counted::factor;
@@ -96,8 +106,9 @@ Counted::Kind kind_of_foreign(std::string_view word) {
   return Counted::noun;
 }
 
-/// `text` with the braces and names of text commands, and LaTeX's spaces, as spaces.
-std::optional<std::string> plainly(std::string_view text) {
+}  // namespace
+
+std::optional<std::string> words_of(std::string_view text) {
   std::string plain;
   for (std::size_t at = 0; at < text.size();) {
     const char c = text[at];
@@ -139,13 +150,13 @@ std::optional<std::string> plainly(std::string_view text) {
   return plain;
 }
 
-}  // namespace
-
 Counted read_counted(std::string_view text) {
   if (text.empty() || is_digit(text.back())) return {};
-  const auto plain = plainly(text);
+  const auto plain = words_of(text);
   if (!plain) return {};
-  const std::string_view whole = trim(*plain);
+  std::string_view whole = trim(*plain);
+  for (const std::string_view ending : kRemainders)
+    if (whole.ends_with(ending)) whole.remove_suffix(ending.size());
   // The longest end of the text that is words.
   std::size_t start = whole.size();
   while (start > 0 && (is_byte_of_letter(whole[start - 1]) ||
@@ -172,23 +183,23 @@ Counted read_counted(std::string_view text) {
       continue;
     }
     std::size_t end = at;
-    const bool foreign = !is_letter(whole[at]);
-    while (end < whole.size() && is_byte_of_letter(whole[end]) && is_letter(whole[end]) != foreign) ++end;
+    while (is_latin(whole, end)) end += is_ascii(whole[end]) ? 1 : 2;
+    const bool foreign = end == at || !is_ascii(whole.substr(at, end - at));
+    if (end == at)
+      while (end < whole.size() && !is_ascii(whole[end]) && !is_latin(whole, end)) ++end;
     const std::string_view written = whole.substr(at, end - at);
     if (++words > kMaxWords) return {};
     if (foreign) {
       const Counted::Kind kind = kind_of_foreign(written);
       if (kind != Counted::noun) return {kind, "", ""};
     } else {
-      std::string word(written);
-      for (char& c : word)
-        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
+      const std::string word = lowered(written);
       if (math::is_among(kKnown, word)) return {};
       if ((word == "cent" && after_per) || (after_in && math::is_among(kBases, word))) return {Counted::factor, "", ""};
       after_per = word == "per", after_in = word == "in";
       const bool counts_times = word == "times" && skip_white_space(whole, end) == whole.size();  // 17 times
       if ((math::is_among(kFactors, word) && !counts_times) || word.ends_with("'t")) return {Counted::factor, "", ""};
-      const bool capital = written.size() > 1 && written[0] >= 'A' && written[0] <= 'Z';  // 17 CDs, 17 Nobel prizes
+      const bool capital = written.size() > 1 && is_upper(written[0]);  // 17 CDs, 17 Nobel prizes
       if (!names_something(word) && !(capital && (!first || written.ends_with('s')))) return {};
     }
     at = end;

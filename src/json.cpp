@@ -55,10 +55,10 @@ bool holds(double value, std::string_view written) {
                                  static_cast<int>(number.digits.size()) - 1)
                        .ptr;
   if (number == Decimal(std::string_view(text.data(), static_cast<std::size_t>(end - text.data())))) return true;
-  if (number.digits.size() > 17) return false;
-  // Whoever printed it may have rounded a half the other way.
+  if (number.digits.size() > 17 || value == 0) return false;
+  // Whoever printed it may have rounded a half the other way. A long double has noise of its own.
   const long double last = std::pow(10.0L, static_cast<long double>(number.power));
-  return std::abs(std::strtold(std::string(written).c_str(), nullptr) - value) <= 0.51L * last;  // (a long double has that much noise)
+  return std::abs(std::strtold(std::string(written).c_str(), nullptr) - value) <= 0.51L * last;
 }
 
 /// Builds a value from the events of nlohmann's parser.

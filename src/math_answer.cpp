@@ -97,6 +97,7 @@ class Matcher {
            at(exponent.children[0]).value == 1;
   }
 
+  /// Alike for things that are written alike.
   std::string label_text(NodeId id) const {
     const Node& node = at(id);
     std::string text = std::to_string(static_cast<int>(node.kind)) + node.name;
@@ -197,8 +198,9 @@ class Matcher {
   }
 
   bool same_whole(NodeId answer, NodeId reference) {
-    if (const auto a = region(answer), b = region(reference); a && b)
+    if (const auto a = region(answer), b = region(reference, true); a && b)
       return same_unknown(answer, reference) && same_region(*a, *b);
+    if (is_joined_otherwise(at(answer), at(reference))) return false;
     std::vector<Member> given, wanted;
     if (!flatten({answer}, false, "", given) || !flatten({reference}, true, "", wanted)) return false;
     const bool set_given = is_set(answer), set_wanted = is_set(reference);
@@ -221,6 +223,17 @@ class Matcher {
     return same_collection(given, wanted, set_wanted);
   }
 
+  /// Whether one list is joined by "and", the other one by "or", and that makes another thing of it: of inequalities
+  /// and of statements (p ∧ q), not of solutions, which "and" may list as well.
+  bool is_joined_otherwise(const Node& a, const Node& b) const {
+    if (a.kind != Kind::list || b.kind != Kind::list || a.name.empty() || b.name.empty() || a.name == b.name)
+      return false;
+    return std::ranges::any_of(a.children, [&](NodeId id) {
+      return at(id).kind == Kind::symbol ||
+             (at(id).kind == Kind::relation && at(id).name.find_first_of("<>lg") != std::string::npos);
+    });
+  }
+
   /// Whether a list names solutions, points or values of unknowns, each of which is one however often it is named.
   bool are_solutions(const std::vector<Member>& members) const {
     return members.size() > 1 &&
@@ -229,22 +242,25 @@ class Matcher {
   }
   /// Sets and lists of solutions hold a member or not; other lists as often as they say.
   bool same_collection(std::vector<Member> given, std::vector<Member> wanted, bool set) {
-    if (given.size() == wanted.size() && same_members(given, wanted)) return true;
-    if (!set && !are_solutions(wanted)) return false;
-    const bool repeats = drop_repeats(given), repeats_wanted = drop_repeats(wanted);
-    return (repeats || repeats_wanted) && given.size() == wanted.size() && same_members(given, wanted);
-  }
-  bool drop_repeats(std::vector<Member>& members) {
-    const std::size_t before = members.size();
-    for (std::size_t i = 1; i < members.size();) {
-      std::size_t j = 0;
-      while (j < i && !compare_.over_budget() && !same_member(members[i], members[j])) ++j;
-      if (j < i)
-        members.erase(members.begin() + static_cast<std::ptrdiff_t>(i));
-      else
-        ++i;
+    if (given.size() != wanted.size()) {
+      if (!set && !are_solutions(wanted.size() > 1 ? wanted : given)) return false;
+      drop_repeats(given.size() > wanted.size() ? given : wanted);
     }
-    return members.size() < before;
+    return given.size() == wanted.size() && same_members(given, wanted);
+  }
+  /// Of members that are written alike, one stays.
+  void drop_repeats(std::vector<Member>& members) {
+    std::vector<std::string> texts;
+    std::vector<Member> kept;
+    for (const Member& each : members) {
+      std::string text = label_text(each.value.node);
+      std::size_t i = 0;
+      while (i < kept.size() && !(texts[i] == text && same_member(each, kept[i]))) ++i;
+      if (i < kept.size()) continue;
+      texts.push_back(std::move(text));
+      kept.push_back(each);
+    }
+    members = std::move(kept);
   }
 
   bool is_set(NodeId id) const { return at(id).kind == Kind::set || is_union_of_sets(at(id)); }
@@ -326,13 +342,18 @@ class Matcher {
     }
     if (x.kind == Kind::relation || y.kind == Kind::relation) return x.kind == y.kind && same_relation(a.node, b.node);
     if (x.kind == Kind::ratio && y.kind == Kind::ratio) return same_ratio(x.children, y.children);
-    if (x.kind == Kind::ratio) return x.children.size() == 2 && same_number({tree_.add(Kind::quotient, x.children)}, b);
-    if (y.kind == Kind::ratio) return y.children.size() == 2 && same_number(a, {tree_.add(Kind::quotient, y.children)});
+    if (x.kind == Kind::ratio) return is_fraction(x) && same_number({tree_.add(Kind::quotient, x.children)}, b);
+    if (y.kind == Kind::ratio) return is_fraction(y) && same_number(a, {tree_.add(Kind::quotient, y.children)});
     if (base_of(b.node) != 10 && base_of(a.node) != base_of(b.node)) return false;
     if (x.kind == Kind::unite || x.kind == Kind::intersect || x.kind == Kind::without)
       return x.kind == y.kind && children();
     if (x.kind == Kind::quantity || y.kind == Kind::quantity) return same_quantity(a, b);
     return same_number(a, b);
+  }
+  /// Whether a ratio may be a number: 1:2 is a half, but nobody writes 17 as 17:1.
+  bool is_fraction(const Node& ratio) const {
+    const Node& last = at(ratio.children.back());
+    return ratio.children.size() == 2 && (last.kind != Kind::number || *last.value != 1);
   }
   int base_of(NodeId id) const { return at(id).kind == Kind::negate ? base_of(at(id).children[0]) : at(id).base; }
   /// Multiples and sums of matrices as matrices; all else as it is.
@@ -453,7 +474,7 @@ class Matcher {
   // ---- Intervals and inequalities ----
 
   /// The set of reals that an interval, a union of them, or an inequality in one unknown is. A pair (a, b) may be one.
-  std::optional<std::vector<Piece>> region(NodeId id) {
+  std::optional<std::vector<Piece>> region(NodeId id, bool trusted = false) {
     const Node& node = at(id);
     const auto end = [&](NodeId child) { return infinite_sign(child) ? std::optional<Scalar>() : Scalar{child}; };
     switch (node.kind) {
@@ -491,7 +512,12 @@ class Matcher {
           if (!more) return {};
           pieces.insert(pieces.end(), more->begin(), more->end());
         }
-        return met(std::move(pieces));
+        if (node.name == "|") return pieces;
+        const std::size_t before = pieces.size();
+        pieces = met(std::move(pieces));
+        // "x < 1 and x > 3" holds nowhere; nobody asks for that, but a reference may mean the union.
+        if (node.name == "&" && !trusted && pieces.size() == before) return {};
+        return pieces;
       }
       case Kind::relation:
         return region_of_relation(node);

@@ -113,7 +113,7 @@ struct Node {
   std::uint32_t columns = 0;
   std::uint32_t depth = 0;           // of what is below
   std::optional<mpq_class> value{};  // of a number
-  std::string name{};                // also the signs of a relation
+  std::string name{};                // also the signs of a relation, & or | of a list that "and" or "or" joins
   std::span<NodeId> children{};      // in the tree's memory
 };
 

@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "ascii.h"
 #include "math_spellings.h"
 #include "utf8.h"
 
@@ -14,11 +15,6 @@ namespace {
 constexpr int kMaxTextDepth = 4;  // \text{\textbf{…}}
 constexpr std::size_t kMaxTokens = 16384;
 constexpr std::size_t kMaxNumeral = 256;  // bytes of a numeral with letters, such as 1A3_{16}
-
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || is_upper(c); }
-bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
 class Cutter {
  public:
@@ -179,6 +175,7 @@ class Cutter {
     at_ = end;
     if (word.size() == 1) return letter(word[0]);
     if (is_condition(word)) return space_ = true;
+    if (word == "because" || word == "since") return false;  // a sentence, however it is set
     if (word == "US" && names_dollars()) return space_ = true;
     if (const std::string_view power = unit_power(word); !power.empty()) {
       add(Sign::unit, std::string(power));

@@ -44,6 +44,7 @@ NodeId Parser::list(Sign close, Kind kind) {
   };
   std::vector<NodeId> all;
   std::vector<std::size_t> ends;
+  std::string joined;  // & or | where no other word joins
   while (true) {
     all.push_back(relation());
     if (sees(Sign::semicolon)) {
@@ -53,6 +54,7 @@ NodeId Parser::list(Sign close, Kind kind) {
     bool parted = false;
     while (sees(Sign::comma) || sees(Sign::semicolon) || sees(Sign::and_or)) {
       commas |= sees(Sign::comma);
+      if (sees(Sign::and_or) && joined.find(peek().text) == joined.npos) joined += peek().text;
       next();
       parted = true;
     }
@@ -61,7 +63,7 @@ NodeId Parser::list(Sign close, Kind kind) {
     if (!parted && !sees(Sign::number) && !sees(Sign::symbol) && !sees(Sign::open_round)) break;
   }
   if (all.size() == 1) return all[0];
-  if (!(commas && semicolons)) return add(kind, all);
+  if (!(commas && semicolons)) return add_named(kind, joined.size() == 1 ? joined : std::string(), all);
   ends.push_back(all.size());
   for (std::size_t i = 0, end = 0; end < ends.size(); ++end) {
     for (; i < ends[end]; ++i) items.push_back(all[i]);

@@ -125,8 +125,9 @@ class Parser {
   /// The 1/2 of 3\frac{1}{2}, of 3 1/2 and of 3½, which it takes; nothing where what comes next is no fraction of two
   /// whole numbers below 1, or is raised to a power: 3\frac{5}{2} and 3\frac{1}{2}^2 are products.
   std::optional<mpq_class> proper_fraction();
-  /// The digits that repeat behind a decimal point, which it takes: (6), \overline{6}, \dot{6}, \dot{1}2\dot{3}.
-  std::string repetend();
+  /// The digits that repeat behind the decimal point of `text`, with the marks that say so, which it takes: (6),
+  /// \overline{6}, \dot{6}, \dot{1}2\dot{3}, and … behind three equal digits, or two equal groups of them.
+  std::string repetend(const std::string& text);
   /// Digits in another base, which follows: 1011_2.
   NodeId numeral(const std::string& digits);
   bool is_bound(std::string_view name) const;

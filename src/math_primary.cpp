@@ -127,8 +127,22 @@ std::optional<mpq_class> Parser::proper_fraction() {
   return value;
 }
 
-std::string Parser::repetend() {
+std::string Parser::repetend(const std::string& text) {
   std::string digits;
+  if (sees(Sign::symbol) && peek().text == "..." && !peek().space_before) {
+    const std::string_view places = std::string_view(text).substr(text.find('.') + 1);
+    for (std::size_t size = 1; 2 * size <= places.size(); ++size) {
+      const std::string_view last = places.substr(places.size() - size);
+      const std::size_t times = size == 1 ? 3 : 2;  // 0.333…, 0.1212…
+      bool repeats = times * size <= places.size();
+      for (std::size_t i = 1; repeats && i < times; ++i)
+        repeats = places.substr(places.size() - (i + 1) * size, size) == last;
+      if (!repeats) continue;
+      next();
+      return std::string(last);
+    }
+    return {};
+  }
   if (sees(Sign::open_round)) {  // 0.1(6)
     const Token& inside = peek(1);
     if (peek().space_before || inside.sign != Sign::number || !is_number_of_digits(inside.text) ||
@@ -164,7 +178,7 @@ std::string Parser::repetend() {
 }
 
 NodeId Parser::number(std::string text) {
-  const std::string repeated = text.find('.') != text.npos ? repetend() : std::string();
+  const std::string repeated = text.find('.') != text.npos ? repetend(text) : std::string();
   long exponent = 0;
   if (const std::size_t e = text.find('e'); e != text.npos) {
     if (text.size() - e > 7) throw Stop{ReadStatus::over_budget};

@@ -6,6 +6,7 @@
 
 #include "error_of.h"
 #include "grpo/answer.h"
+#include "grpo/json.h"
 #include "grpo/reward.h"
 #include "slower.h"
 
@@ -553,6 +554,67 @@ INSTANTIATE_TEST_SUITE_P(
                     Pair{"\\boxed{50\\,\\mathrm{J/(kg\\,K)}}", "50 J/(kg K)"}, Pair{"5 s", "5s"}, Pair{"2 m n", "2mn"},
                     Pair{"8 minutes", "8 min"}, Pair{"\\boxed{-3^\\circ\\text{C}}", "-3"}));
 
+INSTANTIATE_TEST_SUITE_P(
+    Languages, Equal,
+    testing::Values(
+        Pair{"Die Antwort ist 17, weil 16 zu klein ist.", "17"}, Pair{"Die Antwort ist 17, nicht 16.", "17"},
+        Pair{"Die Antwort ist nicht 17, sondern 16.", "16"}, Pair{"La réponse est 17 car 16 est trop petit.", "17"},
+        Pair{"La réponse est 17 et il n'y a pas d'autre solution.", "17"}, Pair{"La respuesta es 17, no 16.", "17"},
+        Pair{"La respuesta es 17 y no hay otra solución.", "17"}, Pair{"A resposta é 17 porque 16 é pequeno.", "17"},
+        Pair{"Das Ergebnis beträgt 17 km/h.", "17"}, Pair{"Ответ равен 17.", "17"},
+        Pair{"정답은 17이며 16이 아닙니다.", "17"}, Pair{"17, da 16 zu klein ist", "17"},
+        Pair{"17; il n'y a pas d'autre solution", "17"}, Pair{"17, there is no other", "17"},
+        Pair{"The answer is 17, and 16 is not possible.", "17"}, Pair{"Those unable to vote are 17", "17"},
+        Pair{"In total, there were 17 birds that could not fly.", "17"}, Pair{"17 for Tom", "17"},
+        Pair{"The answer is 17!", "17"}, Pair{"\\boxed{17 because 16 is too small}", "17"},
+        Pair{"\\boxed{17 \\text{ because } 16 \\text{ is too small}}", "17"}, Pair{"\\boxed{17, not 16}", "17"},
+        Pair{"\\boxed{17\\text{, since } 16\\text{ fails}}", "17"}, Pair{"“17”", "17"}, Pair{"'17'", "17"},
+        Pair{"_17_", "17"}, Pair{"__17__", "17"}, Pair{"24 Bücher", "24"},
+        Pair{"The students who did not pass are 17.", "17"}, Pair{"17 stickers were left.", "17"},
+        Pair{"The number of people who don't smoke is 17.", "17"}, Pair{"17 kN", "17"},
+        Pair{"Therefore, 17 is the smallest such number.", "17"}, Pair{"Réponse: 17.", "17"},
+        Pair{"The answer is 17. No other answer is possible.", "17"},
+        Pair{"The answer is 17. This answer is correct.", "17"}, Pair{"If you add them you get 17.", "17"},
+        Pair{"It increases by 17.", "17"}, Pair{"17, e não 16", "17"}, Pair{"There is no solution.", "no solution"}));
+INSTANTIATE_TEST_SUITE_P(
+    Languages, Different,
+    testing::Values(
+        Pair{"Die Antwort ist nicht 17.", "17"}, Pair{"Die Antwort ist nicht 17, sondern 16.", "17"},
+        Pair{"Die Antwort ist kleiner als $17$.", "17"}, Pair{"Die Antwort ist 17 oder 18.", "17"},
+        Pair{"17 ist falsch", "17"}, Pair{"17 ist nicht die Antwort", "17"}, Pair{"17 no es la respuesta", "17"},
+        Pair{"La respuesta no es $17$.", "17"}, Pair{"Si la respuesta es 17, x es 3.", "17"},
+        Pair{"La réponse est inférieure à $17$.", "17"}, Pair{"La réponse est la moitié de $17$.", "17"},
+        Pair{"A resposta não é 17.", "17"}, Pair{"La risposta non è 17.", "17"}, Pair{"17 не подходит", "17"},
+        Pair{"17 — неверно", "17"}, Pair{"17는 틀렸다", "17"}, Pair{"17이 아닙니다", "17"},
+        Pair{"The answer might be 17.", "17"}, Pair{"The answer is 17 for Tom, 18 for Ann.", "17"},
+        Pair{"17 for Tom and 18 for Ann", "17"}, Pair{"5 (Tom), 6 (Ann)", "5"}, Pair{"17:1", "17"}, Pair{"17", "17:1"},
+        Pair{"17!", "17"}, Pair{"$17!$", "17"}, Pair{"£3", "3 euros"}, Pair{"3 dollars", "£3"},
+        Pair{"3 apples", "3 груши"}, Pair{"\\SI{5}{\\metre}", "5 cm"}, Pair{"\\boxed{16, not 17}", "17"},
+        Pair{"\\boxed{\\text{at least } 17}", "17"}, Pair{"“18”", "17"}, Pair{"The answer that cannot be is 17.", "17"},
+        Pair{"The one that does not work is 17.", "17"}, Pair{"A value that is not possible is 17.", "17"},
+        Pair{"I think that is not 17.", "17"}, Pair{"No creo que la respuesta es 17.", "17"},
+        Pair{"None of them is 17.", "17"}, Pair{"The answer is 17. This answer is wrong.", "17"},
+        Pair{"If it were 17, it would be odd.", "17"}, Pair{"Let the answer be 17.", "17"},
+        Pair{"Say the answer is 17.", "17"}, Pair{"It used to be 17.", "17"}, Pair{"A common mistake is 17.", "17"},
+        Pair{"The answer is divisible by 17.", "17"}, Pair{"He claims the answer is 17, but it is 18.", "17"},
+        Pair{"He thinks it is 17, but he is wrong.", "17"}, Pair{"17 comes close", "17"},
+        Pair{"The answer is 17 off.", "17"}, Pair{"17 fewer", "17"}, Pair{"정답은 17보다 작다.", "17"},
+        Pair{"정답은 17의 절반이다.", "17"}, Pair{"答案至少是17。", "17"},
+        Pair{"There is a solution.", "no solution"}));
+INSTANTIATE_TEST_SUITE_P(Joints, Equal,
+                         testing::Values(Pair{"x>1 and x<3", "(1,3)"}, Pair{"x>3 or x<1", "x<1 or x>3"},
+                                         Pair{"x<1 or x>3", "x<1 and x>3"},
+                                         Pair{"x<1 \\vee x>3", "(-\\infty,1)\\cup(3,\\infty)"},
+                                         Pair{"x>0 and y>0", "x>0, y>0"}, Pair{"x=1 and x=2", "x=1 or x=2"},
+                                         Pair{"x = 2, x = 2", "x = 2"}, Pair{"0.333...", "1/3"},
+                                         Pair{"0.1666\\ldots", "1/6"}, Pair{"1/7", "0.142857142857…"}));
+INSTANTIATE_TEST_SUITE_P(Joints, Different,
+                         testing::Values(Pair{"x>1 or x<3", "(1,3)"}, Pair{"x>3 and x<1", "x<1 or x>3"},
+                                         Pair{"p \\wedge q", "p \\vee q"},
+                                         Pair{"x<1 \\wedge x>3", "(-\\infty,1)\\cup(3,\\infty)"},
+                                         Pair{"x = 2, x = 3", "x = 2"}, Pair{"3, 3", "3"}, Pair{"0.33...", "0.33"},
+                                         Pair{"1.414...", "\\sqrt2"}));
+
 TEST(Verdicts, name_what_went_wrong) {
   const auto verdict = [](const std::string& answer, const std::string& reference) {
     return std::string(enum_name(check_answer(answer, reference)));
@@ -622,6 +684,23 @@ TEST(Verdicts, over_budget_costs_little) {
     EXPECT_EQ(enum_name(check_answer("1", heavy)), "over_budget") << heavy.substr(0, 40);
     EXPECT_LT(static_cast<double>(std::clock() - start), kSlower * CLOCKS_PER_SEC / 20) << heavy.substr(0, 40);
   }
+}
+
+TEST(Json, keeps_the_digits_of_numbers_or_says_that_it_cannot) {
+  const auto read = [](const char* text) { return read_json<nlohmann::json>(text, LongNumbers::as_text).dump(); };
+  EXPECT_EQ(read("9007199254740993"), "9007199254740993");
+  EXPECT_EQ(read("9007199254740993.0"), "\"9007199254740993.0\"");
+  EXPECT_EQ(read("18446744073709551617"), "\"18446744073709551617\"");
+  EXPECT_EQ(read("1e-400"), "\"1e-400\"");
+  EXPECT_EQ(read("1e-5000"), "\"1e-5000\"");  // below every long double as well
+  EXPECT_EQ(read("0.1"), "0.1");
+  EXPECT_EQ(read("0e-5000"), "0.0");
+}
+
+TEST(FinalAnswer, costs_no_more_than_the_text_is_long) {  // boxes that stay open, words that never end
+  for (const std::string piece : {"\\boxed\\a{", "\\boxed\\frac{"})
+    EXPECT_LE(final_answer(repeat(piece, 100'000)).size(), 64u);
+  EXPECT_EQ(final_answer("The answer is " + repeat("not", 100'000) + " $17$."), std::vector<std::string>{"$17$"});
 }
 
 TEST(AnswerOptions, say_what_else_is_right) {

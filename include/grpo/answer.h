@@ -77,7 +77,8 @@ struct AnswerOptions {
 ///   - A whole number and a fraction of two whole numbers below 1, side by side, are one mixed number with one sign:
 ///     -2\frac{2}{3}, -2 2/3 and -2⅔ are -8/3. All else side by side is a product: 2\frac{5}{3}, 2\frac{x}{3},
 ///     2(\frac23).
-///   - Digits in brackets behind a decimal point repeat: 0.1(6) is 1/6.
+///   - Digits in brackets behind a decimal point repeat: 0.1(6) is 1/6. So do those that were seen to, before dots:
+///     0.1666... is 1/6, and 1.414... is no number.
 ///   - A numeral with a base counts by its value, 52_8 is 42; but a reference with a base asks for that base.
 ///   - A bare reference fixes the number and leaves the unit open: 25°C, 25 cm and £25 are 25. A reference with a unit
 ///     takes that unit, in any spelling (m/s^2, m s^{-2}, metres per second squared), or none; 5 m is not 5 cm nor,
@@ -91,7 +92,9 @@ struct AnswerOptions {
 ///     may be rounded to the same number of that many places; expressions in variables are still compared exactly.
 ///   - \log without a base is no particular logarithm: \log 8 is 3 \log 2, and \log 100 is not 2.
 ///   - Expressions with |x|, ⌊x⌋, roots and the like are compared at points of all signs and sizes: |x-10| is not 10-x.
-///   - Inequalities and intervals are the same set whatever its name, but a > 0 is not x > 0.
+///   - Inequalities and intervals are the same set whatever its name, but a > 0 is not x > 0. "x > 1 and x < 3" is what
+///     lies between, "x > 1 or x < 3" is not. Solutions may be joined by either word.
+///   - A ratio may be a fraction, 1:2 is 1/2, but 17:1 is not 17.
 /// Never throws because of what the texts say; thread-safe.
 Verdict check_answer(std::string_view answer, std::string_view reference, const AnswerOptions& options = {});
 
@@ -121,7 +124,9 @@ struct ExtractionOptions {
 ///   - A refusal counts where it governs the answer: "I cannot say that the answer is 17", "if the answer is 17", "The
 ///     answer is not 17", "17, which is wrong", questions. Elsewhere it is part of the explanation: "17, since a smaller
 ///     value can never work", "The answer is 17, not 16".
-///   - Code and emphasis marks around an answer are none of it: `17`, **17**.
+///   - Code and emphasis marks and quotes around an answer are none of it: `17`, **17**, “17”.
+/// The same holds in Chinese, Japanese and Korean; of German, French, Spanish, Portuguese, Italian and Russian the
+/// words for "is", for reasons, conditions and denials are known.
 std::vector<std::string> final_answer(std::string_view completion, const ExtractionOptions& options = {});
 
 /// Where an answer may be when the form is broken: in the last `<answer>…</answer>`, else in the last `\boxed{…}`; else
