@@ -465,7 +465,7 @@ int Run::attempt(const std::function<int()>& work) {
 int Run::stopped() {
   progress_->end();
   progress_->note("stopped, and all is saved; to go on: " + resume_command());
-  return 130;
+  return signal_->exit_status();
 }
 
 // ---- What is written of each step -----------------------------------------------------------------------------------

@@ -155,7 +155,7 @@ TEST_F(Driver, finishes_the_step_saves_and_says_how_to_go_on_when_asked_to_stop)
   start("stopped", false);
   ASSERT_TRUE(child_.wait_until([&] { return fs::exists(folder_ / "stopped/tokenizer.model"); })) << output("stopped");
   child_.kill(SIGTERM);
-  EXPECT_EQ(child_.wait(), 130) << output("stopped");
+  EXPECT_EQ(child_.wait(), 128 + SIGTERM) << output("stopped");
   EXPECT_EQ(printed_command("stopped"), GRPO_DRIVER " --resume --out " + (folder_ / "stopped").string());
   EXPECT_EQ(read_file(folder_ / "stopped/metrics.jsonl"), "");
   EXPECT_FALSE(fs::is_empty(folder_ / "stopped/checkpoints"));
@@ -164,7 +164,7 @@ TEST_F(Driver, finishes_the_step_saves_and_says_how_to_go_on_when_asked_to_stop)
   ASSERT_TRUE(child_.wait_until([&] { return fs::file_size(folder_ / "stopped/metrics.jsonl") > 0; }))
       << output("stopped");
   child_.kill(SIGINT);
-  EXPECT_EQ(child_.wait(), 130) << output("stopped");
+  EXPECT_EQ(child_.wait(), 128 + SIGINT) << output("stopped");
   const auto lines = metrics_without_timings(folder_ / "stopped");
   EXPECT_LT(lines.size(), 7u);
   ASSERT_FALSE(lines.empty());
@@ -220,8 +220,8 @@ TEST_F(Driver, goes_on_by_the_command_that_it_prints) {
     child_.kill(signal);
     const int status = child_.wait();
     const bool is_asked = signal != SIGKILL && signal != SIGABRT;
-    EXPECT_TRUE(status == 0 || status == (is_asked ? 130 : -signal)) << status << output(name);
-    if (status == 130) {
+    EXPECT_TRUE(status == 0 || status == (is_asked ? 128 + signal : -signal)) << status << output(name);
+    if (status == 128 + signal) {
       EXPECT_EQ(printed_command(name), command) << signal;
     }
   }
@@ -280,7 +280,7 @@ TEST_F(Driver, gives_up_measuring_when_asked_to_stop_and_measures_again) {
   start("run", false);
   ASSERT_TRUE(child_.wait_until([&] { return fs::exists(folder_ / "run/checkpoints/step-000005"); })) << output("run");
   child_.kill(SIGTERM);
-  EXPECT_EQ(child_.wait(), 130) << output("run");
+  EXPECT_EQ(child_.wait(), 128 + SIGTERM) << output("run");
   EXPECT_FALSE(fs::exists(folder_ / "run/summary.json"));
   start_in_shell(printed_command("run"), "run");
   EXPECT_EQ(child_.wait(), 0) << output("run");

@@ -406,7 +406,7 @@ TEST_F(Recipes, stop_on_a_signal_with_all_saved_and_go_on) {
   ASSERT_TRUE(child_.wait_until([&] { return fs::exists(folder_ / "stopped/cold/metrics.jsonl"); }))
       << output("stopped");
   child_.kill(SIGTERM);
-  EXPECT_EQ(child_.wait(), 130) << output("stopped");
+  EXPECT_EQ(child_.wait(), 128 + SIGTERM) << output("stopped");
   EXPECT_THAT(output("stopped"), HasSubstr("r1 --resume --out " + (folder_ / "stopped").string()));
   EXPECT_EQ(json("stopped/stages.json")[0]["state"], "done");
   EXPECT_EQ(json("stopped/stages.json")[1]["state"], "running");

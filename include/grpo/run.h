@@ -166,7 +166,7 @@ class Run {
   bool stopping() const { return signal_->requested(); }
   /// Throws Interrupted then: for work between the steps that can be done again.
   void check_signal() const { signal_->check(); }
-  /// What to print then, and the status to exit with.
+  /// Says how to go on, and gives the status to exit with: 128 + the signal.
   int stopped();
 
   /// The command line that goes on with this run, for a shell.
