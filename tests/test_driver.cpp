@@ -295,6 +295,36 @@ TEST_F(Driver, goes_on_without_anyone_who_reads_what_it_says) {
   EXPECT_TRUE(fs::exists(folder_ / "run/summary.json"));
 }
 
+TEST_F(Driver, counts_the_held_out_tasks_that_it_leaves_out) {
+  std::ofstream(folder_ / "train.jsonl") << "{\"prompt\": \"1+1\", \"answer\": 2}\n";
+  std::ofstream(folder_ / "heldout.jsonl") << "{\"prompt\": \"2+1\", \"answer\": 3}\n{\"prompt\": 5}\n"
+                                           << Json{{"prompt", std::string(300, '1')}, {"answer", 1}}.dump() << '\n';
+  start_in_shell(GRPO_DRIVER " --config " + (folder_ / "config.json").string() + " --steps 1 --set pretrain.steps=1" +
+                     " --set tasks.file=" + (folder_ / "train.jsonl").string() +
+                     " --set tasks.heldout_file=" + (folder_ / "heldout.jsonl").string() + " --out " +
+                     (folder_ / "run").string(),
+                 "run");
+  ASSERT_EQ(child_.wait(), 0) << output("run");
+  for (const char* when : {"before", "after"}) {
+    const Json figures = Json::parse(read_file(folder_ / "run/summary.json"))[when];
+    EXPECT_EQ(figures["left_out"], 2) << when;
+    EXPECT_EQ(figures["problems"], 1) << when;
+  }
+}
+
+// No steps at all are few.
+TEST_F(Driver, ends_whole_without_steps) {
+  start_in_shell(GRPO_DRIVER " --config " + (folder_ / "config.json").string() +
+                     " --steps 0 --set pretrain.steps=0 --set evaluate.problems=2 --out " + (folder_ / "run").string(),
+                 "run");
+  EXPECT_EQ(child_.wait(), 0) << output("run");
+  const Json summary = Json::parse(read_file(folder_ / "run/summary.json"));
+  EXPECT_EQ(summary["steps"], 0);
+  start_in_shell(GRPO_DRIVER " --resume --out " + (folder_ / "run").string(), "run");
+  EXPECT_EQ(child_.wait(), 0) << output("run");
+  EXPECT_THAT(output("run"), HasSubstr("this run is finished, after 0 steps"));
+}
+
 TEST_F(Driver, finds_what_is_wrong_before_any_work) {
   const std::pair<const char*, const char*> cases[] = {
       {"--set optimizer.schedule=linear --set optimizer.warmup_steps=7", "warmup_steps (7), got 7"},
@@ -307,6 +337,11 @@ TEST_F(Driver, finds_what_is_wrong_before_any_work) {
       {"--set prompts_per_step=1000000 --set objective.max_refills=16", "objective.max_refills"},
       {"--set save_every=0", "save_every"},
       {"--set evaluate.samples=0", "evaluate.samples"},
+      {"--set rollout.pages=2", "rollout.pages: expected at least 3, got 2"},
+      {"--set rollout.pages=0 --set rollout.cache_gigabytes=1e-9", "rollout.cache_gigabytes: expected at least"},
+      {"--set rollout.samples=65537", "rollout.samples: expected 1 <= x <= 65536"},
+      {"--set chat.text=", "chat.text"},
+      {"--set policy.from=nowhere", "nowhere"},
   };
   for (const auto& [words, what] : cases) {
     fs::remove(folder_ / "run.out");
