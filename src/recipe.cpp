@@ -232,8 +232,9 @@ void check_recipe(const RecipeConfig& config) {
       };
       if (measures(config, stage))
         require_answers("evaluation.max_new_tokens", config.evaluation.max_new_tokens, stage);
-      if (!stage.judge.empty())
-        require_answers("judging.max_new_tokens", config.judging.max_new_tokens, find(config, stage.judge));
+      for (const std::string& judge : {stage.judge, measures(config, stage) ? config.evaluation.judge : std::string()})
+        if (!judge.empty())
+          require_answers("judging.max_new_tokens", config.judging.max_new_tokens, find(config, judge));
       if (stage.type == StageType::grpo) require_room(stage.grpo.rollout, shape_of(stage), key + "grpo.rollout");
       if (samples(stage) && asked_in(stage).find('/') == std::string::npos)
         require_room(stage.rejection.rollout, shape_of(find(config, asked_in(stage))), key + "rejection.rollout");

@@ -301,6 +301,8 @@ TEST_F(Recipes, name_the_whole_key_of_what_cannot_be) {
   EXPECT_THAT(error("distilled", "rejection", {{"rollout", {{"pages", 1}}}}),
               AllOf(HasSubstr("stage \"distilled\""), HasSubstr("stages.6.rejection.rollout.pages: expected")));
   config_ = good, config_["judging"]["max_new_tokens"] = 640;
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"base\""), HasSubstr("judging.max_new_tokens: expected less")));
+  config_["evaluation"].erase("judge");
   EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"zero\""), HasSubstr("judging.max_new_tokens: expected less")));
 }
 
