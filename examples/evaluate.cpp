@@ -84,6 +84,7 @@ int main(int argc, char** argv) try {
       grpo::ModelConfig judge = config;
       judge.model = config.judge;
       run.judge = std::make_unique<grpo::Model>(grpo::open_model(judge));
+      if (!run.judge->warning.empty()) std::cerr << "warning: " << run.judge->warning << '\n';
       run.judge_chat = run.judge->own_chat();
     }
     return evaluate_suite(run);
@@ -115,7 +116,9 @@ int main(int argc, char** argv) try {
     for (grpo::Group& group : groups)
       for (grpo::Completion& each : group.completions)
         if (each.answer.empty())
-          for (const std::string& part : grpo::final_answer(each.text, {.think_open = model.rewards.think_open}))
+          for (const std::string& part : grpo::final_answer(
+                   each.text,
+                   {.think_open = model.rewards.think_open, .last_box = model.rewards.answers.last_box}))
             (each.answer += each.answer.empty() ? "" : ", ") += part;
     const grpo::LeftOut left_out = figures.left_out;
     figures = grpo::summarize(groups);

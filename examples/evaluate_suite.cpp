@@ -149,7 +149,7 @@ void run_programs(const BenchmarkData& data, const std::vector<Answered>& answer
 
 grpo::Graders make_graders(const grpo::RewardsConfig& rewards) {
   grpo::Graders graders;
-  graders.think_open = rewards.think_open;
+  graders.think_open = rewards.think_open, graders.last_box = rewards.answers.last_box;
   graders.same_answer = [options = rewards.answers](std::string_view answer, std::string_view reference) {
     return grpo::check_answer(answer, reference, options) == grpo::Verdict::correct;
   };

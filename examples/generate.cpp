@@ -168,10 +168,11 @@ int complete_file(const GenerateConfig& config) {
     size_t written = 0;
     const auto ready = [&](size_t i) { return finished[i] || !errors[i].empty(); };
     const auto write = [&](size_t i) {
-      Json json = lines[begin + i].json;
-      json["completions"] = finished[i] ? completions_of(*finished[i]) : Json::array();
-      if (!finished[i]) json["error"] = errors[i];
-      out.write(json);
+      Json result{{"completions", finished[i] ? completions_of(*finished[i]) : Json::array()}};
+      if (!finished[i]) result["error"] = errors[i];
+      // (Of one that is asked anew what came of it before goes.)
+      const Line& line = lines[begin + i];
+      out.write_lines(line.has("completions") ? line.with(result, {"error"}) : line.with(result));
     };
     try {
       rollout.generate(

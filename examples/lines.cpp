@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <iostream>
@@ -43,13 +44,44 @@ std::vector<int32_t> Line::tokens(const std::string& key,
   return tokenizer().encode(get<std::string>(key.c_str()));
 }
 
+std::string Line::with(const Json& members, std::initializer_list<std::string_view> without) const {
+  const std::size_t begin = text.find('{') + 1;  // an object, which was parsed
+  std::string line = text.substr(0, begin);
+  // Goes over the members, from one comma of the outermost level to the next.
+  bool in_string = false, in_value = false;
+  int depth = 0;
+  std::string_view key;
+  for (std::size_t at = begin, first = begin, quote = 0; depth >= 0; ++at) {
+    const char c = text[at];
+    if (in_string) {
+      at += c == '\\';
+      in_string = c != '"';
+      if (c == '"' && !in_value) key = std::string_view(text).substr(quote, at + 1 - quote);
+      continue;
+    }
+    in_string = c == '"';
+    if (in_string) quote = at;
+    in_value |= c == ':';
+    depth += c == '{' || c == '[';
+    depth -= c == '}' || c == ']';
+    if (depth > 0 || (c != ',' && depth == 0)) continue;
+    if (const std::string name = key.empty() ? "" : Json::parse(key).get<std::string>();
+        !key.empty() && !members.contains(name) && std::find(without.begin(), without.end(), name) == without.end())
+      line.append(line.size() > begin ? "," : "").append(text, first, at - first);
+    first = at + 1, in_value = false, key = {};
+  }
+  if (members.empty()) return line + "}\n";
+  const std::string added = members.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return line.append(line.size() > begin ? "," : "").append(added, 1).append("\n");
+}
+
 Line parse_line(std::string_view text, const std::string& where) {
   grpo::JsonFault fault;
   Json json = grpo::read_json<Json>(text, grpo::LongNumbers::as_text, &fault);
   if (json.is_discarded())
     throw grpo::Error("line", where, ": expected a JSON object, got ", cut(text), " (", fault.problem, ')');
   if (!json.is_object()) throw grpo::Error("line", where, ": expected a JSON object, got ", cut(text));
-  return {std::move(json), where};
+  return {std::move(json), where, std::string(text)};
 }
 
 LineReader::LineReader(const std::string& file) : file_(file), in_(file, std::ios::binary) {

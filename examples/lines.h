@@ -20,6 +20,7 @@
 struct Line {
   nlohmann::ordered_json json;
   std::string where;  // FILE:LINE, for errors
+  std::string text = {};  // as it stands
 
   bool has(const char* key) const { return json.contains(key); }
 
@@ -34,6 +35,10 @@ struct Line {
 
   /// Throws Error: expected `key` to be `expected`.
   [[noreturn]] void refuse(const char* key, std::string_view expected) const;
+
+  /// The line, with its end, and these members behind its own; those of its own with one of their names go, and those
+  /// in `without`. All else is as it was written: numbers keep their digits, keys their order.
+  std::string with(const nlohmann::ordered_json& members, std::initializer_list<std::string_view> without = {}) const;
 
   /// KEY_ids as it stands, or KEY encoded by the tokenizer that is then asked for.
   std::vector<int32_t> tokens(const std::string& key, const std::function<const grpo::Tokenizer&()>& tokenizer) const;

@@ -86,6 +86,8 @@ int main(int argc, char** argv) try {
   const std::vector<Line> lines = read_lines(config.in);
   LineWriter out(config.out, {config.in});
   const grpo::Policy policy = grpo::open_policy(config);
+  if (const auto warning = grpo::model_warning(config); !warning.empty())
+    std::fprintf(stderr, "warning: %s\n", warning.c_str());
   std::optional<grpo::Tokenizer> loaded;  // once there is something to encode
   const auto tokenizer = [&]() -> const grpo::Tokenizer& {
     if (!loaded) loaded = grpo::open_tokenizer(config);
@@ -107,10 +109,8 @@ int main(int argc, char** argv) try {
       next += static_cast<std::ptrdiff_t>(batch.lengths[i]);
       double sum = 0;
       for (const float logprob : own) sum += static_cast<double>(logprob);
-      Json json = lines[batch.lines[i]].json;
-      json["logprobs"] = own;
-      json["perplexity"] = own.empty() ? Json(nullptr) : Json(std::exp(-sum / static_cast<double>(own.size())));
-      out.write(json);
+      const Json perplexity = own.empty() ? Json(nullptr) : Json(std::exp(-sum / static_cast<double>(own.size())));
+      out.write_lines(lines[batch.lines[i]].with({{"logprobs", own}, {"perplexity", perplexity}}));
     }
     tokens += static_cast<int64_t>(batch.tokens.size());
     if (!batch.lines.empty()) progress.step(static_cast<int64_t>(batch.lines.back()) + 1, {}, lap.lap());

@@ -6,6 +6,7 @@
 
 int main(int argc, char** argv) try {
   const auto config = grpo::load_run_config<grpo::RecipeConfig>(argc, argv);
+  grpo::check_recipe(config);  // what is refused is refused before there is a folder
   grpo::Run run(config, grpo::dump_config(config), "r1");
   return run.attempt([&] {
     run.progress().note("grpo.cpp r1 · seed " + std::to_string(config.seed) + " · " + run.folder().string());

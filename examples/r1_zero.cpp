@@ -9,6 +9,7 @@
 #include "grpo/config.h"
 #include "grpo/corpus.h"
 #include "grpo/evaluate.h"
+#include "grpo/messages.h"
 #include "grpo/model.h"
 #include "grpo/policy.h"
 #include "grpo/reward.h"
@@ -40,7 +41,7 @@ struct EvaluateConfig {
 
   template <class V>
   void visit(V& v) {
-    v("problems", problems, "held-out problems, before and after; 0: none", grpo::at_least(0));
+    v("problems", problems, "held-out problems, before and after; 0: none", grpo::at_least(0).at_most(1 << 24));
     v("samples", samples, "answers to each", grpo::kSamples);
   }
 };
@@ -86,9 +87,10 @@ struct R1ZeroConfig : grpo::RunConfig {
   }
   void validate() const {
     RunConfig::validate();
-    if (rollout.max_new_tokens >= policy.max_positions)
-      throw grpo::Error("config", "rollout.max_new_tokens: expected less than policy.max_positions (",
-                        policy.max_positions, "), which the prompt is part of, got ", rollout.max_new_tokens);
+    if (chat.text.empty() && policy.from.empty())
+      throw grpo::Error("config", "chat.text: expected a text with {prompt}, got \"\"; only a policy that comes from ",
+                        "a model folder (policy.from) has a chat template of its own");
+    if (policy.from.empty()) grpo::require_room(rollout, policy);
     grpo::check_places(0, static_cast<uint64_t>(prompts_per_step), objective);
     objective.check_samples(rollout.samples);
     grpo::require_learnable(rollout);
@@ -182,9 +184,10 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
       progress.step(static_cast<int64_t>(done), {}, watch.lap() / static_cast<double>(done - before));
       before = done;
     };
-    const auto figures = grpo::evaluate(rollout, scorer, heldout, config.seed, step, on_progress, nullptr,
-                                        [&] { run.check_signal(); });
+    auto figures = grpo::evaluate(rollout, scorer, heldout, config.seed, step, on_progress, nullptr,
+                                  [&] { run.check_signal(); });
     progress.end();
+    figures.left_out = heldout_left_out;  // they were taken out of `heldout` before
     return figures.json();
   };
 
@@ -281,7 +284,15 @@ int main(int argc, char** argv) try {
   if (!config.policy.from.empty()) config.pretrain.steps = 0;
   const at::Device device = grpo::open_device(config.device);
   // What is refused is refused before there is a folder.
-  if (config.policy.from.empty()) grpo::Corpus(config.pretrain.corpus, config.tasks, config.chat);
+  if (config.policy.from.empty()) {
+    grpo::Corpus(config.pretrain.corpus, config.tasks, config.chat);
+  } else {
+    const grpo::RunFiles files(config.out);
+    const bool is_kept = config.resume && files.has_tokenizer();
+    if (!is_kept && config.chat.text.empty()) grpo::MessageTemplate::load(config.policy.from);
+    grpo::require_room(config.rollout, is_kept ? files.policy_config(config.policy)
+                                               : grpo::shape_from(config.policy.from, config.policy));
+  }
   grpo::TaskStream(config.tasks, Split::train);
   if (config.evaluate.problems > 0) grpo::heldout_tasks(config.tasks, 1);
   grpo::Scorer(config.rewards);

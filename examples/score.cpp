@@ -82,7 +82,7 @@ class LineScorer {
   /// The line with its scores and its verdict at its end, and why a program failed; all else as it was. Called from
   /// several threads.
   std::string operator()(std::string_view text, const std::string& where, grpo::Verdict& verdict) const {
-    Line line = parse_line(text, where);
+    const Line line = parse_line(text, where);
     Json scores = Json::object();
     std::string reason;
     if (line.has("completion")) {
@@ -94,19 +94,10 @@ class LineScorer {
     } else {
       throw grpo::Error("score", where, ": expected \"completion\", or \"gold\" and \"pred\", got neither");
     }
-    constexpr auto kReplace = Json::error_handler_t::replace;
+    Json result{{"scores", std::move(scores)}, {"verdict", grpo::enum_name(verdict)}};
+    if (!reason.empty()) result["reason"] = reason;
     const bool again = line.has("scores") || line.has("verdict");  // scored before
-    if (again || (line.has("reason") && !reason.empty())) {
-      line.json.erase("reason");
-      line.json["scores"] = std::move(scores), line.json["verdict"] = grpo::enum_name(verdict);
-      if (!reason.empty()) line.json["reason"] = reason;
-      return line.json.dump(-1, ' ', false, kReplace) + '\n';
-    }
-    std::string scored(text.substr(0, text.rfind('}')));
-    scored.append(",\"scores\":").append(scores.dump());
-    scored.append(",\"verdict\":\"").append(grpo::enum_name(verdict)).append("\"");
-    if (!reason.empty()) scored.append(",\"reason\":").append(Json(reason).dump(-1, ' ', false, kReplace));
-    return scored.append("}\n");
+    return again ? line.with(result, {"reason"}) : line.with(result);
   }
 
  private:

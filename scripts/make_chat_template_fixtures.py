@@ -4,7 +4,8 @@
     scripts/setup_peer.sh && .peer-venv/bin/python scripts/make_chat_template_fixtures.py
 
 The templates are our own. families.json has whole ones that use what those of the model families use, with renderings:
-which conversation, which variables, and the text, or null where transformers raises an error. tokenized.json has conversations with
+which conversation, which variables, and the text, or null where there is an error; messages are handed to Jinja2, as transformers
+sets it up, as they are, while transformers itself would add reasoning under other names. tokenized.json has conversations with
 their token ids by tests/fixtures/tokenizers/qwen. language.json has small
 ones, each for one part of the language that src/jinja.h says we have.
 """
@@ -13,7 +14,7 @@ import pathlib
 
 import jinja2
 import transformers
-from transformers.utils.chat_template_utils import _compile_jinja_template, render_jinja_template
+from transformers.utils.chat_template_utils import _compile_jinja_template
 
 assert jinja2.__version__ == "3.1.6", f"expected Jinja2 3.1.6, got {jinja2.__version__}; run scripts/setup_peer.sh"
 FOLDER = pathlib.Path(__file__).parents[1] / "tests" / "fixtures" / "chat_templates"
@@ -379,7 +380,7 @@ def family(name, template):
         for variables in ({}, {"tools": [WEATHER, ADD]}, {"enable_thinking": False, "custom_tools": [ADD], "builtin_tools": ["weather"]}):
             for prompt in (True, False) if not variables else (True,):
                 given = {**TOKENS, **variables}
-                text = outcome(lambda: render_jinja_template([messages], chat_template=template, add_generation_prompt=prompt, **given)[0][0])
+                text = outcome(lambda: _compile_jinja_template(template).render(**{"tools": None, "documents": None, **given}, messages=messages, add_generation_prompt=prompt))
                 cases.append({"conversation": conversation, "variables": variables, "add_generation_prompt": prompt, "text": text})
     return {"template": template, "cases": cases}
 

@@ -254,7 +254,8 @@ void score_cluewsc(const Scored& scored, Mark& mark) {
 
 void score_maths(const Scored& scored, Mark& mark) {
   // Several different final answers are one answer that has to be right as a whole, or each of them has to be.
-  const auto answers = final_answer(scored.answered.text, {.think_open = scored.graders.think_open});
+  const auto answers = final_answer(
+      scored.answered.text, {.think_open = scored.graders.think_open, .last_box = scored.graders.last_box});
   for (const std::string& each : answers) (mark.answer += mark.answer.empty() ? "" : ", ") += each;
   mark.unreadable = mark.answer.empty();
   const auto right = [&](const std::string& each) {

@@ -297,6 +297,19 @@ void Checker::refuse(std::string_view name, const std::string& expected, const s
   throw Error("config", key_, name, ": expected ", expected, ", got ", cut(got, 80));
 }
 
+void Checker::refuse(const Error& error) const {
+  const std::string_view said = error.what();
+  const std::size_t end = said.find("] ");
+  const std::string_view room = said.substr(1, end - 1), what = said.substr(end + 2);
+  if (!key_.ends_with('.')) throw Error(room, key_, what);  // of the whole, behind the file's name if any
+  const std::string_view key = std::string_view(key_).substr(0, key_.size() - 1);
+  const std::size_t last = key.find_last_of(". ") + 1;  // 0 where there is none
+  // "rollout.stop: …" names itself, "stop: …" is within, "expected …" is of the whole struct.
+  if (what.starts_with(std::string_view(key_).substr(last))) throw Error(room, key.substr(0, last), what);
+  if (what.starts_with("expected ")) throw Error(room, key, ": ", what);
+  throw Error(room, key_, what);
+}
+
 std::string help(const Knob& root) {
   std::ostringstream out;
   out << "options: --config FILE (JSON with comments) · --set key=value · --name value · --help\n"

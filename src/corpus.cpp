@@ -251,8 +251,8 @@ void CorpusConfig::validate() const {
     throw Error("corpus", "mixed_wrong_ratio: expected with wrong_share = ", wrong_share,
                 " a share of at most 1, got ", mixed_wrong_ratio);
   if (general_share + judging_share > 1)
-    throw Error("corpus", "expected general_share and judging_share to leave room for each other, got ", general_share,
-                " and ", judging_share);
+    throw Error("corpus", "judging_share: expected at most 1 together with general_share, got ", judging_share, " and ",
+                general_share);
 }
 
 namespace {

@@ -49,6 +49,9 @@ Evaluation summarize(const std::vector<Group>& groups) {
   Evaluation out;
   std::vector<std::pair<int64_t, int64_t>> counts;  // samples with a verdict and right ones, of each task with any
   for (const Group& group : groups) {
+    if (group.scores.size() != group.completions.size())
+      throw Error("evaluate", "expected scores for each of ", group.completions.size(), " completions of task \"",
+                  group.task.id, "\", got ", group.scores.size());
     Mean right;
     int64_t whole = 0;
     std::vector<std::string> answers;  // of the samples, and how right they are

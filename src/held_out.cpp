@@ -55,7 +55,7 @@ HeldOut::HeldOut(const RecipeEvaluation& settings, const TasksConfig& tasks, con
     : settings_(settings),
       chat_(chat),
       seed_(seed),
-      problems_(heldout_tasks(tasks, static_cast<size_t>(settings.problems))) {
+      problems_(heldout_tasks(tasks, static_cast<size_t>(settings.problems), nullptr, &left_out_)) {
   TasksConfig general = tasks;
   general.file.clear(), general.heldout_file.clear();
   general.generator = TaskGenerator::general;
@@ -85,11 +85,15 @@ void HeldOut::measure(const Policy& policy, const Tokenizer& tokenizer, Judge* j
         },
         &groups, [&] { run.check_signal(); });
     progress.end();
+    if (figures.left_out.count > 0) progress.note("warning: held out, " + figures.left_out.text());
     return figures;
   };
 
   std::vector<Group> groups;
-  Json all = answer(problems_, settings_.samples, 0, groups).json();
+  if (left_out_.count > 0) progress.note("warning: held out, " + left_out_.text("lines"));
+  Evaluation solved = answer(problems_, settings_.samples, 0, groups);
+  solved.left_out.count += left_out_.count;
+  Json all = solved.json();
   all["settings"] = dump_config(settings_);
   write_answers(run.folder() / "evaluation.jsonl", groups);
   if (!requests_.empty()) {

@@ -36,6 +36,7 @@ class HeldOut {
   RecipeEvaluation settings_;
   ChatTemplate chat_;
   uint64_t seed_;
+  LeftOut left_out_;  // lines of the file of problems that are none
   std::vector<Task> problems_, requests_;
   std::vector<GeneralPair> pairs_;
 };

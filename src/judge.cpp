@@ -32,6 +32,10 @@ class Questions {
   std::vector<std::string> list_;
 };
 
+void require_task(const Task* task) {
+  if (!task) throw Error("judge", "expected the task of each answer to judge, got a null pointer");
+}
+
 constexpr std::size_t kUnasked = static_cast<std::size_t>(-1);
 
 }  // namespace
@@ -82,6 +86,7 @@ bool Judge::nothing_said(const Task& task, const std::string& answer) const {
 }
 
 std::vector<Score> Judge::rate(const std::vector<Rating>& ratings, uint64_t seed, uint64_t step) {
+  for (const Rating& rating : ratings) require_task(rating.task);
   Questions questions;
   std::vector<std::size_t> places;
   for (const Rating& rating : ratings)
@@ -107,6 +112,7 @@ std::vector<Score> Judge::rate(const std::vector<Rating>& ratings, uint64_t seed
 }
 
 std::vector<Preference> Judge::compare(const std::vector<Comparison>& comparisons, uint64_t seed, uint64_t step) {
+  for (const Comparison& pair : comparisons) require_task(pair.task);
   Questions questions;
   std::vector<std::array<std::size_t, 2>> places;
   for (const Comparison& pair : comparisons) {
@@ -157,6 +163,9 @@ std::optional<std::string> Judge::score(std::vector<Group>& groups, const Reward
   std::vector<Place> places;
   for (std::size_t g = 0; g < groups.size(); ++g) {
     Group& group = groups[g];
+    if (group.scores.size() != group.completions.size())
+      throw Error("judge", "expected scores for each of ", group.completions.size(), " completions of task \"",
+                  group.task.id, "\", got ", group.scores.size());
     const auto& weights = rewards.weights_of(group.task.kind);
     for (std::size_t i = 0; i < group.completions.size(); ++i)
       for (const Rubric rubric : {Rubric::helpful, Rubric::harmless}) {

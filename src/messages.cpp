@@ -34,20 +34,6 @@ void add_tokens(const Json& file, Json& tokens) {
   }
 }
 
-// Reasoning goes by several names; as in transformers a template finds it under two of them.
-Json with_reasoning(const Json& message) {
-  for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
-    const auto found = message.find(name);
-    if (found == message.end() || found->is_null()) continue;
-    Json result = Json::object();
-    result["thinking"] = *found;
-    for (const auto& [key, value] : message.items()) result[key] = value;
-    result["reasoning_content"] = *found;
-    return result;
-  }
-  return message;
-}
-
 }  // namespace
 
 struct MessageTemplate::State {
@@ -124,13 +110,10 @@ std::string MessageTemplate::render(const Json& messages, bool add_generation_pr
   all["tools"] = nullptr;
   all["documents"] = nullptr;
   for (const auto& [name, value] : variables.items()) all[name] = value;
-  Json list = Json::array();
-  for (const Json& message : messages) {
+  for (const Json& message : messages)
     if (!message.is_object())
       throw Error(kRoom, state_->where, ": expected messages that are objects, got ", message.type_name());
-    list.push_back(with_reasoning(message));
-  }
-  all["messages"] = std::move(list);
+  all["messages"] = messages;
   all["add_generation_prompt"] = add_generation_prompt;
   const bool tools = state_->with_tools && !all["tools"].is_null();
   return (tools ? *state_->with_tools : state_->plain).render(all);

@@ -78,16 +78,18 @@ ChatTemplate RunFiles::chat(const ChatTemplate& chat) const {
 }
 
 PolicyConfig RunFiles::policy_config(const PolicyConfig& config) const {
+  if (!config.from.empty()) return shape_from(pretrained(), config);
   PolicyConfig complete = config;
-  if (!config.from.empty()) {
-    complete = pretrained_config(pretrained());
-    complete.dtype = config.dtype;
-    complete.max_positions = std::min(complete.max_positions, config.max_positions);
-    complete.moe.auxiliary_loss = config.moe.auxiliary_loss;
-  } else if (config.vocab_size == 0) {
-    complete.vocab_size = tokenizer().vocab_size();
-  }
+  if (config.vocab_size == 0) complete.vocab_size = tokenizer().vocab_size();
   return complete;
+}
+
+PolicyConfig shape_from(const fs::path& model_folder, const PolicyConfig& config) {
+  PolicyConfig shape = pretrained_config(model_folder);
+  shape.dtype = config.dtype;
+  shape.max_positions = std::min(shape.max_positions, config.max_positions);
+  shape.moe.auxiliary_loss = config.moe.auxiliary_loss;
+  return shape;
 }
 
 Policy RunFiles::first_policy(const PolicyConfig& config, uint64_t seed, at::Device device) const {
@@ -173,6 +175,10 @@ Policy load_policy(const Place& place, const ModelConfig& config) {
   return policy;
 }
 
+std::string warning_of(const Place& place) {
+  return place.is_run() ? "" : pretrained_warning(place.folder).value_or("");
+}
+
 Tokenizer load_tokenizer(const Place& place) {
   return place.is_run() ? RunFiles(place.folder).tokenizer() : Tokenizer::load(place.folder);
 }
@@ -187,6 +193,12 @@ Policy open_policy(const ModelConfig& config) try {
 
 Tokenizer open_tokenizer(const ModelConfig& config) try {
   return load_tokenizer(find_model(config));
+} catch (const fs::filesystem_error& error) {
+  refuse(error);
+}
+
+std::string model_warning(const ModelConfig& config) try {
+  return warning_of(find_model(config));
 } catch (const fs::filesystem_error& error) {
   refuse(error);
 }
@@ -210,7 +222,7 @@ Model open_model(const ModelConfig& config) try {
           rewards,
           rollout,
           place.folder,
-          pretrained_warning(place.folder).value_or("")};
+          warning_of(place)};
 } catch (const fs::filesystem_error& error) {
   refuse(error);
 }

@@ -201,24 +201,25 @@ PolicyTerm policy_term(const at::Tensor& ratio, const at::Tensor& logprobs, cons
 }  // namespace
 
 void ObjectiveConfig::validate() const {
-  const auto expect = [](bool good, std::string_view expected, double got) {
-    if (!good) throw Error("objective", "expected ", expected, ", got ", got);
+  const auto expect = [](bool good, std::string_view key, std::string_view expected, double got) {
+    if (!good) throw Error("objective", key, ": expected ", expected, ", got ", got);
   };
-  expect(loss != Loss::dr_grpo || length_constant > 0,
-         "length_constant above 0 with the loss dr_grpo (set it to the completion limit)", length_constant);
-  expect(kl == Kl::none || kl_coefficient > 0.0, "kl_coefficient above 0 with kl on (or set kl to none)",
+  expect(loss != Loss::dr_grpo || length_constant > 0, "length_constant",
+         "a value above 0 with the loss dr_grpo (set it to the completion limit)", length_constant);
+  expect(kl == Kl::none || kl_coefficient > 0.0, "kl_coefficient", "a value above 0 with kl on (or set kl to none)",
          kl_coefficient);
-  expect(kl != Kl::none || kl_coefficient == 0.0, "kl_coefficient 0 with kl off (or set kl to where it should count)",
-         kl_coefficient);
-  expect(!kl_ratio_weighted || kl == Kl::k3_in_loss, "kl_ratio_weighted only with kl k3_in_loss", kl_ratio_weighted);
-  expect(reference_refresh_steps == 0 || kl != Kl::none,
-         "reference_refresh_steps 0 with kl off, where there is no reference", reference_refresh_steps);
-  expect(max_refills >= 1 || !dynamic_sampling, "max_refills of at least 1 with dynamic sampling", max_refills);
+  expect(kl != Kl::none || kl_coefficient == 0.0, "kl_coefficient",
+         "0 with kl off (or set kl to where it should count)", kl_coefficient);
+  expect(!kl_ratio_weighted || kl == Kl::k3_in_loss, "kl_ratio_weighted", "false without kl k3_in_loss",
+         kl_ratio_weighted);
+  expect(reference_refresh_steps == 0 || kl != Kl::none, "reference_refresh_steps",
+         "0 with kl off, where there is no reference", reference_refresh_steps);
+  expect(max_refills >= 1 || !dynamic_sampling, "max_refills", "at least 1 with dynamic sampling", max_refills);
 }
 
 void ObjectiveConfig::check_samples(int samples) const {
   if (samples < 2 && baseline != Baseline::reinforce_pp)
-    throw Error("objective", "expected rollout.samples of at least 2 with the baseline ", enum_name(baseline),
+    throw Error("objective", "rollout.samples: expected at least 2 with the baseline ", enum_name(baseline),
                 ", which compares a task's completions with each other, got ", samples,
                 "; raise it, or set objective.baseline to reinforce_pp");
 }

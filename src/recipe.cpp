@@ -11,6 +11,7 @@
 #include "grpo/checkpoint.h"
 #include "grpo/error.h"
 #include "grpo/json.h"
+#include "grpo/messages.h"
 #include "grpo/model.h"
 #include "held_out.h"
 #include "input_file.h"
@@ -49,12 +50,55 @@ bool is_there(const fs::path& file) {
 
 bool gives_policy(StageType type) { return type != StageType::rejection_sample; }
 
+bool has_teacher_file(const StageConfig& stage) { return stage.teacher.ends_with(".jsonl"); }
+
+// What a stage does that samples, of those of others or of its teacher.
+bool samples(const StageConfig& stage) {
+  return stage.type == StageType::rejection_sample || (stage.type == StageType::distill && !has_teacher_file(stage));
+}
+
+// Whose policy answers there: a stage's, or that of a folder, which has a '/'.
+const std::string& asked_in(const StageConfig& stage) {
+  return stage.type == StageType::distill ? stage.teacher : stage.from;
+}
+
+const StageConfig& find(const RecipeConfig& config, const std::string& name) {
+  return *std::find_if(config.stages.begin(), config.stages.end(),
+                       [&](const StageConfig& stage) { return stage.name == name; });
+}
+
+PolicyConfig policy_config(const RecipeConfig& config, const StageConfig& stage) {
+  return stage.from.empty() ? stage.policy : policy_config(config, find(config, stage.from));
+}
+
+bool measures(const RecipeConfig& config, const StageConfig& stage) {
+  return gives_policy(stage.type) &&
+         (stage.evaluate || std::count(config.selection.begin(), config.selection.end(), stage.name));
+}
+
+// Where a stage's demonstrations come from that are there before it begins.
+std::vector<fs::path> files_of(const StageConfig& stage) {
+  std::vector<fs::path> files;
+  if (stage.type == StageType::sft)
+    for (const DataConfig& data : stage.data)
+      if (!data.file.empty()) files.push_back(data.file);
+  if (stage.type == StageType::distill && has_teacher_file(stage)) files.push_back(stage.teacher);
+  return files;
+}
+
+std::vector<Demonstration> read_for(const StageConfig& stage, const fs::path& file, LeftOut& left_out) {
+  return read_demonstrations(file, stage.sft.on_bad == BadTasks::drop ? &left_out : nullptr);
+}
+
 }  // namespace
 
 // ---- Config ---------------------------------------------------------------------------------------------------------
 
 void RecipeConfig::validate() const {
   RunConfig::validate();
+  if (chat.text.empty() && pretrained_folder().empty())
+    throw Error("recipe", "chat.text: expected a text with {prompt}, got \"\"; only a policy that comes from a model ",
+                "folder (policy.from) has a chat template of its own");
   std::vector<std::string> earlier;
   std::map<std::string, StageType> types;
   if (stages.empty()) throw Error("recipe", "expected stages, got none; see configs/r1_tiny.json");
@@ -131,6 +175,75 @@ std::string RecipeConfig::pretrained_folder() const {
   return "";
 }
 
+// ---- What can be told before any work -------------------------------------------------------------------------------
+
+void check_recipe(const RecipeConfig& config) {
+  const fs::path folder = config.out;
+  const RunFiles files(folder);
+  const bool resumes = config.resume || !config.resume_from.empty();
+  if (!resumes && !is_there(folder / "config.json")) {  // which a run has that is moved aside
+    std::string found;
+    for (const StageConfig& stage : config.stages)
+      if (is_there(folder / stage.name / "config.json")) found += (found.empty() ? "" : ", ") + stage.name;
+    if (!found.empty())
+      throw Error("recipe", folder.string(), ": expected a new folder or a run with its config.json, got the stages ",
+                  found, " without one; go on with them (--resume --config FILE), or name another --out");
+  }
+  open_device(config.device);
+  TasksConfig tasks = config.tasks;
+  tasks.seed = config.seed;
+  Corpus(config.corpus, tasks, config.chat, config.judging);
+  HeldOut(config.evaluation, tasks, config.chat, config.seed);
+  const std::string pretrained = config.pretrained_folder();
+  const bool has_files = resumes && files.has_tokenizer();
+  if (!has_files && !pretrained.empty() && config.chat.text.empty()) MessageTemplate::load(pretrained);
+  const auto shape_of = [&](const StageConfig& stage) {
+    const PolicyConfig policy = policy_config(config, stage);
+    if (policy.from.empty()) return policy;
+    return has_files ? files.policy_config(policy) : shape_from(policy.from, policy);
+  };
+
+  bool again = false;
+  for (const StageConfig& stage : config.stages) {
+    again |= stage.name == config.force_from;
+    const bool reads = !resumes || again || !is_there(folder / stage.name / "done.json");
+    try {
+      std::size_t demonstrations = 0;
+      LeftOut left_out;  // the stage tells of them
+      bool are_known = reads && (stage.type == StageType::sft || (stage.type == StageType::distill && !samples(stage)));
+      if (reads)
+        for (const fs::path& file : files_of(stage)) demonstrations += read_for(stage, file, left_out).size();
+      if (stage.type == StageType::sft)
+        for (const DataConfig& data : stage.data) {
+          if (data.topic != Topic::none) demonstrations += static_cast<std::size_t>(data.count);
+          are_known &= data.stage.empty();
+        }
+      if (are_known) lasting(stage.sft.optimizer, stage.sft.steps(demonstrations));
+      if (reads && stage.type == StageType::grpo) TaskMixture(stage.grpo.tasks, config.seed);
+      if (reads && samples(stage)) TaskMixture(stage.rejection.tasks, config.seed);
+      if (samples(stage) || stage.type == StageType::grpo)
+        Scorer(stage.type == StageType::grpo ? stage.grpo.rewards : stage.rejection.rewards);
+
+      const std::string key = "stages." + std::to_string(&stage - config.stages.data()) + ".";
+      const auto require_answers = [&](const char* knob, int tokens, const StageConfig& answering) {
+        if (const int longest = shape_of(answering).max_positions; tokens >= longest)
+          throw Error("config", knob, ": expected less than policy.max_positions (", longest,
+                      "), which the prompt is part of, got ", tokens);
+      };
+      if (measures(config, stage))
+        require_answers("evaluation.max_new_tokens", config.evaluation.max_new_tokens, stage);
+      for (const std::string& judge : {stage.judge, measures(config, stage) ? config.evaluation.judge : std::string()})
+        if (!judge.empty())
+          require_answers("judging.max_new_tokens", config.judging.max_new_tokens, find(config, judge));
+      if (stage.type == StageType::grpo) require_room(stage.grpo.rollout, shape_of(stage), key + "grpo.rollout");
+      if (samples(stage) && asked_in(stage).find('/') == std::string::npos)
+        require_room(stage.rejection.rollout, shape_of(find(config, asked_in(stage))), key + "rejection.rollout");
+    } catch (const Error& error) {
+      throw Error("recipe", "stage \"", stage.name, "\": ", error.what());
+    }
+  }
+}
+
 // ---- What all stages share ------------------------------------------------------------------------------------------
 
 struct Recipe::Shared {
@@ -145,76 +258,44 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) try : config_(config), run_
   config_.tasks.seed = config_.seed;
   const RunFiles files(run_.folder());
   if (files.has_tokenizer()) config_.chat = files.chat(config_.chat);
-  bool again = false;
-  for (const StageConfig& stage : config_.stages) {  // before anything is computed
-    again |= stage.name == config_.force_from;
-    const bool reads = again || !done(stage);  // what a finished stage was made of may be gone
-    try {
-      std::size_t demonstrations = 0;
-      bool are_known = stage.type == StageType::sft;
-      for (const DataConfig& data : stage.data) {
-        if (reads && !data.file.empty()) demonstrations += read_demonstrations(data.file).size();
-        if (data.topic != Topic::none) demonstrations += static_cast<std::size_t>(data.count);
-        are_known &= data.stage.empty();
-      }
-      if (reads && stage.type == StageType::distill && stage.teacher.ends_with(".jsonl"))
-        demonstrations = read_demonstrations(stage.teacher).size(), are_known = true;
-      if (reads && are_known) lasting(stage.sft.optimizer, stage.sft.steps(demonstrations));
-      const bool samples = stage.type == StageType::rejection_sample ||
-                           (stage.type == StageType::distill && !stage.teacher.ends_with(".jsonl"));
-      if (reads && stage.type == StageType::grpo) TaskMixture(stage.grpo.tasks, config_.seed);
-      if (reads && samples) TaskMixture(stage.rejection.tasks, config_.seed);
-      const int longest = policy_config(stage).max_positions;
-      const auto require_room = [&](const char* key, int tokens) {
-        if (tokens >= longest)
-          throw Error("config", key, ": expected less than policy.max_positions (", longest,
-                      "), which the prompt is part of, got ", tokens);
-      };
-      if (measures(stage)) require_room("evaluation.max_new_tokens", config_.evaluation.max_new_tokens);
-      if (stage.type == StageType::grpo) require_room("grpo.rollout.max_new_tokens", stage.grpo.rollout.max_new_tokens);
-      if (stage.type == StageType::rejection_sample)
-        require_room("rejection.rollout.max_new_tokens", stage.rejection.rollout.max_new_tokens);
-      if (samples || stage.type == StageType::grpo)
-        Scorer(stage.type == StageType::grpo ? stage.grpo.rewards : stage.rejection.rewards);
-    } catch (const Error& error) {
-      throw Error("recipe", "stage \"", stage.name, "\": ", error.what());
-    }
-  }
+  check_recipe(config_);
 
-  bool forced = false, has_begun = false;
-  for (const StageConfig& stage : config_.stages) {
-    forced |= stage.name == config_.force_from;
-    const fs::path folder = run_.folder() / stage.name;
-    if (forced && is_there(folder)) {
-      fs::path aside;
-      for (int i = 1; is_there(aside = run_.folder() / ("." + stage.name + "." + std::to_string(i))); ++i) {
-      }
-      rename_durably("recipe", folder, aside);
-      forget_judge(stage.name);
-      run_.progress().note("doing " + stage.name + " again; what was there is now in " + aside.string());
-    }
-    const bool goes_back = config_.resume_from.starts_with(stage.name + "/");
-    const bool finished = done(stage) || (is_trained(stage) && !goes_back);
-    if (!finished && !is_under_way(stage)) continue;
+  const auto forced = std::find_if(config_.stages.begin(), config_.stages.end(),
+                                   [&](const StageConfig& each) { return each.name == config_.force_from; });
+  bool has_begun = false;
+  for (auto stage = config_.stages.begin(); stage != forced; ++stage) {
+    const bool goes_back = config_.resume_from.starts_with(stage->name + "/");
+    const bool finished = done(*stage) || (is_trained(*stage) && !goes_back);
+    if (!finished && !is_under_way(*stage)) continue;
     has_begun = true;
-    for (const ConfigChange& change : config_changes(read(folder / "config.json"), resolved(stage)))
+    for (const ConfigChange& change :
+         config_changes(read(run_.folder() / stage->name / "config.json"), resolved(*stage)))
       // The rollout is how it is measured.
       if (!change.is_new && (finished ? !lies_in(change.key, {"rollout", "stage.evaluate"}) : stays(change.key)))
-        throw Error("recipe", "stage \"", stage.name, "\" is ", finished ? "finished" : "under way", ", but its ",
+        throw Error("recipe", "stage \"", stage->name, "\" is ", finished ? "finished" : "under way", ", but its ",
                     change.key, " was changed from ", change.before.is_null() ? "nothing" : change.before.dump(),
                     " to ", change.after.is_null() ? "nothing" : change.after.dump(),
-                    "; change it back, or do it again with --force_from ", stage.name);
+                    "; change it back, or do it again with --force_from ", stage->name);
   }
   if (const std::string& place = config_.resume_from; !place.empty()) {
     const std::string name = place.substr(0, place.find('/'));
     const auto stage = std::find_if(config_.stages.begin(), config_.stages.end(),
                                     [&](const StageConfig& each) { return each.name == name; });
-    if (stage == config_.stages.end() || name == place || done(*stage) || !is_under_way(*stage) ||
+    if (stage >= forced || name == place || done(*stage) || !is_under_way(*stage) ||
         !newest_checkpoint(run_.folder() / name))
       throw Error("recipe", "resume_from: expected STAGE/step-N with the stage that is under way, got \"", place,
                   "\"; a finished stage is done again with --force_from");
   }
-  run_.adopt_config();
+  for (auto stage = forced; stage != config_.stages.end(); ++stage) {
+    const fs::path folder = run_.folder() / stage->name;
+    if (!is_there(folder)) continue;
+    fs::path aside;
+    for (int i = 1; is_there(aside = run_.folder() / ("." + stage->name + "." + std::to_string(i))); ++i) {
+    }
+    rename_durably("recipe", folder, aside);
+    forget_judge(stage->name);
+    run_.progress().note("doing " + stage->name + " again; what was there is now in " + aside.string());
+  }
   // With every stage still to do the vocabulary is learned anew, too; those that were moved aside have theirs.
   if (!has_begun) files.remove();
 
@@ -235,12 +316,27 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) try : config_(config), run_
 
   // Nor does a stage fail on its data after those in front of it.
   for (const StageConfig& stage : config_.stages) {
-    if (stage.type != StageType::sft || done(stage)) continue;
+    if (done(stage)) continue;
     try {
-      for (const DataConfig& data : stage.data)
-        if (!data.file.empty())
-          require_room({DemonstrationSet{read_demonstrations(data.file), 0}}, *shared_->tokenizer, config_.chat,
-                       files.policy_config(policy_config(stage)).max_positions);
+      for (const fs::path& file : files_of(stage)) {
+        LeftOut left_out;
+        std::vector<Demonstration> all = read_for(stage, file, left_out);
+        leave_out(all, *shared_->tokenizer, config_.chat,
+                  files.policy_config(policy_config(config_, stage)).max_positions, stage.sft.on_bad, left_out);
+      }
+      const auto require_tasks = [&](const std::vector<TaskShare>& tasks, const RolloutConfig& rollout,
+                                     const StageConfig& answering) {
+        const int longest = files.policy_config(policy_config(config_, answering)).max_positions;
+        TaskMixture(tasks, config_.seed, [&](const Task& task) -> std::string {
+          const std::size_t prompt = shared_->tokenizer->encode(config_.chat.render(task)).size();
+          if (prompt + static_cast<std::size_t>(rollout.max_new_tokens) <= static_cast<std::size_t>(longest)) return "";
+          return "a prompt of " + std::to_string(prompt) + " tokens and " + std::to_string(rollout.max_new_tokens) +
+                 " new ones exceed policy.max_positions = " + std::to_string(longest);
+        });
+      };
+      if (stage.type == StageType::grpo) require_tasks(stage.grpo.tasks, stage.grpo.rollout, stage);
+      if (samples(stage) && asked_in(stage).find('/') == std::string::npos)
+        require_tasks(stage.rejection.tasks, stage.rejection.rollout, find(config_, asked_in(stage)));
     } catch (const Error& error) {
       throw Error("recipe", "stage \"", stage.name, "\": ", error.what());
     }
@@ -253,16 +349,12 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) try : config_(config), run_
       continue;
     load(stage.teacher, "stage \"" + stage.name + "\": teacher");
   }
+  run_.adopt_config();
 } catch (const fs::filesystem_error& error) {
   throw Error("recipe", error.what());
 }
 
 Recipe::~Recipe() = default;
-
-const StageConfig& Recipe::find(const std::string& name) const {
-  return *std::find_if(config_.stages.begin(), config_.stages.end(),
-                       [&](const StageConfig& stage) { return stage.name == name; });
-}
 
 bool Recipe::done(const StageConfig& stage) const { return is_there(run_.folder() / stage.name / "done.json"); }
 
@@ -287,17 +379,13 @@ bool Recipe::is_under_way(const StageConfig& stage) const {
   return is_there(folder / "config.json") && (newest_checkpoint(folder) || is_there(folder / "report.json"));
 }
 
-PolicyConfig Recipe::policy_config(const StageConfig& stage) const {
-  return stage.from.empty() ? stage.policy : policy_config(find(stage.from));
-}
-
 // What config.json of a stage holds: all that it depends on, and what `evaluate` reads.
 Json Recipe::resolved(const StageConfig& stage) const {
   RolloutConfig rollout;
   rollout.max_new_tokens = config_.evaluation.max_new_tokens;
   RewardsConfig rewards;
   rewards.think_open = config_.chat.opens_think();
-  PolicyConfig policy = policy_config(stage);
+  PolicyConfig policy = policy_config(config_, stage);
   policy.vocab_size = 0;  // known only with the tokenizer, whose own settings are here
   Json all{{"stage", dump_config(stage)},
            {"seed", config_.seed},
@@ -324,6 +412,7 @@ std::unique_ptr<Policy> Recipe::load(const std::string& name, const std::string&
     opened.model = is_stage ? (run_.folder() / name).string() : name;
     opened.device = config_.device;
     Model model = open_model(opened);
+    if (!model.warning.empty()) run_.progress().note("warning: " + model.warning);
     if (model.tokenizer.serialized() != shared_->tokenizer->serialized())
       throw Error("model", "expected the tokenizer of this run, that of ", name,
                   " differs from it; let the teacher write a JSONL file of demonstrations, and name that");
@@ -339,12 +428,20 @@ std::unique_ptr<Judge> Recipe::judge(const std::string& stage, std::function<voi
                                  RolloutConfig(), std::move(check));
 }
 
+std::vector<Demonstration> Recipe::read_demonstrations(const StageConfig& stage, const fs::path& file) const {
+  LeftOut left_out;
+  std::vector<Demonstration> all = read_for(stage, file, left_out);
+  if (left_out.count > 0) run_.progress().note("warning: " + left_out.text("lines"));
+  return all;
+}
+
 std::vector<DemonstrationSet> Recipe::demonstrations(const StageConfig& stage, const Run& run) const {
   std::vector<DemonstrationSet> sets;
   for (const DataConfig& data : stage.data) {
     DemonstrationSet set{{}, data.share};
-    if (!data.file.empty()) set.demonstrations = read_demonstrations(data.file);
-    if (!data.stage.empty()) set.demonstrations = read_demonstrations(run_.folder() / data.stage / "selected.jsonl");
+    if (!data.file.empty()) set.demonstrations = read_demonstrations(stage, data.file);
+    if (!data.stage.empty())
+      set.demonstrations = read_demonstrations(stage, run_.folder() / data.stage / "selected.jsonl");
     if (data.topic != Topic::none) {
       // Written to a file first, so that they can be looked at, and read back as anyone's would be.
       const Corpus::Topic topic = data.topic == Topic::problem   ? Corpus::Topic::problem
@@ -364,7 +461,7 @@ std::vector<DemonstrationSet> Recipe::demonstrations(const StageConfig& stage, c
         }
         out.sync();
       }
-      set.demonstrations = read_demonstrations(file);
+      set.demonstrations = read_demonstrations(stage, file);
     }
     sets.push_back(std::move(set));
   }
@@ -379,12 +476,14 @@ bool Recipe::perform(const StageConfig& stage) {
     if (done(stage)) {
       const fs::path figures = run_.folder() / stage.name / "evaluation.json";
       const bool is_measured = is_there(figures);
-      if (!measures(stage)) return true;
+      if (!measures(config_, stage)) return true;
       if (is_measured && read(figures).value("settings", Json()) == dump_config(config_.evaluation)) return true;
       run_.progress().note(stage.name + " is measured again: " +
                            (is_measured ? "the evaluation was changed" : "there are no figures"));
+      const auto policy = load(stage.name, "evaluation");
       Run run = run_.stage(stage.name, config);
-      measure(stage, *load(stage.name, "evaluation"), run);
+      run.write("config.json", config);
+      measure(stage, *policy, run);
       return true;
     }
     if (is_there(run_.folder() / stage.name / "config.json"))
@@ -463,14 +562,14 @@ bool Recipe::train(const StageConfig& stage, Run& run) {
     case StageType::distill: {
       std::vector<DemonstrationSet> sets(1);
       if (stage.teacher.ends_with(".jsonl")) {
-        sets[0].demonstrations = read_demonstrations(stage.teacher);
+        sets[0].demonstrations = read_demonstrations(stage, stage.teacher);
       } else {
         const std::unique_ptr<Policy> teacher = load(stage.teacher, "teacher");
         Stage asked{*teacher, *shared_->tokenizer, config_.chat, run, context.seed};
         const RejectionReport report = rejection_sample(asked, stage.rejection, stage.teacher, judge.get());
         if (!report.finished) return stop();
         facts = report.json();
-        sets[0].demonstrations = read_demonstrations(run.folder() / "selected.jsonl");
+        sets[0].demonstrations = read_demonstrations(stage, run.folder() / "selected.jsonl");
       }
       SftConfig config = stage.sft;
       if (tokens_to_match) config.max_gradient_tokens = tokens_to_match;
@@ -500,16 +599,12 @@ bool Recipe::train(const StageConfig& stage, Run& run) {
     run_.progress().note(stage.name + ": kept " + std::to_string(facts["kept"].get<int64_t>()) + " of " +
                          std::to_string(facts["sampled"].get<int64_t>()) + ", dropped " + facts["dropped"].dump());
   }
-  if (gives_policy(stage.type) && !policy_config(stage).from.empty()) RunFiles(run.folder()).save_model(*policy);
+  if (gives_policy(stage.type) && !policy_config(config_, stage).from.empty())
+    RunFiles(run.folder()).save_model(*policy);
   run.write("done.json",
             {{"steps", result.steps}, {"gradient_tokens", result.gradient_tokens}, {"seconds", before + watch.lap()}});
   write_overview("");
   return true;
-}
-
-bool Recipe::measures(const StageConfig& stage) const {
-  return gives_policy(stage.type) &&
-         (stage.evaluate || std::count(config_.selection.begin(), config_.selection.end(), stage.name));
 }
 
 // All that is measured of a finished stage's policy. Throws Interrupted when a signal came.
@@ -518,9 +613,9 @@ void Recipe::measure(const StageConfig& stage, const Policy& policy, Run& run) {
                       std::any_of(config_.stages.begin(), config_.stages.end(),
                                   [&](const StageConfig& each) { return each.judge == stage.name; });
   if (judges) measure_judge(stage.name);
-  if (!measures(stage)) return;
+  if (!measures(config_, stage)) return;
   const std::string& scorer = config_.evaluation.judge;
-  const bool scorer_is_there = !scorer.empty() && (stage.name == scorer || done(find(scorer)));
+  const bool scorer_is_there = !scorer.empty() && (stage.name == scorer || done(find(config_, scorer)));
   const auto asked = scorer_is_there ? judge(scorer, [&] { run_.check_signal(); }) : nullptr;
   shared_->held_out.measure(policy, *shared_->tokenizer, asked.get(), run);
 }
@@ -642,13 +737,13 @@ std::string Recipe::table() const {
   if (config_.selection.size() == 2) {
     Json compared = Json::object();
     for (const std::string& name : config_.selection) {
-      if (!done(find(name))) continue;
+      if (!done(find(config_, name))) continue;
       Json figures = read(run_.folder() / name / "evaluation.json");
       const SavedState facts(run_.folder() / name / "done.json");
       figures["steps"] = facts.count("steps"), figures["gradient_tokens"] = facts.count("gradient_tokens"),
       figures["seconds"] = facts.number("seconds");
       figures["stage"] = name;
-      compared[std::string(enum_name(find(name).grpo.objective.selection))] = figures;
+      compared[std::string(enum_name(find(config_, name).grpo.objective.selection))] = figures;
     }
     run_.write("selection.json", compared);
   }

@@ -133,19 +133,19 @@ void RewardsConfig::validate() const {
   const auto check = [](const std::map<std::string, double>& weights, const std::string& where) {
     bool counts = false;
     for (const auto& [name, weight] : weights) counts |= weight != 0;
-    if (!counts) throw Error("reward", "expected a weight other than 0 in ", where, ", got none");
+    if (!counts) throw Error("reward", where, ": expected a weight other than 0, got none");
   };
-  check(weights, "rewards.weights");
+  check(weights, "weights");
   for (auto each = by_kind.begin(); each != by_kind.end(); ++each) {
-    check(each->weights, "rewards.by_kind of \"" + each->kind + "\"");
+    check(each->weights, "by_kind." + std::to_string(each - by_kind.begin()) + ".weights");
     if (std::any_of(by_kind.begin(), each, [&](const KindWeights& other) { return other.kind == each->kind; }))
-      throw Error("reward", "expected each kind once in rewards.by_kind, got \"", each->kind, "\" again");
+      throw Error("reward", "by_kind: expected each kind once, got \"", each->kind, "\" again");
   }
   const bool overlong = weights.contains("overlong") ||
                         std::any_of(by_kind.begin(), by_kind.end(),
                                     [](const KindWeights& each) { return each.weights.contains("overlong"); });
   if (overlong && (overlong_buffer <= 0 || overlong_buffer > overlong_max_length))
-    throw Error("reward", "expected 0 < rewards.overlong_buffer <= rewards.overlong_max_length, got ", overlong_buffer,
+    throw Error("reward", "overlong_buffer: expected above 0 and at most overlong_max_length, got ", overlong_buffer,
                 " and ", overlong_max_length, "; the reward overlong needs both");
 }
 

@@ -130,21 +130,47 @@ void RolloutConfig::validate() const {
     if (text.empty()) throw Error("config", "rollout.stop: expected strings that are not empty");
 }
 
+namespace {
+
+int64_t pages_of(const RolloutConfig& config, size_t tokens) {
+  return static_cast<int64_t>((tokens + config.page_size - 1) / config.page_size);
+}
+
+// Of a prompt and one completion. The last token is drawn and never computed.
+int64_t needed_pages(const RolloutConfig& config, size_t prompt) {
+  return pages_of(config, prompt) + pages_of(config, config.max_new_tokens - 1);
+}
+
+int64_t affordable_pages(const RolloutConfig& config, double page_bytes) {
+  constexpr double kMostPages = 1 << 30;
+  return config.pages > 0 ? config.pages
+                          : static_cast<int64_t>(std::min(kMostPages, config.cache_gigabytes * 1e9 / page_bytes));
+}
+
+}  // namespace
+
+void require_room(const RolloutConfig& config, const PolicyConfig& policy, std::string_view name) {
+  if (config.max_new_tokens >= policy.max_positions)
+    throw Error("config", name, ".max_new_tokens: expected less than policy.max_positions (", policy.max_positions,
+                "), which the prompt is part of, got ", config.max_new_tokens);
+  const HeadLayout layout = policy.layout();  // a page has the keys and values of every layer
+  const double page_bytes = static_cast<double>((layout.width() - layout.heads * layout.head_dim) * policy.layers *
+                                                config.page_size * (policy.dtype == DType::bfloat16 ? 2 : 4));
+  const int64_t needed = needed_pages(config, 1), pages = affordable_pages(config, page_bytes);
+  if (pages >= needed) return;
+  const auto refuse = [&](const char* key, double expected, double got) {
+    throw Error("config", name, '.', key, ": expected at least ", expected, ", got ", got, "; a prompt and ",
+                "max_new_tokens = ", config.max_new_tokens, " take ", needed, " pages of ", config.page_size,
+                " tokens: raise it, or lower ", name, ".max_new_tokens");
+  };
+  if (config.pages > 0) refuse("pages", static_cast<double>(needed), config.pages);
+  refuse("cache_gigabytes", static_cast<double>(needed) * page_bytes / 1e9, config.cache_gigabytes);
+}
+
 Rollout::Rollout(const Policy& policy, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
                  const RolloutConfig& config)
     : policy_(policy), tokenizer_(tokenizer), chat_template_(chat_template), config_(config) {
   grpo::validate(config_, "rollout");
-}
-
-int64_t Rollout::pages_of(size_t tokens) const {
-  return static_cast<int64_t>((tokens + config_.page_size - 1) / config_.page_size);
-}
-
-int64_t Rollout::affordable_pages() const {
-  constexpr double kMostPages = 1 << 30;
-  return config_.pages > 0 ? config_.pages
-                           : static_cast<int64_t>(std::min(
-                                 kMostPages, config_.cache_gigabytes * 1e9 / policy_.page_bytes(config_.page_size)));
 }
 
 std::string Rollout::refusal(const std::vector<int32_t>& prompt) const {
@@ -162,8 +188,8 @@ std::string Rollout::refusal(const std::vector<int32_t>& prompt) const {
     return say("a prompt of ", prompt.size(), " tokens and ", config_.max_new_tokens,
                " new ones exceed policy.max_positions = ", policy.max_positions,
                "; raise it, or lower rollout.max_new_tokens");
-  // The last token is drawn and never computed.
-  const int64_t needed = pages_of(prompt.size()) + pages_of(config_.max_new_tokens - 1), pages = affordable_pages();
+  const int64_t needed = needed_pages(config_, prompt.size());
+  const int64_t pages = affordable_pages(config_, policy_.page_bytes(config_.page_size));
   if (pages < needed)
     return say("expected a KV cache that holds a prompt and one completion, which need ", needed, " pages of ",
                config_.page_size, " tokens, got ", pages, " pages; raise rollout.",
@@ -196,7 +222,7 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
     throw Error("rollout", "expected a prompt for each of ", tasks.size(), " tasks, got ", prompts.size());
   if (!stream.indices.empty() && stream.indices.size() != tasks.size())
     throw Error("rollout", "expected an index for each of ", tasks.size(), " tasks, got ", stream.indices.size());
-  int64_t needed_pages = 0;
+  int64_t most_pages = 0;
   for (size_t g = 0; g < tasks.size(); ++g) {
     groups[g].task = tasks[g];
     groups[g].index = stream.indices.empty() ? stream.first_index + g : stream.indices[g];
@@ -206,11 +232,13 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
       throw Error("rollout", "task ", tasks[g].id, ": ", why);
     const size_t most = std::numeric_limits<uint32_t>::max();
     check(DrawKey{stream.seed, stream.purpose, stream.step, static_cast<uint32_t>(std::min(groups[g].index, most))});
-    needed_pages += pages_of(prompts[g].size()) + pages_of(config_.max_new_tokens - 1) * config_.samples;
+    most_pages +=
+        pages_of(config_, prompts[g].size()) + pages_of(config_, config_.max_new_tokens - 1) * config_.samples;
   }
   if (tasks.empty()) return {};
 
-  const int64_t pages = config_.pages > 0 ? config_.pages : std::min(needed_pages, affordable_pages());
+  const int64_t affordable = affordable_pages(config_, policy_.page_bytes(config_.page_size));
+  const int64_t pages = config_.pages > 0 ? affordable : std::min(most_pages, affordable);
   if (pages_.empty() || pages_[0].values.size(0) < pages ||
       pages_[0].values.scalar_type() != policy_.make_pages(0, config_.page_size)[0].values.scalar_type())
     pages_ = policy_.make_pages(pages, config_.page_size);

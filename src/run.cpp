@@ -273,7 +273,7 @@ Run::Run(const RunConfig& config, const Json& resolved, const std::string& name)
   if (!lock_->missing().empty())
     progress_->note("warning: " + folder_.string() + " cannot be locked (" + lock_->missing() +
                     "); see to it that no other process works on it");
-  if (!config_.resume || !fs::exists(folder_ / "config.json")) write("config.json", resolved_);
+  if (!config_.resume) write("config.json", resolved_);
 } catch (const fs::filesystem_error& error) {
   throw Error("run", config.out, ": ", error.what());
 }
@@ -296,7 +296,7 @@ Run Run::stage(const std::string& name, const Json& resolved) const {
   fs::create_directories(stage.folder_, error);
   if (error) throw Error("run", "cannot make the folder ", stage.folder_.string(), ": ", error.message());
   stage.lock();
-  stage.write("config.json", resolved);
+  if (!fs::exists(stage.folder_ / "config.json")) stage.write("config.json", resolved);
   return stage;
 }
 
@@ -308,10 +308,10 @@ void Run::write(const std::string& file, const Json& value) const {
 
 void Run::adopt_config() {
   const fs::path file = folder_ / "config.json";
-  if (!config_.resume || is_stage_ || !fs::exists(file)) return;
-  const Json before = read_config(file);
-  for (const ConfigChange& change : config_changes(before, resolved_))
-    if (!is_of_the_start(change.key)) progress_->note("resuming with a changed " + change.text());
+  if (!config_.resume) return;
+  if (!is_stage_ && fs::exists(file))  // of a stage the recipe names them
+    for (const ConfigChange& change : config_changes(read_config(file), resolved_))
+      if (!is_of_the_start(change.key)) progress_->note("resuming with a changed " + change.text());
   write("config.json", resolved_);
 }
 
@@ -349,9 +349,9 @@ std::optional<CheckpointContents> Run::find_checkpoint() {
 }
 
 // The later ones leave, the latest first: whatever interrupts this, the newest that is left is one to go on from.
-void Run::go_back_to(const CheckpointContents& checkpoint) {
+void Run::go_back_to(const fs::path& checkpoint) {
   std::vector<fs::path> later = list_checkpoints(folder_);
-  later.erase(later.begin(), std::next(std::find(later.begin(), later.end(), checkpoint.folder)));
+  later.erase(later.begin(), std::next(std::find(later.begin(), later.end(), checkpoint)));
   const fs::path aside = folder_ / "superseded";
   if (!later.empty()) fs::create_directories(aside);
   for (auto each = later.rbegin(); each != later.rend(); ++each) {
@@ -363,25 +363,43 @@ void Run::go_back_to(const CheckpointContents& checkpoint) {
 }
 
 std::optional<CheckpointContents> Run::resume(const Stays& stays) try {
-  std::optional<CheckpointContents> found;
-  std::vector<uint64_t> offsets;  // of the log files
-  if (config_.resume) {
-    found = find_checkpoint();
-    if (found) {
-      for (const char* key : kOffsets) offsets.push_back(static_cast<uint64_t>(found->saved().count(key)));
-      refuse_changes(stays, *found);
-      for (const char* key : kOffsets) found->state.erase(key);
-      if (!config_.resume_from.empty()) go_back_to(*found);
-      progress_->note("resuming from " + found->folder.string());
-    } else if (!is_stage_) {
-      progress_->note("nothing to resume from in " + folder_.string() + ": starting at the beginning");
-    }
-    adopt_config();
+  std::optional<CheckpointContents> checkpoint;
+  if (config_.resume) checkpoint = find_checkpoint();
+  if (checkpoint) {
+    std::vector<uint64_t> offsets;
+    for (const char* key : kOffsets) offsets.push_back(static_cast<uint64_t>(checkpoint->saved().count(key)));
+    refuse_changes(stays, *checkpoint);
+    for (const char* key : kOffsets) checkpoint->state.erase(key);
+    progress_->note("resuming from " + checkpoint->folder.string());
+    found_ = Found{checkpoint->folder, std::move(offsets)};
+    return checkpoint;
   }
+  if (config_.resume && !is_stage_)
+    progress_->note("nothing to resume from in " + folder_.string() + ": starting at the beginning");
+  adopt_config();
+  open_logs({});
+  return checkpoint;
+} catch (const fs::filesystem_error& error) {
+  throw Error("run", folder_.string(), ": ", error.what());
+}
+
+// What resume() has found is loaded: from here on the run is the one that goes on from it.
+void Run::go_on() try {
+  if (!found_) return;
+  if (!config_.resume_from.empty()) go_back_to(found_->checkpoint);
+  adopt_config();
+  open_logs(found_->offsets);
+  found_.reset();
+} catch (const fs::filesystem_error& error) {
+  throw Error("run", folder_.string(), ": ", error.what());
+}
+
+// Opens the log files, cut back to `offsets`, or from their beginnings where that is empty.
+void Run::open_logs(const std::vector<uint64_t>& offsets) {
   // A log is for people, who may have cut it short: the run goes on without what it said.
   const auto open = [&]<class Writer>(std::unique_ptr<Writer>& writer, const char* name, std::size_t place) {
     const fs::path file = folder_ / name;
-    if (!found) {
+    if (offsets.empty()) {
       writer = std::make_unique<Writer>(file);
       return;
     }
@@ -402,14 +420,12 @@ std::optional<CheckpointContents> Run::resume(const Stays& stays) try {
   open(metrics_, "metrics.jsonl", 0);
   open(samples_, "samples.jsonl", 1);
   open(events_, "events.out.tfevents.grpo", 2);
-  return found;
-} catch (const fs::filesystem_error& error) {
-  throw Error("run", folder_.string(), ": ", error.what());
 }
 
 void Run::save(int64_t step, CheckpointContents contents) {
   for (const NamedTensors* each : {&contents.policy, &contents.optimizer})
     if (const auto tensor = not_finite(*each)) refuse_diverged(step, *tensor + " is not finite");
+  go_on();
   metrics_->sync();
   samples_->sync();
   events_->sync();
@@ -439,6 +455,7 @@ void Run::restore(const CheckpointContents& checkpoint, Policy& policy, Trainer&
   } catch (const Error& error) {
     throw Error("checkpoint", checkpoint.folder.string(), ": ", error.what());
   }
+  go_on();
   if (trainer.reference() && !checkpoint.reference)
     progress_->note("the divergence is measured from now on: its reference is the policy of this checkpoint");
 }
@@ -465,12 +482,13 @@ int Run::attempt(const std::function<int()>& work) {
 int Run::stopped() {
   progress_->end();
   progress_->note("stopped, and all is saved; to go on: " + resume_command());
-  return 130;
+  return signal_->exit_status();
 }
 
 // ---- What is written of each step -----------------------------------------------------------------------------------
 
 void Run::write_metrics(int64_t step, const Json& line) {
+  go_on();
   metrics_->write(line);
   NamedValues scalars;
   for (const auto& [name, value] : line.items())

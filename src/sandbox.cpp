@@ -108,11 +108,13 @@ RunResult infrastructure(std::string why) {
 }  // namespace
 
 void SandboxConfig::validate() const {
-  for (const std::string* path : {&python, &compiler})
+  for (const auto& [key, path] : {std::pair{"python", &python}, {"compiler", &compiler}})
     if (!path->starts_with("/usr/"))
-      throw Error("sandbox", "expected a program below /usr, which is all that a sandbox sees, got \"", *path, "\"");
+      throw Error("sandbox", key, ": expected a program below /usr, which is all that a sandbox sees, got \"", *path,
+                  "\"");
   for (const std::string& flag : split_at_spaces(compiler_flags))
-    if (flag.empty()) throw Error("sandbox", "expected flags separated by single spaces, got \"", compiler_flags, "\"");
+    if (flag.empty())
+      throw Error("sandbox", "compiler_flags: expected single spaces between them, got \"", compiler_flags, '"');
 }
 
 // ---- One run --------------------------------------------------------------------------------------------------------

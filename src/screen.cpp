@@ -58,6 +58,7 @@ Dropped judge_alone(const Group& group, std::size_t sample, const ScreenConfig& 
 }  // namespace
 
 std::size_t most_repeated(std::string_view text, std::size_t words) {
+  if (words == 0) throw Error("screen", "expected sequences of at least one word, got 0");
   const std::string even = normalized(text);  // so that a sequence is one view of it, whatever white space was between
   const std::vector<std::string_view> all = split(even);
   std::unordered_map<std::string_view, std::size_t> seen;
@@ -71,6 +72,10 @@ std::size_t most_repeated(std::string_view text, std::size_t words) {
 }
 
 std::vector<Dropped> screen(const Group& group, const ScreenConfig& config) {
+  validate(config, "screen");
+  if (const std::size_t size = group.completions.size(); group.scores.size() != size || group.rewards.size() != size)
+    throw Error("screen", "expected scores and a reward for each of ", size, " completions, got ", group.scores.size(),
+                " and ", group.rewards.size());
   std::vector<Dropped> verdicts;
   std::vector<std::size_t> good;
   std::set<std::string> texts;

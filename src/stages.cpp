@@ -145,16 +145,30 @@ void require_learnable(const RolloutConfig& rollout) {
                 "; greedy samples cannot be trained on");
 }
 
-void require_room(const std::vector<DemonstrationSet>& sets, const Tokenizer& tokenizer, const ChatTemplate& chat,
-                  int64_t max_positions) {
-  for (const DemonstrationSet& set : sets)
-    for (const Demonstration& each : set.demonstrations) {
+void leave_out(std::vector<Demonstration>& all, const Tokenizer& tokenizer, const ChatTemplate& chat,
+               int64_t max_positions, BadTasks on_bad, LeftOut& left_out) {
+  const auto fault = [&](const Demonstration& each) -> std::string {
+    try {
       const auto length = static_cast<int64_t>(tokenizer.encode(chat.render(each.task)).size() +
                                                tokenizer.encode(each.completion).size() + 1);
-      if (length > max_positions)
-        throw Error("sft", "demonstration \"", each.task.id, "\": expected at most policy.max_positions = ",
-                    max_positions, " tokens, got ", length, "; shorten it or raise that");
+      if (length <= max_positions) return "";
+      return "expected at most policy.max_positions = " + std::to_string(max_positions) + " tokens, got " +
+             std::to_string(length) + "; shorten it or raise that";
+    } catch (const Error& error) {  // of a chat template that cannot say this
+      return error.what();
     }
+  };
+  left_out.of += all.size();
+  std::erase_if(all, [&](const Demonstration& each) {
+    const std::string why = fault(each);
+    if (why.empty()) return false;
+    if (on_bad == BadTasks::refuse)
+      throw Error("sft", "demonstration \"", each.task.id, "\": ", why, "; or leave such ones out with on_bad = drop");
+    left_out.add("demonstration \"" + each.task.id + "\": " + why);
+    return true;
+  });
+  if (all.empty() && left_out.count > 0)
+    throw Error("sft", "expected demonstrations that can be learned, got none; ", left_out.text("demonstrations"));
 }
 
 // ---- pretrain -------------------------------------------------------------------------------------------------------
@@ -187,18 +201,21 @@ int64_t SftConfig::steps(std::size_t demonstrations) const {
   return static_cast<int64_t>(std::ceil(epochs * static_cast<double>(demonstrations) / documents_per_step));
 }
 
-StageResult sft(Stage& stage, const SftConfig& config, const std::vector<DemonstrationSet>& sets) {
+StageResult sft(Stage& stage, const SftConfig& config, std::vector<DemonstrationSet> sets) {
   validate(config, "sft");
   std::size_t total = 0;
   std::vector<double> shares;
-  for (const DemonstrationSet& set : sets) {
+  LeftOut left_out;
+  for (DemonstrationSet& set : sets) {
     if (set.demonstrations.empty()) throw Error("sft", "expected demonstrations in every set, got an empty one");
     if (!(set.share >= 0) || !std::isfinite(set.share))
       throw Error("sft", "expected shares of 0 or more, got ", set.share);
+    leave_out(set.demonstrations, stage.tokenizer, stage.chat, stage.policy.config().max_positions, config.on_bad,
+              left_out);
     total += set.demonstrations.size();
     shares.push_back(set.share);
   }
-  require_room(sets, stage.tokenizer, stage.chat, stage.policy.config().max_positions);
+  if (left_out.count > 0) stage.run.progress().note("warning: " + left_out.text("demonstrations"));
   if (total == 0) throw Error("sft", "expected demonstrations, got none");
   if (std::all_of(shares.begin(), shares.end(), [](double share) { return share == 0; }))
     for (std::size_t i = 0; i < sets.size(); ++i) shares[i] = static_cast<double>(sets[i].demonstrations.size());
@@ -378,6 +395,7 @@ RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, co
     } catch (const Error& error) {
       throw Error("rejection_sample", error.what(), "; remove it to start this stage over");
     }
+  stage.run.adopt_config();
   std::optional<JsonlWriter> opened;
   try {
     opened.emplace(folder / "selected.jsonl", offset);

@@ -60,11 +60,15 @@ double normal_quantile(double share) {
   return bisect(-40, 40, share, [](double x) { return 0.5 * std::erfc(-x / std::sqrt(2.0)); });
 }
 
+void check_confidence(double confidence) {
+  if (!(confidence > 0 && confidence < 1))
+    throw Error("statistics", "expected a confidence between 0 and 1, got ", confidence);
+}
+
 void check_rate(std::int64_t right, std::int64_t trials, double confidence) {
   if (trials < 1 || right < 0 || right > trials)
     throw Error("statistics", "expected 0 <= right <= trials and at least one trial, got ", right, " of ", trials);
-  if (!(confidence > 0 && confidence < 1))
-    throw Error("statistics", "expected a confidence between 0 and 1, got ", confidence);
+  check_confidence(confidence);
 }
 
 /// Interpolated between the two nearest of `sorted`, which is not empty.
@@ -78,6 +82,9 @@ double quantile(const std::vector<double>& sorted, double share) {
 }  // namespace
 
 double pass_at_k(std::int64_t samples, std::int64_t right, std::int64_t k) {
+  if (right < 0 || right > samples || k < 1 || k > samples)
+    throw Error("statistics", "expected 0 <= right <= samples and 1 <= k <= samples, got k = ", k, " and ", right,
+                " right of ", samples);
   // 1 − C(samples − right, k) / C(samples, k), as a product of factors that stay within [0, 1].
   double none = 1;
   for (std::int64_t i = samples - right + 1; i <= samples; ++i)
@@ -105,6 +112,8 @@ Interval wilson(std::int64_t right, std::int64_t trials, double confidence) {
 
 Interval bootstrap(std::size_t clusters, const std::function<double(std::span<const std::size_t>)>& statistic,
                    std::uint64_t seed, int rounds, double confidence) {
+  check_confidence(confidence);
+  if (rounds < 1) throw Error("statistics", "expected at least one round, got ", rounds);
   if (clusters < 2) return {};
   std::vector<double> values;
   std::vector<std::size_t> drawn(clusters);
@@ -134,6 +143,8 @@ Estimate mean_over_problems(std::span<const double> values, std::uint64_t seed) 
 
 double consensus(std::span<const std::string> answers, std::span<const double> scores,
                  const std::function<bool(const std::string&, const std::string&)>& same) {
+  if (answers.size() != scores.size())
+    throw Error("statistics", "expected a score for each of ", answers.size(), " answers, got ", scores.size());
   struct Class {
     const std::string* answer;
     double votes = 0, score = 0;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <initializer_list>
 #include <numeric>
 
 #include "grpo/error.h"
@@ -133,6 +134,11 @@ double choose_c(const std::vector<Observation>& data) {
   return best;
 }
 
+void check_finite(std::initializer_list<double> numbers) {
+  for (const double each : numbers)
+    if (!std::isfinite(each)) throw Error("statistics", "expected finite numbers, got ", each);
+}
+
 /// With n - 1 in the denominator.
 double standard_deviation(const std::vector<double>& values) {
   const auto n = static_cast<double>(values.size());
@@ -150,6 +156,9 @@ std::vector<double> bradley_terry(std::size_t players, std::span<const Battle> b
   for (const Battle& each : battles) {
     if (each.a >= players || each.b >= players || each.a == each.b)
       throw Error("statistics", "expected two of ", players, " players in a battle, got ", each.a, " and ", each.b);
+    if (!(each.score >= 0 && each.score <= 1) || !(each.weight >= 0) || !std::isfinite(each.weight))
+      throw Error("statistics", "expected a score from 0 to 1 and a weight of 0 or more, got ", each.score, " and ",
+                  each.weight);
     total += each.weight;
   }
   // Newton's method; the anchor keeps its rating, so that its row and column are those of an identity.
@@ -189,7 +198,10 @@ LengthControlled length_controlled(std::span<const LengthComparison> comparisons
     differences.push_back(each.baseline_length - each.model_length);
     difficulties += !std::isnan(each.difficulty);
     verdicts += !std::isnan(each.preference);
+    check_finite({differences.back(), std::isnan(each.difficulty) ? 0 : each.difficulty,
+                  std::isnan(each.preference) ? 0 : each.preference});
   }
+  for (const GamedComparison& each : gamed) check_finite({each.preference, each.length_difference, each.difficulty});
   if (verdicts < 5) throw Error("statistics", "expected at least 5 comparisons with a verdict, got ", verdicts);
   if (difficulties != 0 && difficulties != comparisons.size())
     throw Error("statistics", "expected the difficulty of all ", comparisons.size(), " instructions or of none, got ",
@@ -224,6 +236,10 @@ LengthControlled length_controlled(std::span<const LengthComparison> comparisons
 
 int contest_rating(double rank, std::span<const double> ratings) {
   if (ratings.empty()) throw Error("statistics", "expected the ratings of a contest's participants, got none");
+  check_finite({rank});
+  constexpr double kHighest = 1e6;
+  for (const double each : ratings)
+    if (!(std::abs(each) <= kHighest)) throw Error("statistics", "expected ratings up to ", kHighest, ", got ", each);
   const auto expected_rank = [&](int rating) {
     double sum = 1;
     for (const double each : ratings) sum += expected_score(each - rating);

@@ -155,25 +155,24 @@ std::vector<Demonstration> read_demonstrations(const std::filesystem::path& path
 void ArithmeticConfig::validate() const {
   if (operators.empty() || operators.find_first_not_of("+-*") != std::string::npos ||
       std::unordered_set<char>(operators.begin(), operators.end()).size() != operators.size())
-    throw Error("task", "expected arithmetic.operators of + - *, each at most once, got \"", operators, '"');
+    throw Error("task", "operators: expected some of + - *, each at most once, got \"", operators, '"');
 }
 
 void CountdownConfig::validate() const {
   if (max_numbers < min_numbers)
-    throw Error("task", "expected countdown.min_numbers <= max_numbers, got ", min_numbers, " and ", max_numbers);
+    throw Error("task", "min_numbers: expected at most max_numbers, got ", min_numbers, " and ", max_numbers);
   if (max_target < min_target)
-    throw Error("task", "expected countdown.min_target <= max_target, got ", min_target, " and ", max_target);
+    throw Error("task", "min_target: expected at most max_target, got ", min_target, " and ", max_target);
   const bool known = operators.find_first_not_of("+-*/") == operators.npos;
   if (!known || operators.find('+') == operators.npos ||
       std::set<char>(operators.begin(), operators.end()).size() != operators.size())
-    throw Error("task", "expected countdown.operators of + - * /, each at most once and + among them, got \"", operators,
-                '"');
+    throw Error("task", "operators: expected some of + - * /, each at most once and + among them, got \"", operators, '"');
 }
 
 void TasksConfig::validate() const {
   if (file.empty() && !heldout_file.empty())
-    throw Error("task", "expected `file` beside `heldout_file`, got none; name the file of training tasks");
-  if (languages.empty()) throw Error("task", "expected at least one of the languages en and ko, got none");
+    throw Error("task", "file: expected one beside heldout_file, got none; name the file of training tasks");
+  if (languages.empty()) throw Error("task", "languages: expected at least one of en and ko, got none");
 }
 
 // ---- TaskStream ----

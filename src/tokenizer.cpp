@@ -197,13 +197,13 @@ class SentencePieceModel : public internal::TokenModel {
 void TokenizerConfig::validate() const {
   for (const std::string& symbol : symbols)
     if (symbol.empty() || symbol.find_first_of(",\"\n \t\r") != std::string::npos || escape(symbol) != symbol)
-      throw Error("tokenizer", "expected symbols that are words without commas, quotes and white space, got \"", symbol,
+      throw Error("tokenizer", "symbols: expected words without commas, quotes and white space, got \"", symbol,
                   '"');
 }
 
 void ChatTemplate::validate() const {
   if (!text.empty() && text.find("{prompt}") == std::string::npos)
-    throw Error("tokenizer", "expected a chat template with {prompt}, got \"", text, "\"; say where the prompt goes");
+    throw Error("tokenizer", "chat.text: expected a text with {prompt}, got \"", text, "\"; say where the prompt goes");
 }
 
 std::string ChatTemplate::render(const Task& task) const {

@@ -358,10 +358,11 @@ struct Fuzz {
   }
 };
 
-/// What main does of a fuzzer.
-inline int fuzz(int argc, char** argv, std::vector<Room> rooms) {
+/// What main does of a fuzzer, whose rooms have a folder for their files.
+inline int fuzz(int argc, char** argv, const std::function<std::vector<Room>(const fs::path&)>& rooms) {
+  const Folder folder;
   Fuzz fuzz;
-  fuzz.rooms = std::move(rooms);
+  fuzz.rooms = rooms(folder);
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string option = argv[i], value = argv[i + 1];
     if (option == "--seconds") fuzz.seconds = std::stod(value);

@@ -126,7 +126,4 @@ std::vector<Room> rooms(const fs::path& folder) {
 }  // namespace
 }  // namespace grpo
 
-int main(int argc, char** argv) {
-  const grpo::Folder folder;
-  return grpo::fuzz(argc, argv, grpo::rooms(folder));
-}
+int main(int argc, char** argv) { return grpo::fuzz(argc, argv, grpo::rooms); }

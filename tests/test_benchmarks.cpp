@@ -258,7 +258,11 @@ TEST_F(Benchmarks, maths_is_checked_by_the_grader_and_voted_on) {
   EXPECT_EQ(right(aime, "<think>\\boxed{204}"), 0);
   EXPECT_EQ(right(aime, "204"), 0) << "an answer stands in a box";
   EXPECT_EQ(right(aime, "<think></think><answer>204</answer>"), 1);
-  EXPECT_EQ(right(aime, "so $\\boxed{200}$ or rather $\\boxed{204}$"), 0) << "two answers are none";
+  const std::string two = "so $\\boxed{200}$ or rather $\\boxed{204}$";
+  EXPECT_EQ(right(aime, two), 0) << "two answers are none";
+  Graders last;
+  last.last_box = true;
+  EXPECT_EQ(score_completions(aime, {{"2024-I-1", 0, two, false, {}}}, last).marks[0].values.at("right"), 1);
   std::vector<Answered> completions;
   const char* halves[] = {"0.5", "\\frac12", "3", ""};
   for (std::size_t sample = 0; sample < 4; ++sample) {

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -310,7 +311,54 @@ TEST(Config, what_was_filled_in_code_meets_the_same_checks) {
   EXPECT_EQ(refusal([](DriverConfig& c) { c.grpo.flavour = static_cast<Flavour>(17); }, ""),
             "[config] grpo.flavour: expected a named value, got 17");
   EXPECT_EQ(refusal([](DriverConfig& c) { c.grpo.clip_high = 10; }),
-            "[config] grpo.clip_low: expected less with this clip_high");
+            "[config] driver.grpo.clip_low: expected less with this clip_high");
+}
+
+// What a struct says of itself, as a user writes it from outside.
+struct SaysConfig {
+  std::string text;
+  template <class V>
+  void visit(V& v) {
+    v("text", text, "what validate() throws");
+  }
+  void validate() const {
+    if (!text.empty()) throw Error("room", text);
+  }
+};
+struct OuterConfig {
+  struct Part {
+    SaysConfig says;
+    template <class V>
+    void visit(V& v) {
+      v("says", says, "");
+    }
+  };
+  std::vector<Part> parts = std::vector<Part>(2);
+  SaysConfig says;
+  template <class V>
+  void visit(V& v) {
+    v("parts", parts, "");
+    v("says", says, "");
+  }
+};
+
+TEST(Config, what_a_struct_refuses_has_its_whole_key) {
+  for (const auto& [said, inside, outside] : std::vector<std::array<std::string, 3>>{
+           {"low: expected more", "parts.1.says.low: expected more", "says.low: expected more"},
+           {"deep.low: expected more", "parts.1.says.deep.low: expected more", "says.deep.low: expected more"},
+           {"says.low: expected more", "parts.1.says.low: expected more", "says.low: expected more"},
+           {"expected low and high", "parts.1.says: expected low and high", "says: expected low and high"}}) {
+    OuterConfig config;
+    config.parts[1].says.text = said;
+    EXPECT_EQ(grpo::error_of([&] { validate(config, ""); }), "[room] " + inside);
+    EXPECT_EQ(grpo::error_of([&] { validate(config, "all"); }), "[room] all." + inside);
+    EXPECT_EQ(grpo::error_of([&, &said = said] {
+                OuterConfig loaded;
+                load_json(loaded, nlohmann::json{{"says", {{"text", said}}}}, "x.json");
+              }),
+              "[room] x.json: " + outside);
+    EXPECT_EQ(grpo::error_of([&] { validate(config.parts[1].says, ""); }), "[room] " + said);
+  }
 }
 
 TEST(Range, says_what_it_contains) {

@@ -750,7 +750,8 @@ TEST(Corpus, shares_that_cannot_be_meant_are_named) {
   }
   CorpusConfig config;
   config.general_share = 0.6, config.judging_share = 0.5;
-  EXPECT_THAT(error_of([&] { validate(config, "corpus"); }), HasSubstr("general_share and judging_share"));
+  EXPECT_THAT(error_of([&] { validate(config, "corpus"); }),
+              HasSubstr("corpus.judging_share: expected at most 1 together with general_share"));
   for (const double ratio : {-0.1, 2.5, std::nan("")}) {
     config = CorpusConfig{};
     config.mixed_wrong_ratio = ratio;

@@ -155,7 +155,7 @@ TEST_F(Driver, finishes_the_step_saves_and_says_how_to_go_on_when_asked_to_stop)
   start("stopped", false);
   ASSERT_TRUE(child_.wait_until([&] { return fs::exists(folder_ / "stopped/tokenizer.model"); })) << output("stopped");
   child_.kill(SIGTERM);
-  EXPECT_EQ(child_.wait(), 130) << output("stopped");
+  EXPECT_EQ(child_.wait(), 128 + SIGTERM) << output("stopped");
   EXPECT_EQ(printed_command("stopped"), GRPO_DRIVER " --resume --out " + (folder_ / "stopped").string());
   EXPECT_EQ(read_file(folder_ / "stopped/metrics.jsonl"), "");
   EXPECT_FALSE(fs::is_empty(folder_ / "stopped/checkpoints"));
@@ -164,7 +164,7 @@ TEST_F(Driver, finishes_the_step_saves_and_says_how_to_go_on_when_asked_to_stop)
   ASSERT_TRUE(child_.wait_until([&] { return fs::file_size(folder_ / "stopped/metrics.jsonl") > 0; }))
       << output("stopped");
   child_.kill(SIGINT);
-  EXPECT_EQ(child_.wait(), 130) << output("stopped");
+  EXPECT_EQ(child_.wait(), 128 + SIGINT) << output("stopped");
   const auto lines = metrics_without_timings(folder_ / "stopped");
   EXPECT_LT(lines.size(), 7u);
   ASSERT_FALSE(lines.empty());
@@ -220,8 +220,8 @@ TEST_F(Driver, goes_on_by_the_command_that_it_prints) {
     child_.kill(signal);
     const int status = child_.wait();
     const bool is_asked = signal != SIGKILL && signal != SIGABRT;
-    EXPECT_TRUE(status == 0 || status == (is_asked ? 130 : -signal)) << status << output(name);
-    if (status == 130) {
+    EXPECT_TRUE(status == 0 || status == (is_asked ? 128 + signal : -signal)) << status << output(name);
+    if (status == 128 + signal) {
       EXPECT_EQ(printed_command(name), command) << signal;
     }
   }
@@ -280,7 +280,7 @@ TEST_F(Driver, gives_up_measuring_when_asked_to_stop_and_measures_again) {
   start("run", false);
   ASSERT_TRUE(child_.wait_until([&] { return fs::exists(folder_ / "run/checkpoints/step-000005"); })) << output("run");
   child_.kill(SIGTERM);
-  EXPECT_EQ(child_.wait(), 130) << output("run");
+  EXPECT_EQ(child_.wait(), 128 + SIGTERM) << output("run");
   EXPECT_FALSE(fs::exists(folder_ / "run/summary.json"));
   start_in_shell(printed_command("run"), "run");
   EXPECT_EQ(child_.wait(), 0) << output("run");
@@ -293,6 +293,36 @@ TEST_F(Driver, goes_on_without_anyone_who_reads_what_it_says) {
                  "run");
   EXPECT_EQ(child_.wait(), 0);
   EXPECT_TRUE(fs::exists(folder_ / "run/summary.json"));
+}
+
+TEST_F(Driver, counts_the_held_out_tasks_that_it_leaves_out) {
+  std::ofstream(folder_ / "train.jsonl") << "{\"prompt\": \"1+1\", \"answer\": 2}\n";
+  std::ofstream(folder_ / "heldout.jsonl") << "{\"prompt\": \"2+1\", \"answer\": 3}\n{\"prompt\": 5}\n"
+                                           << Json{{"prompt", std::string(300, '1')}, {"answer", 1}}.dump() << '\n';
+  start_in_shell(GRPO_DRIVER " --config " + (folder_ / "config.json").string() + " --steps 1 --set pretrain.steps=1" +
+                     " --set tasks.file=" + (folder_ / "train.jsonl").string() +
+                     " --set tasks.heldout_file=" + (folder_ / "heldout.jsonl").string() + " --out " +
+                     (folder_ / "run").string(),
+                 "run");
+  ASSERT_EQ(child_.wait(), 0) << output("run");
+  for (const char* when : {"before", "after"}) {
+    const Json figures = Json::parse(read_file(folder_ / "run/summary.json"))[when];
+    EXPECT_EQ(figures["left_out"], 2) << when;
+    EXPECT_EQ(figures["problems"], 1) << when;
+  }
+}
+
+// No steps at all are few.
+TEST_F(Driver, ends_whole_without_steps) {
+  start_in_shell(GRPO_DRIVER " --config " + (folder_ / "config.json").string() +
+                     " --steps 0 --set pretrain.steps=0 --set evaluate.problems=2 --out " + (folder_ / "run").string(),
+                 "run");
+  EXPECT_EQ(child_.wait(), 0) << output("run");
+  const Json summary = Json::parse(read_file(folder_ / "run/summary.json"));
+  EXPECT_EQ(summary["steps"], 0);
+  start_in_shell(GRPO_DRIVER " --resume --out " + (folder_ / "run").string(), "run");
+  EXPECT_EQ(child_.wait(), 0) << output("run");
+  EXPECT_THAT(output("run"), HasSubstr("this run is finished, after 0 steps"));
 }
 
 TEST_F(Driver, finds_what_is_wrong_before_any_work) {
@@ -308,6 +338,11 @@ TEST_F(Driver, finds_what_is_wrong_before_any_work) {
       {"--set save_every=0", "save_every"},
       {"--set evaluate.samples=0", "evaluate.samples"},
       {"--set rollout.samples=1", "rollout.samples of at least 2"},
+      {"--set rollout.pages=2", "rollout.pages: expected at least 3, got 2"},
+      {"--set rollout.pages=0 --set rollout.cache_gigabytes=1e-9", "rollout.cache_gigabytes: expected at least"},
+      {"--set rollout.samples=65537", "rollout.samples: expected 1 <= x <= 65536"},
+      {"--set chat.text=", "chat.text"},
+      {"--set policy.from=nowhere", "nowhere"},
   };
   for (const auto& [words, what] : cases) {
     fs::remove(folder_ / "run.out");

@@ -310,6 +310,22 @@ TEST(Judge, leaves_all_scores_out_when_too_many_verdicts_are_unreadable_and_says
   EXPECT_DOUBLE_EQ(groups[0].rewards[1], 0.5 + 3) << "an undefined score is the group's mean";
 }
 
+TEST(Judge, refuses_answers_without_a_task_and_groups_without_scores) {
+  Judge judge(tiny::policy(), tiny::tokenizer(), {}, {});
+  EXPECT_THAT(error_of([&] { judge.rate({{nullptr, "an answer", Rubric::helpful}}, 1, 0); }),
+              HasSubstr("[judge] expected the task"));
+  EXPECT_THAT(error_of([&] { judge.compare({{nullptr, "one", "another"}}, 1, 0); }),
+              HasSubstr("[judge] expected the task"));
+  std::vector<Group> groups(1);
+  groups[0].completions.resize(2);
+  RewardsConfig rewards;
+  rewards.weights = {{"helpful", 1}};
+  EXPECT_THAT(error_of([&] { judge.score(groups, rewards, 1, 0); }),
+              HasSubstr("expected scores for each of 2 completions"));
+  EXPECT_TRUE(judge.rate({}, 1, 0).empty());
+  EXPECT_TRUE(judge.compare({}, 1, 0).empty());
+}
+
 TEST(Judge, refuses_a_config_that_cannot_be) {
   JudgeConfig config = judge_config();
   config.votes = 0;

@@ -1,4 +1,4 @@
-// Conversations against what transformers made of them, and the folders that templates come from.
+// Conversations against what Jinja2 made of them as transformers sets it up, and the folders that templates come from.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -26,7 +26,7 @@ const Json& fixture() {
 }
 
 class Family : public ::testing::TestWithParam<std::string> {};
-TEST_P(Family, is_rendered_as_transformers_renders_it) {
+TEST_P(Family, is_rendered_as_jinja2_renders_it) {
   const Json& all = fixture();
   const Json& family = all["families"][GetParam()];
   const MessageTemplate chat(family["template"].get<std::string>(), all["tokens"], "t");
@@ -68,11 +68,16 @@ TEST(MessageTemplate, has_tools_and_documents_without_a_value) {
   EXPECT_EQ(MessageTemplate("{{ tools|length }}").render(none, true, {{"tools", {1, 2}}}), "2");
 }
 
-TEST(MessageTemplate, finds_reasoning_under_each_of_its_names) {
-  const MessageTemplate chat("{{ messages[0].thinking }}/{{ messages[0].reasoning_content }}");
-  for (const char* name : {"thinking", "reasoning", "reasoning_content"})
-    EXPECT_EQ(chat.render(Json::array({{{"role", "assistant"}, {name, "so"}}})), "so/so");
-  EXPECT_EQ(chat.render(Json::array({{{"role", "assistant"}}})), "/");
+TEST(MessageTemplate, gives_the_template_the_keys_that_a_message_has_and_no_others) {
+  const std::vector<std::string> names = {"thinking", "reasoning", "reasoning_content"};
+  for (const std::string& given : names) {
+    const Json messages = Json::array({{{"role", "assistant"}, {given, "so"}}});
+    for (const std::string& read : names)
+      EXPECT_EQ(MessageTemplate("{{ messages[0]." + read + " }}").render(messages), read == given ? "so" : "")
+          << given << " read as " << read;
+    EXPECT_EQ(MessageTemplate("{{ messages[0] | tojson }}").render(messages),
+              R"({"role": "assistant", ")" + given + R"(": "so"})");
+  }
 }
 
 TEST(MessageTemplate, refuses_what_are_no_messages) {

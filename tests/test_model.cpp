@@ -146,6 +146,34 @@ TEST_F(Models, logprobs_encodes_prompt_and_completion_apart) {
   EXPECT_THAT(output(), HasSubstr("pairs.jsonl:1: expected tokens from 0 to 495, got 496"));
 }
 
+// (Of tools that take lines and give them back.)
+TEST_F(Models, lines_keep_their_digits) {
+  const std::string line = R"({"id": 123456789012345678901234567890, "completions": 1, "error": "old",  "prompt": "a")";
+  write(folder_ / "in.jsonl", line + "}\n");
+  ASSERT_EQ(generate({"--n", "1"}), 0) << output();
+  EXPECT_TRUE(read_file(folder_ / "out.jsonl")
+                  .starts_with(R"({"id": 123456789012345678901234567890,  "prompt": "a","completions":[{)"));
+  EXPECT_THAT(read_file(folder_ / "out.jsonl"), testing::Not(HasSubstr("old")));
+  write(folder_ / "in.jsonl", line + R"(, "completion": "b"})" + "\n");
+  ASSERT_EQ(tool(GRPO_LOGPROBS, {"--model", model_, "--in", folder_ / "in.jsonl", "--out", folder_ / "out.jsonl"}), 0)
+      << output();
+  EXPECT_TRUE(read_file(folder_ / "out.jsonl").starts_with(line + R"(, "completion": "b","logprobs":[)"));
+}
+
+// What a model folder has to be told about, every tool that opens it tells.
+TEST_F(Models, tools_warn_of_a_head_that_the_config_ties_away) {
+  const fs::path head = fs::path(GRPO_FIXTURES) / "models/llama_head";
+  write_lines(folder_ / "pairs.jsonl", {{{"prompt_ids", {5, 6}}, {"completion_ids", {7}}}});
+  ASSERT_EQ(tool(GRPO_LOGPROBS, {"--model", head, "--in", folder_ / "pairs.jsonl", "--out", folder_ / "scored.jsonl"}),
+            0)
+      << output();
+  EXPECT_THAT(output(), HasSubstr("warning: " + (head / "config.json").string() + " says \"tie_word_embeddings\""));
+  ASSERT_EQ(
+      tool(GRPO_LOGPROBS, {"--model", model_, "--in", folder_ / "pairs.jsonl", "--out", folder_ / "scored.jsonl"}), 0)
+      << output();
+  EXPECT_THAT(output(), testing::Not(HasSubstr("warning")));
+}
+
 TEST_F(Models, logprobs_of_tokens_needs_no_tokenizer) {
   write_lines(folder_ / "pairs.jsonl", {{{"prompt_ids", {5, 6}}, {"completion_ids", {7, 490}}}});
   const std::vector<std::string> words{"--model", model_, "--in", folder_ / "pairs.jsonl", "--out",

@@ -549,8 +549,8 @@ TEST(Refused, are_configurations_that_make_no_sense) {
   refused([](ObjectiveConfig& c) { c.advantage_epsilon = -1; }, "advantage_epsilon");
   refused([](ObjectiveConfig& c) { c.entropy_coefficient = -1; }, "entropy_coefficient");
   refused([](ObjectiveConfig& c) { c.loss = Loss::dr_grpo; }, "length_constant");
-  refused([](ObjectiveConfig& c) { c.kl = Kl::k1_in_reward; }, "kl_coefficient above 0");
-  refused([](ObjectiveConfig& c) { c.kl_coefficient = 0.1; }, "kl_coefficient 0");
+  refused([](ObjectiveConfig& c) { c.kl = Kl::k1_in_reward; }, "kl_coefficient: expected a value above 0");
+  refused([](ObjectiveConfig& c) { c.kl_coefficient = 0.1; }, "kl_coefficient: expected 0");
   refused([](ObjectiveConfig& c) { c.kl_coefficient = -0.1; }, "kl_coefficient");
   refused([](ObjectiveConfig& c) { c.kl_ratio_weighted = true; }, "kl_ratio_weighted");
   refused([](ObjectiveConfig& c) { c.reference_refresh_steps = 5; }, "reference_refresh_steps");

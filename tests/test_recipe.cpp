@@ -248,11 +248,11 @@ TEST_F(Recipes, read_every_file_before_anything_is_computed) {
   const Json good = config_;
   const std::string file = (folder_ / "bad.jsonl").string();
   std::ofstream(file) << "{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"prompt\": \"a\"}\n";
-  stage("taught")["data"] = {{{"file", file}}};
+  stage("taught")["data"] = {{{"file", file}}}, stage("taught")["sft"]["on_bad"] = "refuse";
   EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"taught\""), HasSubstr(file + ":2"), HasSubstr("\"completion\"")));
   stage("taught")["data"] = {{{"file", file + "x"}}};
   EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"taught\""), HasSubstr(file + "x"), HasSubstr("no such file")));
-  config_ = good, stage("distilled")["teacher"] = file;
+  config_ = good, stage("distilled")["teacher"] = file, stage("distilled")["sft"]["on_bad"] = "refuse";
   EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"distilled\""), HasSubstr(file + ":2")));
   for (const auto& [name, part] : {std::pair{"matched", "grpo"}, std::pair{"pick", "rejection"}}) {
     config_ = good, stage(name)[part]["tasks"] = {{{"tasks", {{"file", file + "x"}}}}};
@@ -272,6 +272,93 @@ TEST_F(Recipes, read_every_file_before_anything_is_computed) {
     config_ = good, stage(name)[part]["rewards"]["weights"] = {{"acuracy", 1}};
     EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"" + std::string(name) + "\""), HasSubstr("accuracy")));
   }
+}
+
+TEST_F(Recipes, name_the_whole_key_of_what_cannot_be) {
+  const Json good = config_;
+  const auto error = [&](const std::string& name, const char* part, const Json& change) {
+    config_ = good;
+    stage(name)[part].merge_patch(change);
+    return refusal();
+  };
+  EXPECT_THAT(error("zero", "grpo", {{"objective", {{"kl_coefficient", 0}}}}),
+              HasSubstr("[objective] stages.2.grpo.objective.kl_coefficient: expected"));
+  EXPECT_THAT(error("zero", "grpo", {{"rollout", {{"samples", 1}}}}),
+              HasSubstr("stages.2.grpo.rollout.samples: expected at least 2"));
+  EXPECT_THAT(error("zero", "grpo", {{"rollout", {{"sampling", {{"temperature", 0}}}}}}),
+              HasSubstr("stages.2.grpo.rollout.sampling.temperature: expected more than 0"));
+  EXPECT_THAT(error("zero", "grpo", {{"rewards", {{"by_kind", {{{"kind", "x"}}}}}}}),
+              HasSubstr("stages.2.grpo.rewards.by_kind.0.weights: expected a weight"));
+  EXPECT_THAT(error("base", "policy", {{"heads", 3}}),
+              HasSubstr("[config] stages.0.policy.hidden_size: expected a multiple"));
+
+  // Rollouts without room for any answer.
+  EXPECT_THAT(error("zero", "grpo", {{"rollout", {{"pages", 1}}}}),
+              AllOf(HasSubstr("stage \"zero\""),
+                    HasSubstr("stages.2.grpo.rollout.pages: expected at least 2, got 1")));
+  EXPECT_THAT(error("pick", "rejection", {{"rollout", {{"cache_gigabytes", 1e-9}}}}),
+              AllOf(HasSubstr("stage \"pick\""), HasSubstr("stages.3.rejection.rollout.cache_gigabytes: expected")));
+  EXPECT_THAT(error("distilled", "rejection", {{"rollout", {{"pages", 1}}}}),
+              AllOf(HasSubstr("stage \"distilled\""), HasSubstr("stages.6.rejection.rollout.pages: expected")));
+  config_ = good, config_["judging"]["max_new_tokens"] = 640;
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"base\""), HasSubstr("judging.max_new_tokens: expected less")));
+  config_["evaluation"].erase("judge");
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"zero\""), HasSubstr("judging.max_new_tokens: expected less")));
+}
+
+TEST_F(Recipes, find_before_any_stage_that_no_task_fits_one_of_them) {
+  const Json good = config_;
+  std::ofstream(folder_ / "long.jsonl") << Json{{"prompt", std::string(700, 'x')}}.dump() << '\n';
+  for (const auto& [name, part] : {std::pair{"zero", "grpo"}, {"pick", "rejection"}, {"distilled", "rejection"}}) {
+    config_ = good;
+    stage(name)[part]["tasks"] = {{{"tasks", {{"file", (folder_ / "long.jsonl").string()}, {"heldout_share", 0}}}}};
+    EXPECT_EQ(recipe("run"), 1) << name;
+    EXPECT_THAT(output("run"), AllOf(HasSubstr("stage \"" + std::string(name) + "\""),
+                                     HasSubstr("new ones exceed policy.max_positions = 640")));
+    EXPECT_FALSE(fs::exists(folder_ / "run/base")) << name;
+  }
+}
+
+TEST_F(Recipes, leave_what_is_there_where_it_is_when_they_are_refused) {
+  const Json good = config_;
+  fs::create_directories(folder_ / "old/zero");
+  std::ofstream(folder_ / "old/config.json") << "{}";
+  std::ofstream(folder_ / "old/zero/config.json") << "{}";
+  const auto expect_refused = [&](const std::string& why) {
+    EXPECT_EQ(recipe("old"), 1) << why;
+    EXPECT_THAT(output("old"), HasSubstr(why));
+    EXPECT_FALSE(fs::exists(folder_ / "old.1")) << why;
+    EXPECT_FALSE(fs::exists(folder_ / "old/log.txt")) << why;
+    EXPECT_EQ(read_file(folder_ / "old/zero/config.json"), "{}") << why;
+  };
+  stage("zero")["grpo"]["tasks"] = {{{"tasks", {{"file", "nowhere.jsonl"}}}}};
+  expect_refused("nowhere.jsonl");
+  config_ = good, stage("base")["policy"]["from"] = "no-model", stage("student")["policy"]["from"] = "no-model";
+  expect_refused("no-model");
+  config_ = good, config_["chat"] = {{"text", ""}};
+  expect_refused("chat.text");
+  config_ = good, config_["tasks"] = {{"heldout_share", 0}};
+  expect_refused("heldout_share");
+  config_ = good, config_["device"] = "warp";
+  expect_refused("warp");
+
+  // Stages whose run cannot be told: they would be gone on with by another recipe.
+  config_ = good;
+  fs::remove(folder_ / "old/config.json");
+  expect_refused("got the stages zero without one");
+}
+
+TEST_F(Recipes, leave_out_demonstrations_that_are_none_and_say_so) {
+  keep({"base", "cold"});
+  config_["evaluation"].erase("judge"), config_["evaluation"]["problems"] = 2;
+  stage("cold")["sft"]["epochs"] = 1;
+  std::ofstream(folder_ / "demos.jsonl", std::ios::app)
+      << "{\"prompt\": \"a\"}\n" << Json{{"prompt", "b"}, {"completion", std::string(6000, '7')}}.dump() << '\n';
+  ASSERT_EQ(recipe("run"), 0) << output("run");
+  EXPECT_THAT(read_file(folder_ / "run/log.txt"),
+              AllOf(HasSubstr("warning: 1 of 14 lines are left out: [task] " + (folder_ / "demos.jsonl:13").string()),
+                    HasSubstr("warning: 1 of 13 demonstrations are left out: demonstration \"demos:14\"")));
+  EXPECT_EQ(json("run/cold/done.json")["steps"], 3);
 }
 
 // ---- What is there afterwards ---------------------------------------------------------------------------------------
@@ -406,7 +493,7 @@ TEST_F(Recipes, stop_on_a_signal_with_all_saved_and_go_on) {
   ASSERT_TRUE(child_.wait_until([&] { return fs::exists(folder_ / "stopped/cold/metrics.jsonl"); }))
       << output("stopped");
   child_.kill(SIGTERM);
-  EXPECT_EQ(child_.wait(), 130) << output("stopped");
+  EXPECT_EQ(child_.wait(), 128 + SIGTERM) << output("stopped");
   EXPECT_THAT(output("stopped"), HasSubstr("r1 --resume --out " + (folder_ / "stopped").string()));
   EXPECT_EQ(json("stopped/stages.json")[0]["state"], "done");
   EXPECT_EQ(json("stopped/stages.json")[1]["state"], "running");

@@ -234,14 +234,15 @@ TEST(RewardsConfig, refuses_weights_of_a_kind_that_cannot_be_meant) {
   };
   EXPECT_EQ(refused({weights_for("summary", {{"helpful", 1.0}}), weights_for("refusal", {{"helpful", 1.0}})}),
             "(no error)");
-  EXPECT_THAT(refused({weights_for("summary", {})}), HasSubstr("other than 0 in rewards.by_kind of \"summary\""));
+  EXPECT_THAT(refused({weights_for("summary", {})}),
+              HasSubstr("rewards.by_kind.0.weights: expected a weight other than 0"));
   EXPECT_THAT(refused({weights_for("summary", {{"helpful", 0.0}})}),
-              HasSubstr("other than 0 in rewards.by_kind of \"summary\""));
+              HasSubstr("rewards.by_kind.0.weights: expected a weight other than 0"));
   EXPECT_THAT(refused({weights_for("summary", {{"helpful", INFINITY}})}),
               HasSubstr("rewards.by_kind.0.weights.helpful: expected a finite"));
   EXPECT_THAT(refused({weights_for("summary", {{"helpful", 1.0}}), weights_for("refusal", {{"helpful", 1.0}}),
                        weights_for("summary", {{"format", 1.0}})}),
-              HasSubstr("each kind once in rewards.by_kind, got \"summary\" again"));
+              HasSubstr("rewards.by_kind: expected each kind once, got \"summary\" again"));
   EXPECT_THAT(refused({weights_for("summary", {{"overlong", 1.0}})}), HasSubstr("overlong_max_length"));
   EXPECT_THAT(refused({weights_for("summary", {{"helpfull", 1.0}})}),
               HasSubstr("got \"helpfull\"; did you mean \"helpful\"?"));

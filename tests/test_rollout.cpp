@@ -16,6 +16,7 @@ namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::StartsWith;
 using Groups = std::vector<Group>;
 
 constexpr DrawStream kStream{11, Purpose::rollout, 5, 0};
@@ -420,8 +421,25 @@ TEST(Rollout, names_the_task_and_the_knob_of_what_cannot_be_sampled) {
   EXPECT_THAT(error_of([&] { tiny::rollout(dense(), config).generate({tiny::task("x")}, {prompt}, kStream); }),
               AllOf(HasSubstr("need 5 pages"), HasSubstr("rollout.cache_gigabytes")));
 
+  // From the configuration alone, of the shortest prompt.
+  const PolicyConfig shape = dense().config();
+  const auto refused = [&](const RolloutConfig& c) { return error_of([&] { require_room(c, shape, "x.rollout"); }); };
+  config = tiny::rollout_config();  // 24 new tokens: two pages, and one for the prompt
+  EXPECT_EQ(refused(config), "(no error)");
+  config.pages = 3;
+  EXPECT_EQ(refused(config), "(no error)");
+  config.pages = 2;
+  EXPECT_THAT(refused(config), StartsWith("[config] x.rollout.pages: expected at least 3, got 2"));
+  config.pages = 0, config.cache_gigabytes = 3.01 * dense().page_bytes(16) / 1e9;
+  EXPECT_EQ(refused(config), "(no error)");
+  config.cache_gigabytes = 2.99 * dense().page_bytes(16) / 1e9;
+  EXPECT_THAT(refused(config), StartsWith("[config] x.rollout.cache_gigabytes: expected at least "));
+  config = tiny::rollout_config(), config.max_new_tokens = shape.max_positions;
+  EXPECT_THAT(refused(config), StartsWith("[config] x.rollout.max_new_tokens: expected less than policy.max_pos"));
+
   for (const auto& [change, message] : std::vector<std::pair<std::function<void(RolloutConfig&)>, std::string>>{
            {[](RolloutConfig& c) { c.samples = 0; }, "rollout.samples"},
+           {[](RolloutConfig& c) { c.samples = (1 << 16) + 1; }, "rollout.samples: expected 1 <= x <= 65536"},
            {[](RolloutConfig& c) { c.max_new_tokens = 0; }, "rollout.max_new_tokens"},
            {[](RolloutConfig& c) { c.page_size = 24; },
             "rollout.page_size: expected a multiple of 16 with 16 <= x <= 4096, got 24"},

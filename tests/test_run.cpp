@@ -133,6 +133,7 @@ TEST_F(RunFolder, goes_on_from_its_checkpoint_and_cuts_off_what_came_later) {
     ASSERT_TRUE(found.has_value());
     EXPECT_EQ(found->state["step"], 1);
     EXPECT_EQ(found->policy[0].second[0].item<float>(), 1.0f);
+    run.go_on();
     EXPECT_EQ(lines_of(at("metrics.jsonl")).size(), 1u);
     EXPECT_EQ(lines_of(at("samples.jsonl")).size(), 6u);
     record(run, 2);
@@ -156,6 +157,7 @@ TEST_F(RunFolder, passes_over_a_damaged_checkpoint_naming_its_file) {
     const auto found = run.resume();
     ASSERT_TRUE(found.has_value());
     EXPECT_EQ(found->state["step"], 2);
+    run.go_on();
     EXPECT_EQ(lines_of(at("metrics.jsonl")).size(), 2u);
     EXPECT_THAT(read_file(at("log.txt")),
                 AllOf(HasSubstr("passed over: "), HasSubstr("policy.safetensors was altered or cut short")));
@@ -212,7 +214,7 @@ TEST_F(RunFolder, keeps_what_it_was_made_with) {
   };
   const auto error = [&](const Json& resolved) {
     grpo::Run run(config(true), resolved, "test");
-    return error_of([&] { run.resume(stays); });
+    return error_of([&] { run.resume(stays), run.go_on(); });
   };
   Json changed = kResolved;
   changed["steps"] = 9, changed["seed"] = 12, changed["tasks"]["file"] = "other.jsonl";
@@ -321,6 +323,7 @@ TEST_F(RunFolder, begins_a_log_anew_that_was_cut_short) {
     EXPECT_EQ(lines_of(at("metrics.jsonl"))[0]["step"], 2);
     grpo::Run run(config(true), kResolved, "test");
     EXPECT_TRUE(run.resume().has_value());
+    run.go_on();
     EXPECT_EQ(lines_of(at("metrics.jsonl")).size(), 1u) << "and goes on from there";
   }
 }
@@ -341,6 +344,8 @@ TEST_F(RunFolder, goes_back_without_losing_what_came_later) {
       const auto found = run.resume();
       ASSERT_TRUE(found.has_value());
       EXPECT_EQ(found->state["step"], 10);
+      EXPECT_EQ(list_checkpoints(run.folder()).size(), 5u);
+      run.go_on();
       EXPECT_EQ(lines_of(at("metrics.jsonl")).size(), 3u);
       EXPECT_THAT(read_file(at("log.txt")),
                   HasSubstr("step-000011, step-000012 are now in " + at("superseded").string()));
@@ -421,6 +426,49 @@ TEST_F(RunFolder, measures_the_divergence_from_the_policy_that_came_back_where_t
               HasSubstr("[checkpoint] " + checkpoint_folder(run.folder(), 2).string()));
 }
 
+TEST_F(RunFolder, changes_nothing_before_its_checkpoint_is_loaded) {
+  {
+    grpo::Run run(config(), kResolved, "test");
+    run.resume();
+    Policy policy = tiny::policy();
+    Trainer trainer(policy, OptimizerConfig{});
+    for (const int64_t step : {1, 2}) record(run, step), run.save(step, policy, trainer, {{"step", step}});
+    record(run, 3);
+  }
+  const auto all = [&] {
+    std::vector<std::pair<std::string, std::string>> files;
+    for (const auto& entry : fs::recursive_directory_iterator(folder_ / "zero"))
+      if (entry.is_regular_file() && entry.path().filename() != "log.txt" && entry.path().filename() != ".lock")
+        files.emplace_back(entry.path().string(), read_file(entry.path()));
+    std::sort(files.begin(), files.end());
+    return files;
+  };
+  Json changed = kResolved;
+  changed["steps"] = 9;
+  for (const char* place : {"", "step-1"}) {
+    RunConfig c = config(true);
+    c.resume_from = place;
+    const auto before = all();
+    const std::string log = read_file(at("log.txt"));
+    grpo::Run run(c, changed, "test");
+    const auto checkpoint = run.resume();
+    ASSERT_TRUE(checkpoint.has_value());
+    Policy other = tiny::policy(tiny::policy_config(DType::float32, true));
+    Trainer others(other, OptimizerConfig{});
+    EXPECT_THAT(error_of([&] { run.restore(*checkpoint, other, others); }), HasSubstr("[checkpoint]"));
+    EXPECT_EQ(all(), before) << place;
+    EXPECT_THAT(read_file(at("log.txt")).substr(log.size()), Not(HasSubstr("changed")));
+
+    Policy policy = tiny::policy();
+    Trainer trainer(policy, OptimizerConfig{});
+    run.restore(*checkpoint, policy, trainer);
+    EXPECT_EQ(lines_of(at("metrics.jsonl")).size(), *place ? 1u : 2u);
+    EXPECT_EQ(list_checkpoints(run.folder()).size(), *place ? 1u : 2u);
+    EXPECT_EQ(Json::parse(read_file(at("config.json"))), changed);
+    changed["steps"] = 10;
+  }
+}
+
 TEST_F(RunFolder, is_worked_on_by_one_process_at_a_time) {
   {
     grpo::Run run(config(), kResolved, "test");
@@ -447,7 +495,8 @@ TEST_F(RunFolder, writes_the_error_that_ends_it_to_the_log_with_the_way_to_go_on
   const std::string command = "r1_zero --resume --out '" + (folder_ / "it'\\''s mine").string() + "'";
   EXPECT_THAT(read_file(run.folder() / "log.txt"),
               AllOf(HasSubstr("error: [rollout] no more pages"), HasSubstr("to go on: " + command)));
-  EXPECT_EQ(run.attempt([]() -> int { throw Interrupted(); }), 130);
+  std::raise(SIGHUP);
+  EXPECT_EQ(run.attempt([]() -> int { throw Interrupted(); }), 128 + SIGHUP);
   EXPECT_THAT(read_file(run.folder() / "log.txt"), HasSubstr("all is saved; to go on: " + command));
 }
 
@@ -566,7 +615,7 @@ TEST_F(RunFolder, stops_after_the_step_when_a_signal_asks_and_says_how_to_go_on)
   EXPECT_FALSE(run.stopping());
   std::raise(SIGTERM);
   EXPECT_TRUE(run.stopping());
-  EXPECT_EQ(run.stopped(), 130);
+  EXPECT_EQ(run.stopped(), 128 + SIGTERM);
   EXPECT_THAT(read_file(at("log.txt")), HasSubstr("r1_zero --resume --out " + (folder_ / "zero").string()));
 }
 
@@ -607,9 +656,11 @@ TEST_F(RunFolder, holds_stages_that_are_runs_of_their_own_and_always_go_on) {
     grpo::Run run(config(i == 1), kResolved, "r1");
     grpo::Run stage = run.stage("base", {{"stage", i}});
     EXPECT_EQ(stage.folder(), folder_ / "zero/base");
-    EXPECT_EQ(Json::parse(read_file(at("base/config.json"))), (Json{{"stage", i}}));
+    EXPECT_EQ(Json::parse(read_file(at("base/config.json"))), (Json{{"stage", 0}}));
     const auto found = stage.resume();
     EXPECT_EQ(found.has_value(), i == 1);
+    stage.go_on();
+    EXPECT_EQ(Json::parse(read_file(at("base/config.json"))), (Json{{"stage", i}}));
     EXPECT_EQ(lines_of(at("base/metrics.jsonl")).size(), static_cast<size_t>(i));
     if (i == 1) {
       EXPECT_EQ(fs::file_size(at("base/events.out.tfevents.grpo")), events) << "cut back to the checkpoint";

@@ -106,6 +106,18 @@ TEST_F(Score, compares_all_digits_of_a_number) {
   EXPECT_EQ(out(), expected);
 }
 
+// A line that was scored before is scored again, and is otherwise as it was written.
+TEST_F(Score, keeps_every_digit_of_a_line_that_was_scored_before) {
+  const std::string line =
+      R"({"id": 123456789012345678901234567890,  "x": [1.50e+2, "}, \\"], "gold":"3","s": "\\\" , {" , "pred":"3")";
+  const std::string old =
+      R"(, "scores": {"accuracy": 0.0, "b": [2]}, "verd\u0069ct":"wrong" ,"reason":"old", "last":-0.0})";
+  write("in.jsonl", line + old + "\n{\"verdict\":1,\"gold\":1e-400,\"pred\":1e-400}\n");
+  ASSERT_EQ(run(), 0) << said();
+  const std::string scored = R"(,"scores":{"accuracy":1.0},"verdict":"correct"})";
+  EXPECT_EQ(out(), line + R"(, "last":-0.0)" + scored + "\n{\"gold\":1e-400,\"pred\":1e-400" + scored + '\n');
+}
+
 TEST_F(Score, rounds_where_the_references_are_rounded) {
   write("in.jsonl", R"_({"gold": "(1.23, 4)", "pred": "(1.2345, 4)"})_");
   ASSERT_EQ(run(), 0) << said();

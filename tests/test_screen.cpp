@@ -111,6 +111,17 @@ Group open() {
 }
 void set(Group& group, const std::string& name, Score score) { group.scores[0].insert_or_assign(name, score); }
 
+TEST(Screen, refuses_a_group_that_is_not_scored_and_sequences_of_no_words) {
+  Group group = closed();
+  group.rewards.clear();
+  EXPECT_THAT(error_of([&] { screen(group, {}); }), StartsWith("[screen] expected scores and a reward for each of 1"));
+  group = closed(), group.scores.clear();
+  EXPECT_THAT(error_of([&] { screen(group, {}); }), StartsWith("[screen] expected scores and a reward for each of 1"));
+  EXPECT_THAT(error_of([&] { screen(closed(), {.best = -1}); }), StartsWith("[config] screen.best: expected"));
+  EXPECT_THAT(error_of([&] { screen(closed(), {.repetition_words = 0}); }), HasSubstr("screen.repetition_words"));
+  EXPECT_THAT(error_of([] { most_repeated("a b", 0); }), StartsWith("[screen] expected"));
+}
+
 TEST(Screen, keeps_what_breaks_no_rule) {
   EXPECT_THAT(screen(closed(), {}), ElementsAre(Dropped::kept));
   EXPECT_THAT(screen(open(), {}), ElementsAre(Dropped::kept));

@@ -334,8 +334,15 @@ TEST_F(Stages, fine_tuning_refuses_what_it_cannot_learn_before_it_begins) {
     each.task.id = "the-long-one";
     return std::vector<Demonstration>{demonstration("y", "c"), each};
   };
-  EXPECT_THAT(error({{as_long_as(positions + 1), 0}}), AllOf(HasSubstr("[sft] demonstration \"the-long-one\""),
-                                                             HasSubstr("max_positions = 640"), HasSubstr("got 641")));
+  SftConfig strict;
+  strict.on_bad = BadTasks::refuse;
+  EXPECT_THAT(error({{as_long_as(positions + 1), 0}}, strict),
+              AllOf(HasSubstr("[sft] demonstration \"the-long-one\""), HasSubstr("max_positions = 640"),
+                    HasSubstr("got 641"), HasSubstr("on_bad = drop")));
+  std::vector<Demonstration> too_long = as_long_as(positions + 1);
+  too_long.erase(too_long.begin());
+  EXPECT_THAT(error({{demonstrations(2, "c"), 1}, {too_long, 1}}),
+              AllOf(HasSubstr("expected demonstrations that can be learned, got none"), HasSubstr("the-long-one")));
   EXPECT_FALSE(fs::exists(folder_ / "refused/checkpoints"));
   EXPECT_THAT(error({}), HasSubstr("expected demonstrations, got none"));
   EXPECT_THAT(error({{demonstrations(2, "c"), 1}, {{}, 1}}), HasSubstr("got an empty one"));
@@ -344,6 +351,25 @@ TEST_F(Stages, fine_tuning_refuses_what_it_cannot_learn_before_it_begins) {
   none.documents_per_step = 0;
   EXPECT_THAT(error({{demonstrations(2, "c"), 1}}, none), HasSubstr("documents_per_step"));
   EXPECT_EQ(error({{as_long_as(positions), 0}}), "(no error)");
+}
+
+TEST_F(Stages, fine_tuning_leaves_out_what_is_too_long_and_says_so) {
+  std::vector<Demonstration> all = demonstrations(4, "cc");
+  const auto learned = [&](const std::string& name) {
+    SftConfig config;
+    config.documents_per_step = 2;
+    const StageResult result = in_run(name, [&](Stage& stage) { return sft(stage, config, {{all, 0}}); });
+    return std::pair(result.steps, metrics_without_timings(folder_ / name));
+  };
+  const auto without = learned("without");
+  EXPECT_EQ(without.first, 2);
+  EXPECT_THAT(read_file(folder_ / "without/log.txt"), testing::Not(HasSubstr("left out")));
+  Demonstration too_long = demonstration("x", std::string(1000, '1'));
+  too_long.task.id = "the-long-one";
+  all.push_back(too_long);
+  EXPECT_EQ(learned("with"), without);
+  EXPECT_THAT(read_file(folder_ / "with/log.txt"),
+              HasSubstr("warning: 1 of 5 demonstrations are left out: demonstration \"the-long-one\": expected "));
 }
 
 TEST_F(Stages, a_saved_state_is_checked_before_it_is_used) {
@@ -407,6 +433,8 @@ TEST(StageConfigs, refuse_what_cannot_be_before_anything_is_done) {
   EXPECT_THAT(error(grpo, "grpo"), HasSubstr("rollout.samples of at least 2"));
   grpo.objective.baseline = Baseline::reinforce_pp;
   EXPECT_EQ(error(grpo, "grpo"), "(no error)");
+  grpo = {}, grpo.steps = (1 << 26) + 1;
+  EXPECT_THAT(error(grpo, "grpo"), HasSubstr("grpo.steps: expected 0 <= x <= 67108864"));
   RejectionConfig rejection;
   rejection.count = (1 << 24) + 1;
   EXPECT_THAT(error(rejection, "rejection"), HasSubstr("16777217"));

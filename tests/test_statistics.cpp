@@ -4,8 +4,11 @@
 #include <bit>
 #include <cmath>
 #include <fstream>
+#include <functional>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <utility>
 
 #include "error_of.h"
 #include "generators.h"
@@ -212,6 +215,46 @@ TEST(Contest, rating_is_where_the_expected_rank_is_the_actual_one) {
   EXPECT_EQ(contest_rating(301.5, ratings), 0) << "nobody can be expected below the last place";
   EXPECT_EQ(percentile(1500, std::vector<double>{1000, 1500, 1600, 2000}), 25);
   EXPECT_NE(error_of([] { contest_rating(1, {}); }), "(no error)");
+}
+
+TEST(Statistics, refuse_sizes_that_do_not_fit_and_read_nothing_beyond) {
+  const double nan = std::numeric_limits<double>::quiet_NaN(), infinite = std::numeric_limits<double>::infinity();
+  const std::vector<std::string> answers = {"1", "2"};
+  const std::vector<double> scores = {1}, none;
+  const auto zero = [](std::span<const std::size_t>) { return 0.0; };
+  const std::vector<LengthComparison> five(5, {.preference = 1}), odd(5, {.preference = 1, .model_length = infinite});
+  const std::vector<std::pair<const char*, std::function<void()>>> refused = {
+      {"k of 0", [] { pass_at_k(3, 1, 0); }},
+      {"k beyond the samples", [] { pass_at_k(3, 1, 4); }},
+      {"more right than samples", [] { pass_at_k(3, 4, 1); }},
+      {"fewer than none right", [] { pass_at_k(3, -1, 1); }},
+      {"no samples", [] { pass_at_k(0, 0, 0); }},
+      {"fewer scores than answers", [&] { consensus(answers, scores, equal); }},
+      {"more scores than answers", [&] { consensus({}, scores, equal); }},
+      {"no trials", [] { clopper_pearson(0, 0); }},
+      {"a confidence of 1", [] { wilson(1, 2, 1); }},
+      {"a confidence that is none", [&] { wilson(1, 2, nan); }},
+      {"a confidence beyond 1", [&] { bootstrap(3, zero, 0, 10, 2); }},
+      {"no rounds", [&] { bootstrap(3, zero, 0, 0); }},
+      {"no players", [] { bradley_terry(0, {}); }},
+      {"a player that is not there", [] { bradley_terry(2, std::vector<Battle>{{0, 2, 1, 1}}); }},
+      {"a score that is none", [&] { bradley_terry(2, std::vector<Battle>{{0, 1, nan, 1}}); }},
+      {"a weight below 0", [] { bradley_terry(2, std::vector<Battle>{{0, 1, 1, -1}}); }},
+      {"no comparisons", [] { length_controlled({}); }},
+      {"a length without end", [&] { length_controlled(odd); }},
+      {"difficulties that are missing",
+       [&] { length_controlled(five, std::vector<GamedComparison>{{1, 0, 0}}); }},
+      {"no ratings", [&] { contest_rating(1, none); }},
+      {"a rating that is none", [&] { contest_rating(1, std::vector<double>{nan}); }},
+      {"a rating without end", [&] { contest_rating(1, std::vector<double>{1e300}); }},
+      {"a rank that is none", [&] { contest_rating(nan, std::vector<double>{1500}); }},
+      {"no distribution", [&] { percentile(1, none); }},
+  };
+  for (const auto& [what, call] : refused) EXPECT_EQ(error_of(call).find("[statistics] expected"), 0u) << what;
+  EXPECT_EQ(consensus({}, {}, equal), 0);
+  EXPECT_TRUE(std::isnan(mean_over_problems({}).value));
+  EXPECT_TRUE(std::isnan(bootstrap(0, zero).low));
+  EXPECT_EQ(bradley_terry(1, {}), std::vector<double>{0});
 }
 
 }  // namespace

@@ -266,7 +266,7 @@ TEST_F(TaskFile, two_files_never_meet_either) {
   config.heldout_file = config.file;
   EXPECT_THAT(error_of([&] { TaskStream stream(config); }), HasSubstr("expected at least one training task"));
   config.file = "";
-  EXPECT_THAT(error_of([&] { TaskStream stream(config); }), HasSubstr("`file`"));
+  EXPECT_THAT(error_of([&] { TaskStream stream(config); }), HasSubstr("tasks.file: expected one beside heldout_file"));
 }
 
 TEST_F(TaskFile, an_empty_split_is_refused) {

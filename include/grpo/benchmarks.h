@@ -126,6 +126,7 @@ struct Graders {
   std::function<bool(const BenchmarkProblem& problem, const std::string& program)> passes_tests;
   std::function<InstructionsFollowed(const BenchmarkProblem& problem, std::string_view response)> follows_instructions;
   bool think_open = false;
+  bool last_box = false;  ///< of mathematics, as AnswerOptions::last_box
 };
 
 /// Of one completion: the answer as read ("" when unreadable), and named values; `right` is the one that pass@1 means.

@@ -12,7 +12,8 @@
 //       v("low", low, "lower clip range of the ratio", at_least(0).at_most(1));
 //       v("kind", kind, "which side is clipped wider");
 //     }
-//     void validate() const;  // optional: throws Error for what no single range can say, as of two fields
+//     void validate() const;  // optional: throws Error for what no single range can say, as of two fields. It names
+//                             // keys as they are in this struct ("low: expected …"); those around it come in front
 //   };
 //
 // From that one declaration come JSON loading, dumping, `--set clip.low=0.1`, `--low 0.1`, `--help`, and the checks of
@@ -199,7 +200,11 @@ class Checker {
   template <class T>
   void check(const T& config) {
     const_cast<T&>(config).visit(*this);  // which nothing is written to: `visit` is for loading, too
-    if constexpr (requires { config.validate(); }) config.validate();
+    if constexpr (requires { config.validate(); }) try {
+        config.validate();
+      } catch (const Error& error) {
+        refuse(error);
+      }
   }
 
   template <class T>
@@ -255,6 +260,7 @@ class Checker {
     key_.resize(size);
   }
   [[noreturn]] void refuse(std::string_view name, const std::string& expected, const std::string& got) const;
+  [[noreturn]] void refuse(const Error& error) const;  // of a validate(), with the whole key
 
   std::string key_;
 };

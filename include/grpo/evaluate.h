@@ -34,7 +34,7 @@ struct Evaluation {
   nlohmann::ordered_json json() const;
 };
 
-/// Collects the figures of scored groups.
+/// Collects the figures of scored groups. Throws Error for one that is not scored.
 Evaluation summarize(const std::vector<Group>& groups);
 
 using OnTasksDone = std::function<void(std::size_t done, std::size_t total)>;

@@ -27,14 +27,14 @@ struct JudgeStats {
 
 /// One answer to rate.
 struct Rating {
-  const Task* task;
+  const Task* task;  ///< not null, else rate throws Error
   std::string text;  ///< for helpful the final answer, for harmless the whole completion
   Rubric rubric;
 };
 
 /// Two answers to compare.
 struct Comparison {
-  const Task* task;
+  const Task* task;  ///< not null, else compare throws Error
   std::string a, b;
 };
 

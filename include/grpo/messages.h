@@ -1,5 +1,5 @@
 // A conversation as the text that a pretrained chat model was taught to read: the model's own template, rendered as
-// transformers renders it.
+// Jinja2 renders it where transformers has set it up.
 #pragma once
 
 #include <filesystem>
@@ -38,9 +38,7 @@ class MessageTemplate {
                      const nlohmann::ordered_json& variables = nlohmann::ordered_json::object()) const;
 
   /// The same for messages with more than two texts: tool calls, lists of content, reasoning. `messages` is a list of
-  /// objects, which the template sees as they are, with one exception that transformers makes: reasoning under any of
-  /// reasoning_content, thinking and reasoning (the first that is there) is in reasoning_content, and in thinking too
-  /// unless that says something itself.
+  /// objects, which the template sees as they are: their keys are those that it reads.
   std::string render(const nlohmann::ordered_json& messages, bool add_generation_prompt = true,
                      const nlohmann::ordered_json& variables = nlohmann::ordered_json::object()) const;
 

@@ -49,6 +49,10 @@ class RunFiles {
   std::filesystem::path folder_;
 };
 
+/// The shape of the policy that begins with `model_folder`: the folder's, with the dtype of `config`, its auxiliary
+/// loss and at most its positions.
+PolicyConfig shape_from(const std::filesystem::path& model_folder, const PolicyConfig& config);
+
 /// Which model a tool works with.
 struct ModelConfig {
   std::string model, device = "cpu", dtype;
@@ -88,5 +92,7 @@ Model open_model(const ModelConfig& config);
 /// does.
 Policy open_policy(const ModelConfig& config);
 Tokenizer open_tokenizer(const ModelConfig& config);
+/// Model::warning, for whoever opens only parts of it.
+std::string model_warning(const ModelConfig& config);
 
 }  // namespace grpo

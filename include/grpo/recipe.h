@@ -16,6 +16,7 @@
 
 #include <array>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -112,9 +113,10 @@ struct RecipeEvaluation {
 
   template <class V>
   void visit(V& v) {
-    v("problems", problems, "held-out problems after each stage", at_least(0));
+    v("problems", problems, "held-out problems after each stage", at_least(0).at_most(1 << 24));
     v("samples", samples, "answers to each", kSamples);
-    v("general_problems", general_problems, "held-out general requests after each stage; 0: none", at_least(0));
+    v("general_problems", general_problems, "held-out general requests after each stage; 0: none",
+      at_least(0).at_most(1 << 24));
     v("general_samples", general_samples, "answers to each", kSamples);
     v("pairs", pairs, "held-out pairs of answers on which each judge is measured", at_least(0));
     v("max_new_tokens", max_new_tokens, "longest answer", kNewTokens);
@@ -160,11 +162,17 @@ struct RecipeConfig : RunConfig {
   std::string pretrained_folder() const;
 };
 
+/// Throws Error, naming the stage, for what a recipe would fail on later and what can be told before there is a folder:
+/// data files that cannot be read, tasks, rewards, schedules, rollouts without room for an answer, and stages in an
+/// `out` without config.json, which nobody asked to go on with. What a finished stage of a resumed recipe was made of
+/// may be gone.
+void check_recipe(const RecipeConfig& config);
+
 class Recipe {
  public:
-  /// Opens what all stages share. Throws Error, naming the stage, where the configuration of a finished stage was
-  /// changed, or of one under way what it was made with (unless force_from comes before it), and for data files that
-  /// cannot be read: before anything is computed or written.
+  /// Opens what all stages share. Throws Error, naming the stage, where check_recipe does, and where the configuration
+  /// of a finished stage was changed, or of one under way what it was made with (unless force_from comes before it):
+  /// before anything is computed or written.
   Recipe(const RecipeConfig& config, Run& run);
   ~Recipe();
 
@@ -188,16 +196,14 @@ class Recipe {
 
   bool train(const StageConfig& stage, Run& run);
   nlohmann::ordered_json resolved(const StageConfig& stage) const;
-  PolicyConfig policy_config(const StageConfig& stage) const;
-  const StageConfig& find(const std::string& name) const;
   bool done(const StageConfig& stage) const;
   bool is_trained(const StageConfig& stage) const;
   bool is_under_way(const StageConfig& stage) const;
   double seconds_of(const StageConfig& stage) const;
   std::unique_ptr<Policy> load(const std::string& stage_or_folder, const std::string& what) const;
   std::unique_ptr<Judge> judge(const std::string& stage, std::function<void()> check = nullptr) const;
+  std::vector<Demonstration> read_demonstrations(const StageConfig& stage, const std::filesystem::path& file) const;
   std::vector<DemonstrationSet> demonstrations(const StageConfig& stage, const Run& run) const;
-  bool measures(const StageConfig& stage) const;
   void measure(const StageConfig& stage, const Policy& policy, Run& run);
   nlohmann::ordered_json judge_figures() const;
   void forget_judge(const std::string& stage) const;

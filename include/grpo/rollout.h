@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "grpo/config.h"
@@ -46,6 +47,11 @@ struct RolloutConfig {
   /// Throws Error for an empty stop string.
   void validate() const;
 };
+
+/// Throws Error where no prompt at all could be answered by a policy of this shape: max_new_tokens that leave no room
+/// for one, or a KV cache that does not hold the shortest and one completion. `name` is the config's own, in errors.
+/// Rollout::refusal says it of each prompt.
+void require_room(const RolloutConfig& config, const PolicyConfig& policy, std::string_view name = "rollout");
 
 /// What the draws of one call are keyed by, beside sample, position and vocabulary id. `first_index` is the place of
 /// the first task in the step's task list; `indices` (optional) gives each task a place of its own instead, < 2^24.
@@ -99,9 +105,6 @@ class Rollout {
   const RolloutConfig& config() const { return config_; }
 
  private:
-  int64_t pages_of(size_t tokens) const;
-  int64_t affordable_pages() const;
-
   const Policy& policy_;
   Tokenizer tokenizer_;
   ChatTemplate chat_template_;

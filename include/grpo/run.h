@@ -123,13 +123,14 @@ class FolderLock;
 class Run {
  public:
   /// Makes or opens the folder, which no other process may work on, takes over SIGINT, SIGTERM and SIGHUP, and writes
-  /// `resolved` to config.json where no run is resumed that has one. `name` is the driver's. Throws Error.
+  /// `resolved` to config.json where no run is resumed. `name` is the driver's. Throws Error.
   Run(const RunConfig& config, const nlohmann::ordered_json& resolved, const std::string& name);
   Run(Run&&) noexcept;
   ~Run();
 
-  /// A stage of this run: a run in the folder's subfolder `name`, whose config.json is `resolved`, which shares the
-  /// terminal, the log and the signals, and always goes on from what it finds. Must not outlive this run.
+  /// A stage of this run: a run in the folder's subfolder `name`, which shares the terminal, the log and the signals,
+  /// and always goes on from what it finds. Its config.json becomes `resolved` as it goes on, or now where it has none.
+  /// Must not outlive this run.
   Run stage(const std::string& name, const nlohmann::ordered_json& resolved) const;
 
   const std::filesystem::path& folder() const { return folder_; }
@@ -142,14 +143,18 @@ class Run {
   /// Whether a resumed run must keep the knob `key` ("policy.layers"), whose checkpoint has this state.
   using Stays = std::function<bool(const std::string& key, const nlohmann::ordered_json& state)>;
 
-  /// With `resume`: the newest whole checkpoint (or resume_from), and the log files cut back to it; a damaged one is
-  /// named and passed over, a log file that was shortened begins anew. Nothing when there is none to go on from: the
-  /// run starts at the beginning. Knobs that were changed are named. Throws Error, before anything in the folder
-  /// changes, when all checkpoints are damaged or one of those knobs has to stay.
+  /// With `resume`: the newest whole checkpoint (or resume_from); a damaged one is named and passed over. Nothing when
+  /// there is none to go on from: the run starts at the beginning. Throws Error when all checkpoints are damaged, or a
+  /// knob was changed that has to stay. It changes nothing in the folder: see go_on().
   std::optional<CheckpointContents> resume(const Stays& stays = nullptr);
 
-  /// Names the knobs that were changed and makes the configuration the run's: what resume() does, for a run without
-  /// checkpoints of its own.
+  /// The checkpoint that resume() gave is loaded: cuts the log files back to it (one that was shortened begins anew),
+  /// moves later checkpoints aside for resume_from, and adopts the configuration. restore() does it, and so do record()
+  /// and save().
+  void go_on();
+
+  /// Names the knobs that were changed and makes the configuration the run's: what a run that goes on does once its
+  /// checkpoint is loaded, for one without checkpoints of its own.
   void adopt_config();
 
   /// Writes a checkpoint of the `step`-th step of the whole run. The state gets the offsets of the log files. Throws
@@ -158,15 +163,15 @@ class Run {
   void save(int64_t step, CheckpointContents contents);
   bool due(int64_t step) const { return step % config_.save_every == 0; }
 
-  /// Takes back what save() wrote. A reference that the checkpoint lacks, as KL was off, is the policy as it is there.
-  /// Throws Error that names the checkpoint.
+  /// Takes back what save() wrote, and goes on from there. A reference that the checkpoint lacks, as KL was off, is the
+  /// policy as it is there. Throws Error that names the checkpoint.
   void restore(const CheckpointContents& checkpoint, Policy& policy, Trainer& trainer);
 
   /// Whether a signal asked the run to end after this step.
   bool stopping() const { return signal_->requested(); }
   /// Throws Interrupted then: for work between the steps that can be done again.
   void check_signal() const { signal_->check(); }
-  /// What to print then, and the status to exit with.
+  /// Says how to go on, and gives the status to exit with: 128 + the signal.
   int stopped();
 
   /// The command line that goes on with this run, for a shell.
@@ -192,7 +197,8 @@ class Run {
   void watch_signal(const std::vector<Group>& groups, double format, double accuracy);
   std::optional<CheckpointContents> find_checkpoint();
   void refuse_changes(const Stays& stays, const CheckpointContents& checkpoint) const;
-  void go_back_to(const CheckpointContents& checkpoint);
+  void go_back_to(const std::filesystem::path& checkpoint);
+  void open_logs(const std::vector<uint64_t>& offsets);
   [[noreturn]] void refuse_diverged(int64_t step, const std::string& why) const;
 
   RunConfig config_;
@@ -203,6 +209,11 @@ class Run {
   std::shared_ptr<StopSignal> signal_;
   std::shared_ptr<Progress> progress_;
   std::unique_ptr<FolderLock> lock_;
+  struct Found {
+    std::filesystem::path checkpoint;
+    std::vector<uint64_t> offsets;  // of the log files
+  };
+  std::optional<Found> found_;  // by resume(), until go_on()
   std::unique_ptr<JsonlWriter> metrics_, samples_;
   std::unique_ptr<EventWriter> events_;
   std::unique_ptr<Silence> silence_;

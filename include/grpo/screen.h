@@ -58,12 +58,13 @@ struct ScreenConfig {
 /// The verdict on each completion of a scored group. Needs the scores accuracy, format, language_consistency, and for
 /// tasks without a reference helpful (harmless where present); a task with a reference must be right. Of completions
 /// whose texts are equal up to white space the first is kept; of the others the `best` with the highest reward, ties to
-/// the first and those without a reward last. Pure.
+/// the first and those without a reward last. Pure. Throws Error on an invalid config, and for a group that is not
+/// scored.
 std::vector<Dropped> screen(const Group& group, const ScreenConfig& config);
 
 /// The most times that one sequence of `words` words (maximal runs of anything but white space) occurs in `text`; 1 for
 /// a text without repetition, 0 for one of fewer words. The white space between them does not matter. Linear in the
-/// text for a given `words`.
+/// text for a given `words`, which is at least 1, else it throws Error.
 std::size_t most_repeated(std::string_view text, std::size_t words);
 
 }  // namespace grpo

@@ -70,6 +70,7 @@ struct SftConfig {
   double epochs = 1;
   int documents_per_step = 64;
   int64_t max_gradient_tokens = 0;
+  BadTasks on_bad = BadTasks::drop;
   OptimizerConfig optimizer;
   TrainerConfig trainer;
 
@@ -80,6 +81,9 @@ struct SftConfig {
       at_least(1).at_most(1 << 20));
     v("max_gradient_tokens", max_gradient_tokens,
       "end after the step that reaches so many tokens in the loss; 0: no limit", at_least(0));
+    v("on_bad", on_bad,
+      "lines of files that are no demonstration, and demonstrations too long for the model: drop them, with a count "
+      "and the first of them in the log, or refuse to start");
     v("optimizer", optimizer, "AdamW");
     v("trainer", trainer, "how updates are computed");
   }
@@ -93,14 +97,15 @@ struct DemonstrationSet {
   double share = 0;  ///< relative to the other sets; 0 in all of them: by their sizes
 };
 
-/// Throws Error, naming its task, for a demonstration that takes more than `max_positions` tokens.
-void require_room(const std::vector<DemonstrationSet>& sets, const Tokenizer& tokenizer, const ChatTemplate& chat,
-                  int64_t max_positions);
+/// Takes out of `all` those that take more than `max_positions` tokens or that the chat template cannot render, and
+/// counts them. With `refuse` the first of them is an Error that names its task; so it is where none is left.
+void leave_out(std::vector<Demonstration>& all, const Tokenizer& tokenizer, const ChatTemplate& chat,
+               int64_t max_positions, BadTasks on_bad, LeftOut& left_out);
 
 /// Supervised fine-tuning: mean cross-entropy over the tokens of the completions alone, end-of-sequence included. The
-/// sets are mixed at their shares, each gone through in an order of its own. Throws Error on an empty set and on a
-/// demonstration longer than the policy's positions, naming its task.
-StageResult sft(Stage& stage, const SftConfig& config, const std::vector<DemonstrationSet>& sets);
+/// sets are mixed at their shares, each gone through in an order of its own. Demonstrations longer than the policy's
+/// positions are left out, and the log says so, or refused (config.on_bad). Throws Error on an empty set.
+StageResult sft(Stage& stage, const SftConfig& config, std::vector<DemonstrationSet> sets);
 
 // ---- grpo -----------------------------------------------------------------------------------------------------------
 
@@ -153,7 +158,7 @@ struct GrpoConfig {
 
   template <class V>
   void visit(V& v) {
-    v("steps", steps, "RL steps, at most", at_least(0));
+    v("steps", steps, "RL steps, at most", at_least(0).at_most(1 << 26));
     v("prompts_per_step", prompts_per_step, "tasks of one step; each is answered rollout.samples times",
       at_least(1).at_most(1 << 20));
     v("max_gradient_tokens", max_gradient_tokens,
