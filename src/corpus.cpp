@@ -211,24 +211,43 @@ Reasoning reason(const CountdownProblem& problem, Flaws flaws, Words& words, Dra
   return {text + words.so() + answer + ".", answer};
 }
 
-// Tries at random until one reaches the target or the writer gives up behind a miss; who never does knows the solution
-// when only one try is left. A slip is a miss that is claimed to reach the target.
-Reasoning search(const CountdownProblem& problem, double give_up_share, bool slips, Words& words, Draws& draws) {
-  constexpr std::size_t kMostTries = 16;
+// All numbers in a chain of sums and differences, "9-7+3", and the same worked step by step, "9-7=2+3=5", no result
+// below 1.
+struct Chain {
+  std::string text, worked;
+  std::int64_t value;
+};
+
+Chain random_chain(std::vector<std::int64_t> numbers, Draws& draws) {
+  draws.shuffle(numbers);
+  Chain chain{std::to_string(numbers.front()), std::to_string(numbers.front()), numbers.front()};
+  for (std::size_t i = 1; i < numbers.size(); ++i) {
+    const bool minus = chain.value > numbers[i] && draws.below(2) == 0;
+    chain.value += minus ? -numbers[i] : numbers[i];
+    const std::string step = (minus ? "-" : "+") + std::to_string(numbers[i]);
+    chain.text += step;
+    chain.worked += step + "=" + std::to_string(chain.value);
+  }
+  return chain;
+}
+
+// Tries at random until one reaches the target or the writer gives up behind a miss; who never does finds it with
+// the last try.
+Reasoning search(const CountdownProblem& problem, double give_up_share, Words& words, Draws& draws) {
+  constexpr std::size_t kMostTries = 32;
   const std::string target = std::to_string(problem.target);
   std::vector<std::string> tried;
   std::string text;
   while (true) {
-    Expression expression = random_expression(problem.numbers, problem.operators, draws);
-    for (int attempt = 0; attempt < 20 && std::find(tried.begin(), tried.end(), expression.text) != tried.end(); ++attempt)
-      expression = random_expression(problem.numbers, problem.operators, draws);
-    if (give_up_share == 0 && tried.size() + 1 == kMostTries) expression = {problem.solution, problem.target, 0};
-    tried.push_back(expression.text);
-    const bool claimed = slips && expression.value != problem.target;
-    text += expression.text + "=" + (claimed ? target : std::to_string(expression.value));
-    if (claimed || expression.value == problem.target || tried.size() == kMostTries ||
-        draws.with_probability(give_up_share))
-      return {text + ". " + words.so() + expression.text + ".", expression.text};
+    Chain chain = random_chain(problem.numbers, draws);
+    const auto known = [&] { return std::find(tried.begin(), tried.end(), chain.text) != tried.end(); };
+    for (int attempt = 0; attempt < 20 && known(); ++attempt) chain = random_chain(problem.numbers, draws);
+    tried.push_back(chain.text);
+    const bool last = tried.size() == kMostTries;
+    while (last && give_up_share == 0 && chain.value != problem.target) chain = random_chain(problem.numbers, draws);
+    text += chain.worked;
+    if (last || chain.value == problem.target || draws.with_probability(give_up_share))
+      return {text + ". " + words.so() + chain.text + ".", chain.text};
     text += words.not_the(target) + ". " + words.wait();
   }
 }
@@ -329,7 +348,7 @@ struct Corpus::Source {
           if constexpr (std::is_same_v<std::decay_t<decltype(each)>, GeneralProblem>)
             return {};  // not in this set
           else if constexpr (std::is_same_v<std::decay_t<decltype(each)>, CountdownProblem>)
-            return config.search ? search(each, flawless ? 0.0 : config.give_up_share, m.flaws.slips, words, draws)
+            return config.search ? search(each, flawless ? 0.0 : config.give_up_share, words, draws)
                                  : reason(each, m.flaws, words, draws);
           else
             return reason(each, m.flaws, words, draws);
@@ -429,6 +448,9 @@ Corpus::Corpus(const CorpusConfig& config, const TasksConfig& tasks, const ChatT
   validate(config, "corpus");
   validate(chat, "chat");
   validate(judge, "judging");
+  if (config.search && (tasks.generator != TaskGenerator::countdown ||
+                        tasks.countdown.operators.find_first_not_of("+-") != std::string::npos))
+    throw Error("corpus", "search: expected tasks.generator countdown with operators + and -, got others");
   if (tasks.generator == TaskGenerator::general)
     throw Error("corpus",
                 "expected tasks of a generator with worked problems, got general; give general requests their share "

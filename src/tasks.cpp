@@ -3,7 +3,6 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <set>
 #include <sstream>
 #include <unordered_set>
 
@@ -165,8 +164,9 @@ void CountdownConfig::validate() const {
     throw Error("task", "min_target: expected at most max_target, got ", min_target, " and ", max_target);
   const bool known = operators.find_first_not_of("+-*/") == operators.npos;
   if (!known || operators.find('+') == operators.npos ||
-      std::set<char>(operators.begin(), operators.end()).size() != operators.size())
-    throw Error("task", "operators: expected some of + - * /, each at most once and + among them, got \"", operators, '"');
+      std::unordered_set<char>(operators.begin(), operators.end()).size() != operators.size())
+    throw Error("task", "operators: expected some of + - * /, each at most once, and + among them, got \"", operators,
+                '"');
 }
 
 void TasksConfig::validate() const {

@@ -261,13 +261,13 @@ TEST(Corpus, countdown_claims_are_right_except_for_slips) {
 TEST(Corpus, a_search_tries_until_it_finds_or_gives_up) {
   TasksConfig tasks;
   tasks.generator = TaskGenerator::countdown;
-  tasks.countdown = {3, 3, 12, 10, 60, "+-*", 1000};
+  tasks.countdown = {4, 4, 9, 1, 40, "+-", 1000};
   CorpusConfig config{0, 0, 0, 0, 0};
   config.search = true;
   config.give_up_share = 0.6;
   const Corpus corpus(config, tasks);
-  const std::regex full(kFull), wanted(R"(make (\d+)\. Use each number once with \+ - \*\.)"),
-      attempt(R"(([-+*()0-9]+)=(\d+)(\. So|, not (\d+)\. Wait, ))");
+  const std::regex full(kFull), wanted(R"(make (\d+)\. Use each number once with \+ -\.)"),
+      attempt(R"((\d[-+=\d]+)(\. So|, not (\d+)\. Wait, ))"), result(R"(=\d+)");
   int misses = 0, given_up = 0, found = 0, reflecting = 0;
   for (std::uint64_t i = 0; i < 3000; ++i) {
     const Document document = corpus.document(i);
@@ -277,14 +277,17 @@ TEST(Corpus, a_search_tries_until_it_finds_or_gives_up) {
     const std::string target = prompt[1], answer = match[2];
     std::set<std::string> tried;
     std::string last, value;
-    for (std::sregex_iterator it(document.completion.begin(), document.completion.end(), attempt), end; it != end; ++it) {
-      last = (*it)[1], value = (*it)[2];
-      EXPECT_EQ(Reader(last).value(), std::stod(value)) << document.completion;
-      EXPECT_TRUE(tried.insert(last).second || tried.size() > 3) << document.completion;
-      if ((*it)[4].matched) {
-        EXPECT_EQ((*it)[4], target);
-        EXPECT_NE(value, target) << document.completion;
+    const std::string& text = document.completion;
+    for (std::sregex_iterator it(text.begin(), text.end(), attempt), end; it != end; ++it) {
+      const std::string worked = (*it)[1];
+      for (std::size_t equals = worked.find('='); equals != worked.npos; equals = worked.find('=', equals + 1)) {
+        value = worked.substr(equals + 1, worked.find_first_not_of("0123456789", equals + 1) - equals - 1);
+        last = std::regex_replace(worked.substr(0, equals), result, "");
+        EXPECT_EQ(Reader(last).value(), std::stod(value)) << document.completion;
       }
+      EXPECT_TRUE(tried.insert(last).second) << document.completion;
+      EXPECT_EQ((*it)[3].matched, (*it)[2] != ". So");
+      if ((*it)[3].matched) EXPECT_TRUE((*it)[3] == target && value != target) << document.completion;
     }
     EXPECT_EQ(answer, last) << document.completion;
     const bool reached = value == target;
@@ -292,14 +295,18 @@ TEST(Corpus, a_search_tries_until_it_finds_or_gives_up) {
     reflecting += document.completion.find("Wait, ") != std::string::npos;
   }
   EXPECT_NEAR(given_up, 0.6 * misses, 100);
-  EXPECT_GT(found, 300);
-  EXPECT_GT(reflecting, 600);
+  EXPECT_NEAR(found, 870, 150);
+  EXPECT_NEAR(reflecting, 930, 150);
   // Demonstrations search to the end.
   for (std::uint64_t i = 0; i < 200; ++i) {
     const Demonstration each = corpus.demonstration(i, Corpus::Topic::problem);
     std::smatch match;
     ASSERT_TRUE(std::regex_match(each.completion, match, full));
     EXPECT_TRUE(check_countdown(match[2].str(), each.task.answer)) << each.completion;
+  }
+  for (const std::string operators : {"+-*", "+/"}) {
+    tasks.countdown.operators = operators;
+    EXPECT_THROW(Corpus(config, tasks), Error);
   }
 }
 

@@ -55,7 +55,7 @@ struct CorpusConfig {
       at_least(0).at_most(1));
     v("general_share", general_share, "share of documents that answer general requests (general.h)",
       at_least(0).at_most(1));
-    v("search", search, "countdown is worked by trying expressions until one reaches the target");
+    v("search", search, "countdown of + and - is worked by trying until a try reaches the target");
     v("give_up_share", give_up_share, "search: share of the tries that miss behind which the writer stops and answers",
       at_least(0).at_most(1));
     v("judging_share", judging_share, "share of documents that judge answers (verdict.h); these are without flaw",
@@ -82,11 +82,11 @@ struct Document {
 ///     47*85             47*5=235. 47*80=3760. 235+3760=3995. So 3995.
 ///     24 from 3 5 7 2   7*3-5+2=18, no. 3*5+7+2=24. So 3*5+7+2.                  7*3-5+2=18, 아니다. …
 ///
-///   searched          7*3-5+2=18, not 24. Wait, 3*5+7+2=24. So 3*5+7+2.       7*3-5+2=18, 24 아니다. 잠깐, …
-///                     given up: 7*3-5+2=18. So 7*3-5+2.
+///   11 from 3 5 7 2,  7-3=4+5=9-2=7, not 11. Wait, 7+2=9+5=14-3=11. So 7+2+5-3.
+///   searched          7-3=4+5=9-2=7. So 7-3+5-2.   (given up)
 ///
-///   - A search tries expressions at random, none twice, and does not know of a solution before it finds one. Who gives
-///     up answers with the last try.
+///   - A search tries chains at random, none twice, and does not know of a solution before it finds one. Who gives up
+///     answers with the last try.
 ///   - A slip is one step, any with the same chance, whose result is off by 1 to 3; all that follows builds on it, so the
 ///     answer is wrong. (Countdown: an expression is claimed to reach the target and does not.)
 ///   - A re-check repeats the step behind `Wait,` or `잠깐,`: it corrects the slip, so that the answer is right, or in a
