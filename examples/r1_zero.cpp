@@ -8,6 +8,7 @@
 #include "grpo/collect.h"
 #include "grpo/config.h"
 #include "grpo/corpus.h"
+#include "grpo/defaults.h"
 #include "grpo/evaluate.h"
 #include "grpo/model.h"
 #include "grpo/policy.h"
@@ -84,6 +85,19 @@ struct R1ZeroConfig : grpo::RunConfig {
     v("trainer", trainer, "how updates are computed");
     v("evaluate", evaluate, "held-out evaluation, at temperature 1");
   }
+  void choose_defaults(const grpo::GivenKeys& given) {
+    // Without an evaluation nothing need be kept from training.
+    if (evaluate.problems == 0 && !tasks.file.empty() && !given.contains("tasks.heldout_share") &&
+        tasks.heldout_file.empty()) {
+      tasks.heldout_share = 0;
+      notes.push_back("tasks.heldout_share 0: nothing is evaluated (evaluate.problems 0), so that all tasks are trained on");
+    }
+    if (policy.from.empty()) return;
+    grpo::PretrainedDefaults defaults(policy.from, given);
+    defaults.choose(chat);
+    defaults.choose_rl("", optimizer, objective, rewards);
+    notes.insert(notes.end(), defaults.notes().begin(), defaults.notes().end());
+  }
   void validate() const {
     RunConfig::validate();
     if (rollout.max_new_tokens >= policy.max_positions)
@@ -147,6 +161,14 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
                            : files.first_policy(config.policy, config.seed, device);
   progress.note("grpo.cpp r1_zero · policy " + policy.describe() + " · seed " + std::to_string(config.seed) + " · " +
                 run.folder().string());
+  for (const auto& note : config.notes) progress.note(note);
+  for (const auto& note :
+       {from_scratch ? grpo::warmup_note(config.pretrain.optimizer, config.pretrain.steps,
+                                         "pretrain.optimizer.warmup_steps")
+                     : std::string(),
+        grpo::warmup_note(config.optimizer, config.steps, "optimizer.warmup_steps")})
+    if (!note.empty()) progress.note(note);
+  run.reads(config.rewards);
 
   // Tasks, but for those that the policy cannot be asked.
   grpo::Rollout rollout(policy, tokenizer, config.chat, config.rollout);
@@ -243,10 +265,11 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
     run.record(step, collected.groups, report, collected.stats,
                {collected.rollout_seconds, collected.reward_seconds, watch.lap()});
     state["step"] = step, state["cursor"] = tasks.cursor();
-    const bool stopping = run.stopping();
-    if (stopping || run.due(step) || step == config.steps)
+    const bool stopping = run.stopping(), silent = step < config.steps && run.is_silent();
+    if (stopping || silent || run.due(step) || step == config.steps)
       run.save(config.pretrain.steps + step, policy, trainer, state);
     if (stopping && step < config.steps) return run.stopped();
+    if (silent) run.end_silence();
   }
   progress.end();
 

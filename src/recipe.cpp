@@ -9,6 +9,7 @@
 #include "durable_file.h"
 #include "generators.h"
 #include "grpo/checkpoint.h"
+#include "grpo/defaults.h"
 #include "grpo/error.h"
 #include "grpo/json.h"
 #include "grpo/model.h"
@@ -52,6 +53,26 @@ bool gives_policy(StageType type) { return type != StageType::rejection_sample; 
 }  // namespace
 
 // ---- Config ---------------------------------------------------------------------------------------------------------
+
+void RecipeConfig::choose_defaults(const GivenKeys& given) {
+  const std::string folder = pretrained_folder();
+  if (folder.empty()) return;
+  PretrainedDefaults defaults(folder, given);
+  defaults.choose(chat);
+  std::set<std::string> pretrained;  // the stages whose weights go back to that folder
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    StageConfig& stage = stages[i];
+    if (stage.from.empty() ? stage.policy.from.empty() : !pretrained.contains(stage.from)) continue;
+    pretrained.insert(stage.name);
+    const std::string key = "stages." + std::to_string(i) + ".";
+    if (stage.type == StageType::grpo)
+      defaults.choose_rl(key + "grpo.", stage.grpo.optimizer, stage.grpo.objective, stage.grpo.rewards);
+    if (stage.type == StageType::sft || stage.type == StageType::distill)
+      defaults.choose_supervised(key + "sft.", stage.sft.optimizer);
+    if (stage.type == StageType::pretrain) defaults.choose_supervised(key + "pretrain.", stage.pretrain.optimizer);
+  }
+  notes = defaults.notes();
+}
 
 void RecipeConfig::validate() const {
   RunConfig::validate();

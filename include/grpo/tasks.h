@@ -29,8 +29,9 @@ struct LeftOut {
 };
 
 /// The tasks of a JSONL file, one object a line: `prompt` (a string that is not empty), and optionally `id` (default
-/// "FILE-STEM:LINE"), `answer` (a string or a number), `kind`, `language` (default "en"). An optional key may be null;
-/// unknown keys and blank lines are ignored. A line that is none of this is an Error "[task] FILE:LINE: expected …, got
+/// "FILE-STEM:LINE"), `answer` (a string or a number), `kind`, `language` (default "en"). A conversation is a list of
+/// {"role", "content"}, as `prompt` or, where there is none, as `messages`; it ends with the turn that is to be answered,
+/// which is not an assistant's. An optional key may be null; unknown keys and blank lines are ignored. A line that is none of this is an Error "[task] FILE:LINE: expected …, got
 /// …", or, with `left_out`, counted there. Throws when there is no task.
 std::vector<Task> read_tasks(const std::filesystem::path& file, LeftOut* left_out = nullptr);
 
@@ -41,7 +42,7 @@ struct Demonstration {
 };
 
 /// The demonstrations of a JSONL file, one object a line: what read_tasks reads, and `completion` (a string that is not
-/// empty). Throws Error as read_tasks does, or fills `left_out`.
+/// empty, or a list of the assistant's one turn); or a conversation that ends with the assistant's turn. Throws Error as read_tasks does, or fills `left_out`.
 std::vector<Demonstration> read_demonstrations(const std::filesystem::path& file, LeftOut* left_out = nullptr);
 
 /// What happens to tasks of a file that cannot be used: lines that are none, and prompts that do not fit the model.
@@ -73,12 +74,15 @@ struct EnumNames<TaskGenerator> {
 struct ArithmeticConfig {
   std::int64_t max_operand = 99;
   std::string operators = "+-";
+  double story_share = 0;
 
   template <class V>
   void visit(V& v) {
     // Squares and the number of problems fit 64 bits.
     v("max_operand", max_operand, "operands are 0 to this", at_least(0).at_most(1e9));
     v("operators", operators, "some of + - *");
+    v("story_share", story_share, "share of the prompts that tell a little story instead: Mia has 47 books and …",
+      at_least(0).at_most(1));
   }
   void validate() const;
 };
