@@ -85,7 +85,8 @@ struct R1ZeroConfig : grpo::RunConfig {
     v("trainer", trainer, "how updates are computed");
     v("evaluate", evaluate, "held-out evaluation, at temperature 1");
   }
-  void choose_defaults(const grpo::GivenKeys& given) {
+  void choose_defaults(const grpo::GivenKeys& given, const R1ZeroConfig* made) {
+    if (made) return;  // a run that goes on has its values
     // Without an evaluation nothing need be kept from training.
     if (evaluate.problems == 0 && !tasks.file.empty() && !given.contains("tasks.heldout_share") &&
         tasks.heldout_file.empty()) {
@@ -306,7 +307,11 @@ int main(int argc, char** argv) try {
   // What is refused is refused before there is a folder.
   if (config.policy.from.empty()) grpo::Corpus(config.pretrain.corpus, config.tasks, config.chat);
   grpo::TaskStream(config.tasks, Split::train);
-  if (config.evaluate.problems > 0) grpo::heldout_tasks(config.tasks, 1);
+  try {
+    if (config.evaluate.problems > 0) grpo::heldout_tasks(config.tasks, 1);
+  } catch (const grpo::Error& error) {
+    throw grpo::Error("config", error.what(), "; or evaluate nothing: --set evaluate.problems=0");
+  }
   grpo::Scorer(config.rewards);
 
   grpo::Run run(config, grpo::dump_config(config), "r1_zero");

@@ -339,9 +339,10 @@ TEST_F(Driver, takes_as_few_steps_as_are_asked_for) {
     EXPECT_EQ(child_.wait(), 0) << words << '\n' << output("run");
     EXPECT_EQ(metrics_without_timings(folder_ / "run").size(), steps) << words;
     EXPECT_TRUE(fs::exists(folder_ / "run/summary.json")) << words;
-    if (&words == &cases[0].first)
+    if (&words == &cases[0].first) {
       EXPECT_THAT(output("run"), testing::AllOf(HasSubstr("optimizer.warmup_steps: 7 → 0, as there are 1 steps"),
                                                 HasSubstr("pretrain.optimizer.warmup_steps: 5 → 0")));
+    }
   }
 }
 

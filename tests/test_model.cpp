@@ -471,6 +471,9 @@ TEST_F(FromPretrained, conversations_are_asked_by_the_template) {
   EXPECT_EQ(asked.size(), 4u) << "of four tasks none is held out where nothing is evaluated";
   ASSERT_EQ(tool(GRPO_EVALUATE, {"--model", folder_ / "talks", "--tasks", folder_ / "talks.jsonl", "--k", "2"}), 0)
       << output();
+  EXPECT_EQ(run("none", {"--set", file, "--set", "tasks.heldout_share=0"}), 1);
+  EXPECT_THAT(output(), testing::AllOf(HasSubstr("expected at least one held-out task"),
+                                       HasSubstr("--set evaluate.problems=0")));
   EXPECT_EQ(run("text", {"--set", file, "--set", "evaluate.problems=0"}), 1);
   EXPECT_THAT(output(), HasSubstr("expected one turn, the user's"));
 }

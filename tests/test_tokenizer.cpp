@@ -356,7 +356,7 @@ TEST(ChatTemplate, has_a_system_prompt_and_opens_the_reasoning) {
 
   // A template that opens it itself, and one that knows no system prompt.
   task.messages.clear();
-  EXPECT_EQ((ChatTemplate{"", own("{{ messages[0].content }}<think>\n"), "", true}.render(task)), "1+1<think>\n");
+  EXPECT_EQ((ChatTemplate{"", own("{{ messages[0].content }}<think>\n"), "", true}.render(task)), "1+1<think>");
   const std::string strict = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}";
   EXPECT_EQ((ChatTemplate{"", own(strict + turns), "Think.", false}.render(task)), "<user>Think.\n\n1+1");
   EXPECT_THAT(error_of([&] { ChatTemplate{"", own("{{ raise_exception('never') }}"), "Think."}.render(task); }),

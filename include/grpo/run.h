@@ -72,8 +72,8 @@ std::optional<nlohmann::json> config_of_run(const std::string& out);
 
 /// load_config for a driver. A run that is resumed knows its own configuration: in place of the defaults stands the
 /// config.json in `out`, so that --resume --out RUN is all that it takes; --config and --set change what they mention.
-/// Where a new run begins, `config.choose_defaults(given)`, if it has that, may set what its user has not: see
-/// defaults.h.
+/// A config with choose_defaults(given, made) may set what its user has not (see defaults.h); `made` is the configuration
+/// of the run that is resumed, whose values hold, or null.
 template <class Config>
 Config load_run_config(const std::vector<std::string>& arguments) {
   Config asked;
@@ -84,10 +84,10 @@ Config load_run_config(const std::vector<std::string>& arguments) {
   const internal::Knob root = internal::make_knob("", config, "");
   const auto own = asked.resume ? config_of_run(asked.out) : std::nullopt;
   if (own) internal::load(root, *own, asked.out + "/config.json");
+  const Config made = config;
   GivenKeys given;
   internal::parse(root, arguments, &files, &given);
-  if constexpr (requires { config.choose_defaults(given); })
-    if (!own) config.choose_defaults(given);
+  if constexpr (requires { config.choose_defaults(given, &made); }) config.choose_defaults(given, own ? &made : nullptr);
   config.out = asked.out, config.resume = asked.resume;
   validate(config, "");
   return config;
