@@ -91,7 +91,7 @@ struct R1ZeroConfig : grpo::RunConfig {
     if (evaluate.problems == 0 && !tasks.file.empty() && !given.contains("tasks.heldout_share") &&
         tasks.heldout_file.empty()) {
       tasks.heldout_share = 0;
-      notes.push_back("tasks.heldout_share 0: nothing is evaluated (evaluate.problems 0), so that all tasks are trained on");
+      notes.push_back("tasks.heldout_share 0: nothing is evaluated (evaluate.problems 0), so all tasks are trained on");
     }
     if (policy.from.empty()) return;
     grpo::PretrainedDefaults defaults(policy.from, given);

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Set-up and the main job. Without a name it is R1-Zero: a base model made from scratch, then reinforcement learning on it;
-# `r1` is the whole recipe; `smollm2` is R1-Zero on a pretrained model, which is fetched. Further arguments go to the driver:
+# Set-up and the main job. Without a name it is R1-Zero: a base model made from scratch, then reinforcement learning on
+# it; `r1` is the whole recipe; `smollm2` is R1-Zero on a pretrained model, which is fetched. Further arguments go to the
+# driver:
 #   scripts/train.sh --set seed=2 --out runs/second
 #   scripts/train.sh r1 --resume
 #   scripts/train.sh smollm2 --set steps=50

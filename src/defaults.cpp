@@ -60,12 +60,12 @@ void PretrainedDefaults::choose(ChatTemplate& chat) {
   if (is_free("chat.text")) {
     const bool has_system = !chat.system.empty();
     chat.text = has_template ? "" : has_system ? "{system}\nUser: {prompt}\nAssistant: " : std::string(kFormText);
-    note("chat.text", has_template ? "\"\"" : "with {prompt} behind a request for <think> and <answer>",
+    note("chat.text", nlohmann::json(chat.text).dump(),
          has_template ? "the chat template of " + folder_.string() : "the default for a model without a chat template");
   }
   if (is_free("chat.system") && chat.text.empty()) {
     chat.system = kFormSystem;
-    note("chat.system", "\"" + chat.system + "\"", "the default for a chat model, which is not born with this form");
+    note("chat.system", nlohmann::json(chat.system).dump(), "the default for a chat model, which has not met the form");
   }
   if (is_free("chat.open_think")) {
     chat.open_think = true;

@@ -288,7 +288,7 @@ struct Run::Silence {
     if (share(formed, completions) < 0.5)
       add(std::string("few have the form: ask for it (chat.system, chat.open_think), reward it "
                       "(rewards.weights.format)") +
-          (rewards.accuracy_needs_format ? ", let answers count without it (rewards.accuracy_needs_format=false)" : ""));
+          (rewards.accuracy_needs_format ? ", let answers count outside it (rewards.accuracy_needs_format=false)" : ""));
     if (share(readable, completions) < 0.5) add("few come to an answer: raise rollout.max_new_tokens");
     if (share(right, judged) < 0.9)
       add("few are right, or always the same: easier tasks, more rollout.samples, a higher "
@@ -578,8 +578,8 @@ void Run::watch_signal(int64_t step, const std::vector<Group>& groups) {
   }
   silence_->add(groups, rewards_);
   if (silence_->steps == 1)
-    progress_->note("step " + std::to_string(step) + " had nothing to learn from: in no group did two rewards differ (" +
-                    silence_->figures() + ")");
+    progress_->note("step " + std::to_string(step) +
+                    " had nothing to learn from: in no group did two rewards differ (" + silence_->figures() + ")");
   if (silence_->steps == kLong && !std::exchange(silence_->is_told, true))
     progress_->note("warning: " + silence_->text() + ". What helps: " + silence_->advice(rewards_));
 }
@@ -590,7 +590,7 @@ bool Run::is_silent() const {
 
 void Run::end_silence() {
   throw Error("run", silence_->text(), ", so that the run ends here. What helps: ", silence_->advice(rewards_),
-              "; with --set max_silent_steps=0 it goes on for ever");
+              "; with --set max_silent_steps=0 it goes on all the same");
 }
 
 void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateReport& report,

@@ -54,7 +54,8 @@ class Line {
  private:
   Task task(std::string default_id, std::vector<Message> turns) const {
     Task task;
-    const auto asked = std::find_if(turns.rbegin(), turns.rend(), [](const Message& each) { return each.role == "user"; });
+    const auto asked =
+        std::find_if(turns.rbegin(), turns.rend(), [](const Message& each) { return each.role == "user"; });
     if (asked == turns.rend() || turns.back().role == "assistant")
       refuse("a conversation that ends with what is to be answered",
              asked == turns.rend() ? "one in which no user asks" : "one that ends with the assistant's turn");
@@ -70,7 +71,8 @@ class Line {
 
   /// What is asked, turn by turn: of a text the user's one.
   std::vector<Message> conversation() const {
-    const char* const key = json_.contains("prompt") || !json_.contains("messages") ? "prompt" : "messages";
+    const bool has_prompt = json_.contains("prompt") && !json_["prompt"].is_null();
+    const char* const key = has_prompt || !json_.contains("messages") ? "prompt" : "messages";
     if (!json_.contains(key)) refuse("an object with \"prompt\"", "one without");
     if (json_[key].is_string()) return {{"user", json_[key].get<std::string>()}};
     return turns(key);

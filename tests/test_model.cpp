@@ -453,6 +453,19 @@ TEST_F(FromPretrained, defaults_are_those_of_a_pretrained_model_where_the_user_s
   EXPECT_EQ(config("base")["chat"]["open_think"], true);
 }
 
+TEST_F(FromPretrained, the_published_job_on_smollm2_runs_on_any_such_model) {
+  ASSERT_EQ(tool(GRPO_R1_ZERO, {"--config", std::string(GRPO_FIXTURES) + "/../../configs/smollm2_sums.json", "--set",
+                                "policy.from=" + model_.string(), "--set", "policy.max_positions=512", "--set",
+                                "steps=1", "--set", "prompts_per_step=2", "--set", "rollout.samples=2", "--set",
+                                "evaluate.problems=2", "--set", "evaluate.samples=1", "--out", folder_ / "sums"}),
+            0)
+      << output();
+  const auto samples = lines_of(folder_ / "sums/samples.jsonl");
+  ASSERT_EQ(samples.size(), 4u);
+  for (const Json& each : samples) EXPECT_EQ(each["kind"], "arithmetic");
+  EXPECT_TRUE(fs::exists(folder_ / "sums/model/model.safetensors"));
+}
+
 // The same questions, from a file of conversations, in training and in evaluation.
 TEST_F(FromPretrained, conversations_are_asked_by_the_template) {
   std::vector<Json> lines;

@@ -119,17 +119,20 @@ TEST_F(TaskFile, conversations_are_lists_of_turns) {
       "\n"
       R"({"messages": [{"role": "system", "content": "Be brief.", "name": "x"}, {"role": "user", "content": "b"}]})"
       "\n"
+      R"({"prompt": null, "messages": [{"role": "user", "content": "b2"}]})"
+      "\n"
       R"({"prompt": "c", "messages": [{"role": "user", "content": "other"}, {"role": "assistant", "content": "d"}]})"
       "\n"));
-  ASSERT_EQ(tasks.size(), 3u);
+  ASSERT_EQ(tasks.size(), 4u);
   EXPECT_EQ(tasks[0].prompt, "a");
   EXPECT_TRUE(tasks[0].messages.empty()) << "the user's one turn is a prompt";
   EXPECT_EQ(tasks[1].prompt, "b");
   ASSERT_EQ(tasks[1].messages.size(), 2u);
   EXPECT_EQ(tasks[1].messages[0].role, "system");
   EXPECT_EQ(tasks[1].messages[0].content, "Be brief.");
-  EXPECT_EQ(tasks[2].prompt, "c") << "messages are read where there is no prompt";
-  EXPECT_TRUE(tasks[2].messages.empty());
+  EXPECT_EQ(tasks[2].prompt, "b2");
+  EXPECT_EQ(tasks[3].prompt, "c") << "messages are read where there is no prompt";
+  EXPECT_TRUE(tasks[3].messages.empty());
 
   const auto all = read_demonstrations(write(
       R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})"

@@ -14,15 +14,15 @@
 
 namespace grpo {
 
-/// The only place that decides them. Each call sets what `given` does not mention, and notes the value with its reason.
+/// The only place that decides them. Each call sets what `given` does not mention, and notes the value and its reason.
 ///
 ///   optimizer.learning_rate   RL: 1e-5 for a model below a billion parameters, else 1e-6; supervised: 2e-5. That is the
 ///                             field's range (TRL's GRPOTrainer and verl's recipes for 7B and more 1e-6, DeepSeek-R1
 ///                             3e-6, published runs at 0.5B to 1.5B 5e-6 to 2e-5): a base made here bears a hundred
 ///                             times as much, a pretrained model is ruined by it within a few steps.
 ///   optimizer.warmup_steps    10: Adam's first steps have full size whatever their gradients say
-///   objective.kl              none, as in DAPO, Dr. GRPO and TRL: a reference costs its weights and a forward pass
-///   rewards.accuracy_needs_format   false: the form is learned by its own reward, and right answers count before it is
+///   objective.kl              none, as in DAPO, Dr. GRPO and TRL: a reference costs weights and a forward pass
+///   rewards.accuracy_needs_format   false: the form has a reward of its own, and right answers count before it is known
 ///   chat                      the model's own template with kFormSystem as the system prompt, or kFormText where it has
 ///                             none, and `<think>` opened; all of it left alone where there is a chat.text
 class PretrainedDefaults {

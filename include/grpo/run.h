@@ -59,8 +59,8 @@ struct RunConfig {
     v("notebook", notebook,
       "traces a step in samples.jsonl, right and wrong ones in equal shares where there are; -1: all", at_least(-1));
     v("max_silent_steps", max_silent_steps,
-      "end the run, saved, after so many RL steps in a row in which no group had two different rewards, so that nothing "
-      "was trained; 0: never", at_least(0));
+      "end the run, saved, after so many RL steps in a row in which no group had two different rewards: nothing was "
+      "learned; 0: never", at_least(0));
   }
   void validate() const;
 };
@@ -72,8 +72,8 @@ std::optional<nlohmann::json> config_of_run(const std::string& out);
 
 /// load_config for a driver. A run that is resumed knows its own configuration: in place of the defaults stands the
 /// config.json in `out`, so that --resume --out RUN is all that it takes; --config and --set change what they mention.
-/// A config with choose_defaults(given, made) may set what its user has not (see defaults.h); `made` is the configuration
-/// of the run that is resumed, whose values hold, or null.
+/// A config with choose_defaults(given, made) may set what its user has not (see defaults.h); `made` is that of the run
+/// which is resumed, whose values hold, or null.
 template <class Config>
 Config load_run_config(const std::vector<std::string>& arguments) {
   Config asked;

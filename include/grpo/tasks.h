@@ -29,10 +29,10 @@ struct LeftOut {
 };
 
 /// The tasks of a JSONL file, one object a line: `prompt` (a string that is not empty), and optionally `id` (default
-/// "FILE-STEM:LINE"), `answer` (a string or a number), `kind`, `language` (default "en"). A conversation is a list of
-/// {"role", "content"}, as `prompt` or, where there is none, as `messages`; it ends with the turn that is to be answered,
-/// which is not an assistant's. An optional key may be null; unknown keys and blank lines are ignored. A line that is none of this is an Error "[task] FILE:LINE: expected …, got
-/// …", or, with `left_out`, counted there. Throws when there is no task.
+/// "FILE-STEM:LINE"), `answer` (a string or a number), `kind`, `language` ("en"). A conversation is a list of {"role",
+/// "content"}, `prompt` or else `messages`, whose last turn is not the assistant's. Keys may be null; unknown ones and
+/// blank lines are ignored. A line that is none of this is an Error "[task] FILE:LINE: expected …, got …", or, with
+/// `left_out`, counted there. Throws when there is no task.
 std::vector<Task> read_tasks(const std::filesystem::path& file, LeftOut* left_out = nullptr);
 
 /// A task and a completion of it to imitate.
@@ -41,8 +41,8 @@ struct Demonstration {
   std::string completion;  ///< as the policy should write it, without end-of-sequence
 };
 
-/// The demonstrations of a JSONL file, one object a line: what read_tasks reads, and `completion` (a string that is not
-/// empty, or a list of the assistant's one turn); or a conversation that ends with the assistant's turn. Throws Error as read_tasks does, or fills `left_out`.
+/// The demonstrations of a JSONL file: what read_tasks reads, and `completion` (a text that is not empty, or a list of
+/// the assistant's turn); or a conversation that ends with that. Throws Error as read_tasks does, or fills `left_out`.
 std::vector<Demonstration> read_demonstrations(const std::filesystem::path& file, LeftOut* left_out = nullptr);
 
 /// What happens to tasks of a file that cannot be used: lines that are none, and prompts that do not fit the model.

@@ -72,8 +72,8 @@ struct ChatTemplate {
   bool opens_think() const;
 };
 
-/// Asks for the form `<think>…</think><answer>…</answer>`: a system prompt for chat models, and a `text` for models that
-/// have no chat template.
+/// Ask for the form `<think>…</think><answer>…</answer>`: a system prompt for chat models, and a `text` for models
+/// without a chat template.
 extern const std::string_view kFormSystem, kFormText;
 
 namespace internal {

@@ -15,8 +15,8 @@
 
 namespace grpo {
 
-/// What an update did. Means are over the tokens in the loss that went through the policy: a group without signal, whose
-/// gradient is 0, does not (see Trainer::update).
+/// What an update did. Means are over the tokens in the loss that went through the policy, which a group without signal
+/// does not (see Trainer::update).
 struct UpdateReport {
   double loss = 0;  ///< mean over the updates of a step
   double entropy = std::numeric_limits<double>::quiet_NaN();  ///< of no tokens NaN
