@@ -21,9 +21,9 @@
 namespace {
 
 struct EvaluateConfig : grpo::ModelConfig {
-  std::string tasks, suite, judge, out, text;
+  std::string tasks, suite, judge, out, text, system;
   grpo::BadTasks on_bad = grpo::BadTasks::drop;
-  bool chat = false;
+  bool chat = false, open_think = false;
   int k = 8;
   double temperature = 1.0, top_p = 1.0;
   int max_new_tokens = 0;
@@ -39,6 +39,8 @@ struct EvaluateConfig : grpo::ModelConfig {
     v("chat", chat,
       "ask as the model was taught to be asked: a model folder's chat template (a run's chat is its own)");
     v("template", text, "ask with this text around {prompt}; without it and without chat a model folder gets {prompt}");
+    v("system", system, "the system prompt of every task that has none; empty: what a run had");
+    v("open_think", open_think, "end the prompt with <think>, as a run does whose chat.open_think is set");
     v("k", k,
       "samples of each task. pass@1 is their mean over all tasks; its 95 % interval is 1.96 standard errors of the "
       "mean, "
@@ -77,7 +79,10 @@ int main(int argc, char** argv) try {
   if (!model.warning.empty()) std::cerr << "warning: " << model.warning << '\n';
   grpo::ChatTemplate chat = config.chat ? model.own_chat() : model.chat;
   if (!config.text.empty()) chat = {config.text};
-  if (config.chat || !config.text.empty()) model.rewards.think_open = chat.opens_think();
+  if (!config.system.empty()) chat.system = config.system;
+  chat.open_think |= config.open_think;
+  chat.validate();
+  model.rewards.think_open = chat.opens_think();
   if (!config.suite.empty()) {
     SuiteRun run{model, config.model, chat, nullptr, {}, config.suite, config.out, stop, config.max_new_tokens};
     if (!config.judge.empty()) {

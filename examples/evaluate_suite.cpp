@@ -176,16 +176,20 @@ void check_settings(const SuiteRun& run, const grpo::SuiteConfig& suite) {
   const fs::path file = fs::path(run.out) / "settings.json";
   nlohmann::ordered_json settings{{"model", fs::weakly_canonical(run.name).string()},
                                   {"chat", run.chat.text},
+                                  {"system", run.chat.system},
+                                  {"open_think", run.chat.open_think},
                                   {"temperature", suite.temperature},
                                   {"top_p", suite.top_p},
                                   {"max_new_tokens", suite.max_new_tokens},
                                   {"seed", suite.seed}};
   if (std::ifstream in(file, std::ios::binary); in) {
     const auto before = grpo::read_json<nlohmann::ordered_json>(std::string(std::istreambuf_iterator<char>(in), {}));
+    nlohmann::ordered_json there{{"system", ""}, {"open_think", false}};  // where an earlier program wrote none
+    if (before.is_object()) there.update(before);
     for (const auto& [key, value] : settings.items())
-      if (!before.is_object() || before.value(key, nlohmann::ordered_json()) != value)
+      if (!before.is_object() || there.value(key, nlohmann::ordered_json()) != value)
         throw grpo::Error("suite", file.string(), ": expected \"", key, "\" to be ", value.dump(), ", got ",
-                          before.is_object() ? before.value(key, nlohmann::ordered_json()).dump() : "no JSON",
+                          before.is_object() ? there.value(key, nlohmann::ordered_json()).dump() : "no JSON",
                           ": the completions there were sampled in another way; take another --out, or remove that "
                           "file to score them as they are");
   } else {

@@ -29,7 +29,7 @@ struct GenerateConfig : grpo::ModelConfig {
   grpo::SamplingConfig sampling;
   std::vector<std::string> stop;
   grpo::BadTasks on_bad = grpo::BadTasks::drop;
-  bool chat = false, bos = false;
+  bool chat = false, open_think = false, bos = false;
   uint64_t seed = 0;
   double cache_gigabytes = grpo::RolloutConfig().cache_gigabytes;
 
@@ -46,7 +46,8 @@ struct GenerateConfig : grpo::ModelConfig {
     v("max_new_tokens", max_new_tokens, "longest completion", grpo::kNewTokens);
     v("stop", stop, "strings that end a completion, as a JSON list; its text is cut before them");
     v("chat", chat, "a prompt is a user's turn: the text around it is the model's chat template, or what a run had");
-    v("system", system, "with chat: a first message for every conversation that has none");
+    v("system", system, "with chat: the system prompt of every conversation that has none; empty: what a run had");
+    v("open_think", open_think, "with chat: end the prompt with <think>, as a run does whose chat.open_think is set");
     v("bos", bos, "put the tokenizer's token for the beginning in front");
     v("seed", seed, "seed of the draws");
     v("cache_gigabytes", cache_gigabytes, "limit of the KV cache", grpo::above(0).at_most(1e6));
@@ -55,6 +56,7 @@ struct GenerateConfig : grpo::ModelConfig {
     grpo::ModelConfig::validate();
     if (in.empty() != out.empty()) throw grpo::Error("config", "expected both --in and --out, or neither");
     if (!system.empty() && !chat) throw grpo::Error("config", "system: expected --chat with it");
+    if (open_think && !chat) throw grpo::Error("config", "open_think: expected --chat with it");
   }
   grpo::RolloutConfig rollout() const {
     grpo::RolloutConfig config;
@@ -69,6 +71,9 @@ class Prompts {
  public:
   Prompts(const GenerateConfig& config, const grpo::Model& model) : config_(config), tokenizer_(model.tokenizer) {
     if (config.chat) chat_ = model.own_chat();
+    if (!config.system.empty()) chat_.system = config.system;
+    chat_.open_think |= config.open_think;
+    if (config.chat) chat_.validate();
     if (config.bos && tokenizer_.bos() < 0)
       throw grpo::Error("generate", "bos: expected a tokenizer with such a token, it has none");
   }
@@ -83,14 +88,11 @@ class Prompts {
     return of(Json::array({{{"role", "user"}, {"content", line.get<std::string>("prompt")}}}), line.where);
   }
 
-  std::vector<int32_t> of(Json messages, const std::string& where) const try {
-    const bool opened = messages.is_array() && !messages.empty() && messages[0].value("role", "") == "system";
-    if (!config_.system.empty() && !opened)
-      messages.insert(messages.begin(), Json{{"role", "system"}, {"content", config_.system}});
-    if (remembers()) return with_bos(tokenizer_.encode(chat_.messages->render(messages)));
-    if (!messages.is_array() || messages.size() != 1 || messages[0].value("role", "") != "user")
-      throw grpo::Error("generate", "expected one turn, the user's: this model's chat is the text ", Json(chat_.text));
-    return with_bos(tokenizer_.encode(chat_.render({"", messages[0].at("content").get<std::string>(), "", "", "en"})));
+  /// What an answer begins with that the prompt has opened.
+  std::string opening() const { return chat_.opens_think() ? "<think>" : ""; }
+
+  std::vector<int32_t> of(const Json& messages, const std::string& where) const try {
+    return with_bos(tokenizer_.encode(chat_.render(messages)));
   } catch (const std::exception& error) {
     throw grpo::Error("generate", where, ": ", error.what());
   }
@@ -264,7 +266,7 @@ int converse(const GenerateConfig& config, const grpo::Model& model) {
     }
     std::cout << std::endl;
     if (signal.requested() && signal.exit_status() != 128 + SIGINT) return signal.exit_status();
-    messages.push_back({{"role", "assistant"}, {"content", answer}});
+    messages.push_back({{"role", "assistant"}, {"content", prompts.opening() + answer}});
   }
   return 0;
 }

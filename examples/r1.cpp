@@ -10,6 +10,7 @@ int main(int argc, char** argv) try {
   grpo::Run run(config, grpo::dump_config(config), "r1");
   return run.attempt([&] {
     run.progress().note("grpo.cpp r1 · seed " + std::to_string(config.seed) + " · " + run.folder().string());
+    for (const auto& note : config.notes) run.progress().note(note);
     grpo::Recipe recipe(config, run);
     if (recipe.is_finished())
       run.progress().note("this recipe is finished; --force-from STAGE does that stage again, and those behind it");

@@ -8,6 +8,7 @@
 #include "grpo/collect.h"
 #include "grpo/config.h"
 #include "grpo/corpus.h"
+#include "grpo/defaults.h"
 #include "grpo/evaluate.h"
 #include "grpo/messages.h"
 #include "grpo/model.h"
@@ -85,6 +86,20 @@ struct R1ZeroConfig : grpo::RunConfig {
     v("trainer", trainer, "how updates are computed");
     v("evaluate", evaluate, "held-out evaluation, at temperature 1");
   }
+  void choose_defaults(const grpo::GivenKeys& given, const R1ZeroConfig* made) {
+    if (made) return;  // a run that goes on has its values
+    // Without an evaluation nothing need be kept from training.
+    if (evaluate.problems == 0 && !tasks.file.empty() && !given.contains("tasks.heldout_share") &&
+        tasks.heldout_file.empty()) {
+      tasks.heldout_share = 0;
+      notes.push_back("tasks.heldout_share 0: nothing is evaluated (evaluate.problems 0), so all tasks are trained on");
+    }
+    if (policy.from.empty()) return;
+    grpo::PretrainedDefaults defaults(policy.from, given);
+    defaults.choose(chat);
+    defaults.choose_rl("", optimizer, objective, rewards);
+    notes.insert(notes.end(), defaults.notes().begin(), defaults.notes().end());
+  }
   void validate() const {
     RunConfig::validate();
     if (chat.text.empty() && policy.from.empty())
@@ -149,6 +164,14 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
                            : files.first_policy(config.policy, config.seed, device);
   progress.note("grpo.cpp r1_zero · policy " + policy.describe() + " · seed " + std::to_string(config.seed) + " · " +
                 run.folder().string());
+  for (const auto& note : config.notes) progress.note(note);
+  for (const auto& note :
+       {from_scratch ? grpo::warmup_note(config.pretrain.optimizer, config.pretrain.steps,
+                                         "pretrain.optimizer.warmup_steps")
+                     : std::string(),
+        grpo::warmup_note(config.optimizer, config.steps, "optimizer.warmup_steps")})
+    if (!note.empty()) progress.note(note);
+  run.reads(config.rewards);
 
   // Tasks, but for those that the policy cannot be asked.
   grpo::Rollout rollout(policy, tokenizer, config.chat, config.rollout);
@@ -246,10 +269,11 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
     run.record(step, collected.groups, report, collected.stats,
                {collected.rollout_seconds, collected.reward_seconds, watch.lap()});
     state["step"] = step, state["cursor"] = tasks.cursor();
-    const bool stopping = run.stopping();
-    if (stopping || run.due(step) || step == config.steps)
+    const bool stopping = run.stopping(), silent = step < config.steps && run.is_silent();
+    if (stopping || silent || run.due(step) || step == config.steps)
       run.save(config.pretrain.steps + step, policy, trainer, state);
     if (stopping && step < config.steps) return run.stopped();
+    if (silent) run.end_silence();
   }
   progress.end();
 
@@ -294,7 +318,11 @@ int main(int argc, char** argv) try {
                                                : grpo::shape_from(config.policy.from, config.policy));
   }
   grpo::TaskStream(config.tasks, Split::train);
-  if (config.evaluate.problems > 0) grpo::heldout_tasks(config.tasks, 1);
+  try {
+    if (config.evaluate.problems > 0) grpo::heldout_tasks(config.tasks, 1);
+  } catch (const grpo::Error& error) {
+    throw grpo::Error("config", error.what(), "; or evaluate nothing: --set evaluate.problems=0");
+  }
   grpo::Scorer(config.rewards);
 
   grpo::Run run(config, grpo::dump_config(config), "r1_zero");

@@ -66,9 +66,15 @@ std::string describe(const Json& value) {
 /// Writes JSON values into knobs; knows the root and the source for the sake of its errors.
 class Loader {
  public:
-  Loader(const Knob& root, std::string where) : root_(root), where_(std::move(where)) {}
+  Loader(const Knob& root, std::string where, GivenKeys* given = nullptr)
+      : root_(root), where_(std::move(where)), given_(given) {}
 
   void load(const Knob& knob, const Json& value, const std::string& key) const {
+    if (given_) {
+      if (!std::holds_alternative<StructSlot>(knob.slot))  // a list or a map is replaced as a whole
+        given_->erase(given_->lower_bound(key + '.'), given_->lower_bound(key + '/'));
+      given_->insert(key);
+    }
     std::visit(Overloaded{[&](bool* field) {
                             if (!value.is_boolean()) refuse(key, "true or false", value);
                             *field = value.get<bool>();
@@ -176,6 +182,7 @@ class Loader {
 
   const Knob& root_;
   std::string where_;
+  GivenKeys* given_;
 };
 
 /// The knob at a dotted key; an entry of a map is made when it is missing.
@@ -230,14 +237,14 @@ namespace internal {
 
 void load(const Knob& root, const Json& value, const std::string& where) { Loader(root, where).load(root, value, ""); }
 
-void parse(const Knob& root, const std::vector<std::string>& arguments, FileTexts* read_before) {
+void parse(const Knob& root, const std::vector<std::string>& arguments, FileTexts* read_before, GivenKeys* given) {
   FileTexts own;
   FileTexts& texts = read_before ? *read_before : own;
   if (std::any_of(arguments.begin(), arguments.end(),
                   [](const auto& each) { return each == "--help" || each == "-h"; }))
     throw HelpRequested(help(root));
 
-  const Loader command_line(root, std::string(kCommandLine));
+  const Loader command_line(root, std::string(kCommandLine), given);
   // Files come first wherever they stand, so that `--set` always has the last word.
   for (const bool reading_files : {true, false}) {
     for (std::size_t i = 0; i < arguments.size(); ++i) {
@@ -261,7 +268,7 @@ void parse(const Knob& root, const std::vector<std::string>& arguments, FileText
         if (reading_files) {
           const auto [text, is_new] = texts.try_emplace(path);
           if (is_new) text->second = read_input("config", path);
-          load(root, parse_json(text->second, path), path);
+          Loader(root, path, given).load(root, parse_json(text->second, path), "");
         }
       } else if (reading_files) {
         if (!value && next_is_value) ++i;  // a value, or a flag's: nothing here begins with "--" but names

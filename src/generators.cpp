@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <map>
 #include <unordered_set>
 #include <utility>
+
+#include "fill.h"
 
 namespace grpo {
 namespace {
@@ -39,6 +42,35 @@ std::string join(const std::vector<std::int64_t>& numbers, std::string_view sepa
     text += std::to_string(number);
   }
   return text;
+}
+
+/// The problem told as a little story, which asks for its value.
+std::string story(const ArithmeticProblem& problem, bool korean, Draws& draws) {
+  static const std::vector<std::string> kNames = {"Mia", "Tom", "Ana", "Ben", "Eva", "Leo", "Ida", "Max"};
+  static const std::vector<std::string> kThings = {"books", "apples", "coins", "stamps", "shells", "cards", "eggs"};
+  static const std::vector<std::string> kKoreanThings = {"책", "사과", "동전", "우표", "조개", "카드", "달걀"};
+  static const std::map<char, std::vector<std::string>> kEnglish = {
+      {'+',
+       {"{name} has {a} {things} and gets {b} more. How many {things} does {name} have now?",
+        "There are {a} {things} in one box and {b} in another. How many {things} are there in all?",
+        "{name} counts {a} {things} in the morning and {b} in the evening. How many is that together?"}},
+      {'-',
+       {"{name} has {a} {things} and gives {b} away. How many {things} are left?",
+        "Of {a} {things} in a shop {b} are sold. How many {things} remain?",
+        "{name} wants {a} {things} and has {b}. How many {things} are missing?"}},
+      {'*',
+       {"{name} fills {a} boxes with {b} {things} each. How many {things} is that?",
+        "There are {a} shelves with {b} {things} on each of them. How many {things} are there in all?"}}};
+  static const std::map<char, std::vector<std::string>> kKorean = {
+      {'+', {"{things} {a}개가 있는데 {b}개를 더 받았다. 모두 몇 개인가?"}},
+      {'-', {"{things} {a}개 중에서 {b}개를 주었다. 몇 개가 남았는가?"}},
+      {'*', {"상자 {a}개에 {things} {b}개씩 넣었다. 모두 몇 개인가?"}}};
+  const std::string& text = draws.one_of((korean ? kKorean : kEnglish).at(problem.op));
+  const std::string& name = draws.one_of(kNames);
+  return fill(text, {{"{name}", name},
+                     {"{things}", draws.one_of(korean ? kKoreanThings : kThings)},
+                     {"{a}", std::to_string(problem.left)},
+                     {"{b}", std::to_string(problem.right)}});
 }
 
 /// Distinct problems, the same for every seed. Each comes from a random expression, so each can be solved.
@@ -190,6 +222,12 @@ Task ProblemSet::task(const Problem& problem, Draws& draws) const {
                                                   {"", ""},          {"What is ", "?"},  {"How much is ", "?"},
                                                   {"Compute ", "."}, {"Calculate ", ""}, {"Solve ", "."}};
     static const std::vector<Wording> kKorean = {{"", "는?"}, {"", "의 값은?"}, {"", "를 계산하세요."}, {"계산: ", ""}};
+    if (config_.arithmetic.story_share > 0 && draws.with_probability(config_.arithmetic.story_share)) {
+      task.prompt = story(*arithmetic, korean, draws);
+      task.answer = std::to_string(arithmetic->value());
+      task.kind = "arithmetic";
+      return task;
+    }
     const auto& [before, behind] = draws.one_of(korean ? kKorean : kEnglish);
     const std::string space = draws.below(2) == 0 ? " " : "";
     task.prompt = before + std::to_string(arithmetic->left) + space + arithmetic->op + space +

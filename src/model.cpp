@@ -74,7 +74,9 @@ ChatTemplate RunFiles::chat(const ChatTemplate& chat) const {
   if (!is_there(pretrained()))
     throw Error("model", "chat.text: expected a text with {prompt}, got \"\"; only a policy that comes from a model ",
                 "folder (policy.from) can have a chat template of its own");
-  return {"", std::make_shared<MessageTemplate>(MessageTemplate::load(pretrained()))};
+  ChatTemplate own = chat;
+  own.messages = std::make_shared<MessageTemplate>(MessageTemplate::load(pretrained()));
+  return own;
 }
 
 PolicyConfig RunFiles::policy_config(const PolicyConfig& config) const {

@@ -9,6 +9,7 @@
 #include "durable_file.h"
 #include "generators.h"
 #include "grpo/checkpoint.h"
+#include "grpo/defaults.h"
 #include "grpo/error.h"
 #include "grpo/json.h"
 #include "grpo/messages.h"
@@ -93,6 +94,44 @@ std::vector<Demonstration> read_for(const StageConfig& stage, const fs::path& fi
 }  // namespace
 
 // ---- Config ---------------------------------------------------------------------------------------------------------
+
+void RecipeConfig::choose_defaults(const GivenKeys& given, const RecipeConfig* made) {
+  validate();
+  const std::string folder = pretrained_folder();
+  if (folder.empty()) return;
+  std::optional<PretrainedDefaults> defaults;  // the folder may be gone when a recipe is resumed
+  if (!made) defaults.emplace(folder, given).choose(chat);
+  std::set<std::string> pretrained;  // the stages whose weights go back to that folder
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    StageConfig& stage = stages[i];
+    if (stage.from.empty() ? stage.policy.from.empty() : !pretrained.contains(stage.from)) continue;
+    pretrained.insert(stage.name);
+    const std::string key = "stages." + std::to_string(i) + ".";
+    const StageConfig* before = nullptr;
+    for (std::size_t j = 0; made && j < made->stages.size(); ++j)
+      if (made->stages[j].name == stage.name) before = &made->stages[j];
+    if (before) {  // a file replaces the list of stages as a whole
+      const auto keep = [&](const char* name, auto& value, const auto& own) {
+        if (!given.contains(key + name)) value = own;
+      };
+      keep("grpo.optimizer.learning_rate", stage.grpo.optimizer.learning_rate, before->grpo.optimizer.learning_rate);
+      keep("grpo.optimizer.warmup_steps", stage.grpo.optimizer.warmup_steps, before->grpo.optimizer.warmup_steps);
+      keep("grpo.rewards.accuracy_needs_format", stage.grpo.rewards.accuracy_needs_format,
+           before->grpo.rewards.accuracy_needs_format);
+      keep("sft.optimizer.learning_rate", stage.sft.optimizer.learning_rate, before->sft.optimizer.learning_rate);
+      keep("pretrain.optimizer.learning_rate", stage.pretrain.optimizer.learning_rate,
+           before->pretrain.optimizer.learning_rate);
+      continue;
+    }
+    if (!defaults) defaults.emplace(folder, given);
+    if (stage.type == StageType::grpo)
+      defaults->choose_rl(key + "grpo.", stage.grpo.optimizer, stage.grpo.objective, stage.grpo.rewards);
+    if (stage.type == StageType::sft || stage.type == StageType::distill)
+      defaults->choose_supervised(key + "sft.", stage.sft.optimizer);
+    if (stage.type == StageType::pretrain) defaults->choose_supervised(key + "pretrain.", stage.pretrain.optimizer);
+  }
+  if (defaults) notes = defaults->notes();
+}
 
 void RecipeConfig::validate() const {
   RunConfig::validate();

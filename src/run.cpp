@@ -66,6 +66,9 @@ constexpr std::array<std::string_view, 4> kOfTheStart{"out", "resume", "resume_f
 // Where a checkpoint's state says how long each log file was.
 constexpr std::array<const char*, 3> kOffsets{"metrics_offset", "samples_offset", "events_offset"};
 
+// The steps without signal that came last.
+constexpr const char* kSilence = "silence";
+
 bool is_of_the_start(std::string_view key) {
   return std::find(kOfTheStart.begin(), kOfTheStart.end(), key) != kOfTheStart.end();
 }
@@ -234,12 +237,80 @@ at::Device open_device(const std::string& name) {
 
 // ---- The folder -----------------------------------------------------------------------------------------------------
 
-// Steps in a row without a group whose rewards differ.
+// Steps in a row without a group whose rewards differ, and what their completions are like.
 struct Run::Silence {
   int64_t steps = 0;
-  double format = 0, accuracy = 0;  // sums over them
+  int64_t completions = 0, formed = 0, readable = 0, judged = 0, right = 0;
   double lowest = std::numeric_limits<double>::infinity(), highest = -lowest;
   bool is_told = false;
+
+  static constexpr std::pair<const char*, int64_t Silence::*> kCounts[] = {
+      {"steps", &Silence::steps},       {"completions", &Silence::completions}, {"formed", &Silence::formed},
+      {"readable", &Silence::readable}, {"judged", &Silence::judged},           {"right", &Silence::right}};
+
+  void add(const std::vector<Group>& groups, const RewardsConfig& rewards) {
+    ++steps;
+    for (const Group& group : groups)
+      for (size_t i = 0; i < group.completions.size(); ++i) {
+        const Completion& completion = group.completions[i];
+        ++completions;
+        formed += !completion.answer.empty();
+        readable += !completion.answer.empty() ||
+                    !final_answer(completion.text, {.think_open = rewards.think_open}).empty();
+        const auto accuracy = group.scores[i].find("accuracy");
+        if (accuracy != group.scores[i].end() && accuracy->second.defined())
+          ++judged, right += accuracy->second.value() > 0.5;
+        if (const double reward = group.rewards[i]; std::isfinite(reward))
+          lowest = std::min(lowest, reward), highest = std::max(highest, reward);
+      }
+  }
+
+  double share(int64_t count, int64_t of) const {
+    return of > 0 ? static_cast<double>(count) / static_cast<double>(of) : 0;
+  }
+
+  std::string figures() const {
+    char text[200], range[80] = "no rewards";
+    if (lowest <= highest) std::snprintf(range, sizeof range, "rewards from %.3f to %.3f", lowest, highest);
+    std::snprintf(text, sizeof text, "with the form %.3f, with an answer that can be read %.3f, right %.3f, %s",
+                  share(formed, completions), share(readable, completions), share(right, judged), range);
+    return text;
+  }
+
+  std::string text() const {
+    return "nothing was learned in the last " + std::to_string(steps) + " steps: in no group did two rewards differ (" +
+           figures() + ")";
+  }
+
+  std::string advice(const RewardsConfig& rewards) const {
+    std::string text;
+    const auto add = [&](std::string_view part) { text.append(text.empty() ? "" : "; ").append(part); };
+    if (share(formed, completions) < 0.5)
+      add(std::string("few have the form: ask for it (chat.system, chat.open_think), reward it "
+                      "(rewards.weights.format)") +
+          (rewards.accuracy_needs_format ? ", let answers count outside it (rewards.accuracy_needs_format=false)" : ""));
+    if (share(readable, completions) < 0.5) add("few come to an answer: raise rollout.max_new_tokens");
+    if (share(right, judged) < 0.9)
+      add("few are right, or always the same: easier tasks, more rollout.samples, a higher "
+          "rollout.sampling.temperature, a reward that is earned sooner");
+    else
+      add("nearly all are right: harder tasks");
+    return text;
+  }
+
+  Json json() const {
+    Json all{{"told", is_told}};
+    if (lowest <= highest) all["lowest"] = lowest, all["highest"] = highest;
+    for (const auto& [name, member] : kCounts) all[name] = this->*member;
+    return all;
+  }
+  static Silence of(const SavedState& saved) {
+    Silence silence;
+    silence.is_told = saved.flag("told");
+    for (const auto& [name, member] : kCounts) silence.*member = saved.count(name);
+    if (saved.contains("lowest")) silence.lowest = saved.number("lowest"), silence.highest = saved.number("highest");
+    return silence;
+  }
 };
 
 Run::Run() : silence_(std::make_unique<Silence>()) {}
@@ -370,6 +441,9 @@ std::optional<CheckpointContents> Run::resume(const Stays& stays) try {
     for (const char* key : kOffsets) offsets.push_back(static_cast<uint64_t>(checkpoint->saved().count(key)));
     refuse_changes(stays, *checkpoint);
     for (const char* key : kOffsets) checkpoint->state.erase(key);
+    if (checkpoint->state.contains(kSilence))
+      *silence_ = Silence::of(SavedState(checkpoint->saved().object(kSilence), checkpoint->folder / "state.json"));
+    checkpoint->state.erase(kSilence);
     progress_->note("resuming from " + checkpoint->folder.string());
     found_ = Found{checkpoint->folder, std::move(offsets)};
     return checkpoint;
@@ -431,6 +505,7 @@ void Run::save(int64_t step, CheckpointContents contents) {
   events_->sync();
   const uint64_t offsets[] = {metrics_->offset(), samples_->offset(), events_->offset()};
   for (std::size_t i = 0; i < kOffsets.size(); ++i) contents.state[kOffsets[i]] = offsets[i];
+  if ((silence_->steps > 0 || silence_->is_told) && !is_silent()) contents.state[kSilence] = silence_->json();
   write_checkpoint(folder_, step, contents, config_.keep);
 }
 
@@ -504,30 +579,36 @@ void Run::record(int64_t step, const NamedValues& values, const NamedValues& sho
   progress_->step(step, shown, seconds);
 }
 
+void Run::reads(const RewardsConfig& rewards) { rewards_ = rewards; }
+
 // A step without a group whose rewards differ teaches nothing; a run of them has to be told.
-void Run::watch_signal(const std::vector<Group>& groups, double format, double accuracy) {
+void Run::watch_signal(int64_t step, const std::vector<Group>& groups) {
   constexpr int64_t kLong = 10;
-  if (silence_->is_told) return;
-  if (std::any_of(groups.begin(), groups.end(), has_signal)) {
-    silence_ = std::make_unique<Silence>();
+  const auto teaches = [](const Group& group) {  // whitened over the batch, flat groups may have advantages
+    return has_signal(group) || std::any_of(group.advantages.begin(), group.advantages.end(),
+                                            [](float each) { return each != 0 && !std::isnan(each); });
+  };
+  if (std::any_of(groups.begin(), groups.end(), teaches)) {
+    const bool is_told = silence_->is_told;
+    *silence_ = {};
+    silence_->is_told = is_told;
     return;
   }
-  ++silence_->steps;
-  silence_->format += format, silence_->accuracy += accuracy;
-  for (const Group& group : groups)
-    for (const double reward : group.rewards)
-      if (std::isfinite(reward))
-        silence_->lowest = std::min(silence_->lowest, reward), silence_->highest = std::max(silence_->highest, reward);
-  if (silence_->steps < kLong) return;
-  char figures[200];
-  std::snprintf(figures, sizeof figures, "rewards from %.3f to %.3f, right answers %.3f, with the form %.3f",
-                silence_->lowest, silence_->highest, silence_->accuracy / kLong, silence_->format / kLong);
-  progress_->note("warning: nothing was learned in the last " + std::to_string(kLong) +
-                  " steps: in no group did two rewards differ (" + figures +
-                  "). Where they are low: easier tasks, a reward that is earned sooner (rewards.weights.format), more "
-                  "rollout.samples, a higher rollout.sampling.temperature, a base that knows the form; where they are "
-                  "high: harder tasks");
-  silence_->is_told = true;
+  silence_->add(groups, rewards_);
+  if (silence_->steps == 1)
+    progress_->note("step " + std::to_string(step) +
+                    " had nothing to learn from: in no group did two rewards differ (" + silence_->figures() + ")");
+  if (silence_->steps == kLong && !std::exchange(silence_->is_told, true))
+    progress_->note("warning: " + silence_->text() + ". What helps: " + silence_->advice(rewards_));
+}
+
+bool Run::is_silent() const {
+  return config_.max_silent_steps > 0 && silence_->steps >= config_.max_silent_steps;
+}
+
+void Run::end_silence() {
+  throw Error("run", silence_->text(), ", so that the run ends here. What helps: ", silence_->advice(rewards_),
+              "; with --set max_silent_steps=0 it goes on all the same");
 }
 
 void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateReport& report,
@@ -607,7 +688,7 @@ void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateRep
   }
   for (const std::string& why : report.skipped) progress_->note("update skipped: " + why);
   for (const std::string& warning : report.warnings) progress_->note("warning: " + warning);
-  watch_signal(groups, figures.format, figures.pass_at_1);
+  watch_signal(step, groups);
   progress_->step(step,
                   {{"reward", ratio(reward, static_cast<double>(rewarded))},
                    {"accuracy", figures.pass_at_1},

@@ -43,8 +43,9 @@ class Training {
     ++step;
     gradient_tokens += report.loss_tokens;
     finished_ = last;
-    const bool stopping = stage_.run.stopping();
-    if (stopping || last || stage_.run.due(step)) save();
+    const bool stopping = stage_.run.stopping(), silent = !last && stage_.run.is_silent();
+    if (stopping || last || silent || stage_.run.due(step)) save();
+    if (silent && !stopping) stage_.run.end_silence();
     return stopping || last;
   }
 
@@ -77,6 +78,27 @@ TaskMixture tasks_for(Stage& stage, const std::vector<TaskShare>& sources, const
   if (const LeftOut left_out = tasks.left_out(); left_out.count > 0)
     stage.run.progress().note("warning: " + left_out.text());
   return tasks;
+}
+
+// A task's prompt as it is read back: a text, or a conversation.
+Json prompt_of(const Task& task) {
+  if (task.messages.empty()) return task.prompt;
+  Json turns = Json::array();
+  for (const Message& each : task.messages) turns.push_back(Json{{"role", each.role}, {"content", each.content}});
+  return turns;
+}
+
+// Demonstrations are whole, and the prompt may have opened their reasoning.
+std::string behind_prompt(const ChatTemplate& chat, const std::string& completion) {
+  constexpr std::string_view kThink = "<think>";
+  return chat.opens_think() && completion.starts_with(kThink) ? completion.substr(kThink.size()) : completion;
+}
+
+// The schedule of a stage, and a line in the log where it could not be what was asked for.
+OptimizerConfig schedule_of(const Stage& stage, const OptimizerConfig& config, int64_t steps) {
+  if (const std::string note = warmup_note(config, steps, "optimizer.warmup_steps"); !note.empty())
+    stage.run.progress().note(note);
+  return lasting(config, steps);
 }
 
 Example example_of(const Stage& stage, const std::string& prompt, const std::string& completion, bool learn_prompt) {
@@ -131,12 +153,21 @@ std::vector<double> weights_of(const std::vector<TaskShare>& sources) {
 
 OptimizerConfig lasting(OptimizerConfig config, int64_t steps) {
   if (steps == 0) config.schedule = Schedule::constant;  // nothing will ask for a rate
-  if (config.schedule != Schedule::constant && config.total_steps == 0 && steps <= config.warmup_steps)
-    throw Error("config", "expected more steps than optimizer.warmup_steps (", config.warmup_steps, "), got ", steps,
-                "; the learning rate falls from the end of warm-up to the last step");
-  if (config.total_steps == 0) config.total_steps = steps;
+  if (config.total_steps == 0) {
+    // A quick try has fewer steps than warm-up was meant for. A rate that falls does so from the end of warm-up on.
+    const int64_t room = config.schedule == Schedule::constant ? steps : steps - 1;
+    config.warmup_steps = std::min(config.warmup_steps, room);
+    config.total_steps = steps;
+  }
   validate(config, "optimizer");
   return config;
+}
+
+std::string warmup_note(const OptimizerConfig& config, int64_t steps, const std::string& key) {
+  const int64_t warmup = lasting(config, steps).warmup_steps;
+  if (warmup == config.warmup_steps) return "";
+  return key + ": " + std::to_string(config.warmup_steps) + " → " + std::to_string(warmup) + ", as there are " +
+         std::to_string(steps) + " steps";
 }
 
 void require_learnable(const RolloutConfig& rollout) {
@@ -177,7 +208,7 @@ void PretrainConfig::validate() const { lasting(optimizer, steps); }
 
 StageResult pretrain(Stage& stage, const PretrainConfig& config, const Corpus& corpus) {
   validate(config, "pretrain");
-  Trainer trainer(stage.policy, lasting(config.optimizer, config.steps), config.trainer);
+  Trainer trainer(stage.policy, schedule_of(stage, config.optimizer, config.steps), config.trainer);
   Training training(stage, trainer);
   if (training.finished()) return training.result();
   if (training.step >= config.steps) training.finish();
@@ -221,7 +252,7 @@ StageResult sft(Stage& stage, const SftConfig& config, std::vector<Demonstration
     for (std::size_t i = 0; i < sets.size(); ++i) shares[i] = static_cast<double>(sets[i].demonstrations.size());
   const int64_t steps = config.steps(total);
 
-  Trainer trainer(stage.policy, lasting(config.optimizer, steps), config.trainer);
+  Trainer trainer(stage.policy, schedule_of(stage, config.optimizer, steps), config.trainer);
   Training training(stage, trainer);
   if (training.finished()) return training.result();
   if (training.step >= steps) training.finish();
@@ -234,7 +265,8 @@ StageResult sft(Stage& stage, const SftConfig& config, std::vector<Demonstration
       const auto& all = sets[from].demonstrations;
       const uint64_t turn = given[from]++, size = all.size();
       const Demonstration& each = all[permuted(turn % size, size, Draws{stage.seed, from, turn / size}.next())];
-      examples.push_back(example_of(stage, stage.chat.render(each.task), each.completion, false));
+      examples.push_back(
+          example_of(stage, stage.chat.render(each.task), behind_prompt(stage.chat, each.completion), false));
     }
     const UpdateReport report = learn(stage, trainer, examples, training.step);
     training.state["given"] = given;
@@ -301,10 +333,11 @@ StageResult grpo(Stage& stage, const GrpoConfig& config, Judge* judge, const Mea
   RewardsConfig rewards = config.rewards;
   rewards.think_open = stage.chat.opens_think();
   Scorer scorer(rewards);
+  stage.run.reads(rewards);
   Rollout rollout(stage.policy, stage.tokenizer, stage.chat, config.rollout);
   TaskMixture tasks = tasks_for(stage, config.tasks, rollout);
 
-  Trainer trainer(stage.policy, config.objective, lasting(config.optimizer, config.steps),
+  Trainer trainer(stage.policy, config.objective, schedule_of(stage, config.optimizer, config.steps),
                   config.rollout.sampling.temperature, config.trainer);
   Training training(stage, trainer);
   if (training.finished()) return training.result();
@@ -443,7 +476,7 @@ RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, co
         for (const auto& [name, score] : group.scores[i])
           scores[name] = score.defined() ? Json(score.value()) : Json(nullptr);
         selected.write({{"id", group.task.id},
-                        {"prompt", group.task.prompt},
+                        {"prompt", prompt_of(group.task)},
                         {"completion", group.completions[i].text},
                         {"answer", group.task.answer},
                         {"kind", group.task.kind},

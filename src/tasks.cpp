@@ -1,5 +1,6 @@
 #include "grpo/tasks.h"
 
+#include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -35,12 +36,32 @@ class Line {
     if (!json_.is_object()) refuse("an object with \"prompt\"", describe(json_));
   }
 
-  Task task(std::string default_id) const {
+  Task task(std::string default_id) const { return task(std::move(default_id), conversation()); }
+
+  Demonstration demonstration(std::string default_id) const {
+    std::vector<Message> turns = conversation();
+    std::string completion;
+    if (json_.contains("completion") || turns.back().role != "assistant") {
+      completion = this->completion();
+    } else {
+      completion = std::move(turns.back().content);
+      turns.pop_back();
+    }
+    if (completion.empty()) refuse("a \"completion\" to learn", "an empty one");
+    return {task(std::move(default_id), std::move(turns)), std::move(completion)};
+  }
+
+ private:
+  Task task(std::string default_id, std::vector<Message> turns) const {
     Task task;
-    if (!json_.contains("prompt")) refuse("an object with \"prompt\"", "one without");
-    if (!json_["prompt"].is_string()) refuse("a string as \"prompt\"", describe(json_["prompt"]));
-    task.prompt = json_["prompt"].get<std::string>();
+    const auto asked =
+        std::find_if(turns.rbegin(), turns.rend(), [](const Message& each) { return each.role == "user"; });
+    if (asked == turns.rend() || turns.back().role == "assistant")
+      refuse("a conversation that ends with what is to be answered",
+             asked == turns.rend() ? "one in which no user asks" : "one that ends with the assistant's turn");
+    task.prompt = asked->content;
     if (task.prompt.empty()) refuse("a \"prompt\" that asks something", "an empty one");
+    if (turns.size() > 1) task.messages = std::move(turns);
     task.id = text("id", std::move(default_id), /*number_too=*/true);
     task.answer = text("answer", "", /*number_too=*/true);
     task.kind = text("kind", "", /*number_too=*/false);
@@ -48,15 +69,40 @@ class Line {
     return task;
   }
 
-  std::string completion() const {
-    if (!json_.contains("completion")) refuse("an object with \"completion\"", "one without");
-    if (!json_["completion"].is_string()) refuse("a string as \"completion\"", describe(json_["completion"]));
-    std::string text = json_["completion"].get<std::string>();
-    if (text.empty()) refuse("a \"completion\" to learn", "an empty one");
-    return text;
+  /// What is asked, turn by turn: of a text the user's one.
+  std::vector<Message> conversation() const {
+    const bool has_prompt = json_.contains("prompt") && !json_["prompt"].is_null();
+    const char* const key = has_prompt || !json_.contains("messages") ? "prompt" : "messages";
+    if (!json_.contains(key)) refuse("an object with \"prompt\"", "one without");
+    if (json_[key].is_string()) return {{"user", json_[key].get<std::string>()}};
+    return turns(key);
   }
 
- private:
+  std::string completion() const {
+    if (!json_.contains("completion")) refuse("an object with \"completion\"", "one without");
+    if (json_["completion"].is_string()) return json_["completion"].get<std::string>();
+    std::vector<Message> all = turns("completion");
+    if (all.size() != 1 || all[0].role != "assistant")
+      refuse("the assistant's one turn as \"completion\"", "another conversation");
+    return std::move(all[0].content);
+  }
+
+  std::vector<Message> turns(const std::string& key) const {
+    const std::string expected = "a string as \"" + key + "\", or a list of {\"role\", \"content\"}";
+    const Json& list = json_[key];
+    if (!list.is_array()) refuse(expected, describe(list));
+    if (list.empty()) refuse(expected, "an empty list");
+    std::vector<Message> all;
+    for (const Json& each : list) {
+      for (const char* part : {"role", "content"})
+        if (!each.is_object() || !each.contains(part) || !each[part].is_string())
+          refuse(expected, each.is_object() ? "one whose \"" + std::string(part) + "\" is no string"
+                                            : "a list with " + describe(each));
+      all.push_back({each["role"].get<std::string>(), each["content"].get<std::string>()});
+    }
+    return all;
+  }
+
   std::string text(const std::string& key, std::string otherwise, bool number_too) const {
     const auto found = json_.find(key);
     if (found == json_.end() || found->is_null()) return otherwise;
@@ -144,7 +190,7 @@ std::vector<Task> read_tasks(const std::filesystem::path& path, LeftOut* left_ou
 std::vector<Demonstration> read_demonstrations(const std::filesystem::path& path, LeftOut* left_out) {
   std::vector<Demonstration> all;
   read_lines(path, "demonstration", left_out, [&](const Line& line, std::string id) {
-    all.push_back({line.task(std::move(id)), line.completion()});
+    all.push_back(line.demonstration(std::move(id)));
   });
   return all;
 }
@@ -177,6 +223,18 @@ void TasksConfig::validate() const {
 
 // ---- TaskStream ----
 
+namespace {
+
+/// All that a task asks, by which it is held out: of a conversation every turn.
+std::string text_asked(const Task& task) {
+  if (task.messages.empty()) return task.prompt;
+  std::string text;
+  for (const Message& each : task.messages) text += each.role + '\n' + each.content + '\n';
+  return text;
+}
+
+}  // namespace
+
 struct TaskStream::Source {
   Source(const TasksConfig& config, Split split, const TaskCheck& check)
       : split(split), seed(config.seed), check(check) {
@@ -195,8 +253,9 @@ struct TaskStream::Source {
       throw Error("task", from, ": expected at least one ", split == Split::train ? "training" : "held-out",
                   " task, got none; ",
                   left_out.count > 0 ? left_out.text()
-                                     : "change heldout_share (" + internal::number_text(config.heldout_share) +
-                                           ") or give more tasks");
+                                     : "change tasks.heldout_share (" + internal::number_text(config.heldout_share) +
+                                           ")" + (split == Split::train ? "" : ", name a tasks.heldout_file,") +
+                                           " or give more tasks");
     }
   }
 
@@ -207,15 +266,21 @@ struct TaskStream::Source {
       std::vector<Task> heldout =
           read_tasks(config.heldout_file, split == Split::heldout || !dropped ? dropped : &other);
       if (split == Split::heldout) return heldout;
-      std::unordered_set<std::string> prompts;
-      for (const Task& task : heldout) prompts.insert(task.prompt);
+      std::unordered_set<std::string> asked;
+      for (const Task& task : heldout) asked.insert(text_asked(task));
       std::vector<Task> train = read_tasks(config.file, dropped);
-      std::erase_if(train, [&](const Task& task) { return prompts.contains(task.prompt); });
+      left_out.of = std::max(left_out.of, train.size());
+      leave_out(
+          train,
+          [&](const Task& task) {
+            return asked.contains(text_asked(task)) ? "it is a held-out one, too, by " + config.heldout_file : "";
+          },
+          BadTasks::drop, left_out);
       return train;
     }
     std::vector<Task> all = read_tasks(config.file, dropped);
     std::erase_if(all, [&](const Task& task) {
-      return is_held_out(task.prompt, config.heldout_share) != (split == Split::heldout);
+      return is_held_out(text_asked(task), config.heldout_share) != (split == Split::heldout);
     });
     return all;
   }

@@ -184,14 +184,15 @@ BuiltInReward make_reflection(const RewardsConfig& config) {
 }
 
 BuiltInReward make_instructions(const RewardsConfig& config) {
-  return [needs_format = config.accuracy_needs_format](const Task& task, const Completion& completion,
-                                                       const Scores&) -> Score {
+  return [needs_format = config.accuracy_needs_format, think_open = config.think_open](
+             const Task& task, const Completion& completion, const Scores&) -> Score {
     if (task.answer.empty()) return Score::undefined();
     std::string_view response = completion.answer;
     if (response.empty() && !needs_format) {  // a response, not an answer somewhere in it: all but the reasoning
       constexpr std::string_view kClose = "</think>";
       const std::size_t close = completion.text.rfind(kClose);
       response = completion.text;
+      if (close == completion.text.npos && think_open) return 0.0;  // it never came to a response
       if (close != completion.text.npos) response.remove_prefix(close + kClose.size());
     }
     return Instructions(task.answer, "answer").followed(response, identify_language) ? 1.0 : 0.0;

@@ -4,6 +4,7 @@
 #include <sentencepiece_trainer.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <system_error>
@@ -202,23 +203,85 @@ void TokenizerConfig::validate() const {
 }
 
 void ChatTemplate::validate() const {
-  if (!text.empty() && text.find("{prompt}") == std::string::npos)
+  if (text.empty()) return;
+  if (text.find("{prompt}") == std::string::npos)
     throw Error("tokenizer", "chat.text: expected a text with {prompt}, got \"", text, "\"; say where the prompt goes");
+  if (!system.empty() && text.find("{system}") == std::string::npos)
+    throw Error("tokenizer", "chat.system: expected a chat.text with {system}, or an empty one (the model's own chat ",
+                "template), got \"", text, '"');
 }
+
+namespace {
+
+constexpr std::string_view kThink = "<think>";
+
+bool ends_with_think(std::string_view read) {
+  const std::size_t last = read.find_last_not_of(" \t\r\n");
+  return last != std::string_view::npos && read.substr(0, last + 1).ends_with(kThink);
+}
+
+std::string opened(std::string read, bool open_think) {
+  if (open_think && !ends_with_think(read)) read += kThink;
+  return read;
+}
+
+std::string text_of(const nlohmann::ordered_json& message, const char* key) {
+  const auto found = message.is_object() ? message.find(key) : message.end();
+  return found != message.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+}  // namespace
+
+const std::string_view kFormSystem =
+    "Work the problem out between <think> and </think>. Then give the final answer alone between <answer> and "
+    "</answer>. For example: <think>Two of 7 and one of 5 make 7+7+5=19.</think><answer>19</answer>";
+
+const std::string_view kFormText =
+    "A user asks, and an assistant answers. The assistant first works the problem out between <think> and </think>, "
+    "and then gives the final answer alone between <answer> and </answer>.\nUser: {prompt}\nAssistant: ";
 
 std::string ChatTemplate::render(const Task& task) const {
   validate();
-  if (!text.empty()) return fill(text, {{"{prompt}", task.prompt}, {"{language}", task.language}});
+  if (!text.empty() && task.messages.empty())
+    return opened(fill(text, {{"{prompt}", task.prompt}, {"{language}", task.language}, {"{system}", system}}),
+                  open_think);
+  auto conversation = nlohmann::ordered_json::array();
+  if (task.messages.empty()) conversation.push_back({{"role", "user"}, {"content", task.prompt}});
+  for (const Message& each : task.messages) conversation.push_back({{"role", each.role}, {"content", each.content}});
+  return render(conversation);
+}
+
+std::string ChatTemplate::render(const nlohmann::ordered_json& conversation) const {
+  validate();
+  if (!text.empty()) {
+    if (!conversation.is_array() || conversation.size() != 1 || text_of(conversation[0], "role") != "user")
+      throw Error("tokenizer", "expected one turn, the user's: a conversation takes the model's own chat template ",
+                  "(an empty chat.text), and this chat is the text \"", text, '"');
+    return render(Task{"", text_of(conversation[0], "content"), "", "", "en"});
+  }
   if (!messages)
     throw Error("tokenizer", "expected a chat template with {prompt}, got \"\"; only a policy that comes from a model ",
                 "folder can have one of its own");
-  return messages->render(std::vector<Message>{{"user", task.prompt}});
+  const bool has_system =
+      conversation.is_array() && !conversation.empty() && text_of(conversation[0], "role") == "system";
+  if (system.empty() || has_system || !conversation.is_array())
+    return opened(messages->render(conversation), open_think);
+  auto whole = conversation;
+  whole.insert(whole.begin(), nlohmann::ordered_json{{"role", "system"}, {"content", system}});
+  try {
+    return opened(messages->render(whole), open_think);
+  } catch (const Error&) {
+    // Some templates know no system prompt and refuse one: it then opens the user's first turn.
+    auto first = conversation;
+    if (text_of(first.empty() ? first : first[0], "role") != "user") throw;
+    first[0]["content"] = system + "\n\n" + text_of(first[0], "content");
+    return opened(messages->render(first), open_think);
+  }
 }
 
 bool ChatTemplate::opens_think() const {
-  const std::string read = text.empty() && messages ? render(Task{"", "?", "", "", ""}) : text;
-  const std::size_t last = read.find_last_not_of(" \t\r\n");
-  return last != std::string::npos && std::string_view(read).substr(0, last + 1).ends_with("<think>");
+  if (open_think) return true;
+  return ends_with_think(text.empty() && messages ? render(Task{"", "?", "", "", ""}) : text);
 }
 
 // ---- Tokenizer ----

@@ -87,13 +87,21 @@ Trainer::Trainer(Policy& policy, const OptimizerConfig& optimizer, const Trainer
 std::vector<Trainer::Sequence> Trainer::sequences(std::vector<Group>& groups, size_t begin, size_t end,
                                                   bool all) const {
   std::vector<Sequence> list;
-  for (size_t g = begin; g < end; ++g)
+  // What gives a gradient, or counts tokens, whatever the advantages.
+  const bool others = objective_.kl == Kl::k2_in_loss || objective_.kl == Kl::k3_in_loss ||
+                      objective_.entropy_coefficient != 0 ||
+                      (policy_.config().moe.experts > 0 &&
+                       (config_.bias_update_rate != 0 || policy_.config().moe.auxiliary_loss != 0));
+  const auto is_zero = [](float advantage) { return advantage == 0 || std::isnan(advantage); };
+  for (size_t g = begin; g < end; ++g) {
+    if (!all && !others && std::all_of(groups[g].advantages.begin(), groups[g].advantages.end(), is_zero)) continue;
     for (size_t i = 0; i < groups[g].completions.size(); ++i) {
       if (all ? groups[g].completions[i].tokens.empty() : !enters_loss(groups[g], i, objective_)) continue;
       const Completion& completion = groups[g].completions[i];
       list.push_back({&groups[g].prompt, &completion.tokens, 0, &completion, all ? 0.0f : groups[g].advantages[i], g, i,
                       &groups[g].task.id});
     }
+  }
   return list;
 }
 
@@ -329,6 +337,10 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
     for (int part = 0; part < objective_.minibatches; ++part) {
       const size_t begin = groups.size() * part / objective_.minibatches,
                    end = groups.size() * (part + 1) / objective_.minibatches;
+      for (size_t g = begin; g < end; ++g)
+        for (size_t i = 0; i < groups[g].completions.size(); ++i)
+          if (enters_loss(groups[g], i, objective_))
+            report.loss_tokens += static_cast<int64_t>(groups[g].completions[i].tokens.size());
       const std::vector<Sequence> list = sequences(groups, begin, end, false);
       if (list.empty()) continue;
       const Normalizer normalizer =
@@ -366,7 +378,6 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
         if (!std::isfinite(value) && broken_in.empty()) broken_in = broken(micro, batch, current.logprobs);
         loss += value;
         metrics.add(out.metrics);
-        report.loss_tokens += batch.targets.size(0);
       };
       report.tokens += each_pass(policy_, list, &record, learn);
       if (updates++ == 0) {

@@ -198,6 +198,21 @@ TEST_F(ConfigFile, missing_or_unreadable_file_is_named) {
   EXPECT_THAT(error_of({"--config"}), HasSubstr("a value behind --config"));
 }
 
+TEST_F(ConfigFile, knows_which_keys_were_given) {
+  DriverConfig config;
+  GivenKeys given;
+  const std::string file =
+      write(R"({"grpo": {"clip_low": 0.1}, "stages": [{"steps": 3}, {"kind": "grpo"}], "rewards": {"weights": {"a": 1}}})");
+  internal::parse(internal::make_knob("", config, ""),
+                  {"--config", file, "--max_steps", "3", "--set", "stages=[{\"kind\": \"grpo\"}]", "--resume"}, nullptr,
+                  &given);
+  for (const char* key : {"grpo.clip_low", "rewards.weights", "max_steps", "stages",
+                          "stages.0.kind", "resume"})
+    EXPECT_TRUE(given.contains(key)) << key;
+  for (const char* key : {"grpo.clip_high", "seed", "stages.0.steps", "stages.1.kind", "out"})
+    EXPECT_FALSE(given.contains(key)) << key;
+}
+
 TEST(Config, set_reaches_every_kind_of_key) {
   const auto config =
       parse({"--set", "grpo.clip_high=0.28", "--set=grpo.flavour=grpo", "--set", "rewards.weights.x=1", "--set",

@@ -327,8 +327,10 @@ TEST_F(Driver, ends_whole_without_steps) {
 
 TEST_F(Driver, finds_what_is_wrong_before_any_work) {
   const std::pair<const char*, const char*> cases[] = {
-      {"--set optimizer.schedule=linear --set optimizer.warmup_steps=7", "warmup_steps (7), got 7"},
-      {"--set pretrain.optimizer.warmup_steps=115", "warmup_steps (115), got 115"},
+      {"--set optimizer.schedule=linear --set optimizer.warmup_steps=7 --set optimizer.total_steps=7",
+       "total_steps: expected more than warmup_steps (7), got 7"},
+      {"--set policy.from=nowhere", "policy.from: "},
+      {"--set chat.system=Think.", "chat.system: expected a chat.text with {system}"},
       {"--set rollout.max_new_tokens=128", "policy.max_positions (128)"},
       {"--set rewards.weights.acuracy=1", "accuracy"},
       {"--set rollout.sampling.temperature=0", "greedy samples cannot be trained on"},
@@ -353,6 +355,64 @@ TEST_F(Driver, finds_what_is_wrong_before_any_work) {
     EXPECT_THAT(output("run"), HasSubstr(what)) << words;
     EXPECT_FALSE(fs::exists(folder_ / "run")) << words;
   }
+}
+
+// Quick tries, and stages that are left out.
+TEST_F(Driver, takes_as_few_steps_as_are_asked_for) {
+  const std::pair<const char*, std::size_t> cases[] = {
+      {"--set steps=1 --set pretrain.steps=1 --set optimizer.schedule=linear --set optimizer.warmup_steps=7 "
+       "--set pretrain.optimizer.warmup_steps=5",
+       1},
+      {"--set steps=0 --set pretrain.steps=1", 0},
+      {"--set steps=1 --set pretrain.steps=0", 1},
+  };
+  for (const auto& [words, steps] : cases) {
+    fs::remove_all(folder_ / "run");
+    fs::remove(folder_ / "run.out");
+    start_in_shell(GRPO_DRIVER " --config " + (folder_ / "config.json").string() + " --out " +
+                       (folder_ / "run").string() + " --set evaluate.problems=2 " + words,
+                   "run");
+    EXPECT_EQ(child_.wait(), 0) << words << '\n' << output("run");
+    EXPECT_EQ(metrics_without_timings(folder_ / "run").size(), steps) << words;
+    EXPECT_TRUE(fs::exists(folder_ / "run/summary.json")) << words;
+    if (&words == &cases[0].first) {
+      EXPECT_THAT(output("run"), testing::AllOf(HasSubstr("optimizer.warmup_steps: 7 → 0, as there are 1 steps"),
+                                                HasSubstr("pretrain.optimizer.warmup_steps: 5 → 0")));
+    }
+  }
+}
+
+// Nothing differs where every completion is worth the same: that ends a run, saved, and a resumed one has its patience
+// again. One that is stopped before goes on counting where it was.
+TEST_F(Driver, ends_a_run_in_which_nothing_is_learned) {
+  const std::string silent = " --set rewards.weights={\\\"overlong\\\":1} --set rewards.overlong_max_length=900"
+                             " --set rewards.overlong_buffer=1 --set objective.dynamic_sampling=false"
+                             " --set objective.kl=none --set objective.kl_coefficient=0"
+                             " --set objective.reference_refresh_steps=0 --set pretrain.steps=3"
+                             " --set evaluate.problems=0 --set max_silent_steps=3 --set save_every=1";
+  start_in_shell(GRPO_DRIVER " --config " + (folder_ / "config.json").string() + " --out " + (folder_ / "run").string() +
+                     silent,
+                 "run");
+  EXPECT_EQ(child_.wait(), 1) << output("run");
+  EXPECT_THAT(output("run"), testing::AllOf(HasSubstr("step 1 had nothing to learn from: in no group did two rewards differ"),
+                                            HasSubstr("nothing was learned in the last 3 steps"),
+                                            HasSubstr("few have the form"), HasSubstr("rewards from 0.000 to 0.000")));
+  const auto steps = [&] { return metrics_without_timings(folder_ / "run").size(); };
+  EXPECT_EQ(steps(), 3u);
+  for (const Json& line : metrics_without_timings(folder_ / "run")) {
+    EXPECT_EQ(line["flat_groups"], line["groups"]);
+    EXPECT_TRUE(line["entropy"].is_null()) << "nothing went through the policy";
+  }
+  // From the middle: two of the three steps are behind it.
+  start_in_shell(GRPO_DRIVER " --resume-from step-5 --out " + (folder_ / "run").string(), "again");
+  EXPECT_EQ(child_.wait(), 1) << output("again");
+  EXPECT_EQ(steps(), 3u);
+  start_in_shell(GRPO_DRIVER " --resume --out " + (folder_ / "run").string(), "on");
+  EXPECT_EQ(child_.wait(), 1) << output("on");
+  EXPECT_EQ(steps(), 6u);
+  start_in_shell(GRPO_DRIVER " --resume --set max_silent_steps=0 --out " + (folder_ / "run").string(), "end");
+  EXPECT_EQ(child_.wait(), 0) << output("end");
+  EXPECT_EQ(steps(), 7u);
 }
 
 TEST_F(Driver, refuses_an_unknown_key_before_it_touches_a_folder) {

@@ -504,7 +504,7 @@ TEST_F(RunFolder, says_once_when_nothing_is_learned_for_long) {
   grpo::Run run(config(), kResolved, "test");
   run.resume();
   auto flat = groups_of(3);
-  for (Group& group : flat) group.rewards = {0.2, 0.2};
+  for (Group& group : flat) group.rewards = {0.2, 0.2}, group.advantages = {0, 0};
   const auto warnings = [&] {
     const std::string log = read_file(at("log.txt"));
     size_t count = 0;
@@ -519,8 +519,56 @@ TEST_F(RunFolder, says_once_when_nothing_is_learned_for_long) {
   for (int step = 20; step <= 40; ++step) record(run, step, flat);
   EXPECT_EQ(warnings(), 1u);
   EXPECT_THAT(read_file(at("log.txt")),
-              AllOf(HasSubstr("rewards from 0.200 to 0.200, right answers 0.500, with the form 1.000"),
-                    HasSubstr("rollout.sampling.temperature")));
+              AllOf(HasSubstr("with the form 1.000, with an answer that can be read 1.000, right 0.500, rewards from "
+                              "0.200 to 0.200"),
+                    HasSubstr("rollout.sampling.temperature"), HasSubstr("step 1 had nothing to learn from"),
+                    HasSubstr("step 11 had nothing"), Not(HasSubstr("step 2 had nothing"))));
+  flat[0].advantages = {1, 1}, flat[1].advantages = {-1, -1};  // as a whitened batch without a baseline has them
+  record(run, 41, flat);
+  EXPECT_FALSE(run.is_silent());
+}
+
+TEST_F(RunFolder, ends_after_too_many_steps_without_signal_with_what_to_look_at) {
+  RunConfig c = config();
+  c.max_silent_steps = 4;
+  auto flat = groups_of(3);
+  for (Group& group : flat) {
+    group.rewards = {0, 0}, group.advantages = {0, 0};
+    for (Completion& each : group.completions) each.text = "I cannot say.", each.answer = "";
+    for (Scores& scores : group.scores) scores.at("accuracy") = 0.0;
+  }
+  {
+    grpo::Run run(c, kResolved, "test");
+    run.resume();
+    for (int step = 1; step <= 3; ++step) record(run, step, flat);
+    EXPECT_FALSE(run.is_silent());
+    save(run, 3);
+    record(run, 4);
+    for (int step = 5; step <= 7; ++step) record(run, step, flat);
+    EXPECT_FALSE(run.is_silent()) << "in a row";
+  }
+  c.resume = true;
+  {
+    grpo::Run run(c, kResolved, "test");
+    EXPECT_FALSE(run.resume()->state.contains("silence")) << "that is the run's own";
+    record(run, 4, flat);
+    EXPECT_TRUE(run.is_silent()) << "three of them were before the checkpoint";
+    EXPECT_THAT(error_of([&] { run.end_silence(); }),
+                AllOf(HasSubstr("in the last 4 steps"), HasSubstr("with the form 0.000"),
+                      HasSubstr("answer that can be read 0.000"), HasSubstr("rewards.accuracy_needs_format=false"),
+                      HasSubstr("rollout.max_new_tokens"), HasSubstr("max_silent_steps=0")));
+    save(run, 4);
+  }
+  grpo::Run run(c, kResolved, "test");
+  run.resume();
+  record(run, 5, flat);
+  EXPECT_FALSE(run.is_silent()) << "it has its patience again";
+  c.max_silent_steps = 0;
+  c.out = (folder_ / "never").string();
+  grpo::Run never(c, kResolved, "test");
+  never.resume();
+  for (int step = 1; step <= 50; ++step) record(never, step, flat);
+  EXPECT_FALSE(never.is_silent());
 }
 
 TEST_F(RunFolder, writes_a_line_a_step_with_every_figure) {

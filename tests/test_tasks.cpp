@@ -95,7 +95,7 @@ TEST_F(TaskFile, bad_lines_are_named) {
               HasSubstr(":2: expected a JSON object, got malformed JSON at column"));
   EXPECT_THAT(error_in(good + "{} {}\n"), HasSubstr(":2: "));
   EXPECT_THAT(error_in("{}"), HasSubstr(":1: expected an object with \"prompt\", got one without"));
-  EXPECT_THAT(error_in("{\"prompt\": 3}"), HasSubstr("a string as \"prompt\", got a number"));
+  EXPECT_THAT(error_in("{\"prompt\": 3}"), HasSubstr("a string as \"prompt\", or a list of {\"role\", \"content\"}, got a number"));
   EXPECT_THAT(error_in("{\"prompt\": null}"), HasSubstr("got null"));
   EXPECT_THAT(error_in("{\"prompt\": \"\"}"), HasSubstr("got an empty one"));
   EXPECT_THAT(error_in("{\"prompt\": \"p\", \"answer\": [1]}"),
@@ -111,6 +111,62 @@ TEST_F(TaskFile, bad_lines_are_named) {
   EXPECT_THAT(error_in("\n \n"), HasSubstr("at least one task"));
   EXPECT_THAT(error_of([] { read_tasks("nowhere.jsonl"); }), HasSubstr("nowhere.jsonl"));
   EXPECT_THAT(error_of([&] { read_tasks(folder_); }), HasSubstr(folder_.string()));
+}
+
+TEST_F(TaskFile, conversations_are_lists_of_turns) {
+  const auto tasks = read_tasks(write(
+      R"({"prompt": [{"role": "user", "content": "a"}], "answer": 1})"
+      "\n"
+      R"({"messages": [{"role": "system", "content": "Be brief.", "name": "x"}, {"role": "user", "content": "b"}]})"
+      "\n"
+      R"({"prompt": null, "messages": [{"role": "user", "content": "b2"}]})"
+      "\n"
+      R"({"prompt": "c", "messages": [{"role": "user", "content": "other"}, {"role": "assistant", "content": "d"}]})"
+      "\n"));
+  ASSERT_EQ(tasks.size(), 4u);
+  EXPECT_EQ(tasks[0].prompt, "a");
+  EXPECT_TRUE(tasks[0].messages.empty()) << "the user's one turn is a prompt";
+  EXPECT_EQ(tasks[1].prompt, "b");
+  ASSERT_EQ(tasks[1].messages.size(), 2u);
+  EXPECT_EQ(tasks[1].messages[0].role, "system");
+  EXPECT_EQ(tasks[1].messages[0].content, "Be brief.");
+  EXPECT_EQ(tasks[2].prompt, "b2");
+  EXPECT_EQ(tasks[3].prompt, "c") << "messages are read where there is no prompt";
+  EXPECT_TRUE(tasks[3].messages.empty());
+
+  const auto all = read_demonstrations(write(
+      R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})"
+      "\n"
+      R"({"prompt": [{"role": "user", "content": "a"}], "completion": [{"role": "assistant", "content": "c"}]})"
+      "\n"));
+  ASSERT_EQ(all.size(), 2u);
+  for (const Demonstration& each : all) EXPECT_EQ(each.task.prompt, "a");
+  EXPECT_EQ(all[0].completion, "b");
+  EXPECT_EQ(all[1].completion, "c");
+
+  for (const auto& [line, what] : {
+           std::pair{R"({"prompt": []})", "got an empty list"},
+           {R"({"prompt": ["a"]})", "or a list of {\"role\", \"content\"}, got a list with a string"},
+           {R"({"messages": [{"role": "user"}]})", "got one whose \"content\" is no string"},
+           {R"({"messages": [{"role": "user", "content": [1]}]})", "got one whose \"content\" is no string"},
+           {R"({"messages": [{"role": "system", "content": "a"}]})", "got one in which no user asks"},
+           {R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})",
+            "got one that ends with the assistant's turn"},
+           {R"({"prompt": [{"role": "user", "content": ""}]})", "got an empty one"},
+       })
+    EXPECT_THAT(error_in(line), AllOf(HasSubstr(":1: "), HasSubstr(what)));
+}
+
+TEST_F(TaskFile, conversations_are_held_out_by_all_that_they_ask) {
+  TasksConfig config;
+  const auto turns = [](const std::string& system) {
+    return R"({"messages": [{"role": "system", "content": ")" + system +
+           R"("}, {"role": "user", "content": "go on"}]})" "\n";
+  };
+  config.file = write(turns("one") + turns("two") + turns("three"));
+  config.heldout_file = write(turns("two"), "test.jsonl");
+  TaskStream train(config);
+  EXPECT_EQ(id_set(train.take(2)), (std::set<std::string>{"train:1", "train:3"}));
 }
 
 TEST_F(TaskFile, demonstrations_are_tasks_with_a_completion) {
@@ -136,10 +192,12 @@ TEST_F(TaskFile, bad_demonstrations_are_named) {
       error_with(good + "\n{\"prompt\": \"p\"}\n"),
       "[task] " + (folder_ / "train.jsonl").string() + ":3: expected an object with \"completion\", got one without");
   EXPECT_THAT(error_with("{\"prompt\": \"p\", \"completion\": 3}"),
-              HasSubstr(":1: expected a string as \"completion\", got a number"));
+              AllOf(HasSubstr(":1: expected a string as \"completion\", or a list of"), HasSubstr("got a number")));
   EXPECT_THAT(error_with("{\"prompt\": \"p\", \"completion\": null}"),
-              HasSubstr("a string as \"completion\", got null"));
-  EXPECT_THAT(error_with("{\"prompt\": \"p\", \"completion\": [\"c\"]}"), HasSubstr("got an array"));
+              HasSubstr("got null"));
+  EXPECT_THAT(error_with("{\"prompt\": \"p\", \"completion\": [\"c\"]}"), HasSubstr("got a list with a string"));
+  EXPECT_THAT(error_with("{\"prompt\": \"p\", \"completion\": [{\"role\": \"user\", \"content\": \"c\"}]}"),
+              HasSubstr("expected the assistant's one turn as \"completion\""));
   EXPECT_THAT(error_with("{\"prompt\": \"p\", \"completion\": \"\"}"),
               HasSubstr("expected a \"completion\" to learn, got an empty one"));
   EXPECT_THAT(error_with(good + "{\"completion\": \"c\"}"),
@@ -261,10 +319,14 @@ TEST_F(TaskFile, two_files_never_meet_either) {
   config.heldout_file = write("{\"prompt\": \"b\"}\n{\"prompt\": \"d\"}\n", "test.jsonl");
   TaskStream train(config), heldout(config, Split::heldout);
   EXPECT_EQ(id_set(train.take(2)), (std::set<std::string>{"train:1", "train:3"}));
+  EXPECT_EQ(train.left_out().text(), "1 of 3 tasks are left out: task \"train:2\": it is a held-out one, too, by " +
+                                         config.heldout_file);
+  EXPECT_EQ(heldout.left_out().count, 0u);
   EXPECT_EQ(id_set(heldout.take(2)), (std::set<std::string>{"test:1", "test:2"}));
   EXPECT_EQ(heldout_tasks(config, 99).size(), 2u);
   config.heldout_file = config.file;
-  EXPECT_THAT(error_of([&] { TaskStream stream(config); }), HasSubstr("expected at least one training task"));
+  EXPECT_THAT(error_of([&] { TaskStream stream(config); }),
+              AllOf(HasSubstr("expected at least one training task"), HasSubstr("\"train:1\": it is a held-out one")));
   config.file = "";
   EXPECT_THAT(error_of([&] { TaskStream stream(config); }), HasSubstr("tasks.file: expected one beside heldout_file"));
 }
@@ -356,6 +418,30 @@ TEST(Arithmetic, answers_are_right_and_differences_not_negative) {
   }
   for (const auto& [op, count] : operators) EXPECT_NEAR(count, 1000, 150) << op;
   EXPECT_EQ(operators.size(), 3u);
+}
+
+TEST(Arithmetic, stories_ask_for_the_same_answers) {
+  TasksConfig config;
+  config.arithmetic.operators = "+-*";
+  config.languages = {"en", "ko"};
+  config.arithmetic.story_share = 1;
+  std::set<std::string> wordings;
+  for (const Task& task : TaskStream(config).take(300)) {
+    EXPECT_EQ(task.prompt.find('{'), std::string::npos) << task.prompt;
+    const std::string problem = task.id.substr(task.id.find(':') + 1);  // "arithmetic:47+85"
+    const std::size_t sign = problem.find_first_of("+-*");
+    for (const std::string& operand : {problem.substr(0, sign), problem.substr(sign + 1)})
+      EXPECT_NE(task.prompt.find(operand), std::string::npos) << task.prompt;
+    const std::int64_t a = std::stoll(problem.substr(0, sign)), b = std::stoll(problem.substr(sign + 1));
+    EXPECT_EQ(task.answer, std::to_string(problem[sign] == '+' ? a + b : problem[sign] == '-' ? a - b : a * b));
+    EXPECT_EQ(task.kind, "arithmetic");
+    wordings.insert(task.prompt);
+  }
+  EXPECT_GT(wordings.size(), 290u);
+  config.arithmetic.story_share = 0.5;
+  std::size_t stories = 0;
+  for (const Task& task : TaskStream(config).take(400)) stories += task.prompt.size() > 35;
+  EXPECT_NEAR(static_cast<double>(stories), 200, 60);
 }
 
 TEST(Arithmetic, wording_and_operand_order_vary_between_epochs) {

@@ -212,6 +212,11 @@ TEST(InstructionsReward, WantsAllOfThemFollowed) {
   EXPECT_EQ(Scorer(config).score(question, broken).at("instructions").value(), 0);
   config.accuracy_needs_format = false;
   EXPECT_EQ(Scorer(config).score(question, broken).at("instructions").value(), 1);
+  config.think_open = true;
+  broken.text = "a b</think>\n<<Title>> text";
+  EXPECT_EQ(Scorer(config).score(question, broken).at("instructions").value(), 1);
+  broken.text = "<<Title>> text";  // reasoning that never ends
+  EXPECT_EQ(Scorer(config).score(question, broken).at("instructions").value(), 0);
 }
 
 // ---- All of them ----------------------------------------------------------------------------------------------------

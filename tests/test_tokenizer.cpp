@@ -342,6 +342,37 @@ TEST(ChatTemplate, without_a_text_is_the_models_own) {
   EXPECT_FALSE((ChatTemplate{"", own("{{ messages[0].content }}")}.opens_think()));
 }
 
+TEST(ChatTemplate, has_a_system_prompt_and_opens_the_reasoning) {
+  Task task{"", "1+1", "", "", "en"};
+  const auto own = [](const std::string& text) { return std::make_shared<MessageTemplate>(text); };
+  const std::string turns = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}";
+  ChatTemplate chat{"", own(turns), "Think.", true};
+  EXPECT_EQ(chat.render(task), "<system>Think.<user>1+1<think>");
+  EXPECT_TRUE(chat.opens_think());
+  task.messages = {{"user", "1+1"}, {"assistant", "2"}, {"user", "and 1?"}};
+  EXPECT_EQ(chat.render(task), "<system>Think.<user>1+1<assistant>2<user>and 1?<think>");
+  task.messages.insert(task.messages.begin(), {"system", "Own."});
+  EXPECT_EQ(chat.render(task), "<system>Own.<user>1+1<assistant>2<user>and 1?<think>") << "a task's own stays";
+
+  // A template that opens it itself, and one that knows no system prompt.
+  task.messages.clear();
+  EXPECT_EQ((ChatTemplate{"", own("{{ messages[0].content }}<think>\n"), "", true}.render(task)), "1+1<think>");
+  const std::string strict = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}";
+  EXPECT_EQ((ChatTemplate{"", own(strict + turns), "Think.", false}.render(task)), "<user>Think.\n\n1+1");
+  EXPECT_THAT(error_of([&] { ChatTemplate{"", own("{{ raise_exception('never') }}"), "Think."}.render(task); }),
+              HasSubstr("never"));
+
+  // A text has the user's one turn alone.
+  EXPECT_EQ((ChatTemplate{"{system}|{prompt}|", nullptr, "S {prompt}", true}.render(task)), "S {prompt}|1+1|<think>");
+  task.messages = {{"system", "Own."}, {"user", "1+1"}};
+  EXPECT_THAT(error_of([&] { ChatTemplate{}.render(task); }), HasSubstr("expected one turn, the user's"));
+  EXPECT_THAT(error_of([&] { parse_config<ChatTemplate>({"--system=Think."}); }), HasSubstr("with {system}"));
+  for (const std::string_view each : {kFormSystem, kFormText})
+    for (const char* tag : {"<think>", "</think>", "<answer>", "</answer>"})
+      EXPECT_NE(each.find(tag), std::string_view::npos);
+  EXPECT_NE(kFormText.find("{prompt}"), std::string_view::npos);
+}
+
 TEST(ChatTemplate, knows_whether_it_opens_the_reasoning) {
   EXPECT_FALSE(ChatTemplate{}.opens_think());
   EXPECT_TRUE(ChatTemplate{"{prompt}<think>"}.opens_think());

@@ -439,6 +439,66 @@ TEST(Trainer, computes_only_what_enters_the_loss) {
   EXPECT_EQ(Trainer(policy, masked, gradient_probe()).update(groups, 0).tokens, expected);
 }
 
+// The gradient, loss and counts are those of the whole step; what went through the policy is less.
+TEST(Trainer, does_not_compute_groups_without_signal_unless_something_else_gives_them_a_gradient) {
+  const auto passed = [](const std::vector<Group>& groups, size_t begin, size_t end) {
+    int64_t tokens = 0;
+    for (size_t g = begin; g < end; ++g) {
+      tokens += static_cast<int64_t>(groups[g].prompt.size());
+      for (const Completion& each : groups[g].completions) tokens += static_cast<int64_t>(each.tokens.size()) - 1;
+    }
+    return tokens;
+  };
+  for (const Loss loss : {Loss::grpo, Loss::dapo, Loss::dr_grpo}) {
+    ObjectiveConfig objective;
+    objective.loss = loss, objective.length_constant = loss == Loss::dr_grpo ? 24 : 0;
+    Policy policy = tiny::policy(), other = tiny::policy();
+    auto groups = scored_groups(policy);
+    for (const size_t flat : {0, 2}) groups[flat].rewards.assign(4, 1.0);
+    auto same_groups = groups;
+    Trainer trainer(policy, objective, gradient_probe());
+    const UpdateReport report = trainer.update(groups, 0);
+    // An entropy bonus too small to matter has everything computed.
+    objective.entropy_coefficient = 1e-12;
+    Trainer whole(other, objective, gradient_probe());
+    const UpdateReport expected = whole.update(same_groups, 0);
+    EXPECT_EQ(expected.tokens, passed(groups, 0, 4));
+    EXPECT_EQ(report.tokens, passed(groups, 1, 2) + passed(groups, 3, 4));
+    EXPECT_EQ(report.loss_tokens, expected.loss_tokens);
+    EXPECT_NEAR(report.loss, expected.loss, 1e-9);
+    EXPECT_EQ(report.ratio_deviation, 0.0);
+    EXPECT_LT(relative_difference(gradients(trainer), gradients(whole)), 1e-5);
+  }
+  // Experts that are evened out count every token.
+  Policy moe = tiny::policy(tiny::policy_config(DType::float32, true));
+  auto groups = scored_groups(moe);
+  for (Group& group : groups) group.rewards.assign(4, 1.0);
+  EXPECT_EQ(Trainer(moe, {}, gradient_probe()).update(groups, 0).tokens, 0);
+  EXPECT_EQ(Trainer(moe, {}, gradient_probe(), 1.0, {1024, 0.01}).update(groups, 0).tokens, passed(groups, 0, 4));
+  ObjectiveConfig kl;
+  kl.kl = Kl::k3_in_loss, kl.kl_coefficient = 0.1;
+  EXPECT_EQ(Trainer(moe, kl, gradient_probe()).update(groups, 0).tokens, passed(groups, 0, 4));
+}
+
+// Neither momentum nor weight decay moves anything in a step without signal, and the schedule waits.
+TEST(Trainer, leaves_everything_as_it_is_in_a_step_without_signal) {
+  Policy policy = tiny::policy();
+  OptimizerConfig optimizer;
+  optimizer.learning_rate = 1e-2, optimizer.weight_decay = 0.1, optimizer.warmup_steps = 5;
+  Trainer trainer(policy, {}, optimizer);
+  auto groups = scored_groups(policy);
+  trainer.update(groups, 0);
+  const NamedTensors weights = copy_of(policy.state()), state = copy_of(trainer.state());
+  for (Group& group : groups) group.rewards.assign(4, 0.5);
+  const UpdateReport report = trainer.update(groups, 1);
+  EXPECT_EQ(report.tokens, 0);
+  EXPECT_GT(report.loss_tokens, 0);
+  EXPECT_TRUE(std::isnan(report.entropy));
+  EXPECT_TRUE(report.skipped.empty());
+  EXPECT_TRUE(same(policy.state(), weights));
+  EXPECT_TRUE(same(trainer.state(), state));
+}
+
 TEST(Trainer, skips_counts_and_names_an_update_that_is_not_finite_and_leaves_everything_as_it_was) {
   for (const bool supervised : {false, true}) {
     Policy policy = tiny::policy(tiny::policy_config(DType::float32, true));

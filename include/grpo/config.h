@@ -33,6 +33,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <set>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -57,6 +58,9 @@ std::string_view enum_name(E value) {
     if (each == value) return name;
   throw Error("config", "expected a named enum value, got the number ", static_cast<long long>(value));
 }
+
+/// The keys that a configuration's sources mention ("optimizer.learning_rate"): all others have their defaults.
+using GivenKeys = std::set<std::string>;
 
 /// Thrown by load_config and parse_config on `--help`; what() is the text. `report` prints it to standard output and
 /// returns 0.
@@ -268,7 +272,9 @@ class Checker {
 void load(const Knob& root, const nlohmann::json& value, const std::string& where);
 using FileTexts = std::map<std::string, std::string>;  // by path
 /// `read_before` (optional) has the files that were read already, and takes up the others: a pipe can be read once.
-void parse(const Knob& root, const std::vector<std::string>& arguments, FileTexts* read_before = nullptr);
+/// `given` (optional) takes up the keys that are mentioned.
+void parse(const Knob& root, const std::vector<std::string>& arguments, FileTexts* read_before = nullptr,
+           GivenKeys* given = nullptr);
 std::string help(const Knob& root);
 nlohmann::ordered_json dump(const Knob& root);
 

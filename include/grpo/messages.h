@@ -9,12 +9,9 @@
 #include <string_view>
 #include <vector>
 
-namespace grpo {
+#include "grpo/task.h"
 
-/// One turn of a conversation. Roles are the template's: "system", "user", "assistant", often "tool".
-struct Message {
-  std::string role, content;
-};
+namespace grpo {
 
 /// A chat template in Jinja, as Hugging Face models carry one. Immutable; copies share it, and it may be used from
 /// several threads. Templates are programs from elsewhere: they can do nothing but make text, in bounded time.

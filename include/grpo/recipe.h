@@ -155,6 +155,8 @@ struct RecipeConfig : RunConfig {
       "two stages to compare in selection.json: one trained on all samples, one on each group's best");
     v("evaluation", evaluation, "the measuring after each stage");
   }
+  /// For the stages that train a model of others: see defaults.h. A stage that `made` (null: none) has keeps its own.
+  void choose_defaults(const GivenKeys& given, const RecipeConfig* made);
   /// Throws Error for stages without a name or with the same one, and for any mention of a stage that is not an earlier
   /// one of the right type, naming the nearest.
   void validate() const;

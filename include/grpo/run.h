@@ -28,6 +28,7 @@
 #include "grpo/checkpoint.h"
 #include "grpo/config.h"
 #include "grpo/metrics.h"
+#include "grpo/reward.h"
 #include "grpo/rollout.h"
 #include "grpo/stop.h"
 #include "grpo/task.h"
@@ -43,6 +44,8 @@ struct RunConfig {
   int save_every = 20;
   int keep = 2;
   int notebook = 16;
+  int max_silent_steps = 30;
+  std::vector<std::string> notes = {};  ///< what is to be said at the start, of defaults that were chosen; no knob
 
   template <class V>
   void visit(V& v) {
@@ -55,6 +58,9 @@ struct RunConfig {
     v("keep", keep, "checkpoints to keep; 0: all", at_least(0));
     v("notebook", notebook,
       "traces a step in samples.jsonl, right and wrong ones in equal shares where there are; -1: all", at_least(-1));
+    v("max_silent_steps", max_silent_steps,
+      "end the run, saved, after so many RL steps in a row in which no group had two different rewards: nothing was "
+      "learned; 0: never", at_least(0));
   }
   void validate() const;
 };
@@ -66,6 +72,8 @@ std::optional<nlohmann::json> config_of_run(const std::string& out);
 
 /// load_config for a driver. A run that is resumed knows its own configuration: in place of the defaults stands the
 /// config.json in `out`, so that --resume --out RUN is all that it takes; --config and --set change what they mention.
+/// A config with choose_defaults(given, made) may set what its user has not (see defaults.h); `made` is that of the run
+/// which is resumed, whose values hold, or null.
 template <class Config>
 Config load_run_config(const std::vector<std::string>& arguments) {
   Config asked;
@@ -76,7 +84,10 @@ Config load_run_config(const std::vector<std::string>& arguments) {
   const internal::Knob root = internal::make_knob("", config, "");
   const auto own = asked.resume ? config_of_run(asked.out) : std::nullopt;
   if (own) internal::load(root, *own, asked.out + "/config.json");
-  internal::parse(root, arguments, &files);
+  const Config made = config;
+  GivenKeys given;
+  internal::parse(root, arguments, &files, &given);
+  if constexpr (requires { config.choose_defaults(given, &made); }) config.choose_defaults(given, own ? &made : nullptr);
   config.out = asked.out, config.resume = asked.resume;
   validate(config, "");
   return config;
@@ -177,10 +188,18 @@ class Run {
   /// The command line that goes on with this run, for a shell.
   std::string resume_command() const;
 
-  /// One step of RL: metrics.jsonl, samples.jsonl, and a line of progress. `more` is added to metrics.jsonl. Warns once
-  /// when no group has had two different rewards for many steps.
+  /// How completions are read, for what is said of steps without signal.
+  void reads(const RewardsConfig& rewards);
+
+  /// One step of RL: metrics.jsonl, samples.jsonl, and a line of progress. `more` is added to metrics.jsonl. Says when
+  /// no group has had two different rewards: in the first of such steps, and with advice once when they go on.
   void record(int64_t step, const std::vector<Group>& groups, const UpdateReport& report, const RolloutStats& rollout,
               const StepTimes& times, const NamedValues& more = {});
+
+  /// Whether that has been so for max_silent_steps in a row: the run is then to be saved and ended, by end_silence,
+  /// which throws Error with advice. A run that goes on from there has as many such steps again.
+  bool is_silent() const;
+  [[noreturn]] void end_silence();
 
   /// One step of another kind: `values` in metrics.jsonl, those in `shown` in the line of progress.
   void record(int64_t step, const NamedValues& values, const NamedValues& shown, double seconds);
@@ -194,7 +213,7 @@ class Run {
   Run();
   void lock();
   void write_metrics(int64_t step, const nlohmann::ordered_json& line);
-  void watch_signal(const std::vector<Group>& groups, double format, double accuracy);
+  void watch_signal(int64_t step, const std::vector<Group>& groups);
   std::optional<CheckpointContents> find_checkpoint();
   void refuse_changes(const Stays& stays, const CheckpointContents& checkpoint) const;
   void go_back_to(const std::filesystem::path& checkpoint);
@@ -217,6 +236,7 @@ class Run {
   std::unique_ptr<JsonlWriter> metrics_, samples_;
   std::unique_ptr<EventWriter> events_;
   std::unique_ptr<Silence> silence_;
+  RewardsConfig rewards_;
 };
 
 }  // namespace grpo

@@ -33,9 +33,12 @@ struct Stage {
   uint64_t seed;  ///< of all draws of this stage
 };
 
-/// The schedule of a stage of `steps` updates: `config` with the length of the stage as total_steps where that is 0.
-/// Throws Error where that contradicts itself (a warm-up longer than the stage).
+/// The schedule of a stage of `steps` updates: `config` with the stage's length as total_steps where that is 0, and with
+/// a warm-up that ends within it. Throws Error where total_steps is there and contradicts the warm-up.
 OptimizerConfig lasting(OptimizerConfig config, int64_t steps);
+
+/// What is to be said where `lasting` shortens the warm-up, "" where it does not; `key` is the knob's.
+std::string warmup_note(const OptimizerConfig& config, int64_t steps, const std::string& key);
 
 struct StageResult {
   bool finished = false;  ///< false: a signal stopped it; what was done is saved

@@ -10,11 +10,18 @@
 
 namespace grpo {
 
+/// One turn of a conversation. Roles are those of chat templates: "system", "user", "assistant", often "tool".
+struct Message {
+  std::string role, content;
+};
+
 /// One question. `answer` is the reference ("" when there is none), `kind` says which checker reads it ("" or
 /// "arithmetic": a number; "countdown": see reward.h; puzzles: see verifiable.h), `language` is the ISO 639-1 code that
-/// the reasoning should be in.
+/// the reasoning should be in. A question that takes more than the user's one turn has all of them in `messages`, which
+/// is empty otherwise; `prompt` is then the user's last turn.
 struct Task {
   std::string id, prompt, answer, kind, language;
+  std::vector<Message> messages = {};
 };
 
 /// Why a completion ended: the end-of-sequence token or a stop token / string, or the limit on new tokens.

@@ -29,9 +29,10 @@ struct LeftOut {
 };
 
 /// The tasks of a JSONL file, one object a line: `prompt` (a string that is not empty), and optionally `id` (default
-/// "FILE-STEM:LINE"), `answer` (a string or a number), `kind`, `language` (default "en"). An optional key may be null;
-/// unknown keys and blank lines are ignored. A line that is none of this is an Error "[task] FILE:LINE: expected …, got
-/// …", or, with `left_out`, counted there. Throws when there is no task.
+/// "FILE-STEM:LINE"), `answer` (a string or a number), `kind`, `language` ("en"). A conversation is a list of {"role",
+/// "content"}, `prompt` or else `messages`, whose last turn is not the assistant's. Keys may be null; unknown ones and
+/// blank lines are ignored. A line that is none of this is an Error "[task] FILE:LINE: expected …, got …", or, with
+/// `left_out`, counted there. Throws when there is no task.
 std::vector<Task> read_tasks(const std::filesystem::path& file, LeftOut* left_out = nullptr);
 
 /// A task and a completion of it to imitate.
@@ -40,8 +41,8 @@ struct Demonstration {
   std::string completion;  ///< as the policy should write it, without end-of-sequence
 };
 
-/// The demonstrations of a JSONL file, one object a line: what read_tasks reads, and `completion` (a string that is not
-/// empty). Throws Error as read_tasks does, or fills `left_out`.
+/// The demonstrations of a JSONL file: what read_tasks reads, and `completion` (a text that is not empty, or a list of
+/// the assistant's turn); or a conversation that ends with that. Throws Error as read_tasks does, or fills `left_out`.
 std::vector<Demonstration> read_demonstrations(const std::filesystem::path& file, LeftOut* left_out = nullptr);
 
 /// What happens to tasks of a file that cannot be used: lines that are none, and prompts that do not fit the model.
@@ -73,12 +74,15 @@ struct EnumNames<TaskGenerator> {
 struct ArithmeticConfig {
   std::int64_t max_operand = 99;
   std::string operators = "+-";
+  double story_share = 0;
 
   template <class V>
   void visit(V& v) {
     // Squares and the number of problems fit 64 bits.
     v("max_operand", max_operand, "operands are 0 to this", at_least(0).at_most(1e9));
     v("operators", operators, "some of + - *");
+    v("story_share", story_share, "share of the prompts that tell a little story instead: Mia has 47 books and …",
+      at_least(0).at_most(1));
   }
   void validate() const;
 };

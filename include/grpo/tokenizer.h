@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -44,25 +45,36 @@ struct TokenizerConfig {
   void validate() const;
 };
 
-/// The text around a task's prompt; its end is where the policy begins to write.
+/// How a policy is asked: the text around a task's prompt, whose end is where the policy begins to write.
 struct ChatTemplate {
   std::string text = "User: {prompt}\nAssistant: ";
   std::shared_ptr<const MessageTemplate> messages = nullptr;  ///< read where `text` is empty
+  std::string system = {};
+  bool open_think = false;
 
   template <class V>
   void visit(V& v) {
     v("text", text,
-      "what the policy reads; {prompt} and {language} are filled in from the task; empty: the chat template of the "
-      "model folder that the policy came from, with the prompt as the user's turn");
+      "what the policy reads; {prompt}, {language} and {system} are filled in; empty: the chat template of the model "
+      "folder that the policy came from, with the prompt as the user's turn");
+    v("system", system, "the system prompt of every conversation that has none of its own; empty: none");
+    v("open_think", open_think, "end what the policy reads with <think>: completions begin inside the reasoning");
   }
-  /// Throws Error when `text` is there, but has no {prompt}.
+  /// Throws Error when `text` is there, but has no {prompt}, or no {system} where there is a system prompt.
   void validate() const;
-  /// `text` with every {prompt} and {language} replaced; what is filled in is not searched again. Throws Error when
-  /// both `text` and `messages` are missing.
+  /// `text` with every {prompt}, {language} and {system} replaced (what is filled in is not searched again), or what
+  /// the model's own template makes of the task's messages. Throws Error when both `text` and `messages` are missing,
+  /// where the template fails, and for a conversation of more than the user's one turn where there is a text.
   std::string render(const Task& task) const;
+  /// The same for a conversation: a list of {"role", "content"}, with whatever else the model's template reads.
+  std::string render(const nlohmann::ordered_json& conversation) const;
   /// True when what is read ends with <think> (white space may follow), so that completions begin inside the reasoning.
   bool opens_think() const;
 };
+
+/// Ask for the form `<think>…</think><answer>…</answer>`: a system prompt for chat models, and a `text` for models
+/// without a chat template.
+extern const std::string_view kFormSystem, kFormText;
 
 namespace internal {
 

@@ -15,10 +15,11 @@
 
 namespace grpo {
 
-/// What an update did. Means are over the tokens in the loss.
+/// What an update did. Means are over the tokens in the loss that went through the policy, which a group without signal
+/// does not (see Trainer::update).
 struct UpdateReport {
   double loss = 0;  ///< mean over the updates of a step
-  double entropy = 0;
+  double entropy = std::numeric_limits<double>::quiet_NaN();  ///< of no tokens NaN
   std::optional<double> kl;    ///< to the reference policy; none without one
   double ratio_deviation = 0;  ///< largest |ratio − 1| between sampler and trainer in the step's first update
   double mismatch_kl = 0;      ///< the same tokens' mean KL between sampler and trainer
@@ -27,7 +28,7 @@ struct UpdateReport {
   double learning_rate = 0;                                           ///< of the last update
   double expert_load_max = std::numeric_limits<double>::quiet_NaN();  ///< see RouterRecord::max_load
   int64_t tokens = 0;                 ///< that went through the policy, forward and backward
-  int64_t loss_tokens = 0;            ///< of these in the loss: each gave its gradient
+  int64_t loss_tokens = 0;            ///< in the loss, those of groups without signal included
   int64_t skipped_updates = 0;        ///< so far, over the trainer's life
   std::vector<std::string> skipped;   ///< why updates of this step were skipped, and the samples that brought it
   std::vector<std::string> warnings;  ///< that nothing can be learned like this, and what to change; each kind once
@@ -70,7 +71,9 @@ class Trainer {
 
   /// One GRPO step on scored groups (`rewards` filled): advantages, then objective.epochs x objective.minibatches
   /// updates, in the order of the groups. The old log-probabilities are those recorded by the sampler: there is no pass
-  /// for them.
+  /// for them. A group whose advantages are all 0 is not computed where nothing else in the loss would give it a
+  /// gradient (KL, entropy, the experts' balance); it still counts in what the loss divides by. A minibatch of such
+  /// groups alone is no update: nothing moves, neither weights nor momentum nor the schedule.
   UpdateReport update(std::vector<Group>& groups, int64_t step);
 
   /// One supervised update: mean cross-entropy over the targets of all documents.
