@@ -287,7 +287,7 @@ TEST(Corpus, a_search_tries_until_it_finds_or_gives_up) {
       }
       EXPECT_TRUE(tried.insert(last).second) << document.completion;
       EXPECT_EQ((*it)[3].matched, (*it)[2] != ". So");
-      if ((*it)[3].matched) EXPECT_TRUE((*it)[3] == target && value != target) << document.completion;
+      EXPECT_TRUE(!(*it)[3].matched || ((*it)[3] == target && value != target)) << document.completion;
     }
     EXPECT_EQ(answer, last) << document.completion;
     const bool reached = value == target;

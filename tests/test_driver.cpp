@@ -339,7 +339,7 @@ TEST_F(Driver, finds_what_is_wrong_before_any_work) {
       {"--set prompts_per_step=1000000 --set objective.max_refills=16", "objective.max_refills"},
       {"--set save_every=0", "save_every"},
       {"--set evaluate.samples=0", "evaluate.samples"},
-      {"--set rollout.samples=1", "rollout.samples of at least 2"},
+      {"--set rollout.samples=1", "rollout.samples: expected at least 2"},
       {"--set rollout.pages=2", "rollout.pages: expected at least 3, got 2"},
       {"--set rollout.pages=0 --set rollout.cache_gigabytes=1e-9", "rollout.cache_gigabytes: expected at least"},
       {"--set rollout.samples=65537", "rollout.samples: expected 1 <= x <= 65536"},

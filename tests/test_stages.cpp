@@ -449,7 +449,7 @@ TEST(StageConfigs, refuse_what_cannot_be_before_anything_is_done) {
   grpo = {}, grpo.rollout.sampling.temperature = 0;
   EXPECT_THAT(error(grpo, "grpo"), HasSubstr("greedy"));
   grpo = {}, grpo.rollout.samples = 1;
-  EXPECT_THAT(error(grpo, "grpo"), HasSubstr("rollout.samples of at least 2"));
+  EXPECT_THAT(error(grpo, "grpo"), HasSubstr("grpo.rollout.samples: expected at least 2"));
   grpo.objective.baseline = Baseline::reinforce_pp;
   EXPECT_EQ(error(grpo, "grpo"), "(no error)");
   grpo = {}, grpo.steps = (1 << 26) + 1;

@@ -180,7 +180,8 @@ TEST(Trainer, takes_the_same_gradient_from_any_split_in_bf16_too_and_nearly_that
       const auto whole = run(DType::bfloat16, 100000);
       for (const int micro_batch_tokens : {1, 40, 90, largest_group(groups) - 1, 400})
         EXPECT_LT(relative_difference(run(DType::bfloat16, micro_batch_tokens), whole), 1e-5) << micro_batch_tokens;
-      EXPECT_LT(relative_difference(whole, run(DType::float32, 100000)), 0.04) << "a few roundings of bf16, each 0.004";
+      EXPECT_LT(relative_difference(whole, run(DType::float32, 100000)), 0.08)
+          << "roundings of bf16, each 0.004, one upon the other";
     }
 }
 
