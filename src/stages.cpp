@@ -166,8 +166,8 @@ OptimizerConfig lasting(OptimizerConfig config, int64_t steps) {
 std::string warmup_note(const OptimizerConfig& config, int64_t steps, const std::string& key) {
   const int64_t warmup = lasting(config, steps).warmup_steps;
   if (warmup == config.warmup_steps) return "";
-  return key + ": " + std::to_string(config.warmup_steps) + " → " + std::to_string(warmup) + ", as there are " +
-         std::to_string(steps) + " steps";
+  return key + ": " + std::to_string(config.warmup_steps) + " → " + std::to_string(warmup) + ", in a stage of " +
+         std::to_string(steps) + (steps == 1 ? " step" : " steps");
 }
 
 void require_learnable(const RolloutConfig& rollout) {

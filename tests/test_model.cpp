@@ -395,6 +395,7 @@ TEST_F(FromPretrained, an_empty_chat_text_is_the_template_of_the_folder) {
   fs::remove(model_ / "chat_template.jinja");
   EXPECT_EQ(run("none", {"--set", "chat.text="}), 1);
   EXPECT_THAT(output(), HasSubstr("a base model has none"));
+  EXPECT_FALSE(fs::exists(folder_ / "none")) << "said before any work";
 }
 
 // Values that follow what is trained: said with their reason, recorded, and not decided again.

@@ -460,6 +460,20 @@ TEST_F(Stages, a_mixture_refuses_weights_and_states_that_are_not_its_own) {
               AllOf(HasSubstr("1 sources, got 2"), HasSubstr("was the mixture changed?")));
 }
 
+TEST_F(Stages, sft_learns_whole_demonstrations_behind_a_think_that_the_prompt_opens) {
+  const auto tokens = [&](const std::string& name, const std::string& completion) {
+    SftConfig config;
+    config.documents_per_step = 1;
+    return in_run(name, [&](Stage& stage) {
+             return sft(stage, config, {{{demonstration("q", completion)}, 0}});
+           }).gradient_tokens;
+  };
+  EXPECT_EQ(tokens("closed", "<think>ab</think>"), tokens_of("<think>ab</think>"));
+  chat_.open_think = true;
+  EXPECT_EQ(tokens("opened", "<think>ab</think>"), tokens_of("ab</think>"));
+  EXPECT_EQ(tokens("inside", "ab</think>"), tokens_of("ab</think>"));
+}
+
 // ---- grpo -----------------------------------------------------------------------------------------------------------
 
 // Answers with 7 or 5, in form or not, in one language or in two, once or again and again.
@@ -549,6 +563,18 @@ TEST_F(Sampling, grpo_goes_on_from_its_last_checkpoint_after_a_crash_between_two
                   "crashed", [&](Stage& stage) { return grpo::grpo(stage, config); }, 2)
                   .finished);
   expect_same("crashed", 5);
+}
+
+TEST_F(Sampling, grpo_ends_saved_where_nothing_is_learned_for_long) {
+  GrpoConfig config = grpo_config(40);
+  config.objective = {};
+  config.rewards.weights = {{"overlong", 1.0}};  // no completion comes near
+  config.rewards.overlong_max_length = 900, config.rewards.overlong_buffer = 1;
+  const auto work = [&](Stage& stage) { return error_of([&] { grpo::grpo(stage, config); }); };
+  EXPECT_THAT(in_run("silent", work), HasSubstr("nothing was learned in the last 30 steps"));
+  EXPECT_EQ(newest_checkpoint(folder_ / "silent"), checkpoint_folder(folder_ / "silent", 30));
+  EXPECT_EQ(in_run("silent", work), "(no error)") << "it goes on from there, and ends within its patience";
+  EXPECT_EQ(newest_checkpoint(folder_ / "silent"), checkpoint_folder(folder_ / "silent", 40));
 }
 
 TEST_F(Sampling, grpo_ends_with_the_tokens_to_match_in_a_step_of_the_prompts_that_are_left) {
