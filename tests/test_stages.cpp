@@ -546,6 +546,17 @@ TEST_F(Sampling, grpo_goes_on_where_it_was_stopped) {
   EXPECT_EQ(lines_of(folder_ / "whole/samples.jsonl").size(), 4u * 3 * 4);
 }
 
+TEST_F(Sampling, the_learning_rate_of_grpo_falls_over_all_updates_of_its_steps) {
+  GrpoConfig config = grpo_config(2);
+  config.objective.epochs = 2, config.objective.minibatches = 2;
+  config.optimizer.schedule = Schedule::linear, config.optimizer.warmup_steps = 0;
+  in_run("whole", [&](Stage& stage) { return grpo::grpo(stage, config); });
+  const auto lines = lines_of(folder_ / "whole/metrics.jsonl");
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_DOUBLE_EQ(lines[0]["learning_rate"].get<double>(), 1e-2 * (1 - 3.0 / 8)) << "of the fourth of eight updates";
+  EXPECT_DOUBLE_EQ(lines[1]["learning_rate"].get<double>(), 1e-2 * (1 - 7.0 / 8));
+}
+
 TEST_F(Sampling, grpo_goes_on_from_its_last_checkpoint_after_a_crash_between_two) {
   const GrpoConfig config = grpo_config(5);
   in_run("whole", [&](Stage& stage) { return grpo::grpo(stage, config); });
