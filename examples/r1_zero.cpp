@@ -109,7 +109,7 @@ struct R1ZeroConfig : grpo::RunConfig {
     grpo::check_places(0, static_cast<uint64_t>(prompts_per_step), objective);
     objective.check_samples(rollout.samples);
     grpo::require_learnable(rollout);
-    grpo::lasting(optimizer, steps);
+    grpo::lasting(optimizer, grpo::updates_of(steps, objective));
   }
 };
 
@@ -169,7 +169,8 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
        {from_scratch ? grpo::warmup_note(config.pretrain.optimizer, config.pretrain.steps,
                                          "pretrain.optimizer.warmup_steps")
                      : std::string(),
-        grpo::warmup_note(config.optimizer, config.steps, "optimizer.warmup_steps")})
+        grpo::warmup_note(config.optimizer, grpo::updates_of(config.steps, config.objective),
+                          "optimizer.warmup_steps")})
     if (!note.empty()) progress.note(note);
   run.reads(config.rewards);
 
@@ -247,7 +248,8 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
   }
 
   // Stage 2: R1-Zero. Every line of the method is in this loop.
-  grpo::Trainer trainer(policy, config.objective, grpo::lasting(config.optimizer, config.steps),
+  grpo::Trainer trainer(policy, config.objective,
+                        grpo::lasting(config.optimizer, grpo::updates_of(config.steps, config.objective)),
                         config.rollout.sampling.temperature, config.trainer);
   if (checkpoint && checkpoint->state["stage"] == "rl")
     run.restore(*checkpoint, policy, trainer);

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "grpo/error.h"
+#include "grpo/messages.h"
 #include "grpo/pretrained.h"
 #include "grpo/safetensors.h"
 #include "model_file.h"
@@ -63,6 +64,7 @@ void PretrainedDefaults::choose(ChatTemplate& chat) {
     note("chat.text", nlohmann::json(chat.text).dump(),
          has_template ? "the chat template of " + folder_.string() : "the default for a model without a chat template");
   }
+  if (chat.text.empty()) MessageTemplate::load(folder_);  // refuses one that cannot be read, before any work
   if (is_free("chat.system") && chat.text.empty()) {
     chat.system = kFormSystem;
     note("chat.system", nlohmann::json(chat.system).dump(), "the default for a chat model, which has not met the form");

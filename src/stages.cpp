@@ -95,10 +95,10 @@ std::string behind_prompt(const ChatTemplate& chat, const std::string& completio
 }
 
 // The schedule of a stage, and a line in the log where it could not be what was asked for.
-OptimizerConfig schedule_of(const Stage& stage, const OptimizerConfig& config, int64_t steps) {
-  if (const std::string note = warmup_note(config, steps, "optimizer.warmup_steps"); !note.empty())
+OptimizerConfig schedule_of(const Stage& stage, const OptimizerConfig& config, int64_t updates) {
+  if (const std::string note = warmup_note(config, updates, "optimizer.warmup_steps"); !note.empty())
     stage.run.progress().note(note);
-  return lasting(config, steps);
+  return lasting(config, updates);
 }
 
 Example example_of(const Stage& stage, const std::string& prompt, const std::string& completion, bool learn_prompt) {
@@ -151,23 +151,28 @@ std::vector<double> weights_of(const std::vector<TaskShare>& sources) {
 
 }  // namespace
 
-OptimizerConfig lasting(OptimizerConfig config, int64_t steps) {
-  if (steps == 0) config.schedule = Schedule::constant;  // nothing will ask for a rate
+int64_t updates_of(int64_t steps, const ObjectiveConfig& objective) {
+  const double updates = static_cast<double>(steps) * objective.epochs * objective.minibatches;
+  return static_cast<int64_t>(std::min(updates, 1e15));
+}
+
+OptimizerConfig lasting(OptimizerConfig config, int64_t updates) {
+  if (updates == 0) config.schedule = Schedule::constant;  // nothing will ask for a rate
   if (config.total_steps == 0) {
-    // A quick try has fewer steps than warm-up was meant for. A rate that falls does so from the end of warm-up on.
-    const int64_t room = config.schedule == Schedule::constant ? steps : steps - 1;
+    // A quick try has fewer than warm-up was meant for. A rate that falls does so from the end of warm-up on.
+    const int64_t room = config.schedule == Schedule::constant ? updates : updates - 1;
     config.warmup_steps = std::min(config.warmup_steps, room);
-    config.total_steps = steps;
+    config.total_steps = updates;
   }
   validate(config, "optimizer");
   return config;
 }
 
-std::string warmup_note(const OptimizerConfig& config, int64_t steps, const std::string& key) {
-  const int64_t warmup = lasting(config, steps).warmup_steps;
+std::string warmup_note(const OptimizerConfig& config, int64_t updates, const std::string& key) {
+  const int64_t warmup = lasting(config, updates).warmup_steps;
   if (warmup == config.warmup_steps) return "";
-  return key + ": " + std::to_string(config.warmup_steps) + " → " + std::to_string(warmup) + ", as there are " +
-         std::to_string(steps) + " steps";
+  return key + ": " + std::to_string(config.warmup_steps) + " → " + std::to_string(warmup) + ", in a stage of " +
+         std::to_string(updates) + (updates == 1 ? " update" : " updates");
 }
 
 void require_learnable(const RolloutConfig& rollout) {
@@ -325,7 +330,7 @@ void GrpoConfig::validate() const {
   check_places(0, static_cast<uint64_t>(prompts_per_step), objective);
   objective.check_samples(rollout.samples);
   require_learnable(rollout);
-  lasting(optimizer, steps);
+  lasting(optimizer, updates_of(steps, objective));
 }
 
 StageResult grpo(Stage& stage, const GrpoConfig& config, Judge* judge, const Measure& measure) {
@@ -337,7 +342,7 @@ StageResult grpo(Stage& stage, const GrpoConfig& config, Judge* judge, const Mea
   Rollout rollout(stage.policy, stage.tokenizer, stage.chat, config.rollout);
   TaskMixture tasks = tasks_for(stage, config.tasks, rollout);
 
-  Trainer trainer(stage.policy, config.objective, schedule_of(stage, config.optimizer, config.steps),
+  Trainer trainer(stage.policy, config.objective, schedule_of(stage, config.optimizer, updates_of(config.steps, config.objective)),
                   config.rollout.sampling.temperature, config.trainer);
   Training training(stage, trainer);
   if (training.finished()) return training.result();

@@ -232,6 +232,10 @@ TEST_F(Models, chat_renders_the_template_of_the_folder) {
   const std::string with_system = "<|im_start|>system\nBe brief.<|im_end|>\n" + turn;
   EXPECT_EQ(generated({{{"prompt", "Hi"}}}, system).at(0)["completions"],
             generated({{{"prompt", with_system}}}, greedy).at(0)["completions"]);
+  auto open_think = system;
+  open_think.push_back("--open_think");
+  EXPECT_EQ(generated({{{"prompt", "Hi"}}}, open_think).at(0)["completions"],
+            generated({{{"prompt", with_system + "<think>"}}}, greedy).at(0)["completions"]);
   EXPECT_EQ(generated({{{"prompt", turn.substr(std::string("<|im_start|>").size())}}}, bos).at(0)["completions"],
             plain);
   fs::remove(model_ / "chat_template.jinja");
@@ -284,7 +288,10 @@ TEST_F(Models, evaluate_asks_a_model_folder) {
   const std::vector<std::string> words{"--model",          model_, "--tasks", folder_ / "tasks.jsonl",  "--k", "6",
                                        "--max_new_tokens", "8",    "--out",   folder_ / "answers.jsonl"};
   for (const std::vector<std::string>& how :
-       {std::vector<std::string>{}, {"--chat"}, {"--template", "Q: {prompt} A:"}}) {
+       {std::vector<std::string>{},
+        {"--chat"},
+        {"--template", "Q: {prompt} A:"},
+        {"--chat", "--system", "Count.", "--open_think"}}) {
     auto all = words;
     all.insert(all.end(), how.begin(), how.end());
     ASSERT_EQ(tool(GRPO_EVALUATE, all), 0) << output();
@@ -423,6 +430,7 @@ TEST_F(FromPretrained, an_empty_chat_text_is_the_template_of_the_folder) {
   fs::remove(model_ / "chat_template.jinja");
   EXPECT_EQ(run("none", {"--set", "chat.text="}), 1);
   EXPECT_THAT(output(), HasSubstr("a base model has none"));
+  EXPECT_FALSE(fs::exists(folder_ / "none")) << "said before any work";
 }
 
 // Values that follow what is trained: said with their reason, recorded, and not decided again.

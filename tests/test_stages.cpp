@@ -525,6 +525,20 @@ TEST_F(Stages, a_mixture_refuses_weights_and_states_that_are_not_its_own) {
               AllOf(HasSubstr("1 sources, got 2"), HasSubstr("was the mixture changed?")));
 }
 
+TEST_F(Stages, sft_learns_whole_demonstrations_behind_a_think_that_the_prompt_opens) {
+  const auto tokens = [&](const std::string& name, const std::string& completion) {
+    SftConfig config;
+    config.documents_per_step = 1;
+    return in_run(name, [&](Stage& stage) {
+             return sft(stage, config, {{{demonstration("q", completion)}, 0}});
+           }).gradient_tokens;
+  };
+  EXPECT_EQ(tokens("closed", "<think>ab</think>"), tokens_of("<think>ab</think>"));
+  chat_.open_think = true;
+  EXPECT_EQ(tokens("opened", "<think>ab</think>"), tokens_of("ab</think>"));
+  EXPECT_EQ(tokens("inside", "ab</think>"), tokens_of("ab</think>"));
+}
+
 // ---- grpo -----------------------------------------------------------------------------------------------------------
 
 // Answers with 7 or 5, in form or not, in one language or in two, once or again and again.
@@ -597,6 +611,17 @@ TEST_F(Sampling, grpo_goes_on_where_it_was_stopped) {
   EXPECT_EQ(lines_of(folder_ / "whole/samples.jsonl").size(), 4u * 3 * 4);
 }
 
+TEST_F(Sampling, the_learning_rate_of_grpo_falls_over_all_updates_of_its_steps) {
+  GrpoConfig config = grpo_config(2);
+  config.objective.epochs = 2, config.objective.minibatches = 2;
+  config.optimizer.schedule = Schedule::linear, config.optimizer.warmup_steps = 0;
+  in_run("whole", [&](Stage& stage) { return grpo::grpo(stage, config); });
+  const auto lines = lines_of(folder_ / "whole/metrics.jsonl");
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_DOUBLE_EQ(lines[0]["learning_rate"].get<double>(), 1e-2 * (1 - 3.0 / 8)) << "of the fourth of eight updates";
+  EXPECT_DOUBLE_EQ(lines[1]["learning_rate"].get<double>(), 1e-2 * (1 - 7.0 / 8));
+}
+
 TEST_F(Sampling, grpo_goes_on_from_its_last_checkpoint_after_a_crash_between_two) {
   const GrpoConfig config = grpo_config(5);
   in_run("whole", [&](Stage& stage) { return grpo::grpo(stage, config); });
@@ -614,6 +639,18 @@ TEST_F(Sampling, grpo_goes_on_from_its_last_checkpoint_after_a_crash_between_two
                   "crashed", [&](Stage& stage) { return grpo::grpo(stage, config); }, 2)
                   .finished);
   expect_same("crashed", 5);
+}
+
+TEST_F(Sampling, grpo_ends_saved_where_nothing_is_learned_for_long) {
+  GrpoConfig config = grpo_config(40);
+  config.objective = {};
+  config.rewards.weights = {{"overlong", 1.0}};  // no completion comes near
+  config.rewards.overlong_max_length = 900, config.rewards.overlong_buffer = 1;
+  const auto work = [&](Stage& stage) { return error_of([&] { grpo::grpo(stage, config); }); };
+  EXPECT_THAT(in_run("silent", work), HasSubstr("nothing was learned in the last 30 steps"));
+  EXPECT_EQ(newest_checkpoint(folder_ / "silent"), checkpoint_folder(folder_ / "silent", 30));
+  EXPECT_EQ(in_run("silent", work), "(no error)") << "it goes on from there, and ends within its patience";
+  EXPECT_EQ(newest_checkpoint(folder_ / "silent"), checkpoint_folder(folder_ / "silent", 40));
 }
 
 TEST_F(Sampling, grpo_ends_with_the_tokens_to_match_in_a_step_of_the_prompts_that_are_left) {

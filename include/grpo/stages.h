@@ -33,12 +33,15 @@ struct Stage {
   uint64_t seed;  ///< of all draws of this stage
 };
 
-/// The schedule of a stage of `steps` updates: `config` with the stage's length as total_steps where that is 0, and with
-/// a warm-up that ends within it. Throws Error where total_steps is there and contradicts the warm-up.
-OptimizerConfig lasting(OptimizerConfig config, int64_t steps);
+/// The updates of `steps` RL steps: each goes through its rollout in epochs and minibatches.
+int64_t updates_of(int64_t steps, const ObjectiveConfig& objective);
+
+/// The schedule of a stage of `updates`: `config` with the stage's length as total_steps where that is 0, and with a
+/// warm-up that ends within it. Throws Error where total_steps is there and contradicts the warm-up.
+OptimizerConfig lasting(OptimizerConfig config, int64_t updates);
 
 /// What is to be said where `lasting` shortens the warm-up, "" where it does not; `key` is the knob's.
-std::string warmup_note(const OptimizerConfig& config, int64_t steps, const std::string& key);
+std::string warmup_note(const OptimizerConfig& config, int64_t updates, const std::string& key);
 
 struct StageResult {
   bool finished = false;  ///< false: a signal stopped it; what was done is saved
