@@ -125,12 +125,14 @@ grpo::Model opened(const GenerateConfig& config) {
 }
 
 int complete_file(const GenerateConfig& config) {
-  const std::vector<Line> lines = read_lines(config.in);
+  const bool refuse = config.on_bad == grpo::BadTasks::refuse;
+  grpo::LeftOut left_out;
+  const std::vector<Line> lines = read_lines(config.in, refuse ? nullptr : &left_out);
   LineWriter out(config.out, {config.in});
   const grpo::Model model = opened(config);
   const Prompts prompts(config, model);
   grpo::Rollout rollout(model.policy, model.tokenizer, model.chat, config.rollout());
-  if (config.on_bad == grpo::BadTasks::refuse)
+  if (refuse)
     for (const Line& line : lines)
       if (const std::string why = rollout.refusal(prompts.of(line)); !why.empty())
         throw grpo::Error("generate", line.where, ": ", why);
@@ -141,7 +143,6 @@ int complete_file(const GenerateConfig& config) {
   double seconds = 0;
   int64_t done = 0, tokens = 0;
   bool interrupted = false;
-  grpo::LeftOut left_out{.of = lines.size()};
   // A part at a time, so that memory holds the completions of one part alone; which part a line is in changes no draw.
   const size_t part = std::max<size_t>(64, 2048 / static_cast<size_t>(config.n));
   for (size_t begin = 0; begin < lines.size() && !interrupted; begin += part) {

@@ -100,10 +100,16 @@ bool LineReader::next(std::string& text, std::string& where) {
   return false;
 }
 
-std::vector<Line> read_lines(const std::string& file) {
+std::vector<Line> read_lines(const std::string& file, grpo::LeftOut* left_out) {
   LineReader reader(file);
   std::vector<Line> lines;
-  for (std::string text, where; reader.next(text, where);) lines.push_back(parse_line(text, where));
+  for (std::string text, where; reader.next(text, where);) try {
+      if (left_out) ++left_out->of;
+      lines.push_back(parse_line(text, where));
+    } catch (const grpo::Error& error) {
+      if (!left_out) throw;
+      left_out->add(error.what());
+    }
   return lines;
 }
 

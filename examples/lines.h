@@ -15,6 +15,7 @@
 
 #include "grpo/error.h"
 #include "grpo/json.h"
+#include "grpo/tasks.h"
 #include "grpo/tokenizer.h"
 
 struct Line {
@@ -63,8 +64,8 @@ class LineReader {
   std::size_t number_ = 0;
 };
 
-/// All of them, parsed.
-std::vector<Line> read_lines(const std::string& file);
+/// All of them, parsed; those that are no object are counted in `left_out`, or, without, an Error.
+std::vector<Line> read_lines(const std::string& file, grpo::LeftOut* left_out = nullptr);
 
 /// What a tool writes. Under its name there is what was there before until finish(): lines go to FILE.part, which then
 /// takes the name. So an error, a signal or a power cut costs nothing. What is no regular file (/dev/stdout, a pipe,

@@ -342,7 +342,8 @@ StageResult grpo(Stage& stage, const GrpoConfig& config, Judge* judge, const Mea
   Rollout rollout(stage.policy, stage.tokenizer, stage.chat, config.rollout);
   TaskMixture tasks = tasks_for(stage, config.tasks, rollout);
 
-  Trainer trainer(stage.policy, config.objective, schedule_of(stage, config.optimizer, updates_of(config.steps, config.objective)),
+  Trainer trainer(stage.policy, config.objective,
+                  schedule_of(stage, config.optimizer, updates_of(config.steps, config.objective)),
                   config.rollout.sampling.temperature, config.trainer);
   Training training(stage, trainer);
   if (training.finished()) return training.result();

@@ -284,7 +284,10 @@ TEST_F(Models, are_opened_from_any_folder_and_refused_by_what_is_missing) {
 }
 
 TEST_F(Models, evaluate_asks_a_model_folder) {
-  write_lines(folder_ / "tasks.jsonl", {{{"prompt", "1+1"}, {"answer", "2"}}, {{"prompt", "1+2"}, {"answer", "3"}}});
+  write_lines(folder_ / "tasks.jsonl", {{{"prompt", "1+1"}, {"answer", "2"}},
+                                        {{"prompt", std::string(9000, '5')}, {"answer", "2"}},
+                                        {{"prompt", "1+2"}, {"answer", "3"}}});
+  std::ofstream(folder_ / "tasks.jsonl", std::ios::app) << "no task\n";
   const std::vector<std::string> words{"--model",          model_, "--tasks", folder_ / "tasks.jsonl",  "--k", "6",
                                        "--max_new_tokens", "8",    "--out",   folder_ / "answers.jsonl"};
   for (const std::vector<std::string>& how :
@@ -297,9 +300,33 @@ TEST_F(Models, evaluate_asks_a_model_folder) {
     ASSERT_EQ(tool(GRPO_EVALUATE, all), 0) << output();
     const Json figures = Json::parse(output().substr(output().find('{')));
     EXPECT_EQ(figures["problems"], 2);
+    EXPECT_EQ(figures["left_out"], 2);
+    EXPECT_THAT(output(), testing::AllOf(HasSubstr("tasks.jsonl:4: "), HasSubstr("task \"tasks:2\": a prompt of ")));
     EXPECT_TRUE(figures["pass@k"].contains("6"));
     EXPECT_EQ(lines_of(folder_ / "answers.jsonl").size(), 12u);
   }
+  auto refusing = words;
+  refusing.insert(refusing.end(), {"--on_bad", "refuse"});
+  EXPECT_EQ(tool(GRPO_EVALUATE, refusing), 1);
+  EXPECT_THAT(output(), HasSubstr("tasks.jsonl:4: "));
+}
+
+TEST_F(Models, generate_answers_the_lines_that_can_be_asked) {
+  write_lines(folder_ / "in.jsonl", {{{"prompt", "1+1"}}, {{"prompt_ids", std::vector<int>(9000, 5)}}, {{"prompt", 3}}});
+  std::ofstream(folder_ / "in.jsonl", std::ios::app) << "nonsense\n{\"prompt\": \"1+2\"}\n";
+  ASSERT_EQ(generate({"--n", "2"}), 0) << output();
+  EXPECT_THAT(output(), testing::AllOf(HasSubstr("warning: 3 of 5 lines are left out: "),
+                                       HasSubstr("in.jsonl:4: expected a JSON object"),
+                                       HasSubstr("in.jsonl:2: a prompt of 9000 tokens"), HasSubstr("in.jsonl:3: ")));
+  const auto out = lines_of(folder_ / "out.jsonl");
+  ASSERT_EQ(out.size(), 4u);
+  const size_t completions[] = {2, 0, 0, 2};
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(out[i]["completions"].size(), completions[i]) << i;
+    EXPECT_EQ(out[i].contains("error"), completions[i] == 0) << i;
+  }
+  EXPECT_EQ(generate({"--on_bad", "refuse"}), 1);
+  EXPECT_THAT(output(), HasSubstr("in.jsonl:4: expected a JSON object"));
 }
 
 /// R1-Zero from the model folder.
