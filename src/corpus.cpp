@@ -245,10 +245,10 @@ Reasoning search(const CountdownProblem& problem, double give_up_share, Words& w
     tried.push_back(chain.text);
     const bool last = tried.size() == kMostTries;
     while (last && give_up_share == 0 && chain.value != problem.target) chain = random_chain(problem.numbers, draws);
-    text += chain.worked;
-    if (last || chain.value == problem.target || draws.with_probability(give_up_share))
-      return {text + ". " + words.so() + chain.text + ".", chain.text};
-    text += words.not_the(target) + ". " + words.wait();
+    const bool found = chain.value == problem.target;
+    text += chain.worked + (found ? "" : words.not_the(target)) + ". ";
+    if (found || last || draws.with_probability(give_up_share)) return {text + words.so() + chain.text + ".", chain.text};
+    text += words.wait();
   }
 }
 

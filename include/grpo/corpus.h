@@ -83,10 +83,10 @@ struct Document {
 ///     24 from 3 5 7 2   7*3-5+2=18, no. 3*5+7+2=24. So 3*5+7+2.                  7*3-5+2=18, 아니다. …
 ///
 ///   11 from 3 5 7 2,  7-3=4+5=9-2=7, not 11. Wait, 7+2=9+5=14-3=11. So 7+2+5-3.
-///   searched          7-3=4+5=9-2=7. So 7-3+5-2.   (given up)
+///   searched          7-3=4+5=9-2=7, not 11. So 7-3+5-2.   (given up)
 ///
 ///   - A search tries chains at random, none twice, and does not know of a solution before it finds one. Who gives up
-///     answers with the last try.
+///     answers with the last try, though it misses.
 ///   - A slip is one step, any with the same chance, whose result is off by 1 to 3; all that follows builds on it, so the
 ///     answer is wrong. (Countdown: an expression is claimed to reach the target and does not.)
 ///   - A re-check repeats the step behind `Wait,` or `잠깐,`: it corrects the slip, so that the answer is right, or in a

@@ -29,7 +29,7 @@
 int main(int argc, char** argv) try {
   const std::filesystem::path folder = argc > 1 ? argv[1] : ".";
   grpo::register_reward("even", [](const grpo::Task&, const grpo::Completion& completion) -> grpo::Score {
-    return completion.tokens.size() % 2 == 0 ? 1.0 : 0.0;
+    return !completion.tokens.empty() && completion.tokens.front() % 2 == 0 ? 1.0 : 0.0;
   });
   grpo::RewardsConfig rewards;
   rewards.weights = {{"even", 1.0}};
