@@ -45,13 +45,19 @@ std::vector<int32_t> Line::tokens(const std::string& key,
 }
 
 std::string Line::with(const Json& members, std::initializer_list<std::string_view> without) const {
+  const auto has_any = [&](const auto& names) {
+    return std::any_of(names.begin(), names.end(), [&](const auto& name) { return json.contains(name); });
+  };
+  std::vector<std::string_view> added_names;
+  for (const auto& [name, value] : members.items()) added_names.push_back(name);
   const std::size_t begin = text.find('{') + 1;  // an object, which was parsed
-  std::string line = text.substr(0, begin);
+  const bool stays = !has_any(added_names) && !has_any(without);  // all of it, as for most lines
+  std::string line = stays && !json.empty() ? text.substr(0, text.rfind('}')) : text.substr(0, begin);
   // Goes over the members, from one comma of the outermost level to the next.
   bool in_string = false, in_value = false;
   int depth = 0;
   std::string_view key;
-  for (std::size_t at = begin, first = begin, quote = 0; depth >= 0; ++at) {
+  for (std::size_t at = begin, first = begin, quote = 0; !stays && depth >= 0; ++at) {
     const char c = text[at];
     if (in_string) {
       at += c == '\\';
