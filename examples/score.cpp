@@ -94,7 +94,9 @@ class LineScorer {
     } else {
       throw grpo::Error("score", where, ": expected \"completion\", or \"gold\" and \"pred\", got neither");
     }
-    Json result{{"scores", std::move(scores)}, {"verdict", grpo::enum_name(verdict)}};
+    Json result = Json::object();
+    result["scores"] = std::move(scores);
+    result["verdict"] = grpo::enum_name(verdict);
     if (!reason.empty()) result["reason"] = reason;
     const bool again = line.has("scores") || line.has("verdict");  // scored before
     return again ? line.with(result, {"reason"}) : line.with(result);
