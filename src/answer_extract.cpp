@@ -163,20 +163,23 @@ constexpr std::string_view kAnnouncements[] = {
     "정답:",           "정답：",    "답은",     "답:",       "답：",      "答案是",         "答案为",     "答案:",
     "答案：",          "答：",      "答え:",    "答え：",    "答えは"};
 
-/// Whether an announcement may have this byte as its first, or its second: few places of a text need a longer look.
-constexpr auto bytes_of_announcements(std::size_t place) {
-  std::array<bool, 256> bytes{};
-  for (const std::string_view each : kAnnouncements) bytes[static_cast<unsigned char>(each[place])] = true;
-  return bytes;
+/// Whether an announcement may begin with these two bytes: few places of a text need a longer look.
+bool may_announce(char first, char second) {
+  constexpr auto place = [](char a, char b) { return static_cast<std::size_t>((a & 31) << 5 | (b & 31)); };
+  static constexpr auto kPairs = [place] {
+    std::array<bool, 1024> pairs{};
+    for (const std::string_view each : kAnnouncements) pairs[place(each[0], each[1])] = true;
+    return pairs;
+  }();
+  return kPairs[place(first, second)];
 }
 
 /// The first place of each announcement in `text` (lower case), ends of them, in order.
 std::vector<std::pair<std::size_t, std::size_t>> announcements(const std::string& text) {
   std::vector<std::pair<std::size_t, std::size_t>> found;
-  static constexpr auto kFirst = bytes_of_announcements(0), kSecond = bytes_of_announcements(1);
   for (std::size_t at = 0; at + 1 < text.size(); ++at) {
     const char c = text[at];
-    if (!(kFirst[static_cast<unsigned char>(c)] & kSecond[static_cast<unsigned char>(text[at + 1])])) continue;
+    if (!may_announce(c, text[at + 1])) continue;
     if (is_letter(c) && at > 0 && is_letter(text[at - 1])) continue;
     const std::size_t size = starts_with_any(std::string_view(text).substr(at), kAnnouncements);
     if (size == 0) continue;
