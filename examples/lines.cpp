@@ -45,15 +45,18 @@ std::vector<int32_t> Line::tokens(const std::string& key,
 }
 
 std::string Line::with(const Json& members, std::initializer_list<std::string_view> without) const {
-  const auto has_any = [&](const auto& names) {
-    return std::any_of(names.begin(), names.end(), [&](const auto& name) { return json.contains(name); });
-  };
-  std::vector<std::string_view> added_names;
-  for (const auto& [name, value] : members.items()) added_names.push_back(name);
+  std::vector<std::string_view> names(without);
+  for (const auto& [name, value] : members.items()) names.push_back(name);
+  const std::string written = members.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return with_written(std::string_view(written).substr(1, written.size() - 2), names);
+}
+
+std::string Line::with_written(std::string_view members, std::span<const std::string_view> without) const {
+  const auto goes = [&](const auto& name) { return std::find(without.begin(), without.end(), name) != without.end(); };
   const std::size_t begin = text.find('{') + 1;  // an object, which was parsed
-  const bool stays = !has_any(added_names) && !has_any(without);  // all of it, as for most lines
+  const bool stays = std::none_of(without.begin(), without.end(), [&](const auto& name) { return json.contains(name); });
   std::string line = stays && !json.empty() ? text.substr(0, text.rfind('}')) : text.substr(0, begin);
-  // Goes over the members, from one comma of the outermost level to the next.
+  // Else it goes over the members, from one comma of the outermost level to the next.
   bool in_string = false, in_value = false;
   int depth = 0;
   std::string_view key;
@@ -71,14 +74,12 @@ std::string Line::with(const Json& members, std::initializer_list<std::string_vi
     depth += c == '{' || c == '[';
     depth -= c == '}' || c == ']';
     if (depth > 0 || (c != ',' && depth == 0)) continue;
-    if (const std::string name = key.empty() ? "" : Json::parse(key).get<std::string>();
-        !key.empty() && !members.contains(name) && std::find(without.begin(), without.end(), name) == without.end())
+    if (!key.empty() && !goes(Json::parse(key).get<std::string>()))
       line.append(line.size() > begin ? "," : "").append(text, first, at - first);
     first = at + 1, in_value = false, key = {};
   }
-  if (members.empty()) return line + "}\n";
-  const std::string added = members.dump(-1, ' ', false, Json::error_handler_t::replace);
-  return line.append(line.size() > begin ? "," : "").append(added, 1).append("\n");
+  if (!members.empty()) line.append(line.size() > begin ? "," : "").append(members);
+  return line += "}\n";
 }
 
 Line parse_line(std::string_view text, const std::string& where) {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <initializer_list>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -40,6 +41,8 @@ struct Line {
   /// The line, with its end, and these members behind its own; those of its own with one of their names go, and those
   /// in `without`. All else is as it was written: numbers keep their digits, keys their order.
   std::string with(const nlohmann::ordered_json& members, std::initializer_list<std::string_view> without = {}) const;
+  /// The same of members that are written already, "\"a\":1,\"b\":2"; those of its own in `without` go.
+  std::string with_written(std::string_view members, std::span<const std::string_view> without) const;
 
   /// KEY_ids as it stands, or KEY encoded by the tokenizer that is then asked for.
   std::vector<int32_t> tokens(const std::string& key, const std::function<const grpo::Tokenizer&()>& tokenizer) const;

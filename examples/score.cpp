@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -83,23 +84,25 @@ class LineScorer {
   /// several threads.
   std::string operator()(std::string_view text, const std::string& where, grpo::Verdict& verdict) const {
     const Line line = parse_line(text, where);
-    Json scores = Json::object();
-    std::string reason;
+    std::string members, reason;  // written by hand: many a line costs no more than that
     if (line.has("completion")) {
+      Json scores = Json::object();
       score_completion(line, scores, reason, verdict);
+      members = "\"scores\":" + scores.dump();
     } else if (line.has("gold") && line.has("pred")) {
       verdict = grpo::check_answer(text_of(line, "pred"), text_of(line, "gold"), config_.answers);
-      scores["accuracy"] =
-          verdict == grpo::Verdict::bad_reference ? Json(nullptr) : Json(verdict == grpo::Verdict::correct ? 1.0 : 0.0);
+      members = verdict == grpo::Verdict::bad_reference ? R"("scores":{"accuracy":null})"
+                : verdict == grpo::Verdict::correct     ? R"("scores":{"accuracy":1.0})"
+                                                        : R"("scores":{"accuracy":0.0})";
     } else {
       throw grpo::Error("score", where, ": expected \"completion\", or \"gold\" and \"pred\", got neither");
     }
-    Json result = Json::object();
-    result["scores"] = std::move(scores);
-    result["verdict"] = grpo::enum_name(verdict);
-    if (!reason.empty()) result["reason"] = reason;
-    const bool again = line.has("scores") || line.has("verdict");  // scored before
-    return again ? line.with(result, {"reason"}) : line.with(result);
+    members.append(R"(,"verdict":")").append(grpo::enum_name(verdict)) += '"';
+    if (!reason.empty())
+      members += ",\"reason\":" + Json(reason).dump(-1, ' ', false, Json::error_handler_t::replace);
+    constexpr std::string_view kOwn[] = {"scores", "verdict", "reason"};
+    const bool again = line.has("scores") || line.has("verdict");  // scored before: the reason is of that, too
+    return line.with_written(members, std::span(kOwn).first(again || !reason.empty() ? 3 : 2));
   }
 
  private:
