@@ -54,7 +54,8 @@ std::string Line::with(const Json& members, std::initializer_list<std::string_vi
 std::string Line::with_written(std::string_view members, std::span<const std::string_view> without) const {
   const auto goes = [&](const auto& name) { return std::find(without.begin(), without.end(), name) != without.end(); };
   const std::size_t begin = text.find('{') + 1;  // an object, which was parsed
-  const bool stays = std::none_of(without.begin(), without.end(), [&](const auto& name) { return json.contains(name); });
+  const bool stays =  // all of it, as of most lines
+      std::none_of(without.begin(), without.end(), [&](const auto& name) { return json.contains(name); });
   std::string line = stays && !json.empty() ? text.substr(0, text.rfind('}')) : text.substr(0, begin);
   // Else it goes over the members, from one comma of the outermost level to the next.
   bool in_string = false, in_value = false;
