@@ -86,13 +86,15 @@ bool starts_value(std::string_view text, std::size_t at) {
 }
 
 // ---- Formulas ----
-/// The end of the bracket that opens at `at`; `at` where it stays open.
+/// The end of the bracket that opens at `at`; `at` where it stays open, or others nest deeper in it than anyone writes.
 std::size_t bracket_end(std::string_view text, std::size_t at) {
+  constexpr int kMostOpen = 16;
   int open = 0;
   for (std::size_t i = at; i < text.size() && i < at + kMaxAside; ++i) {
     open += text[i] == '(' || text[i] == '[';
     open -= text[i] == ')' || text[i] == ']';
     if (open == 0) return i + 1;
+    if (open > kMostOpen) break;
   }
   return at;
 }
