@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <numbers>
 #include <set>
@@ -72,6 +73,25 @@ struct AdamW::Coefficients {
 
 namespace {
 
+// An fp32 weight that rounds to the bf16 `weight`, element `index` of its parameter. Over a parameter these lie evenly
+// spread between the bounds at which rounding changes (a golden-ratio sequence), so that an update too small to move any
+// one weight to its next bf16 moves its share of them; from the bf16 values themselves it would move none for long.
+float master_of(c10::BFloat16 weight, int64_t index) {
+  const auto magnitude = static_cast<uint16_t>(weight.x & 0x7fff);
+  if (magnitude == 0 || magnitude >= 0x7f80) return weight;  // 0, infinite, NaN
+  const uint32_t spread = (static_cast<uint32_t>(index) * 2654435769u) >> 17;  // 15 bits
+  return std::bit_cast<float>((static_cast<uint32_t>(weight.x) << 16) + 2 * spread - 0x7fff);
+}
+
+at::Tensor masters_of(const at::Tensor& weights) {
+  const at::Tensor on_cpu = weights.detach().cpu().contiguous();
+  at::Tensor masters = at::empty(on_cpu.sizes(), at::kFloat);
+  const auto* from = on_cpu.const_data_ptr<c10::BFloat16>();
+  auto* to = masters.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < masters.numel(); ++i) to[i] = master_of(from[i], i);
+  return masters.to(weights.device());
+}
+
 // Weights that an update was to change, and those of them that rounding left as they were.
 struct Changes {
   int wanted = 0, lost = 0;
@@ -81,10 +101,11 @@ struct Changes {
 // into `rounded`.
 template <class Grad, class Coefficients>
 Changes update_chunk(float* __restrict weight, c10::BFloat16* __restrict rounded, const Grad* __restrict grad,
-                     float* __restrict m, float* __restrict v, int64_t size, float decay, const Coefficients& c) {
+                     float* __restrict m, float* __restrict v, int64_t begin, int64_t size, float decay,
+                     const Coefficients& c) {
   if (rounded != nullptr) {
     for (int64_t i = 0; i < size; ++i) {
-      if (c10::BFloat16(weight[i]).x != rounded[i].x) weight[i] = rounded[i];  // changed from outside
+      if (c10::BFloat16(weight[i]).x != rounded[i].x) weight[i] = master_of(rounded[i], begin + i);  // set from outside
     }
   }
   Changes changes;
@@ -152,7 +173,7 @@ AdamW::AdamW(NamedParameters parameters, const OptimizerConfig& config)
     const auto fp32 = tensor.options().dtype(at::kFloat).requires_grad(false);
     first_moments_.push_back(at::zeros(tensor.sizes(), fp32));
     second_moments_.push_back(at::zeros(tensor.sizes(), fp32));
-    masters_.push_back(is_low_precision(tensor) ? tensor.detach().to(at::kFloat) : at::Tensor());
+    masters_.push_back(is_low_precision(tensor) ? masters_of(tensor) : at::Tensor());
     if (!tensor.is_cpu()) continue;
     for (int64_t begin = 0; begin < tensor.numel(); begin += kChunk) {
       chunks_.push_back({p, begin, std::min(begin + kChunk, tensor.numel())});
@@ -288,13 +309,13 @@ double AdamW::update_on_cpu(const Coefficients& coefficients) {
     float* v = second_moments_[p].mutable_data_ptr<float>() + begin;
     const float decay = tensor.dim() >= 2 ? coefficients.decay : 0.0f;
     if (!grad.defined()) {
-      changes[i] = update_chunk(weight, rounded, kZeros.data(), m, v, end - begin, decay, coefficients);
+      changes[i] = update_chunk(weight, rounded, kZeros.data(), m, v, begin, end - begin, decay, coefficients);
       return;
     }
     with_element_type(grad, [&, begin = begin, end = end](auto* type) {
       using T = std::remove_pointer_t<decltype(type)>;
-      changes[i] =
-          update_chunk(weight, rounded, grad.const_data_ptr<T>() + begin, m, v, end - begin, decay, coefficients);
+      changes[i] = update_chunk(weight, rounded, grad.const_data_ptr<T>() + begin, m, v, begin, end - begin, decay,
+                                coefficients);
     });
   });
   double wanted = 0, lost = 0;
@@ -307,7 +328,8 @@ void AdamW::update_with_aten(std::size_t parameter, const Coefficients& c) {
   at::Tensor weight = masters_[parameter].defined() ? masters_[parameter] : tensor;
   at::Tensor &m = first_moments_[parameter], &v = second_moments_[parameter];
   if (masters_[parameter].defined()) {
-    weight.copy_(at::where(weight.to(tensor.scalar_type()) == tensor, weight, tensor.to(at::kFloat)));
+    const at::Tensor kept = weight.to(tensor.scalar_type()) == tensor;
+    if (!kept.all().item<bool>()) weight.copy_(at::where(kept, weight, masters_of(tensor)));  // set from outside
   }
   m.mul_(c.beta1);
   v.mul_(c.beta2);

@@ -129,30 +129,48 @@ TEST(AdamW, an_undefined_gradient_is_a_gradient_of_zeros) {
   }
 }
 
-TEST(AdamW, updates_too_small_for_bf16_add_up_in_the_master) {
-  OptimizerConfig config = plain_config();
-  config.learning_rate = 1e-4;  // a step of 1e-4 is lost next to 1.0, whose bf16 neighbours are 1/128 and 1/256 away
-  NamedParameters parameters{{"weight", at::ones({3, 5}, at::kBFloat16)}};
-  AdamW optimizer(parameters, config);
+at::Tensor master_of(const AdamW& optimizer) {
+  for (const auto& [name, tensor] : optimizer.state())
+    if (name.starts_with("master.")) return tensor.clone();
+  return {};
+}
+
+TEST(AdamW, masters_of_bf16_weights_round_to_them) {
+  NamedParameters parameters{{"w", random({63, 65}, 3, at::kBFloat16)}};
   at::Tensor weight = parameters[0].second;
-  weight.mutable_grad() = at::ones_like(weight);
-  optimizer.step(0, 0.0);
-  EXPECT_EQ(weight[0][0].item<double>(), 1.0);
-  for (int step = 1; step < 100; ++step) optimizer.step(step, 0.0);
-  EXPECT_NEAR(weight[0][0].item<double>(), 0.99, 1.0 / 256);
-  for (const auto& [name, tensor] : optimizer.state()) {
-    if (name == "master.weight") {
-      EXPECT_NEAR(tensor[2][4].item<double>(), 0.99, 1e-5);
-      EXPECT_TRUE(at::equal(tensor.to(at::kBFloat16), weight));
+  const std::vector<double> odd{0.0, -0.0, 1.0, -1.0, 1e-40, -3e-39, 3.3895e38, INFINITY, -INFINITY};
+  for (std::size_t i = 0; i < odd.size(); ++i) weight[0][static_cast<int64_t>(i)] = odd[i];
+  const at::Tensor before = weight.clone();
+  AdamW optimizer(parameters, plain_config());
+  EXPECT_TRUE(at::equal(master_of(optimizer).to(at::kBFloat16), before));
+  EXPECT_TRUE(at::equal(weight, before));
+  EXPECT_GT((master_of(optimizer) - before.to(at::kFloat)).ne(0).sum().item<int64_t>(), 4000);
+}
+
+// A step of 1e-4 is far below the spacing of bf16 at 1.5, 1/128.
+TEST(AdamW, updates_too_small_for_bf16_move_their_share_of_the_weights_from_the_first_on) {
+  for (const double sign : {1.0, -1.0}) {
+    OptimizerConfig config = plain_config();
+    config.learning_rate = 1e-4;
+    NamedParameters parameters{{"weight", at::full({64, 65}, 1.5, at::kBFloat16)}};
+    AdamW optimizer(parameters, config);
+    at::Tensor weight = parameters[0].second;
+    weight.mutable_grad() = at::full_like(weight, sign);
+    for (int step = 1; step <= 100; ++step) {
+      optimizer.step(step, 0.0);
+      EXPECT_NEAR(weight.to(at::kDouble).mean().item<double>(), 1.5 - sign * 1e-4 * step, 1e-5) << step;
     }
+    EXPECT_TRUE(at::equal(master_of(optimizer).to(at::kBFloat16), weight));
   }
 }
 
-TEST(AdamW, bf16_parameters_follow_the_fp32_run_of_the_same_gradients) {
+TEST(AdamW, masters_of_bf16_parameters_change_as_an_fp32_run_of_the_same_gradients) {
   OptimizerConfig config = plain_config();
+  config.weight_decay = 0;
   NamedParameters low{{"w", random({19, 23}, 1, at::kBFloat16)}};
   NamedParameters high{{"w", low[0].second.to(at::kFloat)}};
   AdamW low_optimizer(low, config), high_optimizer(high, config);
+  const at::Tensor low_before = master_of(low_optimizer), high_before = high[0].second.clone();
   for (int step = 0; step < 10; ++step) {
     at::Tensor low_weight = low[0].second, high_weight = high[0].second;
     low_weight.mutable_grad() = random({19, 23}, 50 + step, at::kBFloat16);
@@ -160,7 +178,10 @@ TEST(AdamW, bf16_parameters_follow_the_fp32_run_of_the_same_gradients) {
     low_optimizer.step(step, 0.0);
     high_optimizer.step(step, 0.0);
   }
-  EXPECT_TRUE(at::equal(low[0].second, high[0].second.to(at::kBFloat16)));
+  const at::Tensor low_change = master_of(low_optimizer) - low_before, high_change = high[0].second - high_before;
+  EXPECT_LT((low_change - high_change).abs().max().item<double>(), 2e-6);
+  EXPECT_GT(high_change.abs().mean().item<double>(), 1e-3);
+  EXPECT_TRUE(at::equal(low[0].second, master_of(low_optimizer).to(at::kBFloat16)));
 }
 
 TEST(AdamW, the_master_follows_weights_that_were_loaded_from_outside) {

@@ -95,7 +95,9 @@ struct StepReport {
 /// AdamW (Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization", algorithm 2). Moments are fp32. A
 /// parameter of a lower precision has an fp32 master, to which updates are applied and which is then rounded into the
 /// parameter; where a parameter no longer is its rounded master (weights were loaded), the master starts anew from the
-/// parameter.
+/// parameter. Masters start evenly spread over the fp32 values that round to their weights: the policy is the same, and
+/// the small updates of RL reach it from the first on, as the share of the weights that they carry over a bound. Masters
+/// that started at the bf16 values would hold all of them back until they add up to half of bf16's spacing.
 ///
 /// A decay below the rounding of the weights (learning_rate·weight_decay below 3e-8, as in RL) would never happen, or
 /// twice: updates put it by, in double, until it is 2^-20 of a weight, and apply it then. The whole change of a weight,
