@@ -231,10 +231,10 @@ Chain random_chain(std::vector<std::int64_t> numbers, Draws& draws) {
   return chain;
 }
 
-// Tries at random until one reaches the target or the writer gives up behind a miss; who never does finds it with
-// the last try.
-Reasoning search(const CountdownProblem& problem, double give_up_share, Words& words, Draws& draws) {
-  constexpr std::size_t kMostTries = 32;
+// Tries at random until one reaches the target, with the last if with none before; who gives up does so behind the
+// first miss.
+Reasoning search(const CountdownProblem& problem, bool gives_up, Words& words, Draws& draws) {
+  constexpr std::size_t kMostTries = 10;
   const std::string target = std::to_string(problem.target);
   std::vector<std::string> tried;
   std::string text;
@@ -243,11 +243,10 @@ Reasoning search(const CountdownProblem& problem, double give_up_share, Words& w
     const auto known = [&] { return std::find(tried.begin(), tried.end(), chain.text) != tried.end(); };
     for (int attempt = 0; attempt < 20 && known(); ++attempt) chain = random_chain(problem.numbers, draws);
     tried.push_back(chain.text);
-    const bool last = tried.size() == kMostTries;
-    while (last && give_up_share == 0 && chain.value != problem.target) chain = random_chain(problem.numbers, draws);
+    while (tried.size() == kMostTries && chain.value != problem.target) chain = random_chain(problem.numbers, draws);
     const bool found = chain.value == problem.target;
     text += chain.worked + (found ? "" : words.not_the(target)) + ". ";
-    if (found || last || draws.with_probability(give_up_share)) return {text + words.so() + chain.text + ".", chain.text};
+    if (found || gives_up) return {text + words.so() + chain.text + ".", chain.text};
     text += words.wait();
   }
 }
@@ -348,7 +347,7 @@ struct Corpus::Source {
           if constexpr (std::is_same_v<std::decay_t<decltype(each)>, GeneralProblem>)
             return {};  // not in this set
           else if constexpr (std::is_same_v<std::decay_t<decltype(each)>, CountdownProblem>)
-            return config.search ? search(each, flawless ? 0.0 : config.give_up_share, words, draws)
+            return config.search ? search(each, !flawless && draws.with_probability(config.give_up_share), words, draws)
                                  : reason(each, m.flaws, words, draws);
           else
             return reason(each, m.flaws, words, draws);

@@ -36,7 +36,7 @@ struct CorpusConfig {
   double judging_share = 0.0;
   double mixed_wrong_ratio = 1.0;
   bool search = false;
-  double give_up_share = 0.65;
+  double give_up_share = 0.85;
 
   template <class V>
   void visit(V& v) {
@@ -56,7 +56,7 @@ struct CorpusConfig {
     v("general_share", general_share, "share of documents that answer general requests (general.h)",
       at_least(0).at_most(1));
     v("search", search, "countdown of + and - is worked by trying until a try reaches the target");
-    v("give_up_share", give_up_share, "search: share of the tries that miss behind which the writer stops and answers",
+    v("give_up_share", give_up_share, "search: share of the writers who answer with their first try, though it misses",
       at_least(0).at_most(1));
     v("judging_share", judging_share, "share of documents that judge answers (verdict.h); these are without flaw",
       at_least(0).at_most(1));
@@ -85,8 +85,8 @@ struct Document {
 ///   11 from 3 5 7 2,  7-3=4+5=9-2=7, not 11. Wait, 7+2=9+5=14-3=11. So 7+2+5-3.
 ///   searched          7-3=4+5=9-2=7, not 11. So 7-3+5-2.   (given up)
 ///
-///   - A search tries chains at random, none twice, and does not know of a solution before it finds one. Who gives up
-///     answers with the last try, though it misses.
+///   - A search tries chains at random, none twice, and does not know of a solution before it finds one; the tenth
+///     reaches the target if none did before. Who gives up answers with the first try, though it misses.
 ///   - A slip is one step, any with the same chance, whose result is off by 1 to 3; all that follows builds on it, so the
 ///     answer is wrong. (Countdown: an expression is claimed to reach the target and does not.)
 ///   - A re-check repeats the step behind `Wait,` or `잠깐,`: it corrects the slip, so that the answer is right, or in a
