@@ -109,7 +109,8 @@ class Run:
         stages = list(plot.find_stages(self.folder, "report"))
         if not stages and (self.folder / "metrics.jsonl").exists():
             stages = [(self.folder, {"name": self.name, "type": "grpo"})]
-            if (self.folder / "base" / "metrics.jsonl").exists():
+            base = self.folder / "base" / "metrics.jsonl"
+            if base.exists() and base.stat().st_size > 0:
                 stages.insert(0, (self.folder / "base", {"name": "base", "type": "pretrain"}))
         if not stages:
             fail(self.folder, "expected stages.json or metrics.jsonl; is this the folder of a run, and has it begun?")
