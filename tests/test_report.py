@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""scripts/report.py and scripts/plot_metrics.py: a small run of every kind of stage, the page and the plot made of it, and,
-where there is a Chromium, the page in a browser."""
+"""scripts/report.py and scripts/plot_metrics.py: a small run of every kind of stage, the page and the plot made of it,
+and, where there is a Chromium, the page in a browser."""
 import importlib.util
 import json
 import math
@@ -157,8 +157,8 @@ def linear(shade):
 
 def contrast(one, other):
     """WCAG's."""
-    bright = sorted((0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05 for r, g, b in map(linear, (one, other))), reverse=True)
-    return bright[0] / bright[1]
+    dark, light = sorted(0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05 for r, g, b in map(linear, (one, other)))
+    return light / dark
 
 
 def difference(one, other):
@@ -202,10 +202,9 @@ def check_panel(test, panel, names):
     test.assertEqual(named, {shade: names[int(shade)] for shade in curves}, panel[:200])
     xs = sorted(float(x) for x in re.findall(r'rotate\(-\d+ ([\d.]+) ', panel))
     test.assertFalse([x for x, after in zip(xs, xs[1:]) if after - x < 11])
-    for tick in re.findall(r'<text [^>]*fill="var\(--faint\)"[^>]*text-anchor="(?:end|middle)">(-?[\d.]+)</text>', panel):
-        test.assertRegex(tick, r"^-?\d+(\.\d{1,2})?$")
-    for step in re.findall(r'<text [^>]*fill="var\(--faint\)"[^>]*text-anchor="middle">([^<]*)</text>', panel):
-        test.assertRegex(step, r"^\d+$")
+    ticks = re.findall(r'<text [^>]*fill="var\(--faint\)"[^>]*text-anchor="(end|middle)">(-?[\d.]+)</text>', panel)
+    for anchor, tick in ticks:
+        test.assertRegex(tick, r"^-?\d+(\.\d{1,2})?$" if anchor == "end" else r"^\d+$")
 
 
 class ReportTest(unittest.TestCase):
@@ -234,8 +233,8 @@ class ReportTest(unittest.TestCase):
     def test_shows_every_stage_figure_curve_and_trace(self):
         traces, table = build(self.folder, steps=8)
         page = self.page()
-        self.assertEqual(page.ids, ["stages", "figures", "curves", "growth", "rechecks", "lengths", "rejection", "selection",
-                                    "judge", "traces", "filters", "count", "blocks", "more"])
+        self.assertEqual(page.ids, ["stages", "figures", "curves", "growth", "rechecks", "lengths", "rejection",
+                                    "selection", "judge", "traces", "filters", "count", "blocks", "more"])
         for name, kind, *_ in STAGES:
             self.assertIn(f"<b>{name}</b><span>{kind.replace('_', ' ')}</span>", self.source)
         self.assertIn("still going on: all_round", self.source)
@@ -279,7 +278,7 @@ class ReportTest(unittest.TestCase):
         late = trace(2, "arithmetic", "en", True, "<think>1+1=2</think><answer>2</answer> Wait, what?", reflects=True)
         wrong = trace(2, "arithmetic", "en", False, reflects=True)
         samples = self.folder / "zero" / "samples.jsonl"
-        samples.write_bytes(json.dumps(late).encode() + b"\n" + json.dumps(wrong).encode() + b"\n" + samples.read_bytes())
+        samples.write_bytes(f"{json.dumps(late)}\n{json.dumps(wrong)}\n".encode() + samples.read_bytes())
         self.page()
         growth, quoted = self.section("growth"), self.section("rechecks")
         self.assertIn("zero · step 11 ", quoted)
@@ -291,8 +290,8 @@ class ReportTest(unittest.TestCase):
             self.assertRegex(growth, f"<text[^>]*>{title}")
 
     def test_the_first_re_checks_are_those_of_the_first_steps(self):
-        write_lines(self.folder / "metrics.jsonl", ({"step": i, "reward": 1, "accuracy": 0.5, "completion_length": 30 + i}
-                                                    for i in range(1, 101)))
+        write_lines(self.folder / "metrics.jsonl",
+                    ({"step": i, "reward": 1, "accuracy": 0.5, "completion_length": 30 + i} for i in range(1, 101)))
         write_lines(self.folder / "samples.jsonl", (trace(i // 2 + 1, "arithmetic", "en", True, reflects=i % 2 > 0)
                                                     for i in range(200)))
         self.page()
@@ -458,8 +457,7 @@ class PlotTest(unittest.TestCase):
         return out.read_text(encoding="utf-8") if done.returncode == 0 else done.stderr.strip()
 
     def legend(self, svg):
-        return re.findall(r'<line x1="[\d.]+" y1="[\d.]+" x2="[\d.]+" y2="[\d.]+" stroke="(#\w{6})" stroke-width="3"[^>]*>\n'
-                          r'<text [^>]*>([^<]*)</text>', svg)
+        return re.findall(r'<line [^>]* stroke="(#\w{6})" stroke-width="3"[^>]*>\n<text [^>]*>([^<]*)</text>', svg)
 
     def test_a_recipe_stands_for_its_stages(self):
         recipe = self.folder / "r1"
@@ -485,7 +483,8 @@ class PlotTest(unittest.TestCase):
         for number in range(11):
             paths.append(self.folder / f"seed{number}")
             write_lines(paths[-1] / "metrics.jsonl", [{"step": i, "reward": i / 3, "loss": 0.1} for i in range(1, 4)])
-        (paths[0] / "summary.json").write_text('{"before": {"pass@1": 0.25}, "after": {"pass@1": 0.875, "format": null}}')
+        (paths[0] / "summary.json").write_text(
+            '{"before": {"pass@1": 0.25}, "after": {"pass@1": 0.875, "format": null}}')
         svg = self.plot(*paths)
         shades, names = zip(*self.legend(svg))
         self.assertEqual(names[:2], ("seed0 · held-out pass@1 0.25 → 0.88", "seed1"))
@@ -495,7 +494,7 @@ class PlotTest(unittest.TestCase):
 
     def test_errors_name_the_file(self):
         write_lines(self.folder / "metrics.jsonl", [])
-        self.assertRegex(self.plot(self.folder), r"^error: \[plot\] .*: expected lines with step and reward or loss, got none")
+        self.assertRegex(self.plot(self.folder), r"^error: \[plot\] .*: expected lines with step and reward or loss, got")
         self.assertRegex(self.plot(self.folder / "none"), r"^error: \[plot\] .*none: No such file")
         (self.folder / "stages.json").write_text("{}")
         self.assertRegex(self.plot(self.folder), r"^error: \[plot\] .*stages.json: expected an array")
