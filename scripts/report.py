@@ -583,7 +583,7 @@ def table_section(run):
     note = "On held-out problems"
     if len(sizes) == 1 and all(map(is_number, next(iter(sizes)))):
         note += ": {:,} of them, {:,} samples each".format(*next(iter(sizes)))
-    return section("figures", "After each stage" if len(run.stages) > 1 else "Before and after",
+    return section("figures", "Before and after" if {*run.table} <= {"before", "after"} else "After each stage",
                    figures_table(run.table, run.stages), note + ". Bold: the best.")
 
 

@@ -238,6 +238,7 @@ class ReportTest(unittest.TestCase):
         for name, kind, *_ in STAGES:
             self.assertIn(f"<b>{name}</b><span>{kind.replace('_', ' ')}</span>", self.source)
         self.assertIn("still going on: all_round", self.source)
+        self.assertIn("<h2>After each stage</h2>", self.source)
         self.assertIn("policy 0.6M · cpu float32 · runs/r1", self.source)
         for figures in table.values():
             for value in figures.values():
@@ -384,8 +385,10 @@ class ReportTest(unittest.TestCase):
         write_lines(self.folder / "metrics.jsonl", [{"step": i, "reward": 0.5, "loss": 0.0} for i in range(1, 4)])
         write_lines(self.folder / "base" / "metrics.jsonl", [{"step": i, "loss": 3 / i, "seconds/train": 2.0}
                                                              for i in range(1, 31)])
+        (self.folder / "summary.json").write_text('{"before": {"pass@1": 0.25}, "after": {"pass@1": 0.75}}')
         self.page()
         stages = self.section("stages")
+        self.assertIn("<h2>Before and after</h2>", self.source)
         self.assertRegex(stages, "<b>base</b><span>pretrain</span>.*30 steps · 1:00.*<b>r1</b>")
         self.assertRegex(self.section("curves"), "loss, imitation.*base</text>")
 
