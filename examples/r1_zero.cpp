@@ -327,7 +327,7 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
   }
   files.save_model(policy);
   run.write("summary.json", {{"steps", state["step"]}, {"before", before}, {"after", after}});  // last: all is there
-  progress.note("saved " + run.folder().string() + " · curves: scripts/plot_metrics.py " + run.folder().string());
+  progress.note("saved " + run.folder().string() + " · report: scripts/report.py " + run.folder().string());
   return 0;
 }
 
