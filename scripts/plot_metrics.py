@@ -174,8 +174,8 @@ class Panel:
         low, high = (0.0, 1.0) if is_share else (min(y_values), max(y_values))
         if not is_share and low > 0 and low < 0.5 * high:
             low = 0.0
-        if high - low < 1e-9:
-            low, high = low - 0.5, high + 0.5
+        if high - low < 1e-9:  # in the middle between zero and twice itself
+            low, high = sorted((0.0, 2 * low if abs(low) > 1e-9 else 1.0))
         self.y_ticks = ticks(low, high, 4)
         self.x_ticks = [t for t in ticks(*x_range, 5, whole=True) if x_range[0] <= t <= x_range[1]]
         self.x_range, self.y_range = x_range, (self.y_ticks[0], self.y_ticks[-1])

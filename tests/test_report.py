@@ -495,6 +495,15 @@ class PlotTest(unittest.TestCase):
         self.assertEqual(re.findall(r'text-anchor="middle">([^<]*)<', svg), ["1", "2", "3"])
         self.assertNotIn("loss", svg)
 
+    def test_ticks_are_round_and_steps_whole(self):
+        for low, high, ticks in ((0, 0, "0.00 0.25 0.50 0.75 1.00"), (1 / 3, 1 / 3, "0.0 0.2 0.4 0.6 0.8"),
+                                 (1 / 3, 2 / 3, "0.3 0.4 0.5 0.6 0.7"), (-7, -7, "-15 -10 -5 0")):
+            write_lines(self.folder / "metrics.jsonl", [{"step": 1, "reward": low}, {"step": 2, "reward": high}])
+            self.assertEqual(re.findall(r'text-anchor="end">([^<s]*)<', self.plot(self.folder)), ticks.split())
+        for last, ticks in ((2, "1 2"), (7, "2 4 6"), (13, "5 10"), (300, "100 200 300")):
+            write_lines(self.folder / "metrics.jsonl", [{"step": i, "reward": i} for i in range(1, last + 1)])
+            self.assertEqual(re.findall(r'text-anchor="middle">([^<]*)<', self.plot(self.folder)), ticks.split())
+
     def test_errors_name_the_file(self):
         write_lines(self.folder / "metrics.jsonl", [])
         self.assertRegex(self.plot(self.folder), r"^error: \[plot\] .*: expected lines with step and reward or loss, got")
