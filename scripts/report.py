@@ -481,8 +481,9 @@ def lengths_section(samples):
         for step, _, right in final:
             counts[step, right] = counts.get((step, right), 0) + 1
         share = lambda step, right: accuracy[step] if right else 1 - accuracy[step]
-        weighed = [(tokens, right, share(step, right) / counts[step, right]) for step, tokens, right in final]
-        weighed = [each for each in weighed if each[2] > 0]
+        whole = {step for step in accuracy if all((step, side) in counts or share(step, side) <= 0 for side in (0, 1))}
+        weighed = [(tokens, right, share(step, right) / counts[step, right]) for step, tokens, right in final
+                   if step in whole and share(step, right) > 0]
         if len(weighed) < 8:
             continue
         cells = "".join(f'<td>{figure(right)}<small> {figure(low)}–{figure(high)}</small></td>'
@@ -498,8 +499,8 @@ def lengths_section(samples):
                    f'<div class="scroll"><table class="figures"><thead><tr><td></td>{head}</tr></thead>'
                    f'<tbody>{"".join(rows)}</tbody></table></div>',
                    "The share of right answers in each quarter of the completions by length, and the tokens of these, "
-                   "over the last steps of each stage. Of the recorded traces: a right one stands for as many as the "
-                   "step had right ones to each recorded, and a wrong one likewise.")
+                   "over the last steps of each stage: an estimate from the recorded traces, in which each right or wrong "
+                   "one stands for its part of those that the step had.")
 
 
 # --- the other sections -----------------------------------------------------------------------------------------------
@@ -560,9 +561,9 @@ def figures_table(columns, stages=()):
         cells, best_mark = {}, ' class="best"'
         for column, figures in columns.items():
             text, interval = figure(figures.get(key)), figures.get(key + "_ci95")
-            spread = f" ±{figure(interval)}" if is_number(interval) else ""
-            cells[column] = f'<td{best_mark if text == best else ""}>{text}<small>{spread}</small></td>'
-            widths[column] = max(widths[column], 16 + text_width(text, 15), 16 + text_width(spread, 12.5))
+            spread = f"<small> ±{figure(interval)}</small>" if is_number(interval) else ""
+            cells[column] = f'<td{best_mark if text == best else ""}>{text}{spread}</td>'
+            widths[column] = max(widths[column], 16 + text_width(text, 15))
         rows.append((f'<th scope="row" title="{html(meaning)}">{html(name)}</th>', cells))
     room = WIDTH - 140
     for count in range(1, len(columns) + 1):

@@ -338,6 +338,8 @@ class ReportTest(unittest.TestCase):
         write_lines(self.folder / "samples.jsonl", [{**row, "tokens": 30} for row in rows])
         self.page()  # of one length: every quarter is like the whole
         self.assertEqual(Page(self.section("lengths")).cells[-4:], ["0.750 30–30"] * 4)
+        write_lines(self.folder / "samples.jsonl", [row for row in rows if row["reward"] < 1])
+        self.assertNotIn("lengths", self.page().ids)  # nothing stands for the right ones
 
     def test_a_recipe_of_many_stages_has_as_many_colours_and_names(self):
         names = ["base", "r1_zero", "cold_start", "reasoning_rl", "rejection", "general_data", "rejection_sft", "r1",
