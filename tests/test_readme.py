@@ -139,7 +139,7 @@ DRIVER = re.compile(r"(r1_zero|r1|evaluate|generate|logprobs|score|tokenize) --"
 def commands():
     """Every command of README, in its order: the lines of shell blocks, and inline code that begins with a program."""
     fence, paragraph = None, ""
-    for line in [*TEXT.splitlines(), ""]:
+    for line in [*re.sub(r"\\\n\s*", " ", TEXT).splitlines(), ""]:  # a command may go on behind a \
         if line.startswith("```"):
             fence = line[3:] if fence is None else None
         elif fence == "sh":
@@ -191,7 +191,7 @@ class Readme(unittest.TestCase):
             path.unlink()
             path.write_text(driver(cls.build / "bin" / name, cut, CUT_RESUMED.get(name, cut)))
             path.chmod(0o755)
-        demos = [{"prompt": f"{i}+1", "completion": f"<think>a</think><answer>7</answer>"} for i in range(12)]
+        demos = [{"prompt": f"{i}+1", "completion": "<think>a</think><answer>7</answer>"} for i in range(12)]
         (cls.work / "demos.jsonl").write_text("".join(json.dumps(demo) + "\n" for demo in demos))
         home = cls.work / "home"
         home.mkdir()
