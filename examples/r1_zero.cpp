@@ -2,8 +2,12 @@
 // it is anyone's: --set policy.from=FOLDER.
 #include <cmath>
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <system_error>
 
 #include "grpo/collect.h"
 #include "grpo/config.h"
@@ -11,6 +15,7 @@
 #include "grpo/defaults.h"
 #include "grpo/evaluate.h"
 #include "grpo/messages.h"
+#include "grpo/metrics.h"
 #include "grpo/model.h"
 #include "grpo/policy.h"
 #include "grpo/reward.h"
@@ -136,6 +141,17 @@ int64_t steps_measured(const grpo::Run& run) {
   return summary.is_object() && summary["steps"].is_number_integer() ? summary["steps"].get<int64_t>() : -1;
 }
 
+// The base's own metrics.jsonl, where a recipe has that of such a stage, cut back to `offset`. One that was deleted or
+// shortened begins anew.
+std::unique_ptr<grpo::JsonlWriter> base_metrics(const std::filesystem::path& run, int64_t offset) {
+  const auto file = run / "base" / "metrics.jsonl";
+  std::filesystem::create_directories(file.parent_path());
+  std::error_code error;
+  const auto size = std::filesystem::file_size(file, error);
+  const auto kept = static_cast<uint64_t>(offset);
+  return std::make_unique<grpo::JsonlWriter>(file, !error && size >= kept ? std::optional(kept) : std::nullopt);
+}
+
 // All of it: the base model, then RL. Gives the exit status.
 int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
   const bool from_scratch = config.policy.from.empty();
@@ -220,6 +236,8 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
     grpo::Trainer trainer(policy, grpo::lasting(config.pretrain.optimizer, config.pretrain.steps),
                           config.pretrain.trainer);
     if (checkpoint) run.restore(*checkpoint, policy, trainer);
+    const bool has_metrics = checkpoint && checkpoint->saved().contains("base_offset");
+    const auto metrics = base_metrics(run.folder(), has_metrics ? checkpoint->saved().count("base_offset") : 0);
     progress.begin("base", config.pretrain.steps, state["step"], grpo::Progress::Lines::seldom);
     for (int64_t step = state["step"]; step < config.pretrain.steps;) {
       grpo::Stopwatch watch;
@@ -231,15 +249,27 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
       for (const auto& why : report.skipped) progress.note("update skipped: " + why);
       for (const auto& warning : report.warnings) progress.note("warning: " + warning);
       state["step"] = ++step;
-      progress.step(step, {{"loss", report.loss}}, watch.lap());
+      const double seconds = watch.lap();
+      metrics->write({{"step", step},
+                      {"loss", report.loss},
+                      {"grad_norm", report.grad_norm},
+                      {"learning_rate", report.learning_rate},
+                      {"expert_load_max", report.expert_load_max},
+                      {"seconds/train", seconds}});
+      progress.step(step, {{"loss", report.loss}}, seconds);
       const bool stopping = run.stopping();
-      if (stopping || step % 100 == 0 || step == config.pretrain.steps) run.save(step, policy, trainer, state);
+      if (stopping || step % 100 == 0 || step == config.pretrain.steps) {
+        metrics->sync();
+        state["base_offset"] = metrics->offset();
+        run.save(step, policy, trainer, state);
+      }
       if (stopping) return run.stopped();
     }
     progress.end();
   }
   if (state["stage"] == "base") {
     state["stage"] = "rl", state["step"] = 0;
+    state.erase("base_offset");
     state["before"] = heldout.empty() ? Json() : heldout_figures("before", 0);
   } else if (state["step"] >= config.steps && steps_measured(run) == state["step"]) {
     progress.note("this run is finished, after " + state["step"].dump() + " steps; with more it goes on: " +
@@ -297,7 +327,7 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
   }
   files.save_model(policy);
   run.write("summary.json", {{"steps", state["step"]}, {"before", before}, {"after", after}});  // last: all is there
-  progress.note("saved " + run.folder().string() + " · curves: scripts/plot_metrics.py " + run.folder().string());
+  progress.note("saved " + run.folder().string() + " · report: scripts/report.py " + run.folder().string());
   return 0;
 }
 

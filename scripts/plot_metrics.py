@@ -3,8 +3,10 @@
 
     scripts/plot_metrics.py runs/zero --out curves.svg
     scripts/plot_metrics.py runs/a runs/b runs/c --smooth 9 --title "three seeds"
+    scripts/plot_metrics.py runs/r1 --out r1.svg
 
 A run is a folder with metrics.jsonl (and summary.json, whose held-out numbers appear below the title) or such a file.
+The folder of a recipe stands for its stages, one curve each.
 """
 import argparse
 import json
@@ -22,8 +24,8 @@ PANELS = [
     ("completion_length", "completion length (tokens)", False),
     ("reflection_rate", "reflection rate", True),
     ("entropy", "entropy (nats per token)", False),
+    ("loss", "loss, imitation (nats per token)", False),  # of RL it is another quantity, and says little
 ]
-COLORS = ["#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4b5563"]
 Paint = namedtuple("Paint", "ink faint grid")  # of text, of what stands beside the curves, and behind them
 PAINT = Paint("#1f2933", "#6b7785", "#e4e8ed")
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
@@ -51,18 +53,85 @@ def read_jsonl(file, where):
         sys.exit(f"error: [{where}] {file}: {error.strerror}")
 
 
+def load_json(file, where, kind=dict):
+    """The content of a JSON file; an empty `kind` when there is no such file; errors begin with [where]."""
+    try:
+        content = json.loads(file.read_bytes().decode("utf-8", "replace"))
+    except FileNotFoundError:
+        return kind()
+    except OSError as error:
+        sys.exit(f"error: [{where}] {file}: {error.strerror}")
+    except ValueError as error:
+        line, what = getattr(error, "lineno", 1), getattr(error, "msg", error)
+        sys.exit(f"error: [{where}] {file}:{line}: expected JSON: {what}")
+    if not isinstance(content, kind):
+        sys.exit(f"error: [{where}] {file}: expected {'an object' if kind is dict else 'an array'}")
+    return content
+
+
+def find_stages(folder, where):
+    """(folder, {"name": …, "type": …}) of each stage of a recipe, in its order; nothing for what is none."""
+    file = folder / "stages.json"
+    listed = load_json(file, where, list)
+    for number, entry in enumerate(listed, 1):
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or Path(name).name != name:
+            sys.exit(f"error: [{where}] {file}: expected stage {number} to be an object with a \"name\" that is a "
+                     "folder's")
+        yield folder / name, entry
+    if not listed and not (folder / "metrics.jsonl").exists():
+        for path in sorted(path.parent for path in folder.glob("*/metrics.jsonl")):
+            yield path, {"name": path.name}
+
+
 class Run:
-    def __init__(self, path):
-        path = Path(path)
+    def __init__(self, path, name=""):
         file = path / "metrics.jsonl" if path.is_dir() else path
-        self.name = (file.parent if file.name == "metrics.jsonl" else file).name
-        self.rows = [row for _, row in read_jsonl(file, "plot") if "step" in row and "reward" in row]
-        summary = file.parent / "summary.json"
-        self.summary = json.loads(summary.read_text(encoding="utf-8")) if summary.exists() else {}
+        self.name = name or (file.parent if file.name == "metrics.jsonl" else file).resolve().name
+        self.rows = [row for _, row in read_jsonl(file, "plot") if "step" in row]
+        self.is_rl = any("reward" in row for row in self.rows)
+        self.rows = [row for row in self.rows if ("reward" if self.is_rl else "loss") in row]
+        self.summary = load_json(file.parent / "summary.json", "plot")
+        if not self.summary:  # of a recipe's stage
+            self.summary = {"after": load_json(file.parent / "evaluation.json", "plot")}
 
     def series(self, key):
+        if key == "loss" and self.is_rl:
+            return []
         points = ((row["step"], row.get(key)) for row in self.rows)
         return [(x, y) for x, y in points if isinstance(y, (int, float)) and math.isfinite(y)]
+
+
+def find_runs(path, prefix):
+    """The run at `path`, or the stages of a recipe that have begun, with its name in front of theirs if `prefix`."""
+    path = Path(path)
+    stages = [(folder, entry["name"]) for folder, entry in find_stages(path, "plot")] if path.is_dir() else []
+    if not stages:
+        return [Run(path)]
+    front = path.resolve().name + "/" if prefix else ""
+    return [Run(folder, front + name) for folder, name in stages if (folder / "metrics.jsonl").exists()]
+
+
+def oklch(lightness, chroma, hue):
+    """#rrggbb of a colour of OKLCH (CSS Color 4), with as much of its chroma as a screen has."""
+    a, b = chroma * math.cos(math.radians(hue)), chroma * math.sin(math.radians(hue))
+    l, m, s = ((lightness + x * a + y * b) ** 3 for x, y in
+               ((0.3963377774, 0.2158037573), (-0.1055613458, -0.0638541728), (-0.0894841775, -1.2914855480)))
+    rgb = (4.0767416621 * l - 3.3077115913 * m + 0.2309699292 * s,
+           -1.2684380046 * l + 2.6097574011 * m - 0.3413193965 * s,
+           -0.0041960863 * l - 0.7034186147 * m + 1.7076147010 * s)
+    if min(rgb) < -1e-4 or max(rgb) > 1 + 1e-4:
+        return oklch(lightness, chroma - 0.005, hue)
+    gamma = (12.92 * v if v <= 0.0031308 else 1.055 * v ** (1 / 2.4) - 0.055 for v in (min(max(v, 0), 1) for v in rgb))
+    return "#" + "".join(f"{round(255 * v):02x}" for v in gamma)
+
+
+def colors(count, lightness=(0.5, 0.62)):
+    """`count` different colours: evenly around the circle of hues, darker and lighter in turn; neighbours in the list
+    are far apart on it."""
+    stride = min((k for k in range(1, count + 1) if math.gcd(k, count) == 1), key=lambda k: abs(k - 0.382 * count))
+    return [oklch(lightness[place % 2], 0.17, 262 + 360 * place / count)
+            for place in (i * stride % count for i in range(count))]
 
 
 def smoothed(points, window):
@@ -75,11 +144,14 @@ def smoothed(points, window):
     return out
 
 
-def ticks(low, high, count):
-    """About `count` round numbers that span [low, high]."""
+def ticks(low, high, count, whole=False):
+    """About `count` round numbers that span [low, high]; `whole` ones where nothing lies between two."""
     rough = (high - low) / count
+    if whole:
+        rough = max(rough, 1)
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= rough * 0.999)
+    steps = (power * m for m in (1, 2, 2.5, 5, 10))
+    step = next(s for s in steps if s >= rough * 0.999 and not (whole and s % 1))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [i * step for i in range(first, last + 1)]
 
@@ -102,10 +174,10 @@ class Panel:
         low, high = (0.0, 1.0) if is_share else (min(y_values), max(y_values))
         if not is_share and low > 0 and low < 0.5 * high:
             low = 0.0
-        if high - low < 1e-9:
-            low, high = low - 0.5, high + 0.5
+        if high - low < 1e-9:  # in the middle between zero and twice itself
+            low, high = sorted((0.0, 2 * low if abs(low) > 1e-9 else 1.0))
         self.y_ticks = ticks(low, high, 4)
-        self.x_ticks = [t for t in ticks(*x_range, 5) if x_range[0] <= t <= x_range[1]]
+        self.x_ticks = [t for t in ticks(*x_range, 5, whole=True) if x_range[0] <= t <= x_range[1]]
         self.x_range, self.y_range = x_range, (self.y_ticks[0], self.y_ticks[-1])
 
     def x(self, value):
@@ -141,6 +213,9 @@ class Panel:
         yield text(self.left + self.width, bottom + 32, "step", self.paint.faint, anchor="end")
 
     def curve(self, points, color, width, opacity):
+        if len(points) == 1:
+            (x, y), = points
+            return f'<circle cx="{self.x(x):.1f}" cy="{self.y(y):.1f}" r="2.5" fill="{color}"/>'
         path = " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in points)
         return (f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="{width}" '
                 f'stroke-opacity="{opacity}" stroke-linejoin="round" stroke-linecap="round"/>')
@@ -152,10 +227,11 @@ def text(x, y, content, color=PAINT.ink, size=11, weight=400, anchor="start"):
 
 
 def held_out(run):
-    """`pass@1 0.17 → 0.94, format 0.35 → 1.00` from summary.json, or nothing."""
+    """`pass@1 0.17 → 0.94, format 0.35 → 1.00`, or what there is of it."""
     before, after = run.summary.get("before") or {}, run.summary.get("after") or {}
-    shown = [key for key in ("pass@1", "format") if None not in (before.get(key), after.get(key))]
-    return ", ".join(f"{key} {before[key]:.2f} → {after[key]:.2f}" for key in shown)
+    said = lambda figures, key: f"{figures[key]:.2f}" if isinstance(figures.get(key), (int, float)) else ""
+    pairs = [(key, said(before, key), said(after, key)) for key in ("pass@1", "format")]
+    return ", ".join(f"{key} {old} → {new}" if old else f"{key} {new}" for key, old, new in pairs if new)
 
 
 def draw(runs, title, window):
@@ -164,8 +240,7 @@ def draw(runs, title, window):
     cell_width, cell_height = LEFT + PANEL_WIDTH + RIGHT, ABOVE + PANEL_HEIGHT + BELOW
     width = columns * cell_width + 12
     height = HEAD + -(-len(panels) // columns) * cell_height + 8
-    steps = [row["step"] for run in runs for row in run.rows]
-    x_range = (min(steps), max(max(steps), min(steps) + 1))
+    shades = colors(len(runs))
 
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
            f'font-family="{FONT}">',
@@ -178,22 +253,21 @@ def draw(runs, title, window):
         advance = 40 + 6.6 * len(entry)
         if x > 20 and x + advance > width:
             x, y = 20.0, y + 18
-        color = COLORS[index % len(COLORS)]
-        out.append(f'<line x1="{x}" y1="{y - 4}" x2="{x + 18}" y2="{y - 4}" stroke="{color}" stroke-width="3" '
+        out.append(f'<line x1="{x}" y1="{y - 4}" x2="{x + 18}" y2="{y - 4}" stroke="{shades[index]}" stroke-width="3" '
                    f'stroke-linecap="round"/>')
         out.append(text(x + 26, y, entry, size=12))
         x += advance
     lift = y - 56.0  # further legend lines push the panels down
     for index, (key, name, is_share) in enumerate(panels):
         row, column = divmod(index, columns)
-        values = [y for run in runs for _, y in run.series(key)]
+        steps, values = zip(*(point for run in runs for point in run.series(key)))
+        x_range = (min(steps), max(max(steps), min(steps) + 1))
         panel = Panel(LEFT + column * cell_width, HEAD + lift + ABOVE + row * cell_height, x_range, values, is_share)
         out.extend(panel.axes(name))
         for number, run in enumerate(runs):
-            points, color = run.series(key), COLORS[number % len(COLORS)]
-            if points:
-                out.append(panel.curve(points, color, 1, 0.28))
-                out.append(panel.curve(smoothed(points, window), color, 2, 1))
+            if points := run.series(key):
+                out.append(panel.curve(points, shades[number], 1, 0.28))
+                out.append(panel.curve(smoothed(points, window), shades[number], 2, 1))
     out.append("</svg>\n")
     if lift:
         out[0] = out[0].replace(f'0 0 {width} {height}"', f'0 0 {width} {height + lift:g}"').replace(
@@ -211,10 +285,13 @@ def main():
     arguments = parser.parse_args()
     if not arguments.out.endswith(".svg"):
         sys.exit(f"error: [plot] --out: expected a name that ends in .svg, got {arguments.out}")
-    runs = [Run(path) for path in arguments.runs]
-    for run, path in zip(runs, arguments.runs):
-        if not run.rows:
-            sys.exit(f"error: [plot] {path}: expected lines with step and reward, got none; has the run begun?")
+    runs = []
+    for path in arguments.runs:
+        found = find_runs(path, prefix=len(arguments.runs) > 1)
+        found = [run for run in found if any(run.series(key) for key, *_ in PANELS)]
+        if not found:
+            sys.exit(f"error: [plot] {path}: expected lines with step and reward or loss, got none; has the run begun?")
+        runs += found
     Path(arguments.out).write_text(draw(runs, arguments.title, max(1, arguments.smooth)), encoding="utf-8")
     print(f"wrote {arguments.out}")
 

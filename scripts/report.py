@@ -5,8 +5,8 @@
     scripts/report.py runs/zero --out zero.html
 
 The page needs nothing beside it, neither files nor a network, and is made as well of a run that is still going on. A
-folder with stages.json is a recipe of several stages, each with a folder of its own; one with metrics.jsonl is a single
-stage. What is not there is left out.
+folder with stages.json is a recipe of several stages, each with a folder of its own; one with metrics.jsonl is a run of
+one stage, before which base/ may have the making of its base model. What is not there is left out.
 """
 import argparse
 import base64
@@ -46,11 +46,13 @@ CURVES = [
     (("loss",), "loss", False),
 ]
 PAINT = plot.Paint("var(--ink)", "var(--faint)", "var(--grid)")
-SHADES = 8            # stage colours, in the style sheet
 POINTS = 300          # of one curve; more are averaged
 TRACES = 400          # shown at most
 TEXT, PROMPT = 6000, 1500  # characters of a trace and of a prompt that are shown at most
 SMOOTH = 7
+SLANT = 60            # degrees, of stage names that are wider than their stages
+NAME_PITCH = 15       # pixels that a slanted name needs
+WIDTH = 1100          # of the page's content, in pixels
 
 
 def fail(where, message):
@@ -64,19 +66,8 @@ def is_number(value):
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def load_json(file, kind=dict):
-    """The content of a JSON file; an empty `kind` when there is no such file."""
-    try:
-        content = json.loads(file.read_bytes().decode("utf-8", "replace"))
-    except FileNotFoundError:
-        return kind()
-    except OSError as error:
-        fail(file, error.strerror)
-    except ValueError as error:
-        fail(f"{file}:{getattr(error, 'lineno', 1)}", f"expected JSON: {getattr(error, 'msg', error)}")
-    if not isinstance(content, kind):
-        fail(file, f"expected {'an object' if kind is dict else 'an array'}")
-    return content
+def load_json(file):
+    return plot.load_json(file, "report")
 
 
 class Stage:
@@ -84,7 +75,7 @@ class Stage:
         self.index, self.folder = index, folder
         self.name, self.type = entry["name"], str(entry.get("type") or "")
         self.source, self.state = str(entry.get("from") or ""), str(entry.get("state") or "")
-        self.color = f"var(--s{index % SHADES})"
+        self.color = f"var(--s{index})"
         self.rows = []
         if (folder / "metrics.jsonl").exists():
             for number, row in plot.read_jsonl(folder / "metrics.jsonl", "report"):
@@ -115,22 +106,15 @@ class Run:
         self.table = self.find_table()
 
     def find_stages(self):
-        listed, file = load_json(self.folder / "stages.json", list), self.folder / "stages.json"
-        for number, entry in enumerate(listed, 1):
-            name = entry.get("name") if isinstance(entry, dict) else None
-            if not isinstance(name, str) or Path(name).name != name:
-                fail(file, f'expected stage {number} to be an object with a "name" that is a folder\'s')
-            yield self.folder / name, entry
-        if listed:
-            return
-        if (self.folder / "metrics.jsonl").exists():
-            yield self.folder, {"name": self.name, "type": "grpo"}
-            return
-        inner = sorted(p.parent for p in self.folder.glob("*/metrics.jsonl"))
-        if not inner:
+        stages = list(plot.find_stages(self.folder, "report"))
+        if not stages and (self.folder / "metrics.jsonl").exists():
+            stages = [(self.folder, {"name": self.name, "type": "grpo"})]
+            base = self.folder / "base" / "metrics.jsonl"
+            if base.exists() and base.stat().st_size > 0:
+                stages.insert(0, (self.folder / "base", {"name": "base", "type": "pretrain"}))
+        if not stages:
             fail(self.folder, "expected stages.json or metrics.jsonl; is this the folder of a run, and has it begun?")
-        for path in inner:
-            yield path, {"name": path.name}
+        return stages
 
     def find_table(self):
         """{column: {figure: value}}: table.json, or what single evaluations left."""
@@ -160,10 +144,11 @@ class Run:
 
 
 class Samples:
-    """The traces of one stage that the page shows: few enough, and spread over its steps, kinds and languages."""
+    """The traces of one stage that the page shows: few enough, and spread over its steps, kinds and languages. Of all
+    that are recorded, the lengths: (step, tokens, is it right)."""
 
-    def __init__(self, stage, budget, ahas):
-        self.stage, self.blocks, self.ahas, self.recorded = stage, [], [], 0
+    def __init__(self, stage, budget, rechecks):
+        self.stage, self.blocks, self.rechecks, self.recorded, self.lengths = stage, [], [], 0, []
         file = stage.folder / "samples.jsonl"
         if not file.exists():
             return
@@ -175,15 +160,18 @@ class Samples:
             right = is_right(row)
             sort = str((row.get("kind"), row.get("language")))
             steps.setdefault(row["step"], ([], []))[not right].append((number, sort))
-            if right and row.get("reflects") is True:
+            if is_number(row.get("tokens")) and is_number(score(row, "accuracy")):
+                self.lengths.append((row["step"], row["tokens"], right))
+            if right and row.get("reflects") is True and rechecks_before_answer(row):
                 candidates.append((row["step"], number))
         if not steps:
             return
         order = sorted(steps)
-        spacing, last = (order[-1] - order[0]) / (2 * ahas + 2), -math.inf
+        spacing, last = (order[-1] - order[0]) / (2 * rechecks + 2), -math.inf
         marked = []
-        for step, number in sorted(candidates):  # the first, and then the first ones at some distance
-            if len(marked) < ahas and step >= last + spacing and step != last:
+        for step, number in sorted(candidates):  # the first ones, of one step each, and later ones at some distance
+            distance = spacing if 2 * len(marked) >= rechecks else 0
+            if len(marked) < rechecks and step >= last + distance and step != last:
                 marked.append(number)
                 last = step
         per_step = max(4, budget // len(order))
@@ -200,7 +188,7 @@ class Samples:
                     shown[sort] = shown.get(sort, 0) + 1
                     wanted[number] = step
         rows = {n: row for n, row in plot.read_jsonl(file, "report") if n in wanted or n in marked}
-        self.ahas = [rows[n] for n in marked if n in rows]
+        self.rechecks = [rows[n] for n in marked if n in rows]
         for step in picked:
             numbers = sorted(n for n, at in wanted.items() if at == step and n in rows)
             self.blocks.append((step, [rows[n] for n in numbers]))
@@ -209,13 +197,24 @@ class Samples:
         return sum(len(rows) for _, rows in self.blocks)
 
 
+def score(row, name):
+    scores = row.get("scores")
+    return scores.get(name) if isinstance(scores, dict) else None
+
+
 def is_right(row):
     """As the notebook sorts them: by accuracy where that is defined, else by reward."""
-    scores = row.get("scores")
-    accuracy = scores.get("accuracy") if isinstance(scores, dict) else None
+    accuracy = score(row, "accuracy")
     if is_number(accuracy):
         return accuracy > 0.5
     return is_number(row.get("reward")) and row["reward"] > 0
+
+
+def rechecks_before_answer(row):
+    """Whether the first sign of re-checking comes before the answer."""
+    text, sign = str(row.get("text") or ""), REFLECTION.search(str(row.get("text") or ""))
+    answer = "<answer>" if "<answer>" in text else str(row.get("answer") or "")
+    return sign is not None and sign.start() < text.rfind(answer)
 
 
 # --- text -------------------------------------------------------------------------------------------------------------
@@ -260,8 +259,9 @@ def clipped(text, limit):
 HANGUL = re.compile("[\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3]+(?:[ ,.·]+[\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3]+)*")
 # The words that src/reflection.cpp looks for.
 REFLECTION = re.compile(
-    r"((?<![a-z0-9_])(?:wait|hmmm?|re-?check|double[-\s]check|check\s+again|let\s+me\s+(?:check|verify)|"
-    r"on\s+second\s+thought)(?![a-z0-9_])|(?<![\uac00-\ud7a3])(?:잠깐|다시|재확인)|等等|等一下|检查|檢查|再想|待って|もう一度)", re.IGNORECASE)
+    r"((?<![a-z0-9_])(?:wait|hmmm?|re-?check|double(?:-|\s+)check|check\s+again|let\s+me\s+(?:check|verify)|"
+    r"on\s+second\s+thought)(?![a-z0-9_])|(?<![\uac00-\ud7a3])(?:잠깐|다시|재확인)|等等|等一下|检查|檢查|再想|待って|もう一度)",
+    re.IGNORECASE)
 
 
 def words(text, language):
@@ -290,21 +290,31 @@ def trace_text(text, language):
 
 
 class Track:
-    """Stages laid end to end along one axis; short ones get a little more than their share of it."""
+    """Stages laid end to end along an axis of `pixels`; short ones get more than their share, enough for a name."""
 
-    def __init__(self, stages):
+    def __init__(self, stages, pixels):
         steps = {s: [row["step"] for row in s.rows] for s in stages}
         lengths = {s: max(1, max(v) - min(v)) for s, v in steps.items()}
-        floor = 0.6 * sum(lengths.values()) / len(stages)
+        floor, share = 0.6 * sum(lengths.values()) / len(stages), min(NAME_PITCH / pixels, 0.9 / len(stages))
+        for _ in range(100):  # the floor widens the whole, of which it is a share
+            floor = max(floor, share * sum(max(length, floor) for length in lengths.values()))
         self.spans, self.length = {}, 0.0
         for stage, values in steps.items():
             width = max(lengths[stage], floor)
             self.spans[stage] = (self.length, width, min(values), min(values) + lengths[stage])
             self.length += width
+        names = {stage: text_width(stage.name) for stage in stages}
+        self.longest = max(names.values())
+        self.is_slanted = any(names[stage] > pixels * span[1] / self.length for stage, span in self.spans.items())
 
     def place(self, stage, step):
         start, width, first, last = self.spans[stage]
         return start + width * (step - first) / (last - first)
+
+
+def text_width(content, size=11):
+    """What `content` takes at most in a bold sans-serif, in pixels."""
+    return sum(1.0 if ord(c) > 0x1100 else 0.62 for c in content) * size
 
 
 class StagePanel(plot.Panel):
@@ -321,7 +331,7 @@ class StagePanel(plot.Panel):
             if start > 0:
                 yield (f'<line x1="{left:.1f}" y1="{self.top}" x2="{left:.1f}" y2="{bottom}" stroke="{PAINT.faint}" '
                        f'stroke-dasharray="2 3"/>')
-            ticks = plot.ticks(first, last, max(1, int((right - left) / 50)))
+            ticks = plot.ticks(first, last, max(2, int((right - left) / 50)), whole=True)
             spacing = ticks[1] - ticks[0] if len(ticks) > 1 else 1
             for tick in ticks:
                 name, x = plot.label(tick, spacing), self.x(self.track.place(stage, tick))
@@ -329,9 +339,12 @@ class StagePanel(plot.Panel):
                 if first <= tick <= last and tick > 0 and x - half > max(taken + 6, left):
                     yield plot.text(x, bottom + 16, name, PAINT.faint, anchor="middle")
                     taken = x + half
-            if 6.2 * len(stage.name) <= right - left:
-                yield plot.text((left + right) / 2, bottom + 32, printable(stage.name), stage.color, weight=600,
-                                anchor="middle")
+            middle, name = (left + right) / 2, printable(stage.name)
+            if self.track.is_slanted:
+                named = plot.text(middle, bottom + 28, name, stage.color, weight=600, anchor="end")
+                yield f'<g transform="rotate({-SLANT} {middle:.1f} {bottom + 28})">{named}</g>'
+            else:
+                yield plot.text(middle, bottom + 32, name, stage.color, weight=600, anchor="middle")
 
 
 def curves_panel(stages, keys, title, is_share, size, extra=None):
@@ -339,9 +352,16 @@ def curves_panel(stages, keys, title, is_share, size, extra=None):
     stages = [s for s in stages if any(s.series(key) for key in keys)]
     if not stages:
         return ""
-    track = Track(stages)
-    left, top, right, below = 52, 36, 14, 42
     width, height = size
+    left, top, right, below = 52, 36, 14, 42
+    if NAME_PITCH * len(stages) > width - left - right:
+        width = WIDTH
+    track = Track(stages, width - left - right)
+    if track.is_slanted:  # the names reach to the left and below
+        turn = math.radians(SLANT)
+        left = max(left, round(track.longest * math.cos(turn)))
+        below = 34 + round(track.longest * math.sin(turn))
+        height += below - 42
     values = [y for s in stages for key in keys for _, y in s.series(key)]
     panel = StagePanel(track, left, top, values, is_share, (width - left - right, height - top - below))
     out = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html(title)}">', *panel.axes(title)]
@@ -352,9 +372,6 @@ def curves_panel(stages, keys, title, is_share, size, extra=None):
             if not points:
                 continue
             bold = plot.smoothed(points, SMOOTH)
-            if len(points) == 1:
-                x, y = panel.x(points[0][0]), panel.y(points[0][1])
-                out.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{stage.color}"/>')
             dash = ' stroke-dasharray="5 3"' if number else ""
             if not number:
                 out.append(panel.curve(points, stage.color, 1, 0.28))
@@ -377,7 +394,8 @@ def curves_section(run):
         else:
             kinds = [(run.stages, title)]
         panels += [curves_panel(stages, keys, name, is_share, (360, 236)) for stages, name in kinds]
-    panels = [f"<figure>{panel}</figure>" for panel in panels if panel]
+    wide = f'viewBox="0 0 {WIDTH} '
+    panels = [f'<figure{" class=wide" * (wide in panel)}>{panel}</figure>' for panel in panels if panel]
     if not panels:
         return ""
     return section("curves", "Curves", f'<div class="panels">{"".join(panels)}</div>',
@@ -386,39 +404,103 @@ def curves_section(run):
 
 
 def growth_section(run, samples):
-    ahas = [(s.stage, row) for s in samples for row in s.ahas]
+    """Length, re-checking and accuracy, one below the other; `samples` are the traces that are marked."""
+    marked = [(part.stage, row) for part in samples for row in part.rechecks]
 
     def markers(panel):
         placed = []
-        for number, (stage, row) in enumerate(ahas, 1):
+        for number, (stage, row) in enumerate(marked, 1):
             if stage not in panel.track.spans:
                 continue
             bold = plot.smoothed(stage.series("completion_length"), SMOOTH)
             nearest = min(bold, key=lambda point: abs(point[0] - row["step"]))
             x, foot = panel.x(panel.track.place(stage, row["step"])), panel.y(nearest[1])
             x = min(max(x, panel.left), panel.left + panel.width)
-            y = foot - 20
-            while any(abs(x - a) < 20 and abs(y - b) < 20 for a, b in placed):
-                y -= 20
+            places = [y for rise in range(20, panel.height, 20) for y in (foot - rise, foot + rise)
+                      if panel.top + 9 <= y <= panel.top + panel.height - 9]
+            free = [y for y in places if not any(abs(x - a) < 20 and abs(y - b) < 20 for a, b in placed)]
+            y = (free or places)[0]
             placed.append((x, y))
             yield (f'<path d="M{x:.1f} {foot:.1f}V{y:.1f}" stroke="{PAINT.ink}"/>'
                    f'<circle cx="{x:.1f}" cy="{y:.1f}" r="9" fill="var(--page)" stroke="{PAINT.ink}"/>')
             yield plot.text(x, y + 4, str(number), PAINT.ink, weight=600, anchor="middle")
 
-    title = "mean completion length (tokens)"
-    plotted = curves_panel(run.stages, ("completion_length",), title, False, (1080, 300), markers)
-    if not plotted:
+    panels = [curves_panel(run.stages, ("completion_length",), "mean completion length (tokens)", False, (WIDTH, 280),
+                           markers),
+              curves_panel(run.stages, ("reflection_rate",), "reflection rate", False, (WIDTH, 190)),
+              curves_panel(run.stages, ("accuracy",), "accuracy", True, (WIDTH, 190))]
+    if not panels[0]:
         return ""
-    quotes = "".join(
-        f'<li><h3>{html(stage.name)} · step {html(row["step"])} · {html(row.get("tokens", "–"))} tokens</h3>'
-        f'{trace(row)}</li>' for stage, row in ahas)
-    if quotes:
-        note = ("Numbered: the first recorded traces that re-check themselves and end right, and later ones at some "
-                "distance; quoted below.")
-        quotes = f'<ol class="quotes">{quotes}</ol>'
-    else:
-        note = "No recorded trace re-checks itself and ends right."
-    return section("growth", "Growth of the answers", f"<figure>{plotted}</figure>{quotes}", note)
+    return section("growth", "Growth of the answers", "".join(f"<figure>{panel}</figure>" for panel in panels if panel),
+                   "Numbered: the re-checks that paid, quoted below." if marked else "")
+
+
+def rechecks_section(samples):
+    title, marked = "Re-checks that paid", [(part.stage, row) for part in samples for row in part.rechecks]
+    if not any(part.recorded for part in samples):
+        return ""
+    if not marked:
+        return section("rechecks", title, "", "No recorded trace re-checks itself and then answers right.")
+    quotes = "".join(f'<li><h3>{swatch(stage)}{html(stage.name)} · step {html(row["step"])} · '
+                     f'{html(row.get("tokens", "–"))} tokens</h3>{trace(row)}</li>' for stage, row in marked)
+    return section("rechecks", title, f'<ol class="quotes">{quotes}</ol>',
+                   "Of each stage the first recorded traces in which a sign of re-checking comes before a right "
+                   "answer, and later ones at some distance.")
+
+
+def quarters(lengths):
+    """Of [(tokens, is it right, weight)] the quarters by length: (shortest, longest, share of right ones) of each.
+    Those of one length that lie in two quarters count in both in proportion."""
+    masses = {}
+    for tokens, right, weight in sorted(lengths):
+        mass = masses.setdefault(tokens, [0.0, 0.0])
+        mass[0] += weight
+        mass[1] += weight * right
+    whole, out = sum(mass for mass, _ in masses.values()), []
+    for quarter in range(4):
+        low, high, at, right, within = quarter * whole / 4, (quarter + 1) * whole / 4, 0.0, 0.0, []
+        for tokens, (mass, rights) in masses.items():
+            overlap = min(at + mass, high) - max(at, low)
+            if overlap > 1e-9 * whole:
+                right += rights * overlap / mass
+                within.append(tokens)
+            at += mass
+        out.append((within[0], within[-1], right / (whole / 4)))
+    return out
+
+
+def lengths_section(samples):
+    rows = []
+    for part in samples:
+        accuracy = {row["step"]: row["accuracy"] for row in part.stage.rows if is_number(row.get("accuracy"))}
+        last = max(accuracy, default=0)
+        since = last - max(9, len(accuracy) // 10 - 1)
+        final = [each for each in part.lengths if since <= each[0] <= last and each[0] in accuracy]
+        # The notebook has right and wrong ones in equal shares: each stands for its part of those of its step.
+        counts = {}
+        for step, _, right in final:
+            counts[step, right] = counts.get((step, right), 0) + 1
+        share = lambda step, right: accuracy[step] if right else 1 - accuracy[step]
+        whole = {step for step in accuracy if all((step, side) in counts or share(step, side) <= 0 for side in (0, 1))}
+        weighed = [(tokens, right, share(step, right) / counts[step, right]) for step, tokens, right in final
+                   if step in whole and share(step, right) > 0]
+        if len(weighed) < 8:
+            continue
+        cells = "".join(f'<td>{figure(right)}<small> {figure(low)}–{figure(high)}</small></td>'
+                        for low, high, right in quarters(weighed))
+        steps = [step for step, *_ in final]
+        rows.append(f'<tr><th scope="row">{swatch(part.stage)}{html(part.stage.name)}</th>'
+                    f'<td>{min(steps)}–{max(steps)}</td><td>{len(weighed):,}</td>{cells}</tr>')
+    if not rows:
+        return ""
+    names = ("steps", "traces", "shortest quarter", "second", "third", "longest quarter")
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    return section("lengths", "Length and correctness",
+                   f'<div class="scroll"><table class="figures"><thead><tr><td></td>{head}</tr></thead>'
+                   f'<tbody>{"".join(rows)}</tbody></table></div>',
+                   "The share of right answers in each quarter of the completions by length, and the tokens of these, "
+                   "over the last steps of each stage: an estimate from the recorded traces, in which each right or wrong "
+                   "one stands for its part of those that the step had.")
 
 
 # --- the other sections -----------------------------------------------------------------------------------------------
@@ -461,27 +543,38 @@ def stages_section(run):
 
 
 def figures_table(columns, stages=()):
-    """A table of {column: {figure: value}}; the best of a row is bold where one way is better."""
+    """Tables of {column: {figure: value}}, as many below one another as the page's width asks for; the best of a row is
+    bold where one way is better."""
     by_name = {stage.name: stage for stage in stages}
     known = [f for f in FIGURES if any(is_number(c.get(f[0])) for c in columns.values())]
     names = {f[0] for f in FIGURES} | {"problems", "samples"}
     others = dict.fromkeys(key for c in columns.values() for key, value in c.items()
                            if key not in names and not key.endswith("_ci95") and is_number(value))
-    head = "".join(f'<th scope="col">{swatch(by_name.get(name))}{html(name)}</th>' for name in columns)
+    heads = {name: f'<th scope="col">{swatch(by_name.get(name))}{html(name).replace("_", "_<wbr>")}</th>'
+             for name in columns}
+    widths = {name: 16 + text_width(max(name.split("_"), key=len) + "_", 15) + (15 if name in by_name else 0)
+              for name in columns}
     rows = []
     for key, name, better, meaning in known + [(key, key.replace("_", " "), 0, "") for key in others]:
-        values = [c.get(key) for c in columns.values()]
-        shown = [figure(v) for v in values]
-        numbers = [v for v in values if is_number(v)]
+        numbers = [c[key] for c in columns.values() if is_number(c.get(key))]
         best = figure(max(numbers, key=lambda v: v * better)) if better and len(set(map(figure, numbers))) > 1 else None
-        cells, best_mark = [], ' class="best"'
-        for column, text in zip(columns.values(), shown):
-            interval = column.get(key + "_ci95")
-            spread = f'<small> ±{figure(interval)}</small>' if is_number(interval) else ""
-            cells.append(f'<td{best_mark if text == best else ""}>{text}{spread}</td>')
-        rows.append(f'<tr><th scope="row" title="{html(meaning)}">{html(name)}</th>{"".join(cells)}</tr>')
-    return (f'<div class="scroll"><table class="figures"><thead><tr><td></td>{head}</tr></thead>'
-            f'<tbody>{"".join(rows)}</tbody></table></div>')
+        cells, best_mark = {}, ' class="best"'
+        for column, figures in columns.items():
+            text, interval = figure(figures.get(key)), figures.get(key + "_ci95")
+            spread = f"<small> ±{figure(interval)}</small>" if is_number(interval) else ""
+            cells[column] = f'<td{best_mark if text == best else ""}>{text}{spread}</td>'
+            widths[column] = max(widths[column], 16 + text_width(text, 15))
+        rows.append((f'<th scope="row" title="{html(meaning)}">{html(name)}</th>', cells))
+    room = WIDTH - 140
+    for count in range(1, len(columns) + 1):
+        parts = [list(columns)[i * len(columns) // count : (i + 1) * len(columns) // count] for i in range(count)]
+        if all(sum(map(widths.get, part)) <= room for part in parts):
+            break
+    return "".join(
+        f'<div class="scroll"><table class="figures{" dense" * (len(part) > 4)}"><thead><tr><td></td>'
+        f'{"".join(map(heads.get, part))}</tr></thead><tbody>'
+        + "".join(f'<tr>{row}{"".join(map(cells.get, part))}</tr>' for row, cells in rows) + "</tbody></table></div>"
+        for part in parts)
 
 
 def table_section(run):
@@ -491,7 +584,7 @@ def table_section(run):
     note = "On held-out problems"
     if len(sizes) == 1 and all(map(is_number, next(iter(sizes)))):
         note += ": {:,} of them, {:,} samples each".format(*next(iter(sizes)))
-    return section("figures", "After each stage" if len(run.stages) > 1 else "Before and after",
+    return section("figures", "Before and after" if {*run.table} <= {"before", "after"} else "After each stage",
                    figures_table(run.table, run.stages), note + ". Bold: the best.")
 
 
@@ -599,15 +692,11 @@ def traces_section(samples):
 
 STYLE = """
 :root { color-scheme: light dark; --page: #ffffff; --card: #f6f7f9; --ink: #1f2933; --faint: #667280; --grid: #e4e8ed;
-  --good: #2f8f5b; --bad: #c2554d; --think: #3d4f66; --answer: #0b5f3c; --answer-back: #e2f3ea; --mark: #fdf0b5;
-  --s0: #2563eb; --s1: #dc2626; --s2: #059669; --s3: #b7680a; --s4: #7c3aed; --s5: #0e7f9e; --s6: #be185d;
-  --s7: #4b5563 }
+  --good: #2f8f5b; --bad: #c2554d; --think: #3d4f66; --answer: #0b5f3c; --answer-back: #e2f3ea; --mark: #fdf0b5 }
 @media screen and (prefers-color-scheme: dark) { :root { --page: #14171c; --card: #1d2128; --ink: #e4e8ee;
   --faint: #98a3b3;
   --grid: #2c323c; --good: #57b884; --bad: #e0837b; --think: #b4c3d8; --answer: #8fe0b8; --answer-back: #183226;
-  --mark: #5a4a12;
-  --s0: #7aa7ff; --s1: #ff8a80; --s2: #4fd1a5; --s3: #f0b455; --s4: #b79cff; --s5: #5ccfe6; --s6: #f48fb1;
-  --s7: #a8b3c2 } }
+  --mark: #5a4a12 } }
 * { box-sizing: border-box }
 body { margin: 0 auto; max-width: 1160px; padding: 28px 24px 60px; background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Apple SD Gothic Neo", "Malgun Gothic",
@@ -637,11 +726,16 @@ figure { margin: 0 }
 .figures th, .figures td { padding: 4px 14px; text-align: right; border-bottom: 1px solid var(--grid);
   white-space: nowrap }
 .figures th[scope=row] { padding-left: 0; text-align: left; font-weight: 400 }
-.figures thead th { font-weight: 600 }
+.figures thead th { font-weight: 600; white-space: normal; vertical-align: bottom }
+.dense th, .dense td { padding: 4px 8px }
+.dense th[scope=row] { white-space: normal }
+.dense small { display: block }
+.scroll + .scroll { margin-top: 18px }
 .figures td.best { font-weight: 700 }
 .figures small { color: var(--faint); font-weight: 400 }
 .bars { width: 100%; max-width: 760px }
 .bars td.bar { width: 60% }
+.wide { grid-column: 1 / -1 }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(320px, 100%), 1fr)); gap: 18px 20px }
 .quotes { margin: 12px 0 0; padding-left: 22px; display: grid;
   grid-template-columns: repeat(auto-fill, minmax(min(440px, 100%), 1fr));
@@ -749,12 +843,20 @@ SCRIPT = """
 """
 
 
+def stage_colors(count):
+    """The style sheet's --s0, --s1, …: as many colours as stages, on a light page and on a dark one."""
+    sheet = lambda tones: " ".join(f"--s{i}: {color};" for i, color in enumerate(plot.colors(count, tones)))
+    return (f":root {{ {sheet((0.5, 0.62))} }}\n"
+            f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {sheet((0.7, 0.82))} }} }}\n")
+
+
 def make_page(run):
     recorded = [stage for stage in run.stages if (stage.folder / "samples.jsonl").exists()]
     share = len(recorded) or 1
     samples = [Samples(stage, TRACES // share, max(2, 6 // share)) for stage in recorded]
     sections = [stages_section(run), table_section(run), curves_section(run), growth_section(run, samples),
-                rejection_section(run), compared_section(run), judge_section(run), traces_section(samples)]
+                rechecks_section(samples), lengths_section(samples), rejection_section(run), compared_section(run),
+                judge_section(run), traces_section(samples)]
     body = "".join(sections)
     headings = re.findall(r'<section id="(\w+)"><h2>(.*?)</h2>', body)
     links = "".join(f'<a href="#{name}">{title}</a>' for name, title in headings)
@@ -781,7 +883,7 @@ def make_page(run):
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
 <title>{html(run.name)} · grpo.cpp</title>
-<style>{STYLE}</style>
+<style>{stage_colors(len(run.stages))}{STYLE}</style>
 </head>
 <body>
 <h1>{html(run.name)}</h1>

@@ -36,7 +36,7 @@ if [ -n "$resumes" ] && [ -e "$out/config.json" ]; then
   [ -n "$given_out" ] || config=(--out "$out")
   job=resumed
 fi
-BUILD=build TARGETS="$driver evaluate" scripts/setup.sh
+BUILD=build TARGETS=examples/all scripts/setup.sh  # the tools as well
 # The model folder of the config; one that its user names is there already.
 if [ "$job" = smollm2 ] && [[ " $* " != *policy.from* ]]; then scripts/fetch_smollm2.sh; fi
 exec "build/bin/$driver" "${config[@]}" "$@"

@@ -85,6 +85,9 @@ class Driver : public testing::Test {
     }
     EXPECT_GT(preemptions, 0);
     EXPECT_GT(gradients, 0.0);
+    const auto base = metrics_without_timings(folder_ / "whole/base");
+    ASSERT_EQ(base.size(), 115u);
+    EXPECT_LT(base.back()["loss"], base.front()["loss"]);
     EXPECT_FALSE(Json::parse(read_file(folder_ / "whole/summary.json"))["after"]["pass@1"].is_null());
   }
 
@@ -92,6 +95,7 @@ class Driver : public testing::Test {
     const auto expected = metrics_without_timings(folder_ / "whole"), got = metrics_without_timings(folder_ / name);
     ASSERT_EQ(got.size(), expected.size()) << output(name);
     for (size_t i = 0; i < got.size(); ++i) EXPECT_EQ(got[i], expected[i]) << "step " << i + 1;
+    EXPECT_EQ(metrics_without_timings(folder_ / name / "base"), metrics_without_timings(folder_ / "whole/base"));
     EXPECT_TRUE(read_file(folder_ / name / "samples.jsonl") == read_file(folder_ / "whole/samples.jsonl"));
     EXPECT_EQ(read_file(folder_ / name / "summary.json"), read_file(folder_ / "whole/summary.json"));
     for (const char* file : {"policy", "optimizer", "reference"}) {

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""scripts/report.py: a small run of every kind of stage, the page made of it, and, where there is a Chromium, the page
-in a browser."""
+"""scripts/report.py and scripts/plot_metrics.py: a small run of every kind of stage, the page and the plot made of it,
+and, where there is a Chromium, the page in a browser."""
+import importlib.util
 import json
 import math
 import os
@@ -14,7 +15,8 @@ import unittest
 from html.parser import HTMLParser
 from pathlib import Path
 
-REPORT = Path(__file__).resolve().parent.parent / "scripts" / "report.py"
+ROOT = Path(__file__).resolve().parent.parent
+REPORT, PLOT = ROOT / "scripts" / "report.py", ROOT / "scripts" / "plot_metrics.py"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HOSTILE = ('</pre></script><b id="injected">x</b><script>document.title = "owned"</script><img src=x onerror=alert(1)>'
            "\x00\u202e&lt;")
@@ -110,7 +112,7 @@ def build(folder, steps=60):
 class Page(HTMLParser):
     """What a browser would see: text by element, and whether everything that was opened is closed."""
 
-    VOID = {"meta", "link", "input", "br", "img"}
+    VOID = {"meta", "link", "input", "br", "wbr", "img"}
 
     def __init__(self, source):
         super().__init__(convert_charrefs=True)
@@ -147,6 +149,64 @@ class Page(HTMLParser):
             self.cells[-1] += data
 
 
+def linear(shade):
+    for i in (1, 3, 5):
+        value = int(shade[i : i + 2], 16) / 255
+        yield value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+
+
+def contrast(one, other):
+    """WCAG's."""
+    dark, light = sorted(0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05 for r, g, b in map(linear, (one, other)))
+    return light / dark
+
+
+def difference(one, other):
+    """CIE76: the distance in L*a*b*; 2.3 can just be told apart side by side."""
+    def lab(shade):
+        r, g, b = linear(shade)
+        x, y, z = ((0.4124 * r + 0.3576 * g + 0.1805 * b) / 0.9505, 0.2126 * r + 0.7152 * g + 0.0722 * b,
+                   (0.0193 * r + 0.1192 * g + 0.9505 * b) / 1.089)
+        x, y, z = (v ** (1 / 3) if v > 0.008856 else 7.787 * v + 16 / 116 for v in (x, y, z))
+        return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+    return math.dist(lab(one), lab(other))
+
+
+def width_of(table):
+    """What a table needs at least, in pixels, letters being 0.55 em wide: words are not broken, cells not wrapped."""
+    rows = [re.findall(r"<t[hd]([^>]*)>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", table)]
+    padding = 16 if "dense" in table else 28
+    columns = zip(*([cell for _, cell in row] for row in rows))
+
+    def needed(cell):
+        lines = re.split("<wbr>|<small>|(?<=[a-z]) (?=[a-z(])" if padding == 16 else "<wbr>",
+                         re.sub("<(?!wbr|small)[^>]*>", "", cell))
+        return 0.55 * 15 * max(map(len, lines)) + 15 * cell.count("swatch") + padding
+    return sum(max(map(needed, column)) for column in columns)
+
+
+def check_panel(test, panel, names):
+    """Every stage that has a curve is named, within the picture and apart from the others; ticks are round."""
+    width, height = map(int, re.search(r'viewBox="0 0 (\d+) (\d+)"', panel).groups())
+    curves = set(re.findall(r'stroke="var\(--s(\d+)\)"', panel))
+    named = {}
+    for turn, x, y, shade, anchor, name in re.findall(
+            r'(?:<g transform="rotate\((-?\d+) [^>]*>)?<text x="([\d.-]+)" y="([\d.-]+)" font-size="11" '
+            r'fill="var\(--s(\d+)\)" font-weight="600" text-anchor="(\w+)">([^<]*)<', panel):
+        named[shade] = name
+        length, x, y, turn = 0.58 * 11 * len(name), float(x), float(y), -math.radians(float(turn or 0))
+        begin = x - {"end": 1, "middle": 0.5}[anchor] * length * math.cos(turn)
+        test.assertGreaterEqual(begin, 0, name)
+        test.assertLessEqual(begin + length * math.cos(turn), width, name)
+        test.assertLessEqual(y + length * math.sin(turn), height, name)
+    test.assertEqual(named, {shade: names[int(shade)] for shade in curves}, panel[:200])
+    xs = sorted(float(x) for x in re.findall(r'rotate\(-\d+ ([\d.]+) ', panel))
+    test.assertFalse([x for x, after in zip(xs, xs[1:]) if after - x < 11])
+    ticks = re.findall(r'<text [^>]*fill="var\(--faint\)"[^>]*text-anchor="(end|middle)">(-?[\d.]+)</text>', panel)
+    for anchor, tick in ticks:
+        test.assertRegex(tick, r"^-?\d+(\.\d{1,2})?$" if anchor == "end" else r"^\d+$")
+
+
 class ReportTest(unittest.TestCase):
     def setUp(self):
         holder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # a browser may still be at it
@@ -173,11 +233,12 @@ class ReportTest(unittest.TestCase):
     def test_shows_every_stage_figure_curve_and_trace(self):
         traces, table = build(self.folder, steps=8)
         page = self.page()
-        self.assertEqual(page.ids, ["stages", "figures", "curves", "growth", "rejection", "selection", "judge",
-                                    "traces", "filters", "count", "blocks", "more"])
+        self.assertEqual(page.ids, ["stages", "figures", "curves", "growth", "rechecks", "lengths", "rejection",
+                                    "selection", "judge", "traces", "filters", "count", "blocks", "more"])
         for name, kind, *_ in STAGES:
             self.assertIn(f"<b>{name}</b><span>{kind.replace('_', ' ')}</span>", self.source)
         self.assertIn("still going on: all_round", self.source)
+        self.assertIn("<h2>After each stage</h2>", self.source)
         self.assertIn("policy 0.6M · cpu float32 · runs/r1", self.source)
         for figures in table.values():
             for value in figures.values():
@@ -210,15 +271,104 @@ class ReportTest(unittest.TestCase):
         self.assertNotRegex(self.source, r"https?://|url\(|@import|\x00")
         self.assertIn("&lt;/pre&gt;&lt;/script&gt;&lt;b id=", self.source)
 
+    def section(self, name):
+        return self.source.split(f'<section id="{name}">')[1].split("</section>")[0]
+
     def test_marks_the_first_right_traces_that_check_themselves(self):
         build(self.folder)
+        late = trace(2, "arithmetic", "en", True, "<think>1+1=2</think><answer>2</answer> Wait, what?", reflects=True)
+        wrong = trace(2, "arithmetic", "en", False, reflects=True)
+        samples = self.folder / "zero" / "samples.jsonl"
+        samples.write_bytes(f"{json.dumps(late)}\n{json.dumps(wrong)}\n".encode() + samples.read_bytes())
         self.page()
-        growth = self.source.split('<section id="growth">')[1].split("</section>")[0]
-        first = growth.split('<ol class="quotes">')[1]
-        self.assertIn("zero · step 11 ", first)
-        self.assertIn("<mark>Wait</mark>, <mark>let me check</mark>", first)
-        self.assertEqual(first.count("<li>"), growth.split('<ol class="quotes">')[0].count("<circle"))
-        self.assertNotIn("✗", first)
+        growth, quoted = self.section("growth"), self.section("rechecks")
+        self.assertIn("zero · step 11 ", quoted)
+        self.assertNotIn("zero · step 2 ", quoted)  # behind the answer; before a wrong one
+        self.assertIn("<mark>Wait</mark>, <mark>let me check</mark>", quoted)
+        self.assertEqual(quoted.count("<li>"), growth.count("<circle"))
+        self.assertNotIn("✗", quoted)
+        for title in ("mean completion length", "reflection rate", "accuracy"):
+            self.assertRegex(growth, f"<text[^>]*>{title}")
+
+    def test_the_first_re_checks_are_those_of_the_first_steps(self):
+        write_lines(self.folder / "metrics.jsonl",
+                    ({"step": i, "reward": 1, "accuracy": 0.5, "completion_length": 30 + i} for i in range(1, 101)))
+        write_lines(self.folder / "samples.jsonl", (trace(i // 2 + 1, "arithmetic", "en", True, reflects=i % 2 > 0)
+                                                    for i in range(200)))
+        self.page()
+        steps = [int(step) for step in re.findall(r"· step (\d+) ·", self.section("rechecks"))]
+        self.assertEqual(steps[:3], [1, 2, 3])
+        self.assertEqual(len(steps), 6)
+        self.assertGreater(steps[-1], 20)
+        ys = re.findall(r'<circle cx="([\d.]+)" cy="([\d.-]+)" r="9"', self.section("growth"))
+        boxes = [(float(x), float(y)) for x, y in ys]
+        for i, (x, y) in enumerate(boxes):
+            self.assertTrue(36 + 9 <= y <= 280 - 42 - 9, y)
+            self.assertFalse([b for b in boxes[:i] if abs(b[0] - x) < 18 and abs(b[1] - y) < 18])
+
+    def test_signs_of_re_checking_are_those_of_the_library(self):
+        source = (ROOT / "src" / "reflection.cpp").read_text(encoding="utf-8")
+        lists = re.findall(r"constexpr std::array<std::string_view, (\d+)> k\w+\{([^;]*)\};", source)
+        words = [word for _, each in lists for word in re.findall('"([^"]*)"', each)]
+        self.assertEqual(len(words), sum(int(count) for count, _ in lists))
+        spec = importlib.util.spec_from_file_location("report", REPORT)
+        report = importlib.util.module_from_spec(spec)
+        sys.path.insert(0, str(REPORT.parent))
+        spec.loader.exec_module(report)
+        for word in words:
+            for text in (word, word.upper(), word.replace(" ", "\n "), f"7. {word}, 8"):
+                self.assertTrue(report.REFLECTION.search(text), text)
+        for text in ("awaiting", "waiter", "hm", "check", "알다시피"):
+            self.assertFalse(report.REFLECTION.search(text), text)
+
+    # 100 of each step are right up to a length of 40 tokens and wrong above it, the share of right ones being 0.75; the
+    # notebook has as many wrong ones as right ones, and every length as often as the other.
+    def test_length_against_correctness_is_that_of_all_completions(self):
+        write_lines(self.folder / "metrics.jsonl",
+                    ({"step": i, "reward": 1, "accuracy": 0.75 if i > 20 else 0} for i in range(1, 61)))
+        rows = [trace(step, "arithmetic", "en", tokens <= 40, tokens=tokens)
+                for step in range(1, 61) for tokens in (10, 20, 30, 40, 50, 60, 70, 80)]
+        write_lines(self.folder / "samples.jsonl", rows)
+        self.page()
+        cells = Page(self.section("lengths")).cells
+        # Right ones stand for 3/16 of the step each, wrong ones for 1/16.
+        self.assertEqual(cells[-7:], [self.folder.name, "51–60", "80", "1.000 10–20", "1.000 20–30", "1.000 30–40",
+                                      "0.000 50–80"])
+        rows = [{**row, "tokens": 30 if row["tokens"] <= 40 else 40} for row in rows]
+        write_lines(self.folder / "samples.jsonl", [{**row, "tokens": 30} for row in rows])
+        self.page()  # of one length: every quarter is like the whole
+        self.assertEqual(Page(self.section("lengths")).cells[-4:], ["0.750 30–30"] * 4)
+        write_lines(self.folder / "samples.jsonl", [row for row in rows if row["reward"] < 1])
+        self.assertNotIn("lengths", self.page().ids)  # nothing stands for the right ones
+
+    def test_a_recipe_of_many_stages_has_as_many_colours_and_names(self):
+        names = ["base", "r1_zero", "cold_start", "reasoning_rl", "rejection", "general_data", "rejection_sft", "r1",
+                 "student", "distilled_student", "rl_student", "selection_best", "selection_all",
+                 *(f"ablation_number_{i}" for i in range(12))]
+        for name in names:
+            write_lines(self.folder / name / "metrics.jsonl",
+                        [{"step": i, "reward": 0.5, "accuracy": 0.1 * i, "completion_length": 30, "loss": 0.3333}
+                         for i in range(1, 4 if len(name) < 12 else 301)])
+        (self.folder / "stages.json").write_text(json.dumps([{"name": name, "state": "done"} for name in names]))
+        figures = {"pass@1": 0.9876, "pass@1_ci95": 0.0123, "completion_length": 123.4, "judge": 0.5}
+        (self.folder / "table.json").write_text(json.dumps({name: figures for name in names}))
+        for count in (4, 13, len(names)):
+            (self.folder / "stages.json").write_text(json.dumps([{"name": name} for name in names[:count]]))
+            (self.folder / "table.json").write_text(json.dumps({name: figures for name in names[:count]}))
+            self.page()
+            light, dark = re.findall(r"((?:--s\d+: #\w{6}; ?)+)", self.source)[:2]
+            for sheet, page in ((light, "#ffffff"), (dark, "#14171c")):
+                shades = re.findall(r"#\w{6}", sheet)
+                self.assertEqual(len(set(shades)), count)
+                for i, shade in enumerate(shades):
+                    self.assertGreater(contrast(shade, page), 3, shade)
+                    self.assertGreater(min([difference(shade, other) for other in shades[:i]], default=99), 9, shades)
+            for panel in re.findall(r"<svg viewBox.*?</svg>", self.source):
+                check_panel(self, panel, names[:count])
+            self.assertGreater(len(re.findall(r"<svg viewBox", self.source)), 5)
+            for table in re.findall(r"<table class=\"figures.*?</table>", self.section("figures")):
+                self.assertLess(width_of(table), 1112, f"{count} stages")
+            self.assertEqual(self.section("figures").count("0.988"), count)
 
     def test_a_long_run_makes_a_bounded_page(self):
         folder = self.folder / "long"
@@ -233,6 +383,17 @@ class ReportTest(unittest.TestCase):
         self.assertRegex(self.source, "<h3>.*step 0</h3>")
         self.assertRegex(self.source, "<h3>.*step 499</h3>")
 
+    def test_a_plain_run_shows_the_making_of_its_base(self):
+        write_lines(self.folder / "metrics.jsonl", [{"step": i, "reward": 0.5, "loss": 0.0} for i in range(1, 4)])
+        write_lines(self.folder / "base" / "metrics.jsonl", [{"step": i, "loss": 3 / i, "seconds/train": 2.0}
+                                                             for i in range(1, 31)])
+        (self.folder / "summary.json").write_text('{"before": {"pass@1": 0.25}, "after": {"pass@1": 0.75}}')
+        self.page()
+        stages = self.section("stages")
+        self.assertIn("<h2>Before and after</h2>", self.source)
+        self.assertRegex(stages, "<b>base</b><span>pretrain</span>.*30 steps · 1:00.*<b>r1</b>")
+        self.assertRegex(self.section("curves"), "loss, imitation.*base</text>")
+
     def test_parts_that_are_missing_are_left_out(self):
         zero = self.folder / "zero"  # a plain run of r1_zero that has only begun
         write_lines(zero / "metrics.jsonl", [{"step": 1, "reward": 0.5, "seconds/train": 1.0}])
@@ -241,7 +402,7 @@ class ReportTest(unittest.TestCase):
                                            '"after": {"pass@1": null}}')
         write_lines(zero / "samples.jsonl", [{"step": 1}])
         page = self.page(folder=zero)
-        self.assertEqual(page.ids[:3], ["stages", "figures", "curves"])
+        self.assertEqual(page.ids[:4], ["stages", "figures", "curves", "rechecks"])
         self.assertIn("0.170 ±0.014", page.cells)
         self.assertEqual(len(page.articles), 1)
         write_lines(self.folder / "base" / "metrics.jsonl", [{"step": 1, "loss": 2.0}])  # stages without a list of them
@@ -286,6 +447,71 @@ class ReportTest(unittest.TestCase):
             self.assertEqual([line for line in done.stderr.splitlines() if "CONSOLE" in line], [])
             self.assertEqual(re.findall('<output id="count">([^<]*)</output>', done.stdout), [expected])
             self.assertIn("<title>r1 · grpo.cpp</title>", done.stdout)
+
+
+class PlotTest(unittest.TestCase):
+    def setUp(self):
+        holder = tempfile.TemporaryDirectory()
+        self.addCleanup(holder.cleanup)
+        self.folder = Path(holder.name)
+
+    def plot(self, *paths):
+        out = self.folder / "curves.svg"
+        done = subprocess.run([sys.executable, PLOT, *paths, "--out", out], capture_output=True, text=True)
+        self.assertNotIn("Traceback", done.stderr)
+        return out.read_text(encoding="utf-8") if done.returncode == 0 else done.stderr.strip()
+
+    def legend(self, svg):
+        return re.findall(r'<line [^>]* stroke="(#\w{6})" stroke-width="3"[^>]*>\n<text [^>]*>([^<]*)</text>', svg)
+
+    def test_a_recipe_stands_for_its_stages(self):
+        recipe = self.folder / "r1"
+        recipe.mkdir()
+        build(recipe, steps=9)
+        (recipe / "zero" / "evaluation.json").write_text('{"pass@1": 0.5, "format": 0.75}')
+        svg = self.plot(recipe)
+        self.assertEqual([name for _, name in self.legend(svg)],
+                         ["base", "zero · held-out pass@1 0.50, format 0.75", "cold_start", "reason", "all_round"])
+        self.assertEqual(len({shade for shade, _ in self.legend(svg)}), 5)
+        titles = re.findall(r'<text [^>]*font-size="13"[^>]*>([^<]*)<', svg)
+        self.assertEqual(titles, ["reward", "accuracy", "format", "completion length (tokens)", "reflection rate",
+                                  "entropy (nats per token)", "loss, imitation (nats per token)"])
+        steps = re.findall(r'text-anchor="middle">([^<]*)<', svg)
+        self.assertIn("400", steps)  # imitation; RL has 9 steps, and panels of its own length
+        self.assertIn("8", steps)
+        both = self.plot(recipe, recipe / "zero")
+        self.assertEqual([name.split(" ")[0] for _, name in self.legend(both)],
+                         ["r1/base", "r1/zero", "r1/cold_start", "r1/reason", "r1/all_round", "zero"])
+
+    def test_plain_runs_with_what_they_measured(self):
+        paths = []
+        for number in range(11):
+            paths.append(self.folder / f"seed{number}")
+            write_lines(paths[-1] / "metrics.jsonl", [{"step": i, "reward": i / 3, "loss": 0.1} for i in range(1, 4)])
+        (paths[0] / "summary.json").write_text(
+            '{"before": {"pass@1": 0.25}, "after": {"pass@1": 0.875, "format": null}}')
+        svg = self.plot(*paths)
+        shades, names = zip(*self.legend(svg))
+        self.assertEqual(names[:2], ("seed0 · held-out pass@1 0.25 → 0.88", "seed1"))
+        self.assertEqual(len(set(shades)), 11)
+        self.assertEqual(re.findall(r'text-anchor="middle">([^<]*)<', svg), ["1", "2", "3"])
+        self.assertNotIn("loss", svg)
+
+    def test_ticks_are_round_and_steps_whole(self):
+        for low, high, ticks in ((0, 0, "0.00 0.25 0.50 0.75 1.00"), (1 / 3, 1 / 3, "0.0 0.2 0.4 0.6 0.8"),
+                                 (1 / 3, 2 / 3, "0.3 0.4 0.5 0.6 0.7"), (-7, -7, "-15 -10 -5 0")):
+            write_lines(self.folder / "metrics.jsonl", [{"step": 1, "reward": low}, {"step": 2, "reward": high}])
+            self.assertEqual(re.findall(r'text-anchor="end">([^<s]*)<', self.plot(self.folder)), ticks.split())
+        for last, ticks in ((2, "1 2"), (7, "2 4 6"), (13, "5 10"), (300, "100 200 300")):
+            write_lines(self.folder / "metrics.jsonl", [{"step": i, "reward": i} for i in range(1, last + 1)])
+            self.assertEqual(re.findall(r'text-anchor="middle">([^<]*)<', self.plot(self.folder)), ticks.split())
+
+    def test_errors_name_the_file(self):
+        write_lines(self.folder / "metrics.jsonl", [])
+        self.assertRegex(self.plot(self.folder), r"^error: \[plot\] .*: expected lines with step and reward or loss, got")
+        self.assertRegex(self.plot(self.folder / "none"), r"^error: \[plot\] .*none: No such file")
+        (self.folder / "stages.json").write_text("{}")
+        self.assertRegex(self.plot(self.folder), r"^error: \[plot\] .*stages.json: expected an array")
 
 
 if __name__ == "__main__":
