@@ -9,6 +9,7 @@
 #include <limits>
 #include <mutex>
 #include <optional>
+#include <ranges>
 #include <stop_token>
 #include <thread>
 #include <tuple>
@@ -16,6 +17,8 @@
 
 #include "grpo/code.h"
 #include "grpo/verifiable.h"
+#include "answer.h"
+#include "ascii.h"
 #include "nearest.h"
 #include "text_rewards.h"
 #include "thread_room.h"
@@ -96,6 +99,43 @@ BuiltInReward make_reward(const std::string& name, const RewardsConfig& config) 
               "\"? A reward of your own is registered with register_reward before the Scorer is built");
 }
 
+// ---- Arithmetic -----------------------------------------------------------------------------------------------------
+
+// Whether `text` leaves something to be worked out: an operator between two operands. `quotients`: a fraction counts.
+bool has_operation(std::string_view text, bool quotients) {
+  static constexpr std::string_view kOperators[] = {"+", "-", "−", "*", "×", "·", "\\times", "\\cdot", "^"};
+  static constexpr std::string_view kQuotients[] = {"/", "÷", "\\div", "\\frac"};
+  constexpr auto is_in = [](char c, std::string_view set) { return is_digit(c) || set.find(c) != set.npos; };
+  const auto operates = [&](std::string_view op, std::size_t at) {
+    if (!text.substr(at).starts_with(op)) return false;
+    if (op == "\\frac") return true;
+    const std::size_t before = text.substr(0, at).find_last_not_of(' ');
+    const std::size_t behind = text.find_first_not_of(' ', at + op.size());
+    return before != text.npos && is_in(text[before], ")]}%") && behind != text.npos && is_in(text[behind], "([{\\+-");
+  };
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    if (std::ranges::any_of(kOperators, [&](auto op) { return operates(op, at); })) return true;
+    if (quotients && std::ranges::any_of(kQuotients, [&](auto op) { return operates(op, at); })) return true;
+  }
+  return false;
+}
+
+// Whether a right answer to an arithmetic task says its number, and not only the question again. Of an equation one
+// side is enough.
+bool is_worked_out(std::string_view answer, std::string_view reference) {
+  if (has_operation(reference, false)) return true;
+  const bool quotients = !has_operation(reference, true);
+  bool leaves_work = false;
+  for (const auto side : std::views::split(unwrap_answer(answer), '=')) {
+    const std::string_view text(side.begin(), side.end());
+    if (has_operation(text, quotients))
+      leaves_work = true;
+    else if (std::ranges::any_of(text, is_digit))
+      return true;
+  }
+  return !leaves_work;
+}
+
 }  // namespace
 
 Verdict answer_verdict(const Task& task, const Completion& completion, const RewardsConfig& config) {
@@ -112,7 +152,10 @@ Verdict answer_verdict(const Task& task, const Completion& completion, const Rew
     if (task.kind == "countdown") return as_verdict(check_countdown(answer, task.answer));
     if (task.kind == "choice")
       return as_verdict(chosen_letter(answer) != '\0' && chosen_letter(answer) == chosen_letter(task.answer));
-    return check_answer(answer, task.answer, config.answers);
+    const Verdict verdict = check_answer(answer, task.answer, config.answers);
+    return verdict == Verdict::correct && task.kind == "arithmetic" && !is_worked_out(answer, task.answer)
+               ? Verdict::wrong
+               : verdict;
   };
   if (answers.empty())  // a bad reference shows whatever the model wrote
     return verdict_of("") == Verdict::bad_reference ? Verdict::bad_reference : Verdict::unparseable;

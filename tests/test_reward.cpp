@@ -112,6 +112,24 @@ double score_of(const std::string& reward, const Task& task, Completion completi
   return scores.at(reward).defined() ? scores.at(reward).value() : std::numeric_limits<double>::quiet_NaN();
 }
 
+// Giving the question back is no answer, though both are the same number.
+TEST(Reward, an_arithmetic_answer_is_worked_out) {
+  const auto score = [](const std::string& answer, const std::string& reference, const std::string& kind) {
+    return score_of("accuracy", {"t", "", reference, kind, ""}, completion_of(solution(answer)));
+  };
+  for (const char* right : {"11", "+11", "11.0", "11 apples", "\\boxed{11}", "36-25=11", "11 = 36 - 25", "x = 11", "1.1e+1"})
+    EXPECT_EQ(score(right, "11", "arithmetic"), 1.0) << right;
+  for (const char* question : {"36-25", "36 - 25", "$36-25$", "\\boxed{36-25}", "36 − 25", "5+6", "(5)+(6)", "x = 5+6",
+                               "22/2", "\\frac{22}{2}", "11*1", "11\\cdot 1", "11+0 apples", "11^1", "12+-1"}) {
+    EXPECT_EQ(score(question, "11", "arithmetic"), 0.0) << question;
+  }
+  EXPECT_EQ(score("36-25", "11", ""), 1.0);  // of other kinds any value that is the same is
+  EXPECT_EQ(score("-11", "-11", "arithmetic"), 1.0);
+  EXPECT_EQ(score("2/4", "1/2", "arithmetic"), 1.0);
+  EXPECT_EQ(score("1/4+1/4", "1/2", "arithmetic"), 0.0);
+  EXPECT_EQ(score("12", "11", "arithmetic"), 0.0);
+}
+
 TEST(Accuracy, reads_the_answer_of_the_strict_form) {
   const Task task{"t", "", "42", "", "en"};
   EXPECT_EQ(score_of("accuracy", task, completion_of(solution("42"))), 1.0);

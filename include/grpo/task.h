@@ -15,10 +15,10 @@ struct Message {
   std::string role, content;
 };
 
-/// One question. `answer` is the reference ("" when there is none), `kind` says which checker reads it ("" or
-/// "arithmetic": a number; "countdown": see reward.h; puzzles: see verifiable.h), `language` is the ISO 639-1 code that
-/// the reasoning should be in. A question that takes more than the user's one turn has all of them in `messages`, which
-/// is empty otherwise; `prompt` is then the user's last turn.
+/// One question. `answer` is the reference ("" when there is none), `kind` says which checker reads it ("": check_answer;
+/// "arithmetic": the same, of a number that must be worked out; "countdown": see reward.h; puzzles: see verifiable.h),
+/// `language` is the ISO 639-1 code that the reasoning should be in. A question that takes more than the user's one turn
+/// has all of them in `messages`, which is empty otherwise; `prompt` is then the user's last turn.
 struct Task {
   std::string id, prompt, answer, kind, language;
   std::vector<Message> messages = {};
