@@ -100,7 +100,7 @@ BenchmarkData read_benchmark(const Benchmark& benchmark, const BenchmarkSource& 
       auto lines = rules.unfold ? rules.unfold(record) : std::vector<nlohmann::json>();
       for (std::size_t i = 0; i < lines.size(); ++i) take(lines[i], where + "[" + std::to_string(i) + "]");
       if (lines.empty()) take(record, where);
-    });
+    }, rules.columns);
   };
   BenchmarkData data{&benchmark, source.judge.empty() ? std::string(benchmark.judge) : source.judge, {}, {}};
   for (const auto& file : source.beside)
