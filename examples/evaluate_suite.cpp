@@ -29,7 +29,9 @@ using grpo::BenchmarkData;
 
 grpo::SuiteConfig read_suite(const std::string& file) {
   std::ifstream in(file, std::ios::binary);
-  if (!in) throw grpo::Error("suite", file, ": expected a suite, such as configs/eval_r1.json, got no such file");
+  if (!in || fs::is_directory(file))
+    throw grpo::Error("suite", file, ": expected a suite, such as configs/eval_r1.json, got ",
+                      in ? "a folder" : "no such file");
   const std::string text((std::istreambuf_iterator<char>(in)), {});
   grpo::SuiteConfig suite;
   grpo::load_json(suite, grpo::parse_json(text, file), file);
@@ -259,8 +261,7 @@ int evaluate_rows(const SuiteRun& run) {
   const std::string table = grpo::results_table(suite, run.name, results);
   write_file(fs::path(run.out) / "table.md", table);
   write_file(fs::path(run.out) / "figures.json", figures.dump(2) + '\n');
-  std::cout << table << std::flush;
-  if (!std::cout) throw grpo::Error("suite", "expected a standard output that can be written, got none");
+  write_file("-", table);
   return 0;
 }
 

@@ -15,6 +15,7 @@
 #include "grpo/verdict.h"
 #include "input_file.h"
 #include "quoting.h"
+#include "xxhash64.h"
 
 namespace grpo {
 namespace {
@@ -131,6 +132,12 @@ BenchmarkData read_benchmark(const Benchmark& benchmark, const BenchmarkSource& 
   if (data.problems.empty())
     throw Error("benchmark", source.file.string(), ": expected at least one problem, got none");
   return data;
+}
+
+std::string fingerprint(std::string_view text) {
+  XxHash64 hash;
+  hash.update(text.data(), text.size());
+  return hash.hex();
 }
 
 nlohmann::ordered_json to_json(std::string_view benchmark, const Answered& answered) {
