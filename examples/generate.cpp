@@ -170,7 +170,8 @@ int complete_file(const GenerateConfig& config) {
       stream.indices.push_back(static_cast<uint32_t>(begin + i));
     }
     for (size_t i = 0; i < count; ++i)
-      if (!errors[i].empty()) left_out.add(lines[begin + i].where + ": " + errors[i]);
+      if (const std::string& where = lines[begin + i].where; !errors[i].empty())
+        left_out.add(errors[i].find(where) == std::string::npos ? where + ": " + errors[i] : errors[i]);
     std::vector<int> open(count, config.n);  // completions still to come
     std::vector<const grpo::Group*> finished(count);
     size_t written = 0;

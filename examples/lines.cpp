@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <iostream>
+#include <limits>
 #include <system_error>
 #include <utility>
 
@@ -39,6 +40,19 @@ bool is_standard(const std::string& file) { return file == "-"; }
 void Line::refuse(const char* key, std::string_view expected) const {
   throw grpo::Error("line", where, ": expected \"", key, "\" to be ", expected, ", got ",
                     has(key) ? cut(json.at(key).dump(-1, ' ', false, Json::error_handler_t::replace)) : "none");
+}
+
+std::vector<int32_t> Line::ids(const char* key) const {
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  std::vector<int32_t> ids;
+  if (!has(key) || !json.at(key).is_array()) refuse(key, "a list of token ids");
+  for (const Json& each : json.at(key)) {
+    if (!each.is_number_integer() || (each.is_number_unsigned() && each.get<uint64_t>() > uint64_t{kMost}) ||
+        each.get<int64_t>() < -kMost)
+      refuse(key, "a list of token ids");
+    ids.push_back(each.get<int32_t>());
+  }
+  return ids;
 }
 
 std::vector<int32_t> Line::tokens(const std::string& key,

@@ -28,10 +28,11 @@ struct Line {
 
   template <class T>
   T get(const char* key) const {
+    if constexpr (std::is_same_v<T, std::vector<int32_t>>) return ids(key);
     try {
       return json.at(key).get<T>();
     } catch (const nlohmann::json::exception&) {
-      refuse(key, std::is_same_v<T, std::string> ? "a text" : "a list of token ids");
+      refuse(key, "a text");
     }
   }
 
@@ -46,6 +47,9 @@ struct Line {
 
   /// KEY_ids as it stands, or KEY encoded by the tokenizer that is then asked for.
   std::vector<int32_t> tokens(const std::string& key, const std::function<const grpo::Tokenizer&()>& tokenizer) const;
+
+ private:
+  std::vector<int32_t> ids(const char* key) const;
 };
 
 /// One line as an object, read as json.h says; a number that would lose digits is their text. Throws Error, naming

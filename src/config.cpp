@@ -323,8 +323,9 @@ void Checker::refuse(const Error& error) const {
 
 std::string help(const Knob& root) {
   std::ostringstream out;
-  out << "options: --config FILE (JSON with comments) · --set key=value · --name value · --version · --help\n"
-         "A key below can be given as --set key=value or --key value; entries of a map as key.name.\n\n";
+  out << "options: --config FILE (JSON with comments) · --set key=value · --name value · --version · --help\n";
+  if (std::get<StructSlot>(root.slot).members.empty()) return out.str();
+  out << "A key below can be given as --set key=value or --key value; entries of a map as key.name.\n\n";
   append_help(root, "", out);
   return out.str();
 }

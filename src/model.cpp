@@ -156,8 +156,11 @@ Place find_model(const ModelConfig& config) {
     if (!place.checkpoint)
       throw Error("model", "expected a checkpoint in ", config.model, ", found none; has the run saved one yet?");
   } else if (place.saved.contains("stages")) {
+    const auto& stages = place.saved.at("stages");
+    const bool named = stages.is_array() && !stages.empty() && stages[0].is_object() && stages[0].contains("name") &&
+                       stages[0]["name"].is_string();
     throw Error("model", config.model, ": expected a model, got a recipe's folder; name a stage in it, such as ",
-                (fs::path(config.model) / place.saved.at("stages").at(0).value("name", "STAGE")).string());
+                (fs::path(config.model) / (named ? stages[0]["name"].get<std::string>() : "STAGE")).string());
   }
   return place;
 }

@@ -435,8 +435,10 @@ TEST_F(Models, are_opened_from_any_folder_and_refused_by_what_is_missing) {
   EXPECT_THAT(error_of([&] { open(model_, "float8"); }), HasSubstr("expected one of \"\", \"float32\", \"bfloat16\""));
   write(folder_ / "config.json", R"({"policy": {}})");
   EXPECT_THAT(error_of([&] { open(folder_.path()); }), HasSubstr("expected a checkpoint in"));
-  write(folder_ / "config.json", R"({"stages": [{"name": "base"}]})");
-  EXPECT_THAT(error_of([&] { open(folder_.path()); }), HasSubstr("/base"));
+  for (const auto& [stages, stage] : {std::pair{R"([{"name": "base"}])", "/base"}, {"[{}]", "/STAGE"}, {"3", "/STAGE"}}) {
+    write(folder_ / "config.json", std::string(R"({"stages": )") + stages + "}");
+    EXPECT_THAT(error_of([&] { open(folder_.path()); }), testing::EndsWith(stage));
+  }
 }
 
 // A run that goes on deletes old checkpoints, also one that is being read: here as soon as its manifest is opened.
@@ -507,6 +509,12 @@ TEST_F(Models, evaluate_asks_a_model_folder) {
 }
 
 TEST_F(Models, generate_answers_the_lines_that_can_be_asked) {
+  write_lines(folder_ / "in.jsonl", {{{"prompt", "1+1"}}, {{"prompt_ids", std::vector<int>(9000, 5)}}, {{"prompt", 3}}});
+  // (No number that is no id is taken for one.)
+  const std::vector<Json> none{{{"prompt_ids", {1.5}}}, {{"prompt_ids", {4294967301}}}, {{"prompt_ids", 5}}};
+  for (const Json& line : generated(none, {}))
+    EXPECT_THAT(line["error"].get<std::string>(), HasSubstr("expected \"prompt_ids\" to be a list of token ids"));
+  EXPECT_THAT(output(), testing::Not(testing::ContainsRegex("in.jsonl:1.*in.jsonl:1"))) << "the place once";
   write_lines(folder_ / "in.jsonl", {{{"prompt", "1+1"}}, {{"prompt_ids", std::vector<int>(9000, 5)}}, {{"prompt", 3}}});
   std::ofstream(folder_ / "in.jsonl", std::ios::app) << "nonsense\n{\"prompt\": \"1+2\"}\n";
   ASSERT_EQ(generate({"--n", "2"}), 0) << output();
