@@ -52,7 +52,8 @@ struct EvaluateConfig : grpo::ModelConfig {
     v("max_new_tokens", max_new_tokens, "longest completion; 0: as in training, or 512 for a model folder",
       grpo::kNewTokens.or_zero());
     v("seed", seed, "seed of the draws");
-    v("out", out, "JSONL file for the completions, one line each (\"-\": standard output, and the figures go to standard error); of a "
+    v("out", out,
+      "JSONL file for the completions, one line each (\"-\": standard output, and the figures go to standard error); of a "
       "suite the folder for them. What is there is not sampled again: the command of a run that was stopped goes on");
   }
   void validate() const {
@@ -82,6 +83,7 @@ std::string settings_of(const grpo::Model& model, const grpo::RolloutConfig& rol
   return nlohmann::ordered_json{{"weights", grpo::fingerprint(model.policy)},
                                 {"sampling", grpo::dump_config(rollout.sampling)},
                                 {"max_new_tokens", rollout.max_new_tokens},
+                                {"max_positions", model.policy.config().max_positions},
                                 {"stop", rollout.stop},
                                 {"ignore_eos", rollout.ignore_eos},
                                 {"seed", seed}}

@@ -222,7 +222,9 @@ int evaluate_rows(const SuiteRun& run) {
     if (fs::equivalent(completions_file(run, row), source.file, none))
       throw grpo::Error("suite", source.file.string(), ": expected --out to be another folder than that of the data");
   }
-  fs::create_directories(run.out);
+  std::error_code error;
+  fs::create_directories(run.out, error);
+  if (error) throw grpo::Error("suite", run.out, ": cannot make this folder: ", error.message());
   check_settings(run, suite);
 
   grpo::Graders graders = make_graders(run.model.rewards);

@@ -44,15 +44,16 @@ TaskCompletions::TaskCompletions(const fs::path& file, const std::vector<std::st
   read(there, there == part_);
   const std::size_t found = answered();
   const std::set<std::string> now(asked_.begin(), asked_.end());
-  const auto others = std::count_if(known_.begin(), known_.end(), [&](const auto& each) { return !now.contains(each.first); });
+  const auto others =
+      std::count_if(known_.begin(), known_.end(), [&](const auto& each) { return !now.contains(each.first); });
   if (found == asked_.size() && found > 0)
     std::cerr << "all tasks are answered in " << there.string() << " and are scored again\n";
   else if (found > 0)
     std::cerr << "goes on with " << asked_.size() - found << " of " << asked_.size() << " tasks from "
               << there.string() << '\n';
   if (others > 0)
-    std::cerr << there.string() << " has answers to " << others
-              << " tasks in other words or another order; those are asked again\n";
+    std::cerr << "tasks that were answered in " << there.string() << " in other words or in another place: " << others
+              << "; what is asked now is asked anew\n";
 }
 
 void TaskCompletions::read(const fs::path& file, bool is_part) {

@@ -30,7 +30,8 @@ class TaskCompletions {
   void add(const grpo::Group& group);
   void remove_part();
 
-  /// A completion as a line: "task", "sample", "prompt", "reference", "text", these `more` members, and what find() needs.
+  /// A completion as a line: "task", "sample", "prompt", "reference", "text", these `more` members, and what find()
+  /// needs.
   nlohmann::ordered_json line(const grpo::Group& group, std::size_t sample,
                               const nlohmann::ordered_json& more = nlohmann::ordered_json::object()) const;
   const std::filesystem::path& part() const { return part_; }
@@ -43,8 +44,8 @@ class TaskCompletions {
   std::filesystem::path part_;
   std::size_t samples_;
   std::string settings_;
-  std::vector<std::string> asked_;                                // by place
+  std::vector<std::string> asked_;  // by place
   std::map<std::string, std::map<std::size_t, grpo::Completion>> known_;  // by what they answer, and sample
-  std::uint64_t bytes_ = 0;                                       // of the whole lines of FILE.part
+  std::uint64_t bytes_ = 0;  // of the whole lines of FILE.part
   std::optional<grpo::JsonlWriter> out_;
 };

@@ -25,7 +25,8 @@ class Lines {
  public:
   explicit Lines(const fs::path& path) : path_(path), file_(open(path), ::gzclose) {
     if (!file_)
-      throw Error("benchmark", path.string(), ": expected a file of JSON, JSONL, CSV or TSV, got no such file");
+      throw Error("benchmark", path.string(), ": expected a file of JSON, JSONL, CSV or TSV, got ",
+                  fs::exists(path) ? "something else than a file" : "no such file");
     ::gzbuffer(file_.get(), 1 << 18);
   }
 

@@ -138,10 +138,11 @@ bool read_gpqa(const JsonReader& line, Reading& reading) {
 bool read_maths(const JsonReader& line, Reading& reading) {
   reading.question = line.string(spelled(line, {"problem", "Problem", "question", "Question"}));
   const std::string_view answer = spelled(line, {"answer", "Answer"});
-  if (line.optional(answer).is_null() && !line.optional("solution").is_null()) {  // as MATH's own files have it
-    const std::string& solution = line.string("solution");
-    for (const std::string& each : final_answer(solution, {.last_box = true})) reading.problem.task.answer = each;
-    if (reading.problem.task.answer.empty()) line.refuse("solution", "a text that ends with \\boxed{its answer}");
+  const nlohmann::json& solution = line.optional("solution");  // whose box has the answer in MATH's own files
+  if (line.optional(answer).is_null() && solution.is_string() &&
+      solution.get_ref<const std::string&>().find("\\boxed") != std::string::npos) {
+    for (const std::string& each : final_answer(solution.get_ref<const std::string&>(), {.last_box = true}))
+      reading.problem.task.answer = each;
   } else {
     reading.problem.task.answer = text_or_number(line, answer);
   }

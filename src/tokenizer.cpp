@@ -334,8 +334,9 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   const auto bytes = std::filesystem::is_directory(file, ignored) ? std::nullopt : read_model_file("tokenizer", file);
   if (!bytes)
     throw Error("tokenizer", path.string(),
-                ": expected a sentencepiece model, a tokenizer.json, or a folder with one, got no such file; train one "
-                "first, or give the folder of a pretrained model");
+                ": expected a sentencepiece model, a tokenizer.json, or a folder with one, got ",
+                std::filesystem::is_directory(path, ignored) ? "a folder with neither" : "no such file",
+                "; train one first, or give the folder of a pretrained model");
   const bool json = file.extension() == ".json" || internal::is_tokenizer_json(*bytes);
   return from_serialized(json ? internal::read_tokenizer_json(file) : *bytes, file.string());
 }

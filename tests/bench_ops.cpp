@@ -198,7 +198,6 @@ void run(const Bench& bench, int type) {
 int main(int argc, char** argv) try {
   const auto config = grpo::load_config<BenchConfig>(argc, argv);
   if (config.threads > 0) grpo::set_num_threads(config.threads);
-  std::printf("%s kernels, %d threads\n", grpo::cpu::kernels().name, grpo::num_threads());
   Bench bench;
   bench.filter = config.filter;
   measure_limits(bench);

@@ -267,6 +267,10 @@ TEST(Tokenizer, training_says_what_is_wrong) {
   std::ofstream(path) << "no model";
   EXPECT_THAT(error_of([&] { Tokenizer::load(path); }), AllOf(HasSubstr("got a corrupt one"), Not(HasSubstr(".cc"))));
   std::filesystem::remove(path);
+  EXPECT_THAT(error_of([&] { Tokenizer::load(path); }), HasSubstr("got no such file"));
+  std::filesystem::create_directory(path);
+  EXPECT_THAT(error_of([&] { Tokenizer::load(path); }), HasSubstr("got a folder with neither"));
+  std::filesystem::remove(path);
 }
 
 TEST(Tokenizer, little_text_gives_a_smaller_vocabulary) {
