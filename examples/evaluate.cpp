@@ -53,8 +53,8 @@ struct EvaluateConfig : grpo::ModelConfig {
       grpo::kNewTokens.or_zero());
     v("seed", seed, "seed of the draws");
     v("out", out,
-      "JSONL file for the completions, one line each (\"-\": standard output, and the figures go to standard error); of a "
-      "suite the folder for them. What is there is not sampled again: the command of a run that was stopped goes on");
+      "JSONL file for the completions, one line each (\"-\": standard output, and the figures go to standard error); of "
+      "a suite the folder for them. What is there is not sampled again: the command of a run that was stopped goes on");
   }
   void validate() const {
     if (model.empty() || tasks.empty() == suite.empty())

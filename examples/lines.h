@@ -76,8 +76,8 @@ class LineReader {
 std::vector<Line> read_lines(const std::string& file, grpo::LeftOut* left_out = nullptr);
 
 /// What a tool writes. Under its name there is what was there before until finish(): lines go to FILE.part (or what
-/// `part` is in place of that ending), which then takes the name. So an error, a signal or a power cut costs nothing. What is no regular file (standard output, which
-/// is "-" or /dev/stdout, a pipe, /dev/null) is written to as it is.
+/// `part` is in place of that ending), which then takes the name. So an error, a signal or a power cut costs nothing.
+/// What is no regular file (standard output, which is "-" or /dev/stdout, a pipe, /dev/null) is written to as it is.
 class LineWriter {
  public:
   /// Throws Error when `file` is one of `inputs`, under whatever name, or cannot be written.

@@ -14,14 +14,14 @@
 #include "grpo/task.h"
 
 /// A task's completions go to FILE.part when all of them have ended. What is there, or in a FILE that is complete, is
-/// not sampled again. `asked` in a line says what a completion answers: the task's words and place, and then which model
-/// was asked and how it sampled.
+/// not sampled again. `asked` in a line says what a completion answers: the task's words and place, and then which
+/// model was asked and how it sampled.
 class TaskCompletions {
  public:
   /// `prompts` are the tasks' whole ones, by place; `settings` tells models and ways of sampling apart. Tells on
   /// standard error how many tasks are answered already, and how many were in other words. Throws Error where FILE.part
-  /// has completions of other settings; those in FILE, which is whole and to be replaced, are none. Nothing is kept, and
-  /// nothing known, of "".
+  /// has completions of other settings; those in FILE, which is whole and to be replaced, are none. Nothing is kept,
+  /// and nothing known, of "".
   TaskCompletions(const std::filesystem::path& file, const std::vector<std::string>& prompts,
                   const std::string& settings, std::size_t samples);
 

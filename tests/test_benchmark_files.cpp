@@ -134,7 +134,8 @@ TEST_F(Files, rows_read_their_owners_forms) {
   const Form forms[] = {
       // data.tar of hendrycks/test: no line of names
       {"mmlu", "test/abstract_algebra_test.csv",
-       "\"Which, of these,\n is odd?\",2,4,5,8,C\nWhich is a letter?,A,1,2,3,A\n", 2, "C", "Which, of these,\n is odd?"},
+       "\"Which, of these,\n is odd?\",2,4,5,8,C\nWhich is a letter?,A,1,2,3,A\n", 2, "C",
+       "Which, of these,\n is odd?"},
       {"mmlu", "cais.jsonl", R"({"question": "q?", "subject": "law", "choices": ["1", "2", "3", "4"], "answer": 3})", 1,
        "D", "D) 4"},
       {"mmlu", "named.csv", "Question,a,B,C,D,Answer\n", 0, "", "nothing but names"},
@@ -149,10 +150,12 @@ TEST_F(Files, rows_read_their_owners_forms) {
       {"drop", "drop_dataset_dev.json",
        R"({"history_1": {"passage": "He won 3 games.", "wiki_url": "w", "qa_pairs": [{"question": "How many?",
            "answer": {"number": "3", "date": {"day": "", "month": "", "year": ""}, "spans": []}, "query_id": "q-1",
-           "validated_answers": [{"number": "", "date": {"day": "", "month": "", "year": ""}, "spans": ["three"]}]}]}})",
+           "validated_answers": [{"number": "", "date": {"day": "", "month": "", "year": ""}, "spans":
+           ["three"]}]}]}})",
        1, R"([["3"],["three"]])", "He won 3 games."},
       {"if_eval", "input_data.jsonl",
-       R"({"key": 1000, "prompt": "Say it without a comma.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]})",
+       R"({"key": 1000, "prompt": "Say it without a comma.", "instruction_id_list": ["punctuation:no_comma"],
+           "kwargs": [{}]})",
        1, "", "Say it without a comma."},
       {"gpqa_diamond", "gpqa_diamond.csv",
        "Pre-Revision Question,Question,Correct Answer,Incorrect Answer 1,Incorrect Answer 2,Incorrect Answer 3,Record "
@@ -162,11 +165,11 @@ TEST_F(Files, rows_read_their_owners_forms) {
        "metadata,problem,answer\n\"{'topic': 'Art', 'urls': ['https://x.org', 'https://y.org']}\",Who?,Ann\n", 1, "Ann",
        "Who?"},
       {"frames", "test.tsv",
-       "\tPrompt\tAnswer\twikipedia_link_1\twiki_links\n0\tWho?\t2010\thttps://x.org\t\"['https://x.org']\"\n", 1, "2010",
-       "Who?"},
+       "\tPrompt\tAnswer\twikipedia_link_1\twiki_links\n0\tWho?\t2010\thttps://x.org\t\"['https://x.org']\"\n", 1,
+       "2010", "Who?"},
       {"alpaca_eval", "alpaca_eval_gpt4_baseline.json",
-       R"([{"instruction": "Say hi.", "output": "Hi!", "generator": "gpt4_1106_preview", "dataset": "helpful_base"}])", 1,
-       "Hi!", "Say hi."},
+       R"([{"instruction": "Say hi.", "output": "Hi!", "generator": "gpt4_1106_preview", "dataset": "helpful_base"}])",
+       1, "Hi!", "Say hi."},
       {"live_code_bench", "test.jsonl",
        R"({"question_title": "t", "question_content": "Double it.", "platform": "atcoder", "question_id": "abc_a",
            "contest_id": "abc", "contest_date": "2024-09-01T00:00:00", "starter_code": "", "difficulty": "easy",
@@ -178,7 +181,8 @@ TEST_F(Files, rows_read_their_owners_forms) {
            "description": "Double it.", "input": "n", "output": "2n", "interaction": null,
            "examples": [["1", "2"]], "note": null})",
        1, "", "Double it."},
-      {"aime_2024", "maxwell.jsonl", R"({"ID": "2024-I-1", "Problem": "p?", "Solution": "s", "Answer": 204})", 1, "204", "p?"},
+      {"aime_2024", "maxwell.jsonl", R"({"ID": "2024-I-1", "Problem": "p?", "Solution": "s", "Answer": 204})", 1,
+       "204", "p?"},
       {"aime_2024", "h4.jsonl",
        R"({"id": 60, "problem": "p?", "solution": "s", "answer": "025", "url": "u", "year": "2024"})", 1, "025", "p?"},
       {"math_500", "test500.jsonl",
@@ -187,7 +191,7 @@ TEST_F(Files, rows_read_their_owners_forms) {
        1, "\\frac{1}{2}", "p?"},
       // MATH.tar: one file for each problem, the answer in the solution's box
       {"math_500", "MATH/test/algebra/1.json",
-       "{\n    \"problem\": \"p?\",\n    \"level\": \"Level 5\",\n    \"type\": \"Algebra\",\n    \"solution\": \"It is "
+       "{\n    \"problem\": \"p?\",\n    \"level\": \"Level 5\",\n    \"type\": \"Algebra\",\n    \"solution\": \"Is "
        "$\\\\boxed{\\\\frac{1}{2}}$.\"\n}",
        1, "\\frac{1}{2}", "p?"},
       {"math_500", "math_500_test.csv", "Question,Answer\np?,12\n", 1, "12", "p?"},
@@ -197,15 +201,17 @@ TEST_F(Files, rows_read_their_owners_forms) {
        1, "否", "小王说他来了。"},
       {"c_eval", "val/accountant_val.csv", "id,question,A,B,C,D,answer\n0,几？,一,二,三,四,B\n", 1, "B", "B) 二"},
       {"c_simple_qa", "chinese_simpleqa.jsonl",
-       R"({"id": "x1", "primary_category": "文", "secondary_category": "诗", "question": "谁？", "answer": "李白", "urls": ["u"]})",
+       R"({"id": "x1", "primary_category": "文", "secondary_category": "诗", "question": "谁？", "answer": "李白",
+           "urls": ["u"]})",
        1, "李白", "谁？"},
       {"human_eval", "HumanEval.jsonl",
        R"({"task_id": "own/0", "prompt": "def one():\n    \"\"\"1\"\"\"\n", "entry_point": "one",
            "canonical_solution": "    return 1\n", "test": "def check(candidate):\n    assert candidate() == 1\n"})",
        1, "", "def one():"},
   };
-  const auto train = write("train.jsonl", "{\"context\": \"c\", \"completion\": \"d\"}\n{\"context\": \"e\", \"completion\": "
-                                          "\"f\"}\n{\"context\": \"g\", \"completion\": \"h\"}\n");
+  std::string examples;
+  for (int i = 0; i < 3; ++i) examples += R"({"context": "c", "completion": "d"})" "\n";
+  const auto train = write("train.jsonl", examples);
   const auto contests = write("contests.jsonl", "{}\n");
   for (const Form& form : forms) {
     SCOPED_TRACE(std::string(form.row) + " " + form.file);

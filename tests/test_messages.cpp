@@ -199,8 +199,8 @@ TEST_F(Program, stands_in_pipes) {
   ASSERT_EQ(run(folder_), 0) << read_file(folder_ / "said");
   Child child;
   child.start({"/bin/sh", "-c",
-               "cd " + folder_.path().string() + " && cat in.jsonl | " GRPO_TOKENIZE " --messages --model . --in - --out - "
-                   "2> said | cat > piped.jsonl"},
+               "cd " + folder_.path().string() + " && cat in.jsonl | " GRPO_TOKENIZE
+                   " --messages --model . --in - --out - 2> said | cat > piped.jsonl"},
               folder_ / "said");
   EXPECT_EQ(child.wait(), 0);
   EXPECT_EQ(read_file(folder_ / "piped.jsonl"), read_file(folder_ / "out.jsonl"));

@@ -368,7 +368,8 @@ TEST_F(Models, an_evaluation_goes_on_where_it_was_stopped) {
   lines[7]["prompt"] = "7 + 1";
   write_lines(folder_ / "tasks.jsonl", lines);
   ASSERT_EQ(tool(GRPO_EVALUATE, words("stopped.jsonl")), 0) << output();
-  EXPECT_THAT(output(), testing::AllOf(HasSubstr("goes on with 1 of 300 tasks"), HasSubstr("in other words or in another place: 1;")));
+  EXPECT_THAT(output(), testing::AllOf(HasSubstr("goes on with 1 of 300 tasks"),
+                                       HasSubstr("in other words or in another place: 1;")));
   const auto now = lines_of(folder_ / "stopped.jsonl"), then = lines_of(folder_ / "whole.jsonl");
   ASSERT_EQ(now.size(), then.size());
   for (size_t i = 0; i < now.size(); ++i) EXPECT_EQ(now[i] == then[i], i / 2 != 7) << i;
@@ -435,7 +436,8 @@ TEST_F(Models, are_opened_from_any_folder_and_refused_by_what_is_missing) {
   EXPECT_THAT(error_of([&] { open(model_, "float8"); }), HasSubstr("expected one of \"\", \"float32\", \"bfloat16\""));
   write(folder_ / "config.json", R"({"policy": {}})");
   EXPECT_THAT(error_of([&] { open(folder_.path()); }), HasSubstr("expected a checkpoint in"));
-  for (const auto& [stages, stage] : {std::pair{R"([{"name": "base"}])", "/base"}, {"[{}]", "/STAGE"}, {"3", "/STAGE"}}) {
+  for (const auto& [stages, stage] :
+       {std::pair{R"([{"name": "base"}])", "/base"}, {"[{}]", "/STAGE"}, {"3", "/STAGE"}}) {
     write(folder_ / "config.json", std::string(R"({"stages": )") + stages + "}");
     EXPECT_THAT(error_of([&] { open(folder_.path()); }), testing::EndsWith(stage));
   }

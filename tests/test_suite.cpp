@@ -204,7 +204,7 @@ TEST_F(SuiteDriver, does_not_take_the_folder_of_the_data) {
 
 TEST_F(SuiteDriver, says_what_is_no_suite_and_no_folder) {
   EXPECT_EQ(evaluate("swe.json"), 1);
-  EXPECT_THAT(log("swe.json"), HasSubstr("error: [suite] " + (folder_ / "swe.json").string() + ": cannot make this folder"));
+  EXPECT_THAT(log("swe.json"), HasSubstr("error: [suite] " + (folder_ / "swe.json").string() + ": cannot make this"));
   fs::remove(folder_ / "suite.json");
   fs::create_directory(folder_ / "suite.json");
   EXPECT_EQ(evaluate("out"), 1);

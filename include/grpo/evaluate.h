@@ -35,8 +35,8 @@ struct Evaluation {
   nlohmann::ordered_json json() const;
 };
 
-/// Collects the figures of scored groups; `answer_options` say which of them are equal in a vote. Throws Error for one that is
-/// not scored.
+/// Collects the figures of scored groups; `answer_options` say which answers are equal in a vote. Throws Error for a
+/// group that is not scored.
 Evaluation summarize(const std::vector<Group>& groups, const AnswerOptions& answer_options = {});
 
 /// Where an evaluation's completions are kept while it goes on, so that another one goes on from there. Either may be
@@ -52,8 +52,8 @@ using OnTasksDone = std::function<void(std::size_t done, std::size_t total)>;
 /// and summarises. Tasks that Rollout::refusal has something to say about are left out; the others keep the draws of
 /// their places. `on_progress` is told after every batch of tasks, `keep` (optional) receives the scored groups.
 /// `check` (optional) is called again and again while answers are sampled: what it throws ends the evaluation, which
-/// leaves no trace but in `kept` and can be done again with the same result (StopSignal::check). Throws Error when there
-/// are tasks, but all of them are left out.
+/// leaves no trace but in `kept` and can be done again with the same result (StopSignal::check). Throws Error when
+/// there are tasks, but all of them are left out.
 Evaluation evaluate(Rollout& rollout, Scorer& scorer, const std::vector<Task>& tasks, uint64_t seed, uint64_t step,
                     const OnTasksDone& on_progress = nullptr, std::vector<Group>* keep = nullptr,
                     const std::function<void()>& check = nullptr, const KeptCompletions& kept = {});

@@ -14,8 +14,8 @@ class Interrupted : public std::exception {
   const char* what() const noexcept override { return "interrupted by a signal"; }
 };
 
-/// Thrown by what writes for a reader that has gone, as that of `| head -1`. It is no error either: `report` says nothing
-/// and gives the status that shells give a process which such a write ended.
+/// Thrown by what writes for a reader that has gone, as that of `| head -1`. It is no error either: `report` says
+/// nothing and gives the status that shells give a process which such a write ended.
 class ReaderGone : public std::exception {
  public:
   const char* what() const noexcept override { return "nobody reads the output any more"; }
