@@ -29,9 +29,8 @@ using grpo::BenchmarkData;
 
 grpo::SuiteConfig read_suite(const std::string& file) {
   std::ifstream in(file, std::ios::binary);
-  if (!in || fs::is_directory(file))
-    throw grpo::Error("suite", file, ": expected a suite, such as configs/eval_r1.json, got ",
-                      in ? "a folder" : "no such file");
+  if (fs::is_directory(file)) throw grpo::Error("suite", file, ": expected a suite, got a folder; check the path");
+  if (!in) throw grpo::Error("suite", file, ": expected a suite, such as configs/eval_r1.json, got no such file");
   const std::string text((std::istreambuf_iterator<char>(in)), {});
   grpo::SuiteConfig suite;
   grpo::load_json(suite, grpo::parse_json(text, file), file);
@@ -222,9 +221,9 @@ int evaluate_rows(const SuiteRun& run) {
     if (fs::equivalent(completions_file(run, row), source.file, none))
       throw grpo::Error("suite", source.file.string(), ": expected --out to be another folder than that of the data");
   }
-  std::error_code error;
-  fs::create_directories(run.out, error);
-  if (error) throw grpo::Error("suite", run.out, ": cannot make this folder: ", error.message());
+  std::error_code failure;
+  fs::create_directories(run.out, failure);
+  if (failure) throw grpo::Error("suite", "out: cannot make the folder ", run.out, ": ", failure.message());
   check_settings(run, suite);
 
   grpo::Graders graders = make_graders(run.model.rewards);

@@ -269,31 +269,31 @@ class Conversation {
     return config_.chat ? prompts_.of(messages_, where) : prompts_.of(Line{{{"prompt", line}}, where});
   }
 
-  /// How a prompt is answered: an answer may be shorter than asked for where positions run out, but not by much.
-  grpo::RolloutConfig settings_for(const std::vector<int32_t>& prompt) const {
+  /// Makes `rollout` for an answer to this prompt, which may be shorter than asked for where positions run out, but not
+  /// by much. Why there can be none, or "".
+  std::string refusal(const std::vector<int32_t>& prompt, std::optional<grpo::Rollout>& rollout) const {
     grpo::RolloutConfig settings = config_.rollout();
     settings.samples = 1;
-    const int64_t positions = model_.policy.config().max_positions,
-                  room = positions - static_cast<int64_t>(prompt.size());
-    settings.max_new_tokens = static_cast<int>(
-        std::min<int64_t>(settings.max_new_tokens, std::max({room, positions / 8, int64_t{1}})));
-    return settings;
+    const int64_t positions = model_.policy.config().max_positions;
+    const int64_t room = positions - static_cast<int64_t>(prompt.size());
+    if (room < std::min<int64_t>(settings.max_new_tokens, std::max<int64_t>(1, positions / 8)))
+      return "its " + std::to_string(prompt.size()) + " tokens leave no room for an answer in the model's " +
+             std::to_string(positions) + " positions";
+    settings.max_new_tokens = static_cast<int>(std::min<int64_t>(settings.max_new_tokens, room));
+    rollout.emplace(model_.policy, model_.tokenizer, model_.chat, settings);
+    return rollout->refusal(prompt);
   }
 
   int answer(const std::string& line, uint64_t turn) {
     if (!prompts_.remembers()) messages_.clear();
     messages_.push_back({{"role", "user"}, {"content", line}});
-    std::vector<int32_t> prompt;
+    auto prompt = prompt_of(line, turn);
     std::optional<grpo::Rollout> rollout;
-    const auto refusal = [&] {
-      prompt = prompt_of(line, turn);
-      rollout.emplace(model_.policy, model_.tokenizer, model_.chat, settings_for(prompt));
-      return rollout->refusal(prompt);
-    };
-    std::string why = refusal();
+    std::string why = refusal(prompt, rollout);
     if (!why.empty() && messages_.size() > 1) {
       Json before = std::exchange(messages_, Json::array({messages_.back()}));
-      why = refusal();
+      prompt = prompt_of(line, turn);
+      why = refusal(prompt, rollout);
       if (why.empty())
         std::cerr << "note: the conversation has outgrown the model's " << model_.policy.config().max_positions
                   << " positions; it begins anew here, and what was said before is forgotten" << std::endl;

@@ -188,10 +188,8 @@ LineWriter::~LineWriter() {
 
 void LineWriter::fail(const char* action) const {
   const int code = errno;
-  if (const fs::path folder = file_.parent_path(); code == ENOENT && !folder.empty() && !fs::exists(folder))
-    throw grpo::Error("line", file_.string(), ": cannot ", action, " this file: there is no folder ", folder.string());
-  throw grpo::Error("line", part_.empty() ? file_.string() : part_.string(), ": cannot ", action,
-                    " this file: ", std::strerror(code));
+  throw grpo::Error("line", file_.string(), ": cannot ", action, " this file: ",
+                    code == ENOENT ? "its folder is not there" : std::strerror(code));
 }
 
 void LineWriter::write_lines(std::string_view lines) {

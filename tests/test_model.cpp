@@ -296,6 +296,12 @@ TEST_F(Conversation, that_outgrows_the_model_begins_anew_and_what_is_too_long_is
   EXPECT_THAT(said(), HasSubstr("note: this cannot be asked, ask something shorter: "));
 }
 
+TEST_F(Models, tools_say_that_the_folder_of_their_output_is_not_there) {
+  write_lines(folder_ / "in.jsonl", {{{"prompt", "1+1"}, {"completion", "2"}}});
+  EXPECT_EQ(tool(GRPO_LOGPROBS, {"--model", model_, "--in", folder_ / "in.jsonl", "--out", folder_ / "none/x"}), 1);
+  EXPECT_THAT(output(), HasSubstr("none/x: cannot create this file: its folder is not there"));
+}
+
 TEST_F(Models, a_signal_stops_an_evaluation_and_leaves_the_old_output) {
   std::vector<Json> lines;
   for (int i = 0; i < 4000; ++i) lines.push_back({{"prompt", "1+1"}, {"answer", "2"}});
