@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "grpo/config.h"
 #include "grpo/reward.h"
 
 namespace {
@@ -14,9 +15,16 @@ grpo::Completion completion_of(const std::string& text, std::size_t length) {
   return completion;
 }
 
+/// It has no knobs of its own: --help and --version are what every program has.
+struct NoKnobs {
+  template <class V>
+  void visit(V&) {}
+};
+
 }  // namespace
 
-int main() try {
+int main(int argc, char** argv) try {
+  grpo::load_config<NoKnobs>(argc, argv);
   grpo::register_reward("short_and_right", [](const grpo::Task& task, const grpo::Completion& c) -> grpo::Score {
     if (task.answer.empty()) return grpo::Score::undefined();  // neither helps nor hurts: takes the group's mean
     return grpo::answers_match(c.answer, task.answer) ? 1.0 - static_cast<double>(c.tokens.size()) / 4096.0 : 0.0;
@@ -43,6 +51,6 @@ int main() try {
       score.defined() ? std::printf("%s %.3f  ", name.c_str(), score.value()) : std::printf("%s -  ", name.c_str());
     std::printf("| %s\n", groups[0].completions[i].text.c_str());
   }
-} catch (const grpo::Error& error) {
+} catch (const std::exception& error) {
   return grpo::report(error);
 }

@@ -17,6 +17,7 @@
 #include "grpo/stop.h"
 #include "grpo/tasks.h"
 #include "lines.h"
+#include "task_completions.h"
 
 namespace {
 
@@ -32,7 +33,7 @@ struct EvaluateConfig : grpo::ModelConfig {
   template <class V>
   void visit(V& v) {
     grpo::ModelConfig::visit(v);
-    v("tasks", tasks, "JSONL: prompt, and optionally answer, kind, language, id");
+    v("tasks", tasks, "JSONL: prompt, and optionally answer, kind, language, id; \"-\" is standard input");
     v("on_bad", on_bad, "lines that are no task, and tasks too long for the model: drop them and say so, or refuse");
     v("suite", suite, "in place of tasks: a list of benchmarks, such as configs/eval_r1.json; it says how to sample");
     v("judge", judge, "suite: the model folder or run that judges where a benchmark asks a judge");
@@ -51,17 +52,43 @@ struct EvaluateConfig : grpo::ModelConfig {
     v("max_new_tokens", max_new_tokens, "longest completion; 0: as in training, or 512 for a model folder",
       grpo::kNewTokens.or_zero());
     v("seed", seed, "seed of the draws");
-    v("out", out, "JSONL file for the completions, one line each; of a suite the folder for them");
+    v("out", out,
+      "JSONL file for the completions, one line each (\"-\": standard output, and the figures go to standard error); of "
+      "a suite the folder for them. What is there is not sampled again: the command of a run that was stopped goes on");
   }
   void validate() const {
     if (model.empty() || tasks.empty() == suite.empty())
       throw grpo::Error("config",
                         "expected --model FOLDER and either --tasks FILE.jsonl or --suite FILE.json (see --help)");
-    if (!suite.empty() && out.empty()) throw grpo::Error("config", "expected --out FOLDER with --suite");
+    if (!suite.empty() && (out.empty() || out == "-"))
+      throw grpo::Error("config", "expected --out FOLDER with --suite");
     grpo::ModelConfig::validate();
     if (chat && !text.empty()) throw grpo::Error("config", "expected --chat or --template, got both");
   }
 };
+
+// Each task's whole prompt; "" of one that cannot be asked, which is left out.
+std::vector<std::string> prompts_of(const std::vector<grpo::Task>& tasks, const grpo::ChatTemplate& chat) {
+  std::vector<std::string> prompts;
+  for (const grpo::Task& task : tasks) try {
+      prompts.push_back(chat.render(task));
+    } catch (const grpo::Error&) {
+      prompts.emplace_back();
+    }
+  return prompts;
+}
+
+// What completions depend on beside the prompt and its place.
+std::string settings_of(const grpo::Model& model, const grpo::RolloutConfig& rollout, uint64_t seed) {
+  return nlohmann::ordered_json{{"weights", grpo::fingerprint(model.policy)},
+                                {"sampling", grpo::dump_config(rollout.sampling)},
+                                {"max_new_tokens", rollout.max_new_tokens},
+                                {"max_positions", model.policy.config().max_positions},
+                                {"stop", rollout.stop},
+                                {"ignore_eos", rollout.ignore_eos},
+                                {"seed", seed}}
+      .dump();
+}
 
 }  // namespace
 
@@ -73,7 +100,7 @@ int main(int argc, char** argv) try {
     tasks = grpo::read_tasks(config.tasks, config.on_bad == grpo::BadTasks::drop ? &bad_lines : nullptr);
   if (bad_lines.count > 0) std::cerr << "warning: " << bad_lines.text("lines") << std::endl;
   std::optional<LineWriter> out;
-  if (config.suite.empty() && !config.out.empty()) out.emplace(config.out, std::initializer_list{config.tasks});
+  if (config.suite.empty() && !config.out.empty()) out.emplace(config.out, std::initializer_list{config.tasks}, ".new");
   const grpo::StopSignal stop("\nstopping\n");
   grpo::Model model = grpo::open_model(config);
   if (!model.warning.empty()) std::cerr << "warning: " << model.warning << '\n';
@@ -105,15 +132,27 @@ int main(int argc, char** argv) try {
     grpo::leave_out(tasks, [&](const grpo::Task& task) { return rollout.refusal(task); }, config.on_bad, none);
   }
 
+  std::optional<TaskCompletions> completions;
+  grpo::KeptCompletions kept;
+  if (out) {
+    completions.emplace(out->regular_file(), prompts_of(tasks, chat), settings_of(model, settings, config.seed),
+                        static_cast<size_t>(config.k));
+    kept.find = [&](grpo::Group& group) { return completions->find(group); };
+    kept.add = [&](const grpo::Group& group) { completions->add(group); };
+  }
+
   std::vector<grpo::Group> groups;
   grpo::Evaluation figures;
   try {
     figures = grpo::evaluate(
         rollout, scorer, tasks, config.seed, 0,
         [](size_t done, size_t total) { std::cerr << "\r" << done << "/" << total << " tasks" << std::flush; }, &groups,
-        [&] { stop.check(); });
+        [&] { stop.check(); }, kept);
   } catch (const grpo::Interrupted&) {
-    std::cerr << "\nstopped: figures are of all tasks or none, so nothing was written" << std::endl;
+    std::cerr << "\nstopped: figures are of all tasks or none";
+    if (completions && completions->has_part())
+      std::cerr << "; the same command goes on from what is in " << completions->part().string();
+    std::cerr << std::endl;
     return stop.exit_status();
   }
   std::cerr << '\n';
@@ -126,24 +165,19 @@ int main(int argc, char** argv) try {
                    {.think_open = model.rewards.think_open, .last_box = model.rewards.answers.last_box}))
             (each.answer += each.answer.empty() ? "" : ", ") += part;
     const grpo::LeftOut left_out = figures.left_out;
-    figures = grpo::summarize(groups);
+    figures = grpo::summarize(groups, model.rewards.answers);
     figures.left_out = left_out;
   }
   if (out) {
     for (const grpo::Group& group : groups)
       for (size_t i = 0; i < group.completions.size(); ++i) {
-        nlohmann::ordered_json scores;
+        nlohmann::ordered_json scores = nlohmann::ordered_json::object();
         for (const auto& [name, score] : group.scores[i])
           scores[name] = score.defined() ? nlohmann::ordered_json(score.value()) : nlohmann::ordered_json(nullptr);
-        out->write(nlohmann::ordered_json{{"task", group.task.id},
-                                          {"sample", i},
-                                          {"prompt", group.task.prompt},
-                                          {"reference", group.task.answer},
-                                          {"text", group.completions[i].text},
-                                          {"answer", group.completions[i].answer},
-                                          {"scores", scores}});
+        out->write(completions->line(group, i, {{"answer", group.completions[i].answer}, {"scores", scores}}));
       }
     out->finish();
+    completions->remove_part();
   }
   if (figures.left_out.count > 0) std::cerr << "warning: " << figures.left_out.text() << std::endl;
   figures.left_out.count += bad_lines.count;
@@ -151,8 +185,10 @@ int main(int argc, char** argv) try {
   json["method"] =
       "pass@1: mean over tasks and samples, ± 1.96 standard errors of the mean over tasks; pass@k: unbiased, over "
       "tasks";
-  std::cout << json.dump(2) << std::endl;
-  if (!std::cout) throw grpo::Error("evaluate", "expected a standard output that can be written, got none");
+  const bool beside = config.out == "-";  // standard output has the completions, and nothing but them
+  LineWriter printed(beside ? "/dev/stderr" : "-", {});
+  printed.write_lines(json.dump(2) + '\n');
+  printed.finish();
   return 0;
 } catch (const std::exception& error) {
   return grpo::report(error);

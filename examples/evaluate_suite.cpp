@@ -29,6 +29,7 @@ using grpo::BenchmarkData;
 
 grpo::SuiteConfig read_suite(const std::string& file) {
   std::ifstream in(file, std::ios::binary);
+  if (fs::is_directory(file)) throw grpo::Error("suite", file, ": expected a suite, got a folder; check the path");
   if (!in) throw grpo::Error("suite", file, ": expected a suite, such as configs/eval_r1.json, got no such file");
   const std::string text((std::istreambuf_iterator<char>(in)), {});
   grpo::SuiteConfig suite;
@@ -220,7 +221,9 @@ int evaluate_rows(const SuiteRun& run) {
     if (fs::equivalent(completions_file(run, row), source.file, none))
       throw grpo::Error("suite", source.file.string(), ": expected --out to be another folder than that of the data");
   }
-  fs::create_directories(run.out);
+  std::error_code failure;
+  fs::create_directories(run.out, failure);
+  if (failure) throw grpo::Error("suite", "out: cannot make the folder ", run.out, ": ", failure.message());
   check_settings(run, suite);
 
   grpo::Graders graders = make_graders(run.model.rewards);
@@ -259,8 +262,7 @@ int evaluate_rows(const SuiteRun& run) {
   const std::string table = grpo::results_table(suite, run.name, results);
   write_file(fs::path(run.out) / "table.md", table);
   write_file(fs::path(run.out) / "figures.json", figures.dump(2) + '\n');
-  std::cout << table << std::flush;
-  if (!std::cout) throw grpo::Error("suite", "expected a standard output that can be written, got none");
+  write_file("-", table);
   return 0;
 }
 

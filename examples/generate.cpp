@@ -1,6 +1,7 @@
 // Continues prompts with any model: those of a file, or what is typed.
 //   generate --model DIR --in prompts.jsonl --out out.jsonl --n 4 --chat
-//   generate --model DIR --chat                                          (from a terminal: a conversation)
+//   generate --model DIR --chat                                          (a conversation on the terminal)
+//   printf 'Hi\nWhat is 2+2?\n' | generate --model DIR --chat            (the same without one: a turn a line)
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <cstdio>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "grpo/config.h"
 #include "grpo/messages.h"
@@ -38,8 +40,11 @@ struct GenerateConfig : grpo::ModelConfig {
     grpo::ModelConfig::visit(v);
     v("in", in,
       "JSONL, one of these on each line: \"prompt\" (a text), \"prompt_ids\" (tokens), with chat also \"messages\"; "
-      "without it a conversation on the terminal");
-    v("out", out, "JSONL: the lines of `in` with \"completions\": text, ids, logprobs, finish_reason (stop, length)");
+      "without it a conversation on the terminal, or of the lines of standard input, at a temperature of 0.7 and a "
+      "top_p of 0.95 unless they are given. \"-\" is standard input");
+    v("out", out,
+      "JSONL: the lines of `in` with \"completions\": text, ids, logprobs, finish_reason (stop, length). \"-\" is "
+      "standard output");
     v("on_bad", on_bad, "lines that cannot be asked, as too long: give them back with an \"error\", or refuse");
     v("n", n, "completions of each prompt", grpo::kSamples);
     sampling.visit(v);
@@ -165,7 +170,8 @@ int complete_file(const GenerateConfig& config) {
       stream.indices.push_back(static_cast<uint32_t>(begin + i));
     }
     for (size_t i = 0; i < count; ++i)
-      if (!errors[i].empty()) left_out.add(lines[begin + i].where + ": " + errors[i]);
+      if (const std::string& where = lines[begin + i].where; !errors[i].empty())
+        left_out.add(errors[i].find(where) == std::string::npos ? where + ": " + errors[i] : errors[i]);
     std::vector<int> open(count, config.n);  // completions still to come
     std::vector<const grpo::Group*> finished(count);
     size_t written = 0;
@@ -208,11 +214,11 @@ int complete_file(const GenerateConfig& config) {
   return interrupted ? signal.exit_status() : 0;
 }
 
-/// Writes a text that grows to the terminal, but for its end while that may still change: half a character, or the
+/// Writes out a text that grows, but for its end while that may still change: half a character, or the
 /// beginning of a stop string.
 class Screen {
  public:
-  explicit Screen(std::vector<std::string> stop) : stop_(std::move(stop)) {}
+  Screen(LineWriter& out, std::vector<std::string> stop) : out_(out), stop_(std::move(stop)) {}
 
   void show(const std::string& text, bool whole) {
     size_t end = text.size();
@@ -225,61 +231,133 @@ class Screen {
           if (text.ends_with(std::string_view(stop).substr(0, length))) end = std::min(end, text.size() - length);
     }
     if (end <= shown_) return;
-    std::cout << std::string_view(text).substr(shown_, end - shown_) << std::flush;
+    out_.write_lines(std::string_view(text).substr(shown_, end - shown_));
     shown_ = end;
   }
 
  private:
+  LineWriter& out_;
   std::vector<std::string> stop_;
   size_t shown_ = 0;
 };
 
-int converse(const GenerateConfig& config, const grpo::Model& model) {
-  const Prompts prompts(config, model);
-  grpo::RolloutConfig settings = config.rollout();
-  settings.samples = 1;
-  grpo::Rollout rollout(model.policy, model.tokenizer, model.chat, settings);
-  Json messages = Json::array();
-  std::string line;
-  for (uint64_t turn = 0; std::cout << "> " << std::flush, std::getline(std::cin, line) && !line.empty(); ++turn) {
-    if (!prompts.remembers()) messages.clear();
-    messages.push_back({{"role", "user"}, {"content", line}});
-    const auto prompt = config.chat ? prompts.of(messages, "turn " + std::to_string(turn + 1))
-                                    : prompts.of(Line{{{"prompt", line}}, "the prompt"});
-    const grpo::StopSignal signal;  // Ctrl-C ends the answer
-    grpo::TextStream text(model.tokenizer);
-    Screen screen(config.stop);
-    std::string answer;
-    try {
-      const auto groups =
-          rollout.generate({{"the prompt", line, "", "", ""}}, {prompt}, {config.seed, grpo::Purpose::rollout, turn, 0},
-                           nullptr, [&](const grpo::Group& group, size_t) {
-                             signal.check();
-                             const int32_t token = group.completions[0].tokens.back();
-                             if (token >= model.tokenizer.vocab_size() || model.tokenizer.ends(token)) return;
-                             text.push(token);
-                             screen.show(text.text(), false);
-                           });
-      answer = groups[0].completions[0].text;
-      screen.show(answer, true);
-    } catch (const grpo::Interrupted&) {
-      answer = text.text();
+/// Turns, one a line, until there are no more. Standard output has the answers and nothing else.
+class Conversation {
+ public:
+  Conversation(const GenerateConfig& config, const grpo::Model& model)
+      : config_(config), model_(model), prompts_(config, model) {}
+
+  /// The status to exit with.
+  int operator()() {
+    const bool terminal = ::isatty(0) == 1;
+    if (terminal) std::cerr << "Ctrl-C ends an answer, Ctrl-D the conversation.\n";
+    std::string line;
+    for (uint64_t turn = 0;;) {
+      if (terminal) std::cerr << "> ";
+      if (!std::getline(std::cin, line)) break;
+      if (line.ends_with('\r')) line.pop_back();
+      if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+      if (const int status = answer(line, turn++)) return status;
     }
-    std::cout << std::endl;
-    if (signal.requested() && signal.exit_status() != 128 + SIGINT) return signal.exit_status();
-    messages.push_back({{"role", "assistant"}, {"content", prompts.opening() + answer}});
+    if (terminal) std::cerr << '\n';
+    return 0;
   }
-  return 0;
+
+ private:
+  std::vector<int32_t> prompt_of(const std::string& line, uint64_t turn) const {
+    const std::string where = "turn " + std::to_string(turn + 1);
+    return config_.chat ? prompts_.of(messages_, where) : prompts_.of(Line{{{"prompt", line}}, where});
+  }
+
+  /// Makes `rollout` for an answer to this prompt, which may be shorter than asked for where positions run out, but not
+  /// by much. Why there can be none, or "".
+  std::string refusal(const std::vector<int32_t>& prompt, std::optional<grpo::Rollout>& rollout) const {
+    grpo::RolloutConfig settings = config_.rollout();
+    settings.samples = 1;
+    const int64_t positions = model_.policy.config().max_positions;
+    const int64_t room = positions - static_cast<int64_t>(prompt.size());
+    if (room < std::min<int64_t>(settings.max_new_tokens, std::max<int64_t>(1, positions / 8)))
+      return "its " + std::to_string(prompt.size()) + " tokens leave no room for an answer in the model's " +
+             std::to_string(positions) + " positions";
+    settings.max_new_tokens = static_cast<int>(std::min<int64_t>(settings.max_new_tokens, room));
+    rollout.emplace(model_.policy, model_.tokenizer, model_.chat, settings);
+    return rollout->refusal(prompt);
+  }
+
+  int answer(const std::string& line, uint64_t turn) {
+    if (!prompts_.remembers()) messages_.clear();
+    messages_.push_back({{"role", "user"}, {"content", line}});
+    auto prompt = prompt_of(line, turn);
+    std::optional<grpo::Rollout> rollout;
+    std::string why = refusal(prompt, rollout);
+    if (!why.empty() && messages_.size() > 1) {
+      Json before = std::exchange(messages_, Json::array({messages_.back()}));
+      prompt = prompt_of(line, turn);
+      why = refusal(prompt, rollout);
+      if (why.empty())
+        std::cerr << "note: the conversation has outgrown the model's " << model_.policy.config().max_positions
+                  << " positions; it begins anew here, and what was said before is forgotten" << std::endl;
+      else
+        messages_ = std::move(before);
+    }
+    if (!why.empty()) {
+      std::cerr << "note: this cannot be asked, ask something shorter: " << why << std::endl;
+      messages_.erase(messages_.size() - 1);
+      return 0;
+    }
+    const grpo::StopSignal signal;  // Ctrl-C ends the answer
+    grpo::TextStream text(model_.tokenizer);
+    Screen screen(out_, config_.stop);
+    std::string said;
+    try {
+      const auto groups = rollout->generate(
+          {{"the prompt", line, "", "", ""}}, {prompt}, {config_.seed, grpo::Purpose::rollout, turn, 0}, nullptr,
+          [&](const grpo::Group& group, size_t) {
+            signal.check();
+            const int32_t token = group.completions[0].tokens.back();
+            if (token >= model_.tokenizer.vocab_size() || model_.tokenizer.ends(token)) return;
+            text.push(token);
+            screen.show(text.text(), false);
+          });
+      said = groups[0].completions[0].text;
+      screen.show(said, true);
+    } catch (const grpo::Interrupted&) {
+      said = text.text();
+    }
+    out_.write_lines("\n");
+    if (signal.requested() && signal.exit_status() != 128 + SIGINT) return signal.exit_status();
+    messages_.push_back({{"role", "assistant"}, {"content", prompts_.opening() + said}});
+    return 0;
+  }
+
+  const GenerateConfig& config_;
+  const grpo::Model& model_;
+  const Prompts prompts_;
+  LineWriter out_{"-", {}};
+  Json messages_ = Json::array();
+};
+
+/// What was asked for; in a conversation small models talk sense below temperature 1.
+GenerateConfig configured(int argc, char** argv) {
+  GenerateConfig config;
+  grpo::GivenKeys given;
+  grpo::internal::parse(grpo::internal::make_knob("", config, ""), {argv + std::min(argc, 1), argv + argc}, nullptr,
+                        &given);
+  if (config.in.empty()) {
+    if (!given.contains("temperature")) config.sampling.temperature = 0.7;
+    if (!given.contains("top_p")) config.sampling.top_p = 0.95;
+  }
+  grpo::validate(config, "");
+  return config;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) try {
-  const auto config = grpo::load_config<GenerateConfig>(argc, argv);
-  if (config.in.empty() && ::isatty(0) != 1)
-    throw grpo::Error("config", "expected --in FILE.jsonl and --out FILE.jsonl, or a terminal to talk to (see --help)");
+  const GenerateConfig config = configured(argc, argv);
   if (!config.in.empty()) return complete_file(config);
-  return converse(config, opened(config));
+  const grpo::Model model = opened(config);
+  return Conversation(config, model)();
 } catch (const std::exception& error) {
   return grpo::report(error);
 }

@@ -4,10 +4,8 @@
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <fstream>
 #include <iostream>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -15,7 +13,8 @@
 #include <vector>
 
 #include "grpo/code.h"
-#include "grpo/json.h"
+#include "grpo/config.h"
+#include "lines.h"
 
 namespace {
 
@@ -26,7 +25,7 @@ struct HumanEvalConfig {
 
   template <class V>
   void visit(V& v) {
-    v("problems", problems, "HumanEval.jsonl, unpacked");
+    v("problems", problems, "HumanEval.jsonl, unpacked; \"-\" is standard input");
     v("threads", threads, "problems at once", grpo::at_least(1).at_most(1024));
     v("code", code, "the sandbox and its limits");
   }
@@ -41,16 +40,10 @@ struct Problem {
 };
 
 std::vector<Problem> read_problems(const std::string& file) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in) throw grpo::Error("human_eval", file, ": expected a JSONL file, got no such file");
   std::vector<Problem> problems;
-  for (std::string line; std::getline(in, line);) {
-    if (line.empty()) continue;
-    const auto json = grpo::read_json<nlohmann::json>(line);
-    if (!json.is_object()) throw grpo::Error("human_eval", file, ": expected JSON objects, got ", line.substr(0, 80));
-    problems.push_back({json.value("task_id", ""), json.value("prompt", ""), json.value("canonical_solution", ""),
-                        grpo::read_code_tests(line)});
-  }
+  for (const Line& line : read_lines(file))
+    problems.push_back({line.get<std::string>("task_id"), line.get<std::string>("prompt"),
+                        line.get<std::string>("canonical_solution"), grpo::read_code_tests(line.text)});
   return problems;
 }
 

@@ -8,10 +8,12 @@
 #include <cerrno>
 #include <cstring>
 #include <iostream>
+#include <limits>
 #include <system_error>
 #include <utility>
 
 #include "grpo/json.h"
+#include "grpo/stop.h"
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
@@ -31,11 +33,26 @@ struct stat status_of(const fs::path& file) {
   return status;
 }
 
+bool is_standard(const std::string& file) { return file == "-"; }
+
 }  // namespace
 
 void Line::refuse(const char* key, std::string_view expected) const {
   throw grpo::Error("line", where, ": expected \"", key, "\" to be ", expected, ", got ",
                     has(key) ? cut(json.at(key).dump(-1, ' ', false, Json::error_handler_t::replace)) : "none");
+}
+
+std::vector<int32_t> Line::ids(const char* key) const {
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  std::vector<int32_t> ids;
+  if (!has(key) || !json.at(key).is_array()) refuse(key, "a list of token ids");
+  for (const Json& each : json.at(key)) {
+    if (!each.is_number_integer() || (each.is_number_unsigned() && each.get<uint64_t>() > uint64_t{kMost}) ||
+        each.get<int64_t>() < -kMost)
+      refuse(key, "a list of token ids");
+    ids.push_back(each.get<int32_t>());
+  }
+  return ids;
 }
 
 std::vector<int32_t> Line::tokens(const std::string& key,
@@ -92,9 +109,16 @@ Line parse_line(std::string_view text, const std::string& where) {
   return {std::move(json), where, std::string(text)};
 }
 
-LineReader::LineReader(const std::string& file) : file_(file), in_(file, std::ios::binary) {
+LineReader::LineReader(const std::string& file) : file_(file), in_(is_standard(file) ? std::cin : opened_) {
+  if (is_standard(file)) {
+    std::ios::sync_with_stdio(false);  // so that it has a buffer of its own
+    return;
+  }
   if (S_ISDIR(status_of(file).st_mode)) throw grpo::Error("line", file, ": expected a JSONL file, got a folder");
-  if (!in_) throw grpo::Error("line", file, ": expected a JSONL file, got no such file");
+  opened_.open(file, std::ios::binary);
+  if (!opened_)
+    throw grpo::Error("line", file, ": expected a JSONL file, got ",
+                      errno == ENOENT ? "no such file; check the path" : std::strerror(errno));
 }
 
 bool LineReader::next(std::string& text, std::string& where) {
@@ -121,7 +145,9 @@ std::vector<Line> read_lines(const std::string& file, grpo::LeftOut* left_out) {
   return lines;
 }
 
-LineWriter::LineWriter(const std::string& file, std::initializer_list<std::string> inputs) : file_(file) {
+LineWriter::LineWriter(const std::string& name, std::initializer_list<std::string> inputs, std::string_view part)
+    : file_(is_standard(name) ? "/dev/stdout" : name) {
+  const std::string file = file_;
   const struct stat there = status_of(file_);
   if (S_ISDIR(there.st_mode)) throw grpo::Error("line", file, ": expected a file to write to, got a folder");
   const auto is_there = [&](const fs::path& input, const fs::path& output) {
@@ -133,11 +159,11 @@ LineWriter::LineWriter(const std::string& file, std::initializer_list<std::strin
                          file == "/dev/stderr";
   if (!inherited && (there.st_mode == 0 || S_ISREG(there.st_mode))) {
     if (there.st_mode != 0) file_ = fs::canonical(file_);  // a link stays one
-    part_ = file_.string() + ".part";
+    part_ = file_.string().append(part);
   }
   for (const std::string& input : inputs)
     for (const fs::path& output : {file_, part_})
-      if (is_there(input, output))
+      if (is_there(is_standard(input) ? "/dev/stdin" : input, output))
         throw grpo::Error("line", "expected an output that is none of the inputs, got ", output.string(),
                           ", which is also ", input, "; name another file");
   if (file == "/dev/stdout" || file == "/dev/stderr")
@@ -162,14 +188,15 @@ LineWriter::~LineWriter() {
 
 void LineWriter::fail(const char* action) const {
   const int code = errno;
-  throw grpo::Error("line", part_.empty() ? file_.string() : part_.string(), ": cannot ", action,
-                    " this file: ", std::strerror(code));
+  throw grpo::Error("line", file_.string(), ": cannot ", action, " this file: ",
+                    code == ENOENT ? "its folder is not there" : std::strerror(code));
 }
 
 void LineWriter::write_lines(std::string_view lines) {
   while (!lines.empty()) {
     const ssize_t written = ::write(descriptor_, lines.data(), lines.size());
     if (written < 0 && errno == EINTR) continue;
+    if (written < 0 && errno == EPIPE) throw grpo::ReaderGone();
     if (written < 0) fail("write");
     lines.remove_prefix(static_cast<std::size_t>(written));
     bytes_ += static_cast<std::size_t>(written);

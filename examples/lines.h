@@ -28,10 +28,11 @@ struct Line {
 
   template <class T>
   T get(const char* key) const {
+    if constexpr (std::is_same_v<T, std::vector<int32_t>>) return ids(key);
     try {
       return json.at(key).get<T>();
     } catch (const nlohmann::json::exception&) {
-      refuse(key, std::is_same_v<T, std::string> ? "a text" : "a list of token ids");
+      refuse(key, "a text");
     }
   }
 
@@ -46,6 +47,9 @@ struct Line {
 
   /// KEY_ids as it stands, or KEY encoded by the tokenizer that is then asked for.
   std::vector<int32_t> tokens(const std::string& key, const std::function<const grpo::Tokenizer&()>& tokenizer) const;
+
+ private:
+  std::vector<int32_t> ids(const char* key) const;
 };
 
 /// One line as an object, read as json.h says; a number that would lose digits is their text. Throws Error, naming
@@ -55,7 +59,7 @@ Line parse_line(std::string_view text, const std::string& where);
 /// The lines of a file one after the other; blank ones are passed over.
 class LineReader {
  public:
-  /// Throws Error when there is no such file.
+  /// "-" is standard input. Throws Error when there is no such file.
   explicit LineReader(const std::string& file);
 
   /// The next line as it stands, and FILE:LINE; false at the end. Throws Error when the file cannot be read.
@@ -63,30 +67,35 @@ class LineReader {
 
  private:
   std::string file_;
-  std::ifstream in_;
+  std::ifstream opened_;
+  std::istream& in_;
   std::size_t number_ = 0;
 };
 
 /// All of them, parsed; those that are no object are counted in `left_out`, or, without, an Error.
 std::vector<Line> read_lines(const std::string& file, grpo::LeftOut* left_out = nullptr);
 
-/// What a tool writes. Under its name there is what was there before until finish(): lines go to FILE.part, which then
-/// takes the name. So an error, a signal or a power cut costs nothing. What is no regular file (/dev/stdout, a pipe,
-/// /dev/null) is written to as it is.
+/// What a tool writes. Under its name there is what was there before until finish(): lines go to FILE.part (or what
+/// `part` is in place of that ending), which then takes the name. So an error, a signal or a power cut costs nothing.
+/// What is no regular file (standard output, which is "-" or /dev/stdout, a pipe, /dev/null) is written to as it is.
 class LineWriter {
  public:
   /// Throws Error when `file` is one of `inputs`, under whatever name, or cannot be written.
-  LineWriter(const std::string& file, std::initializer_list<std::string> inputs);
+  LineWriter(const std::string& file, std::initializer_list<std::string> inputs, std::string_view part = ".part");
   ~LineWriter();  ///< without finish() FILE.part stays, and standard error says so; an empty one goes
   LineWriter(const LineWriter&) = delete;
   LineWriter& operator=(const LineWriter&) = delete;
 
-  /// Lines with their ends, handed to the system at once. Throws Error when that cannot be done.
+  /// Lines with their ends, handed to the system at once. Throws Error when that cannot be done, and grpo::ReaderGone
+  /// where it is a pipe whose reader has gone.
   void write_lines(std::string_view lines);
   /// Broken UTF-8 becomes U+FFFD, numbers that are not finite null.
   void write(const nlohmann::ordered_json& line);
 
   void finish();
+
+  /// What is written, where it is a regular file; else "".
+  std::filesystem::path regular_file() const { return part_.empty() ? std::filesystem::path() : file_; }
 
  private:
   [[noreturn]] void fail(const char* action) const;

@@ -30,8 +30,10 @@ struct LogprobsConfig : grpo::ModelConfig {
     grpo::ModelConfig::visit(v);
     v("in", in,
       "JSONL: \"prompt\" and \"completion\" (texts, encoded apart and joined), or \"prompt_ids\" and "
-      "\"completion_ids\", which need no tokenizer");
-    v("out", out, "JSONL: the lines of `in` with \"logprobs\" and \"perplexity\", exp of minus their mean");
+      "\"completion_ids\", which need no tokenizer. \"-\" is standard input");
+    v("out", out,
+      "JSONL: the lines of `in` with \"logprobs\" and \"perplexity\", exp of minus their mean. \"-\" is "
+      "standard output");
     v("bos", bos, "put the tokenizer's token for the beginning in front of prompts");
     v("max_batch_tokens", max_batch_tokens, "tokens of one forward pass; a longer line has one of its own",
       grpo::at_least(1).at_most(1 << 26));

@@ -41,10 +41,10 @@ struct ScoreConfig {
   void visit(V& v) {
     v("in", in,
       "JSONL: completion, and optionally prompt, answer, kind, language (en), completion_ids; or gold and pred, a "
-      "reference "
-      "and an answer");
+      "reference and an answer. \"-\" is standard input");
     v("out", out,
-      "JSONL: these lines with scores (an object by reward) and verdict added, and the reason why a program failed");
+      "JSONL: these lines with scores (an object by reward) and verdict added, and the reason why a program "
+      "failed. \"-\" is standard output");
     v("rewards", rewards, "names of rewards, with commas between them");
     v("threads", threads, "threads; 0: one a core", grpo::at_least(0).at_most(1024));
     v("scoring", scoring, "how the rewards score; the weights are not used");

@@ -24,8 +24,10 @@ struct TokenizeConfig {
   template <class V>
   void visit(V& v) {
     v("model", model, "a sentencepiece model, a tokenizer.json, or a folder with one");
-    v("in", in, "JSONL: {\"text\": …} on each line, {\"ids\": […]} to decode, or {\"messages\": […]}");
-    v("out", out, "JSONL to write: {\"ids\": […]}, or {\"text\": …}; for messages both");
+    v("in", in,
+      "JSONL: {\"text\": …} on each line, {\"ids\": […]} to decode, or {\"messages\": […]}. \"-\" is "
+      "standard input");
+    v("out", out, "JSONL to write: {\"ids\": […]}, or {\"text\": …}; for messages both. \"-\" is standard output");
     v("decode", decode, "ids to text, special tokens included");
     v("messages", messages,
       "conversations by the model's chat template; a line may also have \"add_generation_prompt\" (true), \"tools\", "

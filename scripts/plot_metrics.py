@@ -11,6 +11,7 @@ The folder of a recipe stands for its stages, one curve each.
 import argparse
 import json
 import math
+import signal
 import sys
 from collections import namedtuple
 from html import escape
@@ -279,11 +280,11 @@ def draw(runs, title, window):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", help="run folders or metrics.jsonl files")
-    parser.add_argument("--out", default="curves.svg", help="SVG to write (default: %(default)s)")
+    parser.add_argument("--out", default="curves.svg", help="SVG to write, or - (default: %(default)s)")
     parser.add_argument("--title", default="GRPO: learning to reason from rewards alone")
     parser.add_argument("--smooth", type=int, default=7, metavar="STEPS", help="bold moving average (default: 7)")
     arguments = parser.parse_args()
-    if not arguments.out.endswith(".svg"):
+    if arguments.out != "-" and not arguments.out.endswith(".svg"):
         sys.exit(f"error: [plot] --out: expected a name that ends in .svg, got {arguments.out}")
     runs = []
     for path in arguments.runs:
@@ -292,7 +293,15 @@ def main():
         if not found:
             sys.exit(f"error: [plot] {path}: expected lines with step and reward or loss, got none; has the run begun?")
         runs += found
-    Path(arguments.out).write_text(draw(runs, arguments.title, max(1, arguments.smooth)), encoding="utf-8")
+    curves = draw(runs, arguments.title, max(1, arguments.smooth)).encode("utf-8")
+    if arguments.out == "-":
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has seen enough is no error
+        sys.stdout.buffer.write(curves)
+        return
+    try:
+        Path(arguments.out).write_bytes(curves)
+    except OSError as error:
+        sys.exit(f"error: [plot] {arguments.out}: {error.strerror}")
     print(f"wrote {arguments.out}")
 
 

@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import re
+import signal
 import sys
 import time
 from html import escape
@@ -900,12 +901,16 @@ def make_page(run):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a run")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="page to write (default: RUN/report.html)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="page to write, or - (default: RUN/report.html)")
     arguments = parser.parse_args()
     out = arguments.out or arguments.run / "report.html"
-    page = make_page(Run(arguments.run))
+    page = make_page(Run(arguments.run)).encode("utf-8")
+    if str(out) == "-":
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has seen enough is no error
+        sys.stdout.buffer.write(page)
+        return
     try:
-        out.write_bytes(page.encode("utf-8"))
+        out.write_bytes(page)
     except OSError as error:
         fail(out, error.strerror)
     print(f"wrote {out}")

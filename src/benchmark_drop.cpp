@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 
+#include "ascii.h"
 #include "benchmark_rules.h"
 #include "benchmark_text.h"
 #include "generators.h"
@@ -17,8 +18,6 @@ namespace grpo {
 namespace {
 
 using Bag = std::set<std::string>;
-
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 /// `text` in ASCII, digits and spaces of all scripts included; '?' stands for anything else.
 std::string plain(std::string_view text) {

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
+#include "ascii.h"
 #include "grpo/error.h"
 #include "grpo/json.h"
 
@@ -23,7 +25,8 @@ class Lines {
  public:
   explicit Lines(const fs::path& path) : path_(path), file_(open(path), ::gzclose) {
     if (!file_)
-      throw Error("benchmark", path.string(), ": expected a file of JSON, JSONL, CSV or TSV, got no such file");
+      throw Error("benchmark", path.string(), ": expected a file of JSON, JSONL, CSV or TSV, got ",
+                  fs::exists(path) ? "something else than a file" : "no such file");
     ::gzbuffer(file_.get(), 1 << 18);
   }
 
@@ -115,11 +118,20 @@ std::optional<std::vector<std::string>> next_row(Lines& lines, char separator, s
   return fields;
 }
 
-void read_table(Lines& lines, char separator, const OnRecord& take) {
+/// Whether a file's first line has the names of its columns, where they may be missing.
+bool has_names(const std::vector<std::string>& first, std::span<const std::string_view> columns) {
+  const auto same = [](std::string_view a, std::string_view b) { return lowered(a) == lowered(b); };
+  return first.size() != columns.size() || std::is_permutation(first.begin(), first.end(), columns.begin(), same);
+}
+
+void read_table(Lines& lines, char separator, std::span<const std::string_view> columns, const OnRecord& take) {
   std::string where;
-  const auto names = next_row(lines, separator, where);
-  if (!names) return;
-  while (auto fields = next_row(lines, separator, where)) {
+  auto fields = next_row(lines, separator, where);
+  if (!fields) return;
+  const bool named = has_names(*fields, columns);
+  const auto names = named ? std::exchange(fields, next_row(lines, separator, where))
+                           : std::optional(std::vector<std::string>(columns.begin(), columns.end()));
+  for (; fields; fields = next_row(lines, separator, where)) {
     if (fields->size() != names->size())
       throw Error("benchmark", where, ": expected ", names->size(), " fields as in the first line, got ",
                   fields->size());
@@ -184,6 +196,20 @@ void read_json(Lines& lines, const OnRecord& take) {
 /// The ending that tells the form, ".gz" aside.
 std::string form_of(const fs::path& path) {
   return (path.extension() == ".gz" ? path.stem() : path).extension().string();
+}
+
+/// Forms that owners publish beside those that are read here.
+bool is_packed(std::string_view form) {
+  return form == ".parquet" || form == ".arrow" || form == ".zip" || form == ".tar" || form == ".tgz";
+}
+
+[[noreturn]] void refuse_packed(const fs::path& path) {
+  const std::string form = form_of(path);
+  const bool table = form == ".parquet" || form == ".arrow";
+  throw Error("benchmark", path.string(), ": expected JSON, JSONL, CSV or TSV, got ", form, "; ",
+              table ? "write it as JSONL, as Python does with pandas.read_parquet(FILE).to_json(\"NAME.jsonl\", "
+                      "orient=\"records\", lines=True)"
+                    : "unpack it, into a folder if it holds several files");
 }
 
 // ---- Packed texts ---------------------------------------------------------------------------------------------------
@@ -285,21 +311,25 @@ std::string unpickle_text(std::string_view pickle, const std::string& where) {
 
 }  // namespace
 
-void read_records(const fs::path& path, const OnRecord& take) {
+void read_records(const fs::path& path, const OnRecord& take, std::span<const std::string_view> columns) {
   if (fs::is_directory(path)) {
     std::vector<fs::path> files;
+    std::optional<fs::path> packed;
     for (const auto& each : fs::recursive_directory_iterator(path)) {
       const std::string form = form_of(each.path());
       if (each.is_regular_file() && (form == ".jsonl" || form == ".json" || form == ".csv" || form == ".tsv"))
         files.push_back(each.path());
+      if (is_packed(form)) packed = each.path();
     }
+    if (files.empty() && packed) refuse_packed(*packed);
     std::sort(files.begin(), files.end());
-    for (const fs::path& each : files) read_records(each, take);
+    for (const fs::path& each : files) read_records(each, take, columns);
     return;
   }
-  Lines lines(path);
   const std::string form = form_of(path);
-  if (form == ".csv" || form == ".tsv") return read_table(lines, form == ".csv" ? ',' : '\t', take);
+  if (is_packed(form) && fs::exists(path)) refuse_packed(path);
+  Lines lines(path);
+  if (form == ".csv" || form == ".tsv") return read_table(lines, form == ".csv" ? ',' : '\t', columns, take);
   read_json(lines, take);
 }
 

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,12 +16,14 @@ using OnRecord = std::function<void(nlohmann::json& record, const std::string& w
 
 /// The records of a file, in their order:
 ///   .csv, .tsv   rows under a line of names (RFC 4180: quotes, "" in them, line ends in them); fields are texts, and a
-///                column without a name is left out
+///                column without a name is left out. `columns` are the names in files that their owner gives no such
+///                line: then a first line of as many fields, but of other words in whatever order and case, is a record
 ///   others       JSON values, one a line; or one JSON value over several lines, of which a list is its members. A list
 ///                that is alone on the only line is its members, too
 /// Each may be packed by gzip, its name then ending in .gz. A folder is all such files in it and below, by name. Throws
 /// Error "[benchmark] FILE:LINE: expected …, got …" for what is none of these, and "[benchmark] FILE" for no such file.
-void read_records(const std::filesystem::path& path, const OnRecord& take);
+void read_records(const std::filesystem::path& path, const OnRecord& take,
+                  std::span<const std::string_view> columns = {});
 
 /// All of them.
 std::vector<nlohmann::json> read_records(const std::filesystem::path& path);

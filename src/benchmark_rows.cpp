@@ -1,6 +1,7 @@
 // The rows: how each reads a line of its file and marks a completion.
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 
 #include "benchmark_prompts.h"
 #include "benchmark_rules.h"
@@ -55,11 +56,24 @@ std::vector<std::string> strings(const JsonReader& line, std::string_view key, s
   return texts;
 }
 
+/// "abstract algebra", where the line's file is abstract_algebra_test.csv: files of one subject each do not say it in
+/// their lines.
+std::string subject_of_file(const std::string& where) {
+  std::string name = std::filesystem::path(where.substr(0, where.rfind(':'))).stem().string();
+  for (const std::string_view part : {"_test", "_val", "_dev"})
+    if (name.ends_with(part)) {
+      name.resize(name.size() - part.size());
+      std::replace(name.begin(), name.end(), '_', ' ');
+      return name;
+    }
+  return "";
+}
+
 bool read_four_choices(const JsonReader& line, Reading& reading) {
   // (C-Eval's own ids begin anew with each of its subjects: they are none for all of them together.)
   reading.question = line.string(spelled(line, {"question", "Question"}));
   const std::string_view answer = spelled(line, {"answer", "Answer"}), subject = spelled(line, {"subject", "Subject"});
-  if (!line.optional(subject).is_null()) reading.subject = line.string(subject);
+  reading.subject = line.optional(subject).is_null() ? subject_of_file(line.where()) : line.string(subject);
   if (!line.optional("choices").is_null()) {
     set_choices(reading, strings(line, "choices", 4, 4), ") ");
     reading.problem.task.answer = static_cast<char>('A' + line.count(answer, 4));
@@ -123,7 +137,15 @@ bool read_gpqa(const JsonReader& line, Reading& reading) {
 
 bool read_maths(const JsonReader& line, Reading& reading) {
   reading.question = line.string(spelled(line, {"problem", "Problem", "question", "Question"}));
-  reading.problem.task.answer = text_or_number(line, spelled(line, {"answer", "Answer"}));
+  const std::string_view answer = spelled(line, {"answer", "Answer"});
+  const nlohmann::json& solution = line.optional("solution");  // whose box has the answer in MATH's own files
+  if (line.optional(answer).is_null() && solution.is_string() &&
+      solution.get_ref<const std::string&>().find("\\boxed") != std::string::npos) {
+    for (const std::string& each : final_answer(solution.get_ref<const std::string&>(), {.last_box = true}))
+      reading.problem.task.answer = each;
+  } else {
+    reading.problem.task.answer = text_or_number(line, answer);
+  }
   for (const char* key : {"unique_id", "id", "ID"}) set_id(line, key, reading);
   return true;
 }
@@ -327,7 +349,8 @@ void score_arena(const Scored& scored, Mark& mark) {
 // ---- The table ------------------------------------------------------------------------------------------------------
 
 using Judging = BenchmarkRules::Judging;
-constexpr BenchmarkRules kMmlu{.read = read_four_choices, .score = score_choice},
+constexpr std::string_view kMmluColumns[] = {"question", "A", "B", "C", "D", "answer"};  // of its owner's own files
+constexpr BenchmarkRules kMmlu{.read = read_four_choices, .score = score_choice, .columns = kMmluColumns},
     kMmluRedux{.read = read_mmlu_redux, .score = score_json_choice},
     kMmluPro{.read = read_mmlu_pro, .score = score_mmlu_pro},
     kDrop{.read = read_drop, .score = score_drop, .unfold = unfold_drop, .needs_beside = 1},

@@ -1,6 +1,7 @@
 // What the rows of the table consist of.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -54,6 +55,7 @@ struct BenchmarkRules {
   enum class Judging { none, alone, once, both_orders } judging = Judging::none;
   /// The lines of a record that holds many; none where it is a line itself. Null where each record is a line.
   std::vector<nlohmann::json> (*unfold)(const nlohmann::json& published) = nullptr;
+  std::span<const std::string_view> columns = {};  ///< of tables that have no line of names; see read_records
   std::size_t needs_beside = 0;  ///< the files beside without which nothing can be asked or scored
 };
 

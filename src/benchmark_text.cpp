@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "ascii.h"
 #include "grpo/benchmarks.h"
 #include "unicode_word.h"
 #include "utf8.h"
@@ -11,7 +12,6 @@
 namespace grpo {
 namespace {
 
-bool is_ascii_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool is_choice(char c, char last) { return c >= 'A' && c <= last; }
 bool is_blank(char c) { return c == ' ' || c == '\t'; }
 
@@ -56,7 +56,7 @@ std::string_view shown_answer(std::string_view text, bool think_open) {
 char leading_choice(std::string_view text, char last) {
   const std::size_t at = skip_marks(text, 0);
   if (at >= text.size() || !is_choice(text[at], last)) return '\0';
-  return at + 1 < text.size() && is_ascii_letter(text[at + 1]) ? '\0' : text[at];
+  return at + 1 < text.size() && is_letter(text[at + 1]) ? '\0' : text[at];
 }
 
 char bare_choice(std::string_view text, char last) {

@@ -15,6 +15,7 @@
 #include "grpo/verdict.h"
 #include "input_file.h"
 #include "quoting.h"
+#include "xxhash64.h"
 
 namespace grpo {
 namespace {
@@ -100,7 +101,7 @@ BenchmarkData read_benchmark(const Benchmark& benchmark, const BenchmarkSource& 
       auto lines = rules.unfold ? rules.unfold(record) : std::vector<nlohmann::json>();
       for (std::size_t i = 0; i < lines.size(); ++i) take(lines[i], where + "[" + std::to_string(i) + "]");
       if (lines.empty()) take(record, where);
-    });
+    }, rules.columns);
   };
   BenchmarkData data{&benchmark, source.judge.empty() ? std::string(benchmark.judge) : source.judge, {}, {}};
   for (const auto& file : source.beside)
@@ -131,6 +132,12 @@ BenchmarkData read_benchmark(const Benchmark& benchmark, const BenchmarkSource& 
   if (data.problems.empty())
     throw Error("benchmark", source.file.string(), ": expected at least one problem, got none");
   return data;
+}
+
+std::string fingerprint(std::string_view text) {
+  XxHash64 hash;
+  hash.update(text.data(), text.size());
+  return hash.hex();
 }
 
 nlohmann::ordered_json to_json(std::string_view benchmark, const Answered& answered) {

@@ -10,6 +10,7 @@
 #include "grpo/error.h"
 #include "grpo/json.h"
 #include "input_file.h"
+#include "plain_words.h"
 #include "safetensors_digest.h"
 
 namespace grpo {
@@ -235,7 +236,7 @@ fs::path write_checkpoint(const fs::path& run, int64_t step, const CheckpointCon
   } catch (const fs::filesystem_error& error) {
     std::error_code ignored;
     fs::remove_all(temporary, ignored);
-    throw Error(kRoom, folder.string(), ": cannot write this checkpoint: ", error.what());
+    throw Error(kRoom, folder.string(), ": cannot write this checkpoint: ", plain_words(error));
   } catch (const Error&) {
     std::error_code ignored;
     fs::remove_all(temporary, ignored);  // give a full disk its space back
@@ -257,7 +258,7 @@ void remove_checkpoints_after(const fs::path& run, int64_t step) {
       if (step_of(each) > step) remove_folder(each);
     }
   } catch (const fs::filesystem_error& error) {
-    throw Error(kRoom, run.string(), ": cannot remove old checkpoints: ", error.what());
+    throw Error(kRoom, run.string(), ": cannot remove old checkpoints: ", plain_words(error));
   }
 }
 

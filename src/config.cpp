@@ -1,6 +1,7 @@
 #include "grpo/config.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -118,6 +119,7 @@ class Loader {
   [[noreturn]] void unknown(const std::string& key) const {
     std::vector<std::string> keys;
     collect_keys(root_, "", keys);
+    if (where_ == kCommandLine) keys.insert(keys.end(), {"config", "set", "help", "version"});
     const std::string guess = nearest(key, keys);
     throw Error("config", where_, ": unknown key \"", cut(key, 80), '"',
                 guess.empty() ? "; there are no keys" : "; did you mean \"" + guess + "\"?");
@@ -243,6 +245,8 @@ void parse(const Knob& root, const std::vector<std::string>& arguments, FileText
   if (std::any_of(arguments.begin(), arguments.end(),
                   [](const auto& each) { return each == "--help" || each == "-h"; }))
     throw HelpRequested(help(root));
+  if (std::find(arguments.begin(), arguments.end(), "--version") != arguments.end())
+    throw HelpRequested(std::string("grpo.cpp ") + program_invocation_short_name + ' ' + GRPO_VERSION + '\n');
 
   const Loader command_line(root, std::string(kCommandLine), given);
   // Files come first wherever they stand, so that `--set` always has the last word.
@@ -319,8 +323,9 @@ void Checker::refuse(const Error& error) const {
 
 std::string help(const Knob& root) {
   std::ostringstream out;
-  out << "options: --config FILE (JSON with comments) · --set key=value · --name value · --help\n"
-         "A key below can be given as --set key=value or --key value; entries of a map as key.name.\n\n";
+  out << "options: --config FILE (JSON with comments) · --set key=value · --name value · --version · --help\n";
+  if (std::get<StructSlot>(root.slot).members.empty()) return out.str();
+  out << "A key below can be given as --set key=value or --key value; entries of a map as key.name.\n\n";
   append_help(root, "", out);
   return out.str();
 }

@@ -1,17 +1,34 @@
 #include "grpo/error.h"
 
+#include <csignal>
+#include <filesystem>
 #include <iostream>
+#include <new>
 
 #include "grpo/config.h"
+#include "grpo/stop.h"
+#include "plain_words.h"
 
 namespace grpo {
+
+std::string plain_words(const std::exception& error) {
+  if (const auto* file = dynamic_cast<const std::filesystem::filesystem_error*>(&error)) {
+    std::string paths = file->path1().string();
+    if (!file->path2().empty()) paths += " and " + file->path2().string();
+    return paths + (paths.empty() ? "" : ": ") + file->code().message();
+  }
+  if (dynamic_cast<const std::bad_alloc*>(&error)) return "the memory does not suffice";
+  const std::string text = error.what();
+  return text.substr(0, text.find("\nException raised from"));
+}
 
 int report(const std::exception& error) {
   if (const auto* help = dynamic_cast<const HelpRequested*>(&error)) {
     std::cout << help->what() << std::flush;
     return 0;
   }
-  std::cerr << "error: " << error.what() << std::endl;
+  if (dynamic_cast<const ReaderGone*>(&error)) return 128 + SIGPIPE;
+  std::cerr << "error: " << plain_words(error) << std::endl;
   return 1;
 }
 

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 
 namespace grpo {
@@ -43,7 +45,7 @@ nlohmann::ordered_json Evaluation::json() const {
           {"samples", samples}};
 }
 
-Evaluation summarize(const std::vector<Group>& groups) {
+Evaluation summarize(const std::vector<Group>& groups, const AnswerOptions& answer_options) {
   Mean accuracy, format, language, strict_language, worded, voted, mixed, length, reflection, truncated, spread,
       spread_squares;
   Evaluation out;
@@ -84,7 +86,10 @@ Evaluation summarize(const std::vector<Group>& groups) {
     }
     ++out.problems;
     out.samples = std::max<int64_t>(out.samples, static_cast<int64_t>(group.completions.size()));
-    if (right.count) voted.add(consensus(answers, marks, answers_match));
+    const auto same = [&](const std::string& a, const std::string& b) {
+      return check_answer(a, b, answer_options) == Verdict::correct;
+    };
+    if (right.count) voted.add(consensus(answers, marks, same));
     if (right.count) counts.emplace_back(right.count, whole);
     if (right.count) spread.add(right.value()), spread_squares.add(right.value() * right.value());
   }
@@ -112,7 +117,8 @@ Evaluation summarize(const std::vector<Group>& groups) {
 }
 
 Evaluation evaluate(Rollout& rollout, Scorer& scorer, const std::vector<Task>& tasks, uint64_t seed, uint64_t step,
-                    const OnTasksDone& on_progress, std::vector<Group>* keep, const std::function<void()>& check) {
+                    const OnTasksDone& on_progress, std::vector<Group>* keep, const std::function<void()>& check,
+                    const KeptCompletions& kept) {
   Rollout::OnToken on_token;
   if (check) on_token = [&](const Group&, std::size_t) { check(); };
   LeftOut left_out{.of = tasks.size()};
@@ -128,23 +134,40 @@ Evaluation evaluate(Rollout& rollout, Scorer& scorer, const std::vector<Task>& t
   std::vector<Group> all;
   for (std::size_t begin = 0; begin < places.size(); begin += kTasksAtOnce) {
     const std::size_t end = std::min(places.size(), begin + kTasksAtOnce);
-    const std::vector<uint32_t> indices(places.begin() + static_cast<std::ptrdiff_t>(begin),
-                                        places.begin() + static_cast<std::ptrdiff_t>(end));
     std::vector<Task> part;
-    for (const uint32_t place : indices) part.push_back(tasks[place]);
-    std::vector<Group> groups;
+    std::vector<uint32_t> indices;
+    std::vector<Group> sampled, known;
+    for (std::size_t i = begin; i < end; ++i) {
+      Group group;
+      group.task = tasks[places[i]], group.index = places[i];
+      if (kept.find && kept.find(group)) {
+        known.push_back(std::move(group));
+      } else {
+        part.push_back(std::move(group.task));
+        indices.push_back(places[i]);
+      }
+    }
+    std::map<std::size_t, std::size_t> ended;  // completions, by place
     try {
-      groups = rollout.generate(part, {seed, Purpose::evaluation, step, 0, indices},
-                                [&](Group& group, std::size_t sample) { scorer.submit(group, sample); }, on_token);
+      const auto on_end = [&](Group& group, std::size_t sample) {
+        scorer.submit(group, sample);
+        if (kept.add && ++ended[group.index] == group.completions.size()) kept.add(group);
+      };
+      // (No tasks have no draws to place.)
+      if (!part.empty())
+        sampled = rollout.generate(part, {seed, Purpose::evaluation, step, 0, indices}, on_end, on_token);
     } catch (...) {
       scorer.cancel();  // its threads must not read groups that are about to go
       throw;
     }
-    scorer.finish(groups);
-    std::move(groups.begin(), groups.end(), std::back_inserter(all));
+    scorer.finish(sampled);
+    scorer.finish(known);
+    std::merge(std::move_iterator(sampled.begin()), std::move_iterator(sampled.end()),
+               std::move_iterator(known.begin()), std::move_iterator(known.end()), std::back_inserter(all),
+               [](const Group& a, const Group& b) { return a.index < b.index; });
     if (on_progress) on_progress(end, places.size());
   }
-  Evaluation out = summarize(all);
+  Evaluation out = summarize(all, scorer.config().answers);
   out.left_out = std::move(left_out);
   if (keep) *keep = std::move(all);
   return out;

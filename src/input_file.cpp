@@ -22,17 +22,19 @@ std::string read_input(std::string_view room, const std::filesystem::path& file)
       if (number >= 0) ::close(number);
     }
   };
+  const bool standard = file == "-";
   // (to open a pipe that nobody writes to would wait for a writer)
-  const Descriptor descriptor{::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+  const Descriptor descriptor{standard ? ::fcntl(0, F_DUPFD_CLOEXEC, 3)
+                                       : ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (descriptor.number < 0) refuse(errno == ENOENT ? "no such file" : std::strerror(errno));
   struct stat status {};
   if (::fstat(descriptor.number, &status) != 0) refuse(std::strerror(errno));
   const bool pipe = S_ISFIFO(status.st_mode);
   if (S_ISDIR(status.st_mode)) refuse("a folder");
-  if (!pipe && !S_ISREG(status.st_mode)) refuse("a device or socket");
+  if (!standard && !pipe && !S_ISREG(status.st_mode)) refuse("a device or socket");
 
   std::string bytes;
-  bytes.resize(pipe ? 0 : static_cast<std::size_t>(status.st_size));
+  bytes.resize(!S_ISREG(status.st_mode) ? 0 : static_cast<std::size_t>(status.st_size));
   for (std::size_t size = 0;;) {
     // (a file may grow, and those of /proc have no size)
     if (size == bytes.size()) bytes.resize(size + (std::size_t{64} << 10));

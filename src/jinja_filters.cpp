@@ -9,6 +9,7 @@
 #include <limits>
 #include <optional>
 
+#include "ascii.h"
 #include "jinja_builtins.h"
 #include "jinja_text.h"
 #include "letter_case.h"
@@ -16,8 +17,6 @@
 
 namespace grpo::jinja {
 namespace {
-
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 // An item's attribute by a path such as "function.name" or "0.1"; the item itself without one.
 Value follow(Runtime& runtime, Value item, const Value& path) {

@@ -2,6 +2,7 @@
 #include <charconv>
 #include <cstdint>
 
+#include "ascii.h"
 #include "jinja_syntax.h"
 #include "jinja_text.h"
 #include "utf8.h"
@@ -9,8 +10,7 @@
 namespace grpo::jinja {
 namespace {
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_word(char c) { return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
+bool is_word(char c) { return is_digit(c) || is_letter(c) || c == '_'; }
 
 class Lexer {
  public:

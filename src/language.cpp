@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "ascii.h"
 #include "grpo/error.h"
 #include "language_model.h"
 #include "letter_case.h"
@@ -67,7 +68,6 @@ bool ends_sentence(char32_t c) {
   return kEnds.find(c) != kEnds.npos;
 }
 bool is_diacritic(char32_t c) { return c >= 0x0300 && c <= 0x036F; }
-bool is_ascii(char c) { return static_cast<unsigned char>(c) < 0x80; }
 bool is_ascii_letter(char c) { return static_cast<unsigned char>((c | 0x20) - 'a') < 26; }
 bool is_ideographic(Script script) { return script == Script::han || script == Script::kana; }
 

@@ -1,5 +1,7 @@
 #include "grpo/model.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -11,6 +13,8 @@
 #include "grpo/pretrained.h"
 #include "grpo/run.h"
 #include "input_file.h"
+#include "plain_words.h"
+#include "xxhash64.h"
 
 namespace grpo {
 namespace fs = std::filesystem;
@@ -22,7 +26,7 @@ bool is_there(const fs::path& place) {
   return fs::exists(place, code);
 }
 
-[[noreturn]] void refuse(const fs::filesystem_error& error) { throw Error("model", error.what()); }
+[[noreturn]] void refuse(const fs::filesystem_error& error) { throw Error("model", plain_words(error)); }
 
 }  // namespace
 
@@ -129,6 +133,7 @@ namespace {
 struct Place {
   fs::path folder, file;               // file: config.json
   std::optional<fs::path> checkpoint;  // of a run
+  bool newest = false;                 // it was not named, but is the newest one
   nlohmann::json saved;
   bool is_run() const { return saved.contains("policy"); }
 };
@@ -146,12 +151,16 @@ Place find_model(const ModelConfig& config) {
                 "folder of Hugging Face's form; found no config.json");
   place.saved = read_config(place.file);
   if (place.is_run()) {
-    if (!place.checkpoint) place.checkpoint = newest_checkpoint(place.folder);
+    place.newest = !place.checkpoint;
+    if (place.newest) place.checkpoint = newest_checkpoint(place.folder);
     if (!place.checkpoint)
       throw Error("model", "expected a checkpoint in ", config.model, ", found none; has the run saved one yet?");
   } else if (place.saved.contains("stages")) {
+    const auto& stages = place.saved.at("stages");
+    const bool named = stages.is_array() && !stages.empty() && stages[0].is_object() && stages[0].contains("name") &&
+                       stages[0]["name"].is_string();
     throw Error("model", config.model, ": expected a model, got a recipe's folder; name a stage in it, such as ",
-                (fs::path(config.model) / place.saved.at("stages").at(0).value("name", "STAGE")).string());
+                (fs::path(config.model) / (named ? stages[0]["name"].get<std::string>() : "STAGE")).string());
   }
   return place;
 }
@@ -161,6 +170,17 @@ Config load_part(const Place& place, const char* key) {
   Config config;
   if (place.saved.contains(key)) load_json(config, place.saved.at(key), place.file.string() + ": " + key);
   return config;
+}
+
+// The run may be going on: where the newest checkpoint goes away while it is read, the one that is then the newest is.
+CheckpointContents read_contents(const Place& place) {
+  for (fs::path checkpoint = *place.checkpoint;;) try {
+      return read_checkpoint(checkpoint);
+    } catch (const std::exception&) {
+      const auto next = place.newest && !is_there(checkpoint) ? newest_checkpoint(place.folder) : std::nullopt;
+      if (!next) throw;
+      checkpoint = *next;
+    }
 }
 
 Policy load_policy(const Place& place, const ModelConfig& config) {
@@ -173,7 +193,7 @@ Policy load_policy(const Place& place, const ModelConfig& config) {
     policy_config.max_positions = std::min(policy_config.max_positions, config.max_positions);
   if (!place.is_run()) return load_pretrained(place.folder, policy_config, device);
   Policy policy = Policy::uninitialized(policy_config, device);
-  policy.load_state(read_checkpoint(*place.checkpoint).policy);
+  policy.load_state(read_contents(place).policy);
   return policy;
 }
 
@@ -203,6 +223,16 @@ std::string model_warning(const ModelConfig& config) try {
   return warning_of(find_model(config));
 } catch (const fs::filesystem_error& error) {
   refuse(error);
+}
+
+std::string fingerprint(const Policy& policy) {
+  XxHash64 hash;
+  for (const auto& [name, tensor] : policy.state()) {
+    const at::Tensor bytes = tensor.cpu().contiguous();
+    hash.update(name.data(), name.size());
+    hash.update(bytes.data_ptr(), bytes.nbytes());
+  }
+  return hash.hex();
 }
 
 Model open_model(const ModelConfig& config) try {

@@ -2,14 +2,9 @@
 
 #include <algorithm>
 
+#include "ascii.h"
+
 namespace grpo {
-namespace {
-
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-
-}  // namespace
 
 std::size_t NeutralSpans::end_of(std::size_t at) {
   switch (text_[at]) {
@@ -63,7 +58,7 @@ std::size_t NeutralSpans::end_of_dollars(std::size_t at) {
 }
 bool NeutralSpans::closes_formula(std::size_t at) const {
   const char after = char_at(at + 1);
-  return text_[at] == '$' && !is_space(text_[at - 1]) && text_[at - 1] != '\\' && !(after >= '0' && after <= '9');
+  return text_[at] == '$' && !is_space(text_[at - 1]) && text_[at - 1] != '\\' && !is_digit(after);
 }
 
 std::size_t NeutralSpans::end_of_code(std::size_t at) {

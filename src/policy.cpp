@@ -9,6 +9,8 @@
 #include <limits>
 #include <numbers>
 
+#include "kernels/cpu.h"
+#include "kernels/parallel.h"
 #include "philox.h"
 
 namespace grpo {
@@ -521,7 +523,12 @@ std::string Policy::describe() const {
             std::to_string(config_.moe.experts_per_token);
     if (config_.moe.shared_experts > 0) text += " + " + std::to_string(config_.moe.shared_experts) + " shared";
   }
-  return text + " · " + device().str() + " " + std::string(enum_name(config_.dtype));
+  text += " · " + device().str() + ' ';
+  if (device().is_cpu()) text.append(cpu::kernels().name) += ' ';
+  text += enum_name(config_.dtype);
+  const int threads = num_threads();
+  if (device().is_cpu()) text += ", " + std::to_string(threads) + (threads == 1 ? " thread" : " threads");
+  return text;
 }
 
 }  // namespace grpo

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "ascii.h"
 #include "utf8.h"
 
 namespace grpo {
@@ -12,9 +13,7 @@ namespace {
 constexpr std::string_view kQuote = "| ";
 constexpr std::size_t kLongestTag = 64;  // bytes; special tokens are shorter
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
-bool is_capital(char c) { return c >= 'A' && c <= 'Z'; }
-bool is_alphanumeric(char c) { return (lower(c) >= 'a' && lower(c) <= 'z') || (c >= '0' && c <= '9'); }
+bool is_alphanumeric(char c) { return is_letter(c) || is_digit(c); }
 bool breaks_line(char32_t c) {
   return (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
 }
@@ -33,7 +32,7 @@ bool opens_tag(std::string_view text, std::size_t at, char32_t bracket) {
     const CodePoint c = decode_utf8(text, at);
     if (is_less(bracket) ? is_greater(c.value) : is_close(c.value)) return is_less(bracket) || capitals > 1;
     if (is_white_space(c.value) || breaks_line(c.value)) return false;
-    capitals += is_capital(text[at]);
+    capitals += is_upper(text[at]);
     at += c.size;
   }
   return false;

@@ -17,6 +17,7 @@
 #include "held_out.h"
 #include "input_file.h"
 #include "nearest.h"
+#include "plain_words.h"
 
 namespace grpo {
 namespace fs = std::filesystem;
@@ -390,7 +391,7 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) try : config_(config), run_
   }
   run_.adopt_config();
 } catch (const fs::filesystem_error& error) {
-  throw Error("recipe", error.what());
+  throw Error("recipe", plain_words(error));
 }
 
 Recipe::~Recipe() = default;

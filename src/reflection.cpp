@@ -2,6 +2,7 @@
 #include <array>
 #include <string_view>
 
+#include "ascii.h"
 #include "grpo/reward.h"
 #include "utf8.h"
 
@@ -18,7 +19,7 @@ constexpr std::array<std::string_view, 3> kHangul{"잠깐", "다시", "재확인
 constexpr std::array<std::string_view, 7> kHanAndKana{"等等", "等一下", "检查", "檢查", "再想", "待って", "もう一度"};
 
 constexpr bool is_word_char(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+  return is_letter(c) || is_digit(c) || c == '_';
 }
 
 /// Where `phrase` ends that starts at `text[at]`, or npos.
@@ -30,8 +31,7 @@ std::size_t end_of_phrase(std::string_view text, std::size_t at, std::string_vie
       if (next == at) return text.npos;
       at = next;
     } else {
-      const char c = text[at++];
-      if ((c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c) != wanted) return text.npos;
+      if (lower(text[at++]) != wanted) return text.npos;
     }
   }
   return at == text.size() || !is_word_char(text[at]) ? at : text.npos;

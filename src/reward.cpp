@@ -334,6 +334,8 @@ Scorer& Scorer::operator=(Scorer&& other) noexcept {
   return *this;
 }
 
+const RewardsConfig& Scorer::config() const { return pool_->config; }
+
 std::vector<std::string> Scorer::names() const {
   std::vector<std::string> names;
   for (const auto& [name, reward] : pool_->rewards) names.push_back(name);

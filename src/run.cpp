@@ -20,6 +20,7 @@
 #include "grpo/evaluate.h"
 #include "grpo/json.h"
 #include "input_file.h"
+#include "plain_words.h"
 
 namespace grpo {
 namespace fs = std::filesystem;
@@ -346,7 +347,7 @@ Run::Run(const RunConfig& config, const Json& resolved, const std::string& name)
                     "); see to it that no other process works on it");
   if (!config_.resume) write("config.json", resolved_);
 } catch (const fs::filesystem_error& error) {
-  throw Error("run", config.out, ": ", error.what());
+  throw Error("run", plain_words(error));
 }
 
 void Run::lock() { lock_ = std::make_unique<FolderLock>(folder_); }
@@ -454,7 +455,7 @@ std::optional<CheckpointContents> Run::resume(const Stays& stays) try {
   open_logs({});
   return checkpoint;
 } catch (const fs::filesystem_error& error) {
-  throw Error("run", folder_.string(), ": ", error.what());
+  throw Error("run", plain_words(error));
 }
 
 // What resume() has found is loaded: from here on the run is the one that goes on from it.
@@ -465,7 +466,7 @@ void Run::go_on() try {
   open_logs(found_->offsets);
   found_.reset();
 } catch (const fs::filesystem_error& error) {
-  throw Error("run", folder_.string(), ": ", error.what());
+  throw Error("run", plain_words(error));
 }
 
 // Opens the log files, cut back to `offsets`, or from their beginnings where that is empty.
@@ -548,7 +549,7 @@ int Run::attempt(const std::function<int()>& work) {
     return stopped();
   } catch (const std::exception& error) {
     progress_->end();
-    progress_->note(std::string("error: ") + error.what());
+    progress_->note("error: " + plain_words(error));
     progress_->note("what was saved before stands; to go on: " + resume_command());
     return 1;
   }

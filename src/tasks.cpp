@@ -218,6 +218,8 @@ void CountdownConfig::validate() const {
 void TasksConfig::validate() const {
   if (file.empty() && !heldout_file.empty())
     throw Error("task", "file: expected one beside heldout_file, got none; name the file of training tasks");
+  for (const auto& [key, name] : {std::pair{"file", &file}, std::pair{"heldout_file", &heldout_file}})
+    if (*name == "-") throw Error("task", key, ": expected a file that a resumed run can read again, got standard input");
   if (languages.empty()) throw Error("task", "languages: expected at least one of en and ko, got none");
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "answer.h"
+#include "ascii.h"
 #include "grpo/error.h"
 #include "grpo/instructions.h"
 #include "grpo/language.h"
@@ -80,11 +81,10 @@ std::string normalized_text(std::string_view text) {
 
 namespace {
 
-constexpr bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 /// Whether a letter beside it is part of a Latin word, and no letter of its own. Han and Hangul stand beside letters
 /// without a space.
 constexpr bool in_word(char32_t c) {
-  return (c < 0x80 && (is_letter(static_cast<char>(c)) || (c >= '0' && c <= '9') || c == '_')) ||
+  return (c < 0x80 && (is_letter(static_cast<char>(c)) || is_digit(static_cast<char>(c)) || c == '_')) ||
          (c >= 0xC0 && c < 0x370);
 }
 
@@ -101,8 +101,7 @@ bool is_announced(std::string_view text, std::size_t at) {
   std::string before(text.substr(at > 32 ? at - 32 : 0, at > 32 ? 32 : at));
   while (!before.empty() && std::string_view(" \t\n:*({[\"'$").find(before.back()) != std::string_view::npos)
     before.pop_back();
-  for (char& c : before)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
+  before = lowered(before);
   return std::any_of(std::begin(kCues), std::end(kCues), [&](std::string_view cue) { return before.ends_with(cue); });
 }
 

@@ -109,6 +109,13 @@ bool holds_bytes(std::string_view message, std::span<const std::uint32_t> path) 
   return false;
 }
 
+/// Of "Internal: trainer.cc(615) [condition] Vocabulary size too high (400)." what is told to users.
+std::string reason_of(const sentencepiece::util::Status& status) {
+  const std::string text = status.ToString();
+  const std::size_t end = text.rfind("] ");
+  return end == text.npos ? text : text.substr(end + 2);
+}
+
 class SentencePieceModel : public internal::TokenModel {
  public:
   SentencePieceModel(std::string_view bytes, const std::string& where) {
@@ -126,7 +133,7 @@ class SentencePieceModel : public internal::TokenModel {
       status = sentencepiece::util::Status(sentencepiece::util::StatusCode::kInternal, error.what());
     }
     if (!status.ok())
-      throw Error("tokenizer", where, ": expected a sentencepiece model, got a corrupt one (", status.ToString(), ")");
+      throw Error("tokenizer", where, ": expected a sentencepiece model, got a corrupt one");
     if (processor_.eos_id() < 0)
       throw Error("tokenizer", where, ": expected a model with an end-of-sequence token, got none");
     eos = processor_.eos_id();
@@ -152,7 +159,7 @@ class SentencePieceModel : public internal::TokenModel {
   std::vector<std::int32_t> encode(std::string_view text) const override {
     std::vector<int> ids;
     const auto status = processor_.Encode(escape(text), &ids);
-    if (!status.ok()) throw Error("tokenizer", "expected text that can be encoded, got: ", status.ToString());
+    if (!status.ok()) throw Error("tokenizer", "expected text that can be encoded, got: ", reason_of(status));
     return std::vector<std::int32_t>(ids.begin(), ids.end());
   }
 
@@ -315,7 +322,7 @@ void Tokenizer::train(const std::vector<std::string>& documents, const Tokenizer
   const auto status = sentencepiece::SentencePieceTrainer::Train(options, &lines, &bytes);
   if (!status.ok())
     throw Error("tokenizer", "expected a vocabulary of ", config.vocab_size,
-                " pieces, got from sentencepiece: ", status.ToString(), "; change vocab_size or give more text");
+                " pieces, got from sentencepiece: ", reason_of(status), "; change vocab_size or give more text");
   write_file("tokenizer", model_file, bytes);
 }
 
@@ -327,8 +334,9 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   const auto bytes = std::filesystem::is_directory(file, ignored) ? std::nullopt : read_model_file("tokenizer", file);
   if (!bytes)
     throw Error("tokenizer", path.string(),
-                ": expected a sentencepiece model, a tokenizer.json, or a folder with one, got no such file; train one "
-                "first, or give the folder of a pretrained model");
+                ": expected a sentencepiece model, a tokenizer.json, or a folder with one, got ",
+                std::filesystem::is_directory(path, ignored) ? "a folder with neither" : "no such file",
+                "; train one first, or give the folder of a pretrained model");
   const bool json = file.extension() == ".json" || internal::is_tokenizer_json(*bytes);
   return from_serialized(json ? internal::read_tokenizer_json(file) : *bytes, file.string());
 }

@@ -7,11 +7,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstring>
 #include <functional>
 #include <string>
 #include <vector>
 
+#include "grpo/config.h"
 #include "grpo/ops.h"
 #include "kernels/cpu.h"
 #include "kernels/parallel.h"
@@ -19,6 +19,17 @@
 namespace {
 
 using at::Tensor;
+
+struct BenchConfig {
+  std::string filter;
+  int threads = 0;
+
+  template <class V>
+  void visit(V& v) {
+    v("filter", filter, "only the ops with this in their names, such as \"latent\"");
+    v("threads", threads, "threads; 0: one a core, or OMP_NUM_THREADS", grpo::at_least(0).at_most(1024));
+  }
+};
 
 /// Best of several rounds, each long enough for the clock.
 double seconds(const std::function<void()>& f, int rounds = 4) {
@@ -184,12 +195,14 @@ void run(const Bench& bench, int type) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
+  const auto config = grpo::load_config<BenchConfig>(argc, argv);
+  if (config.threads > 0) grpo::set_num_threads(config.threads);
   Bench bench;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    if (std::strcmp(argv[i], "--filter") == 0) bench.filter = argv[i + 1];
-    if (std::strcmp(argv[i], "--threads") == 0) grpo::set_num_threads(std::atoi(argv[i + 1]));
-  }
+  bench.filter = config.filter;
   measure_limits(bench);
   for (const int type : {0, 1}) run(bench, type);
+  return 0;
+} catch (const std::exception& error) {
+  return grpo::report(error);
 }

@@ -5,17 +5,28 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <iterator>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "grpo/config.h"
 #include "grpo/reward.h"
 
 namespace grpo {
 namespace {
+
+struct BenchConfig {
+  std::string filter;
+  int completions = 64, tokens = 1000;
+
+  template <class V>
+  void visit(V& v) {
+    v("filter", filter, "only the rows with this in their names");
+    v("completions", completions, "how many are scored in a round", at_least(1).at_most(1 << 20));
+    v("tokens", tokens, "of each completion", at_least(1).at_most(1 << 20));
+  }
+};
 
 constexpr double kBytesPerToken = 4.5;
 
@@ -150,13 +161,10 @@ int run(const std::string& filter, std::size_t count, std::size_t tokens) {
 }  // namespace
 }  // namespace grpo
 
-int main(int argc, char** argv) {
-  std::string filter;
-  std::size_t count = 64, tokens = 1000;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    if (std::strcmp(argv[i], "--filter") == 0) filter = argv[i + 1];
-    if (std::strcmp(argv[i], "--completions") == 0) count = std::strtoul(argv[i + 1], nullptr, 10);
-    if (std::strcmp(argv[i], "--tokens") == 0) tokens = std::strtoul(argv[i + 1], nullptr, 10);
-  }
-  return grpo::run(filter, std::max<std::size_t>(1, count), std::max<std::size_t>(1, tokens));
+int main(int argc, char** argv) try {
+  const auto config = grpo::load_config<grpo::BenchConfig>(argc, argv);
+  return grpo::run(config.filter, static_cast<std::size_t>(config.completions),
+                   static_cast<std::size_t>(config.tokens));
+} catch (const std::exception& error) {
+  return grpo::report(error);
 }

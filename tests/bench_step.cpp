@@ -124,6 +124,7 @@ int main(int argc, char** argv) try {
     throw grpo::Error("bench_step", "the vocabulary has ", tokenizer.vocab_size(), " pieces");
   grpo::Policy policy = config.model.empty() ? grpo::Policy(config.policy, 1, device)
                                              : grpo::load_pretrained(config.model, config.policy, device);
+  std::printf("policy %s\n", policy.describe().c_str());
   grpo::Rollout rollout(policy, tokenizer, {}, config.rollout);
   grpo::OptimizerConfig optimizer;
   optimizer.learning_rate = 1e-5;
@@ -173,7 +174,8 @@ int main(int argc, char** argv) try {
   line("rollout", median(rollouts), rollout_limit);
   line("train", median(trains), train_limit);
   line("step", median(totals), rollout_limit + train_limit);
-  nlohmann::ordered_json result{{"dtype", grpo::enum_name(config.dtype)},
+  nlohmann::ordered_json result{{"policy", policy.describe()},
+                                {"dtype", grpo::enum_name(config.dtype)},
                                 {"seconds_per_step", median(totals)},
                                 {"seconds/rollout", median(rollouts)},
                                 {"seconds/train", median(trains)},

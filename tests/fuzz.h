@@ -29,6 +29,7 @@
 #include <vector>
 
 #include "files.h"
+#include "fuzz_config.h"
 #include "grpo/error.h"
 
 #ifdef __SANITIZE_ADDRESS__
@@ -276,9 +277,17 @@ inline double seconds_of(pid_t child) {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-struct Fuzz {
-  std::uint64_t seed = 11, first = 0, count = 0;
-  double seconds = 5;
+struct RoomsConfig : FuzzConfig {
+  std::string room;
+
+  template <class V>
+  void visit(V& v) {
+    FuzzConfig::visit(v);
+    v("room", room, "only what this room reads");
+  }
+};
+
+struct Fuzz : RoomsConfig {
   std::vector<Room> rooms;
 
   const Room& room_of(std::uint64_t i) const { return rooms[i % rooms.size()]; }
@@ -360,16 +369,19 @@ struct Fuzz {
 
 /// What main does of a fuzzer, whose rooms have a folder for their files.
 inline int fuzz(int argc, char** argv, const std::function<std::vector<Room>(const fs::path&)>& rooms) {
-  const Folder folder;
   Fuzz fuzz;
+  try {
+    static_cast<RoomsConfig&>(fuzz) = load_config<RoomsConfig>(argc, argv);
+  } catch (const std::exception& error) {
+    return report(error);
+  }
+  const Folder folder;
   fuzz.rooms = rooms(folder);
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string option = argv[i], value = argv[i + 1];
-    if (option == "--seconds") fuzz.seconds = std::stod(value);
-    if (option == "--seed") fuzz.seed = std::stoull(value);
-    if (option == "--first") fuzz.first = std::stoull(value);
-    if (option == "--count") fuzz.count = std::stoull(value);
-    if (option == "--room") std::erase_if(fuzz.rooms, [&](const auto& room) { return room.name != value; });
+  if (!fuzz.room.empty()) std::erase_if(fuzz.rooms, [&](const Room& room) { return room.name != fuzz.room; });
+  if (fuzz.rooms.empty()) {
+    std::string names;
+    for (const Room& each : rooms(folder)) names += ' ' + each.name;
+    return report(Error("fuzz", "room: expected one of", names, ", got ", fuzz.room));
   }
   return fuzz.run();
 }

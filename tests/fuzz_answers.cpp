@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "fuzz_config.h"
 #include "grpo/answer.h"
 #include "slower.h"
 
@@ -260,15 +261,9 @@ int run(std::uint64_t seed, std::uint64_t first, std::uint64_t count, double sec
 }  // namespace
 }  // namespace grpo
 
-int main(int argc, char** argv) {
-  std::uint64_t seed = 11, first = 0, count = 0;
-  double seconds = 5;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string option = argv[i], value = argv[i + 1];
-    if (option == "--seconds") seconds = std::stod(value);
-    if (option == "--seed") seed = std::stoull(value);
-    if (option == "--first") first = std::stoull(value);
-    if (option == "--count") count = std::stoull(value);
-  }
-  return grpo::run(seed, first, count, seconds);
+int main(int argc, char** argv) try {
+  const auto config = grpo::load_config<grpo::FuzzConfig>(argc, argv);
+  return grpo::run(config.seed, config.first, config.count, config.seconds);
+} catch (const std::exception& error) {
+  return grpo::report(error);
 }

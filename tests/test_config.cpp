@@ -8,10 +8,14 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <memory>
+#include <new>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 
 #include "error_of.h"
 #include "grpo/config.h"
+#include "grpo/stop.h"
 
 namespace grpo {
 
@@ -457,6 +461,18 @@ TEST(Config, help_lists_every_key_with_default_meaning_and_choices) {
   EXPECT_THROW(parse({"-h"}), HelpRequested);
 }
 
+TEST(Config, version_is_asked_of_any_program_and_slips_of_the_common_options_are_guessed) {
+  std::string text;
+  try {
+    parse({"--version"});
+  } catch (const HelpRequested& version) {
+    text = version.what();
+  }
+  EXPECT_THAT(text, ::testing::MatchesRegex("grpo.cpp [a-z_]+ [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+  for (const std::string option : {"version", "help", "config"})
+    EXPECT_THAT(error_of({"--x" + option, "1"}), HasSubstr("did you mean \"" + option + "\"?"));
+}
+
 TEST(Config, load_config_skips_the_program_name) {
   std::string program = "r1_zero", option = "--seed=3";
   char* argv[] = {program.data(), option.data(), nullptr};
@@ -471,6 +487,22 @@ TEST(Config, report_prints_help_as_success_and_errors_as_failure) {
   ::testing::internal::CaptureStderr();
   EXPECT_EQ(report(Error("config", "expected ", 1)), 1);
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "error: [config] expected 1\n");
+  // What other libraries throw, without what only their makers need.
+  const std::pair<std::shared_ptr<std::exception>, std::string> others[] = {
+      {std::make_shared<std::filesystem::filesystem_error>("cannot create", "a/b",
+                                                           std::make_error_code(std::errc::not_a_directory)),
+       "error: a/b: Not a directory\n"},
+      {std::make_shared<std::runtime_error>("out of range\nException raised from f at g.cpp:1\nframe #0: h"),
+       "error: out of range\n"},
+      {std::make_shared<std::bad_alloc>(), "error: the memory does not suffice\n"}};
+  for (const auto& [error, said] : others) {
+    ::testing::internal::CaptureStderr();
+    EXPECT_EQ(report(*error), 1);
+    EXPECT_EQ(::testing::internal::GetCapturedStderr(), said);
+  }
+  ::testing::internal::CaptureStderr();
+  EXPECT_EQ(report(ReaderGone()), 141);
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "") << "whoever closed the pipe knows";
 }
 
 TEST(Config, enum_name_gives_the_spelling) {

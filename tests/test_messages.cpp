@@ -194,6 +194,18 @@ TEST_F(Program, gives_the_text_and_the_ids_that_transformers_gives) {
   EXPECT_EQ(Json(lines_of(folder_ / "out.jsonl")), tokenized_["expected"]);
 }
 
+TEST_F(Program, stands_in_pipes) {
+  write("in.jsonl", "{\"messages\": []}\n");
+  ASSERT_EQ(run(folder_), 0) << read_file(folder_ / "said");
+  Child child;
+  child.start({"/bin/sh", "-c",
+               "cd " + folder_.path().string() + " && cat in.jsonl | " GRPO_TOKENIZE
+                   " --messages --model . --in - --out - 2> said | cat > piped.jsonl"},
+              folder_ / "said");
+  EXPECT_EQ(child.wait(), 0);
+  EXPECT_EQ(read_file(folder_ / "piped.jsonl"), read_file(folder_ / "out.jsonl"));
+}
+
 TEST_F(Program, names_the_line_that_it_cannot_render) {
   write("in.jsonl", "{\"messages\": []}\n{\"messages\": [3]}\n");
   EXPECT_EQ(run(folder_), 1);

@@ -1,7 +1,12 @@
 // The tools on a model folder of Hugging Face's form and on a run that begins with one.
 #include <ATen/ATen.h>
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <csignal>
@@ -10,6 +15,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <thread>
+#include <tuple>
 #include <vector>
 
 #include "child.h"
@@ -202,6 +209,99 @@ TEST_F(Models, tools_never_write_over_their_input) {
   }
 }
 
+// "-" is standard input and standard output, which then has the lines and nothing else.
+TEST_F(Models, tools_stand_in_pipes) {
+  // (more than a pipe holds)
+  const std::vector<Json> lines(
+      200, Json{{"prompt", "1+1"}, {"completion", "2"}, {"answer", std::string(2000, '2')}, {"language", ""}});
+  write_lines(folder_ / "many.jsonl", lines);
+  write_lines(folder_ / "in.jsonl", {lines[0], lines[1]});
+  const auto shell = [&](const std::string& command) {
+    return tool("/bin/sh", {"-c", "cd " + folder_.path().string() + " && " + command});
+  };
+  const std::string model = " --model " + model_.string() + ' ';
+  for (const auto& [program, in, rows] : std::vector<std::tuple<std::string, std::string, size_t>>{
+           {GRPO_GENERATE + model + "--max_new_tokens 4", " --in ", 2},
+           {GRPO_LOGPROBS + model, " --in ", 2},
+           {GRPO_EVALUATE + model + "--k 2 --max_new_tokens 4", " --tasks ", 4}}) {
+    ASSERT_EQ(shell(program + in + "- --out - < in.jsonl > piped.jsonl"), 0) << output();
+    ASSERT_EQ(shell("cat in.jsonl | " + program + in + "- --out - 2> said | cat > twice.jsonl"), 0) << output();
+    ASSERT_EQ(shell(program + in + "in.jsonl --out file.jsonl"), 0) << output();
+    EXPECT_EQ(lines_of(folder_ / "piped.jsonl").size(), rows) << program;
+    const auto ids_aside = [&](const char* file) {  // tasks are named after their file
+      auto all = lines_of(folder_ / file);
+      for (Json& line : all) line.erase("task");
+      return all;
+    };
+    EXPECT_EQ(ids_aside("piped.jsonl"), ids_aside("file.jsonl")) << program;
+    EXPECT_EQ(ids_aside("twice.jsonl"), ids_aside("file.jsonl")) << program;
+    EXPECT_FALSE(read_file(folder_ / "said").empty()) << "what is no line goes to standard error";
+    // Whoever reads has seen enough: it ends as programs do that a closed pipe ends, without a word of it.
+    shell("( " + program + in + "- --out - < many.jsonl 2> said; echo $? > status ) | head -1 > first.jsonl");
+    EXPECT_EQ(lines_of(folder_ / "first.jsonl").size(), 1u) << program;
+    EXPECT_EQ(read_file(folder_ / "status"), "141\n") << program;
+    EXPECT_THAT(read_file(folder_ / "said"), testing::Not(HasSubstr("error"))) << program;
+  }
+}
+
+/// Turns of standard input where that is no terminal.
+class Conversation : public Models {
+ protected:
+  /// What it answers to these lines; what else it says goes to `said`.
+  std::string answers(const std::string& lines, const std::string& options) {
+    write(folder_ / "lines", lines);
+    const std::string in = folder_.path().string();
+    EXPECT_EQ(tool("/bin/sh", {"-c", GRPO_GENERATE " --model " + model_.string() + " --max_new_tokens 40 " + options +
+                                         " < " + in + "/lines > " + in + "/answers 2> " + in + "/said"}),
+              0)
+        << said();
+    return read_file(folder_ / "answers");
+  }
+  std::string said() { return read_file(folder_ / "said"); }
+  /// What a file's line is answered, chat being on.
+  std::string answer_of(const Json& line, std::vector<std::string> words) {
+    words.push_back("--chat");
+    return generated({line}, words).at(0)["completions"][0]["text"];
+  }
+};
+
+TEST_F(Conversation, takes_a_turn_a_line_and_remembers) {
+  const std::vector<std::string> greedy{"--temperature", "0"};
+  const std::string first = answer_of({{"prompt", "Hi"}}, greedy);
+  Json turns = Json::array({{{"role", "user"}, {"content", "Hi"}}, {{"role", "assistant"}, {"content", first}}});
+  turns.push_back({{"role", "user"}, {"content", "And?"}});
+  const std::string second = answer_of({{"messages", turns}}, greedy);
+  EXPECT_EQ(answers("Hi\n\n  \nAnd?", "--chat --temperature 0"), first + '\n' + second + '\n') << "and nothing else";
+  EXPECT_EQ(said(), "");
+  EXPECT_EQ(answers("", "--chat"), "");
+}
+
+TEST_F(Conversation, is_cooler_than_a_file_unless_its_user_says_otherwise) {
+  const std::vector<std::string> cool{"--temperature", "0.7", "--top_p", "0.95", "--seed", "5"}, plain{"--seed", "5"};
+  const Json line{{"prompt", "Hi"}};
+  ASSERT_NE(answer_of(line, cool), answer_of(line, plain));
+  EXPECT_EQ(answers("Hi\n", "--chat --seed 5"), answer_of(line, cool) + '\n');
+  EXPECT_EQ(answers("Hi\n", "--chat --seed 5 --temperature 1 --top_p 1"), answer_of(line, plain) + '\n');
+}
+
+TEST_F(Conversation, that_outgrows_the_model_begins_anew_and_what_is_too_long_is_not_asked) {
+  const std::string line = "Say something", greedy = "--chat --temperature 0 --max_positions 128";
+  const std::string alone = answers(line + '\n', greedy);
+  EXPECT_EQ(said(), "");
+  const std::string all = answers(line + '\n' + line + '\n' + line + '\n' + line + '\n', greedy);
+  EXPECT_THAT(said(), HasSubstr("note: the conversation has outgrown the model's 128 positions; it begins anew"));
+  EXPECT_TRUE(all.starts_with(alone));
+  EXPECT_NE(all.find(alone, alone.size()), std::string::npos) << "asked alone again";
+  EXPECT_EQ(answers(std::string(900, '7') + '\n' + line + '\n', greedy), alone);
+  EXPECT_THAT(said(), HasSubstr("note: this cannot be asked, ask something shorter: "));
+}
+
+TEST_F(Models, tools_say_that_the_folder_of_their_output_is_not_there) {
+  write_lines(folder_ / "in.jsonl", {{{"prompt", "1+1"}, {"completion", "2"}}});
+  EXPECT_EQ(tool(GRPO_LOGPROBS, {"--model", model_, "--in", folder_ / "in.jsonl", "--out", folder_ / "none/x"}), 1);
+  EXPECT_THAT(output(), HasSubstr("none/x: cannot create this file: its folder is not there"));
+}
+
 TEST_F(Models, a_signal_stops_an_evaluation_and_leaves_the_old_output) {
   std::vector<Json> lines;
   for (int i = 0; i < 4000; ++i) lines.push_back({{"prompt", "1+1"}, {"answer", "2"}});
@@ -217,8 +317,71 @@ TEST_F(Models, a_signal_stops_an_evaluation_and_leaves_the_old_output) {
     EXPECT_EQ(child_.wait(), 128 + signal) << output();
     EXPECT_THAT(output(), HasSubstr("stopped"));
     EXPECT_EQ(read_file(folder_ / "answers.jsonl"), "old");
-    EXPECT_FALSE(fs::exists(folder_ / "answers.jsonl.part"));
+    EXPECT_FALSE(fs::exists(folder_ / "answers.jsonl.new"));
   }
+}
+
+TEST_F(Models, an_evaluation_goes_on_where_it_was_stopped) {
+  std::vector<Json> lines;
+  for (int i = 0; i < 300; ++i) lines.push_back({{"prompt", std::to_string(i) + "+1"}, {"answer", i + 1}});
+  write_lines(folder_ / "tasks.jsonl", lines);
+  const auto words = [&](const std::string& out, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> all{"--model", model_,  "--tasks",          folder_ / "tasks.jsonl", "--k",
+                                 "2",       "--out", folder_ / out, "--max_new_tokens",      "40"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  const auto figures = [&] { return Json::parse(output().substr(output().find('{'))); };
+  ASSERT_EQ(tool(GRPO_EVALUATE, words("whole.jsonl")), 0) << output();
+  const Json expected = figures();
+  const std::string whole = read_file(folder_ / "whole.jsonl");
+
+  // Stopped, killed while it writes, and gone on with.
+  const fs::path part = folder_ / "stopped.jsonl.part";
+  for (const int signal : {SIGTERM, SIGKILL}) {
+    const auto before = fs::exists(part) ? fs::file_size(part) : 0;
+    std::vector<std::string> all = words("stopped.jsonl");
+    all.insert(all.begin(), GRPO_EVALUATE);
+    fs::remove(folder_ / "out");
+    child_.start(all, folder_ / "out", 1);
+    ASSERT_TRUE(child_.wait_until([&] { return fs::exists(part) && fs::file_size(part) > before + 2000; })) << output();
+    child_.kill(signal);
+    EXPECT_EQ(child_.wait(), signal == SIGKILL ? -SIGKILL : 128 + SIGTERM) << output();
+    if (signal == SIGTERM) {
+      EXPECT_THAT(output(), HasSubstr("the same command goes on from what is in " + part.string()));
+    }
+    EXPECT_FALSE(fs::exists(folder_ / "stopped.jsonl"));
+  }
+  const std::string left = read_file(part);
+  std::ofstream(part, std::ios::app) << R"({"task": "tasks:9", "sam)";
+  // Other completions are told from these, and lost to nothing.
+  for (const std::vector<std::string>& other :
+       {std::vector<std::string>{"--temperature", "0.5"}, {"--seed", "1"}, {"--max_new_tokens", "39"}}) {
+    EXPECT_EQ(tool(GRPO_EVALUATE, words("stopped.jsonl", other)), 1);
+    EXPECT_THAT(output(), HasSubstr(part.string() + ": expected completions of this model with these settings"));
+  }
+  EXPECT_TRUE(read_file(part).starts_with(left));
+  ASSERT_EQ(tool(GRPO_EVALUATE, words("stopped.jsonl")), 0) << output();
+  EXPECT_THAT(output(), HasSubstr("of 300 tasks from " + part.string()));
+  EXPECT_EQ(read_file(folder_ / "stopped.jsonl"), whole);
+  EXPECT_EQ(figures(), expected);
+  EXPECT_FALSE(fs::exists(part));
+
+  // What is complete is scored again; a task in other words is asked again, and no other.
+  ASSERT_EQ(tool(GRPO_EVALUATE, words("stopped.jsonl")), 0) << output();
+  EXPECT_THAT(output(), HasSubstr("all tasks are answered in"));
+  EXPECT_EQ(figures(), expected);
+  lines[7]["prompt"] = "7 + 1";
+  write_lines(folder_ / "tasks.jsonl", lines);
+  ASSERT_EQ(tool(GRPO_EVALUATE, words("stopped.jsonl")), 0) << output();
+  EXPECT_THAT(output(), testing::AllOf(HasSubstr("goes on with 1 of 300 tasks"),
+                                       HasSubstr("in other words or in another place: 1;")));
+  const auto now = lines_of(folder_ / "stopped.jsonl"), then = lines_of(folder_ / "whole.jsonl");
+  ASSERT_EQ(now.size(), then.size());
+  for (size_t i = 0; i < now.size(); ++i) EXPECT_EQ(now[i] == then[i], i / 2 != 7) << i;
+  // A whole file of another way of sampling is replaced when the new one is whole, as any output.
+  ASSERT_EQ(tool(GRPO_EVALUATE, words("stopped.jsonl", {"--seed", "1"})), 0) << output();
+  EXPECT_NE(read_file(folder_ / "stopped.jsonl"), whole);
 }
 
 TEST_F(Models, chat_renders_the_template_of_the_folder) {
@@ -279,8 +442,50 @@ TEST_F(Models, are_opened_from_any_folder_and_refused_by_what_is_missing) {
   EXPECT_THAT(error_of([&] { open(model_, "float8"); }), HasSubstr("expected one of \"\", \"float32\", \"bfloat16\""));
   write(folder_ / "config.json", R"({"policy": {}})");
   EXPECT_THAT(error_of([&] { open(folder_.path()); }), HasSubstr("expected a checkpoint in"));
-  write(folder_ / "config.json", R"({"stages": [{"name": "base"}]})");
-  EXPECT_THAT(error_of([&] { open(folder_.path()); }), HasSubstr("/base"));
+  for (const auto& [stages, stage] :
+       {std::pair{R"([{"name": "base"}])", "/base"}, {"[{}]", "/STAGE"}, {"3", "/STAGE"}}) {
+    write(folder_ / "config.json", std::string(R"({"stages": )") + stages + "}");
+    EXPECT_THAT(error_of([&] { open(folder_.path()); }), testing::EndsWith(stage));
+  }
+}
+
+// A run that goes on deletes old checkpoints, also one that is being read: here as soon as its manifest is opened.
+TEST(OpenPolicy, reads_the_next_checkpoint_where_the_newest_goes_away) {
+  const Folder run;
+  PolicyConfig shape;
+  shape.vocab_size = 40, shape.hidden_size = 16, shape.layers = 1;
+  write(run / "config.json", Json{{"policy", dump_config(shape)}}.dump());
+  const auto save = [&](int64_t step) {
+    CheckpointContents contents;
+    contents.policy = Policy(shape, static_cast<uint64_t>(step)).state();
+    contents.state = Json::object();
+    return write_checkpoint(run, step, contents, 0);
+  };
+  save(1);
+  for (const bool named : {false, true}) {
+    const fs::path newest = save(2), manifest = newest / "manifest.json", away = run / "checkpoints/.tmp-away";
+    fs::remove(manifest);
+    ASSERT_EQ(::mkfifo(manifest.c_str(), 0600), 0);
+    const int pipe = ::open(manifest.c_str(), O_RDWR), watch = ::inotify_init1(0);
+    ASSERT_GE(::inotify_add_watch(watch, manifest.c_str(), IN_OPEN), 0);
+    std::jthread deletes([&] {
+      pollfd opened{watch, POLLIN, 0};
+      ::poll(&opened, 1, 60'000);
+      fs::rename(newest, away);
+      ::close(pipe);
+    });
+    ModelConfig config;
+    config.model = named ? newest : run.path();
+    if (named) {
+      EXPECT_THAT(error_of([&] { open_policy(config); }), HasSubstr("step-000002")) << "no other was asked for";
+    } else {
+      const auto read = open_policy(config).state(), expected = Policy(shape, 1).state();
+      EXPECT_TRUE(at::equal(read[0].second, expected[0].second));
+    }
+    deletes.join();
+    ::close(watch);
+    fs::remove_all(away);
+  }
 }
 
 TEST_F(Models, evaluate_asks_a_model_folder) {
@@ -312,6 +517,12 @@ TEST_F(Models, evaluate_asks_a_model_folder) {
 }
 
 TEST_F(Models, generate_answers_the_lines_that_can_be_asked) {
+  write_lines(folder_ / "in.jsonl", {{{"prompt", "1+1"}}, {{"prompt_ids", std::vector<int>(9000, 5)}}, {{"prompt", 3}}});
+  // (No number that is no id is taken for one.)
+  const std::vector<Json> none{{{"prompt_ids", {1.5}}}, {{"prompt_ids", {4294967301}}}, {{"prompt_ids", 5}}};
+  for (const Json& line : generated(none, {}))
+    EXPECT_THAT(line["error"].get<std::string>(), HasSubstr("expected \"prompt_ids\" to be a list of token ids"));
+  EXPECT_THAT(output(), testing::Not(testing::ContainsRegex("in.jsonl:1.*in.jsonl:1"))) << "the place once";
   write_lines(folder_ / "in.jsonl", {{{"prompt", "1+1"}}, {{"prompt_ids", std::vector<int>(9000, 5)}}, {{"prompt", 3}}});
   std::ofstream(folder_ / "in.jsonl", std::ios::app) << "nonsense\n{\"prompt\": \"1+2\"}\n";
   ASSERT_EQ(generate({"--n", "2"}), 0) << output();

@@ -8,6 +8,8 @@
 
 #include "error_of.h"
 #include "grpo/policy.h"
+#include "kernels/cpu.h"
+#include "kernels/parallel.h"
 #include "op_test.h"
 
 namespace grpo {
@@ -440,8 +442,11 @@ TEST(PolicyWeights, are_as_many_as_the_config_implies) {
 }
 
 TEST(Policy, describes_itself) {
+  // (Which kernels run and on how many threads is of this machine.)
   EXPECT_THAT(Policy(moe_config(), 1).describe(),
-              AllOf(HasSubstr("5 experts top-2 + 1 shared"), HasSubstr("cpu float32")));
+              AllOf(HasSubstr("5 experts top-2 + 1 shared"),
+                    HasSubstr("· cpu " + std::string(cpu::kernels().name) + " float32, " +
+                              std::to_string(num_threads()) + " thread")));
   EXPECT_THAT(Policy(dense_config(), 1).describe(), ::testing::Not(HasSubstr("experts")));
 }
 

@@ -412,6 +412,21 @@ class ReportTest(unittest.TestCase):
         (self.folder / "stages.json").write_text('[{"name": "later", "state": "waiting"}]')
         self.assertEqual(self.page().ids, ["stages"])
 
+    def test_pages_and_curves_go_to_standard_output_when_asked(self):
+        build(self.folder, steps=3)
+        plot = Path(REPORT).parent / "plot_metrics.py"
+        for program, run, begin in [(REPORT, self.folder, "<!doctype html>"), (plot, self.folder / "zero", "<svg")]:
+            done = subprocess.run([sys.executable, program, run, "--out", "-"], capture_output=True, text=True)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertTrue(done.stdout.lower().startswith(begin), done.stdout[:80])
+            closed = subprocess.run(["sh", "-c", '"$0" "$1" "$2" --out - | true', sys.executable, program, run],
+                                    capture_output=True, text=True)
+            self.assertEqual(closed.stderr, "")
+            self.assertFalse((self.folder / "report.html").exists())
+        nowhere = subprocess.run([sys.executable, plot, self.folder / "zero", "--out", "/none/x.svg"],
+                                 capture_output=True, text=True)
+        self.assertEqual(nowhere.stderr, "error: [plot] /none/x.svg: No such file or directory\n")
+
     def test_errors_name_the_file_and_the_line(self):
         self.assertEqual(self.error(), f"error: [report] {self.folder}: expected stages.json or metrics.jsonl; is this "
                                        "the folder of a run, and has it begun?")

@@ -40,6 +40,28 @@ class Score : public ::testing::Test {
   const Folder folder_;
 };
 
+TEST_F(Score, stands_in_pipes) {
+  std::string lines;  // more than a pipe holds
+  for (int i = 0; i < 600; ++i)
+    lines += R"({"gold": "1", "pred": "1", "note": ")" + std::string(1000, 'x') + "\"}\n";
+  write("in.jsonl", lines);
+  ASSERT_EQ(run(), 0) << said();
+  const std::string expected = out();
+  const auto shell = [&](const std::string& command) {
+    Child child;
+    child.start({"/bin/sh", "-c", "cd " + folder_.path().string() + " && " + command}, folder_ / "said");
+    return child.wait();
+  };
+  EXPECT_EQ(shell("cat in.jsonl | " GRPO_SCORE " --in - --out - 2> said | cat > piped.jsonl"), 0);
+  EXPECT_EQ(read_file(folder_ / "piped.jsonl"), expected) << "the lines and nothing else";
+  EXPECT_THAT(said(), HasSubstr("600 lines"));
+  shell("( " GRPO_SCORE " --in - --out - < in.jsonl 2> said; echo $? > status ) | head -1 > first.jsonl");
+  EXPECT_EQ(read_file(folder_ / "status"), "141\n") << "nobody read on";
+  EXPECT_THAT(said(), ::testing::Not(HasSubstr("error")));
+  EXPECT_EQ(shell(GRPO_SCORE " --in - --out in.jsonl < in.jsonl"), 1);
+  EXPECT_EQ(read_file(folder_ / "in.jsonl"), lines) << "standard input is that file";
+}
+
 TEST_F(Score, gives_each_pair_its_verdict) {
   const std::map<std::string, std::pair<std::string, std::string>> cases{{"correct", {"\\frac{1}{2}", "0.5"}},
                                                                          {"wrong", {"2", "3"}},

@@ -202,6 +202,15 @@ TEST_F(SuiteDriver, does_not_take_the_folder_of_the_data) {
   EXPECT_EQ(file("data/math_500.jsonl"), before);
 }
 
+TEST_F(SuiteDriver, says_what_is_no_suite_and_no_folder) {
+  EXPECT_EQ(evaluate("swe.json"), 1);
+  EXPECT_THAT(log("swe.json"), HasSubstr("error: [suite] out: cannot make the folder "));
+  fs::remove(folder_ / "suite.json");
+  fs::create_directory(folder_ / "suite.json");
+  EXPECT_EQ(evaluate("out"), 1);
+  EXPECT_THAT(log("out"), HasSubstr("suite.json: expected a suite, got a folder"));
+}
+
 TEST_F(SuiteDriver, keeps_apart_what_was_sampled_in_another_way) {
   ASSERT_EQ(evaluate("out"), 0) << log("out");
   EXPECT_THAT(log("out"), HasSubstr("--judge FOLDER scores them"));

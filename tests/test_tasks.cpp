@@ -329,6 +329,8 @@ TEST_F(TaskFile, two_files_never_meet_either) {
               AllOf(HasSubstr("expected at least one training task"), HasSubstr("\"train:1\": it is a held-out one")));
   config.file = "";
   EXPECT_THAT(error_of([&] { TaskStream stream(config); }), HasSubstr("tasks.file: expected one beside heldout_file"));
+  config.file = "-";
+  EXPECT_THAT(error_of([&] { TaskStream stream(config); }), HasSubstr("tasks.file: expected a file that a resumed run"));
 }
 
 TEST_F(TaskFile, an_empty_split_is_refused) {

@@ -20,6 +20,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using namespace std::string_literals;
 
 std::filesystem::path temporary(const std::string& name) {
@@ -255,13 +256,21 @@ TEST(Tokenizer, training_says_what_is_wrong) {
   EXPECT_THAT(error_of([&] { Tokenizer::train({}, config, path); }), HasSubstr("got no text"));
   EXPECT_THAT(error_of([&] { Tokenizer::train({"", "\n"}, config, path); }), HasSubstr("got no text"));
   config.vocab_size = 100;
-  EXPECT_THAT(error_of([&] { Tokenizer::train({"some text"}, config, path); }), HasSubstr("100"));
+  EXPECT_THAT(error_of([&] { Tokenizer::train({"some text"}, config, path); }),
+              AllOf(HasSubstr("100"), Not(HasSubstr(".cc")))) << "none of sentencepiece's places";
   config.vocab_size = 0;
   EXPECT_THROW(Tokenizer::train({"some text"}, config, path), Error);
   config = {};
   config.symbols = {"a,b"};
   EXPECT_THAT(error_of([&] { Tokenizer::train({"some text"}, config, path); }), HasSubstr("a,b"));
   EXPECT_FALSE(std::filesystem::exists(path));
+  std::ofstream(path) << "no model";
+  EXPECT_THAT(error_of([&] { Tokenizer::load(path); }), AllOf(HasSubstr("got a corrupt one"), Not(HasSubstr(".cc"))));
+  std::filesystem::remove(path);
+  EXPECT_THAT(error_of([&] { Tokenizer::load(path); }), HasSubstr("got no such file"));
+  std::filesystem::create_directory(path);
+  EXPECT_THAT(error_of([&] { Tokenizer::load(path); }), HasSubstr("got a folder with neither"));
+  std::filesystem::remove(path);
 }
 
 TEST(Tokenizer, little_text_gives_a_smaller_vocabulary) {

@@ -1023,13 +1023,14 @@ TEST(Evaluate, estimates_pass_at_k_without_bias) {
 
 TEST(Evaluate, takes_the_answer_that_most_samples_give_for_the_consensus) {
   // Answers and whether they are right; the share of a group of one, or NaN.
-  const auto consensus = [](const std::vector<std::pair<std::string, Score>>& answers) {
+  const auto consensus = [](const std::vector<std::pair<std::string, Score>>& answers,
+                            const AnswerOptions& options = {}) {
     Group group;
     for (const auto& [answer, right] : answers) {
       group.completions.emplace_back().answer = answer;
       group.scores.push_back({{"accuracy", right}});
     }
-    return summarize({group}).cons_at_k;
+    return summarize({group}, options).cons_at_k;
   };
   EXPECT_EQ(consensus({{"1", 0.0}, {"2", 1.0}, {"3", 0.0}, {"2", 1.0}}), 1.0);
   EXPECT_EQ(consensus({{"2", 1.0}, {"1", 0.0}, {"1", 0.0}}), 0.0);
@@ -1039,6 +1040,11 @@ TEST(Evaluate, takes_the_answer_that_most_samples_give_for_the_consensus) {
   EXPECT_EQ(consensus({{"", 0.0}, {"", 0.0}, {"2", 1.0}}), 1.0) << "no answer is no vote";
   EXPECT_EQ(consensus({{"", 0.0}, {"", 0.0}}), 0.0);
   EXPECT_TRUE(std::isnan(consensus({{"1", Score::undefined()}}))) << "no reference";
+  AnswerOptions rounded;
+  rounded.tolerance = 0.01;
+  EXPECT_EQ(consensus({{"1", 0.0}, {"1", 0.0}, {"3.14", 1.0}, {"3.141", 1.0}, {"3.1416", 1.0}}), 0.0);
+  EXPECT_EQ(consensus({{"1", 0.0}, {"1", 0.0}, {"3.14", 1.0}, {"3.141", 1.0}, {"3.1416", 1.0}}, rounded), 1.0)
+      << "what counts as equal is what the rewards count as equal";
   Group wrong, right;
   wrong.completions.resize(1), wrong.scores = {{{"accuracy", 0.0}}};
   right.completions.resize(1), right.completions[0].answer = "2", right.scores = {{{"accuracy", 1.0}}};

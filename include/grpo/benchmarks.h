@@ -85,6 +85,9 @@ struct Answered {
   std::vector<std::string> verdicts;  ///< one for each of judge_prompts, in its order
 };
 
+/// 16 hex digits by which texts are told apart.
+std::string fingerprint(std::string_view text);
+
 /// A file of completions, as far as it is whole: a run that is stopped may leave the last line `torn`.
 struct SavedAnswers {
   std::vector<Answered> answers;

@@ -7,6 +7,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <vector>
 
+#include "grpo/answer.h"
 #include "grpo/reward.h"
 #include "grpo/rollout.h"
 #include "grpo/statistics.h"
@@ -23,7 +24,7 @@ struct Evaluation {
   /// For k = 1, 2, 4, … and all samples: the mean over tasks with a reference of pass_at_k.
   std::map<int64_t, double> pass_at;
   double cons_at_k = 0;  ///< share of tasks with a reference whose most frequent answer is right: consensus of
-                         ///< statistics.h, by answers_match
+                         ///< statistics.h, by check_answer
   double format = 0, language_consistency = 0, mixed_traces = 0, completion_length = 0, reflection_rate = 0,
          truncated = 0;
   double strict_language_consistency = 0;  ///< the same with 0 for every trace without words, instead of leaving it out
@@ -34,8 +35,16 @@ struct Evaluation {
   nlohmann::ordered_json json() const;
 };
 
-/// Collects the figures of scored groups. Throws Error for one that is not scored.
-Evaluation summarize(const std::vector<Group>& groups);
+/// Collects the figures of scored groups; `answer_options` say which answers are equal in a vote. Throws Error for a
+/// group that is not scored.
+Evaluation summarize(const std::vector<Group>& groups, const AnswerOptions& answer_options = {});
+
+/// Where an evaluation's completions are kept while it goes on, so that another one goes on from there. Either may be
+/// empty.
+struct KeptCompletions {
+  std::function<bool(Group&)> find;       ///< fills in the completions of group.index (with `text`, `tokens`, `finish`)
+  std::function<void(const Group&)> add;  ///< told of each other group when all its completions have ended
+};
 
 using OnTasksDone = std::function<void(std::size_t done, std::size_t total)>;
 
@@ -43,10 +52,10 @@ using OnTasksDone = std::function<void(std::size_t done, std::size_t total)>;
 /// and summarises. Tasks that Rollout::refusal has something to say about are left out; the others keep the draws of
 /// their places. `on_progress` is told after every batch of tasks, `keep` (optional) receives the scored groups.
 /// `check` (optional) is called again and again while answers are sampled: what it throws ends the evaluation, which
-/// leaves no trace and can be done again with the same result (StopSignal::check). Throws Error when there are tasks,
-/// but all of them are left out.
+/// leaves no trace but in `kept` and can be done again with the same result (StopSignal::check). Throws Error when
+/// there are tasks, but all of them are left out.
 Evaluation evaluate(Rollout& rollout, Scorer& scorer, const std::vector<Task>& tasks, uint64_t seed, uint64_t step,
                     const OnTasksDone& on_progress = nullptr, std::vector<Group>* keep = nullptr,
-                    const std::function<void()>& check = nullptr);
+                    const std::function<void()>& check = nullptr, const KeptCompletions& kept = {});
 
 }  // namespace grpo

@@ -297,7 +297,7 @@ class Policy {
   int64_t parameter_count() const;                      ///< all of them
   int64_t active_count() const;                         ///< those that one token goes through
   int64_t tokens_seen() const { return *tokens_seen_; }  ///< rows that went through `hidden` so far, of either kind
-  /// "0.6M (0.3M active), 8 experts top-2 + 1 shared, cpu float32"
+  /// "0.6M (0.3M active), 8 experts top-2 + 1 shared · cpu avx512 float32, 2 threads": the kernels that run are named
   std::string describe() const;
 
  private:

@@ -161,6 +161,7 @@ class Scorer {
   Scorer(Scorer&&) noexcept;
   Scorer& operator=(Scorer&&) noexcept;
 
+  const RewardsConfig& config() const;
   /// The rewards that are evaluated, in alphabetical order.
   std::vector<std::string> names() const;
 

@@ -14,6 +14,13 @@ class Interrupted : public std::exception {
   const char* what() const noexcept override { return "interrupted by a signal"; }
 };
 
+/// Thrown by what writes for a reader that has gone, as that of `| head -1`. It is no error either: `report` says
+/// nothing and gives the status that shells give a process which such a write ended.
+class ReaderGone : public std::exception {
+ public:
+  const char* what() const noexcept override { return "nobody reads the output any more"; }
+};
+
 /// While it lives, the first SIGINT, SIGTERM or SIGHUP only raises a flag, so that work can be finished and saved; the
 /// next one ends the process at once. One within a fifth of a second is the same request: timeout, srun and mpirun
 /// signal a process and then its group. A SIGHUP that was ignored before (nohup) still is. SIGPIPE ends nothing: a

@@ -1,0 +1,13 @@
+// What exceptions of other libraries say, without what only their makers need.
+#pragma once
+
+#include <exception>
+#include <string>
+
+namespace grpo {
+
+/// what(); of a file system's error the paths and the reason ("runs/x: Not a directory"), of torch's without the stack
+/// trace behind it, of a lack of memory a sentence.
+std::string plain_words(const std::exception& error);
+
+}  // namespace grpo
