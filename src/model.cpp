@@ -1,5 +1,7 @@
 #include "grpo/model.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -11,6 +13,7 @@
 #include "grpo/pretrained.h"
 #include "grpo/run.h"
 #include "input_file.h"
+#include "xxhash64.h"
 
 namespace grpo {
 namespace fs = std::filesystem;
@@ -203,6 +206,16 @@ std::string model_warning(const ModelConfig& config) try {
   return warning_of(find_model(config));
 } catch (const fs::filesystem_error& error) {
   refuse(error);
+}
+
+std::string fingerprint(const Policy& policy) {
+  XxHash64 hash;
+  for (const auto& [name, tensor] : policy.state()) {
+    const at::Tensor bytes = tensor.cpu().contiguous();
+    hash.update(name.data(), name.size());
+    hash.update(bytes.data_ptr(), bytes.nbytes());
+  }
+  return hash.hex();
 }
 
 Model open_model(const ModelConfig& config) try {

@@ -85,6 +85,9 @@ struct Model {
   ChatTemplate own_chat() const;
 };
 
+/// 16 hex digits by which weights are told apart.
+std::string fingerprint(const Policy& policy);
+
 /// Throws Error that says what is missing where.
 Model open_model(const ModelConfig& config);
 
