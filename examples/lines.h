@@ -58,13 +58,15 @@ class LineReader {
   /// Throws Error when there is no such file.
   explicit LineReader(const std::string& file);
 
-  /// The next line as it stands, and FILE:LINE; false at the end. Throws Error when the file cannot be read.
+  /// The next line as it stands, and FILE:LINE; false at the end. Throws Error when the file cannot be read, or has no
+  /// line.
   bool next(std::string& text, std::string& where);
 
  private:
   std::string file_;
   std::ifstream in_;
   std::size_t number_ = 0;
+  bool is_empty_ = true;
 };
 
 /// All of them, parsed; those that are no object are counted in `left_out`, or, without, an Error.
