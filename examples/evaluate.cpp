@@ -78,8 +78,7 @@ int main(int argc, char** argv) try {
                         config.suite);
   std::vector<grpo::Task> tasks;
   grpo::LeftOut bad_lines;
-  if (config.suite.empty())
-    tasks = grpo::read_tasks(config.tasks, config.on_bad, &bad_lines);
+  if (config.suite.empty()) tasks = grpo::read_tasks(config.tasks, config.on_bad, &bad_lines);
   if (bad_lines.count > 0) std::cerr << "warning: " << bad_lines.text("lines") << std::endl;
   for (const auto& remark : bad_lines.remarks) std::cerr << "warning: " << remark << std::endl;
   for (const auto& warning : grpo::unknown_kinds(tasks)) std::cerr << "warning: " << warning << std::endl;

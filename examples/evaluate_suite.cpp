@@ -199,8 +199,9 @@ void check_settings(const SuiteRun& run, const grpo::SuiteConfig& suite) {
                                   {"weights", grpo::fingerprint(run.model.policy)}};
   if (std::ifstream in(file, std::ios::binary); in) {
     const auto before = grpo::read_json<nlohmann::ordered_json>(std::string(std::istreambuf_iterator<char>(in), {}));
-    nlohmann::ordered_json there{
-        {"system", ""}, {"open_think", false}, {"weights", settings["weights"]}};  // where an earlier program wrote none
+    nlohmann::ordered_json there{{"system", ""},
+                                 {"open_think", false},
+                                 {"weights", settings["weights"]}};  // where an earlier program wrote none
     if (before.is_object()) there.update(before);
     for (const auto& [key, value] : settings.items())
       if (!before.is_object() || there.value(key, nlohmann::ordered_json()) != value)

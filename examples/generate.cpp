@@ -77,7 +77,8 @@ class Prompts {
     if (!config.system.empty()) chat_.system = config.system;
     chat_.open_think |= config.open_think;
     if (!config.system.empty() && !chat_.text.empty() && chat_.text.find("{system}") == std::string::npos)
-      throw grpo::Error("generate", "system: expected a model that is asked with one; this run's chat.text has no {system}");
+      throw grpo::Error("generate",
+                        "system: expected a model that is asked with one; this run's chat.text has no {system}");
     if (config.bos && tokenizer_.bos() < 0)
       throw grpo::Error("generate", "bos: expected a tokenizer with such a token, it has none");
   }

@@ -163,8 +163,8 @@ LineWriter::~LineWriter() {
 
 void LineWriter::fail(const char* action) const {
   const int code = errno;
-  throw grpo::Error("line", file_.string(), ": cannot ", action, " this file: ",
-                    code == ENOENT ? "its folder is not there" : std::strerror(code));
+  throw grpo::Error("line", file_.string(), ": cannot ", action,
+                    " this file: ", code == ENOENT ? "its folder is not there" : std::strerror(code));
 }
 
 void LineWriter::write_lines(std::string_view lines) {

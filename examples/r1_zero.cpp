@@ -168,9 +168,11 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
   progress.note("grpo.cpp r1_zero · policy " + policy.describe() + " · seed " + std::to_string(config.seed) + " · " +
                 run.folder().string());
   for (const auto& note : config.notes) progress.note(note);
-  auto schedules = grpo::schedule_notes(config.optimizer, grpo::updates_of(config.steps, config.objective), "optimizer");
+  auto schedules =
+      grpo::schedule_notes(config.optimizer, grpo::updates_of(config.steps, config.objective), "optimizer");
   if (from_scratch)
-    for (const auto& note : grpo::schedule_notes(config.pretrain.optimizer, config.pretrain.steps, "pretrain.optimizer"))
+    for (const auto& note :
+         grpo::schedule_notes(config.pretrain.optimizer, config.pretrain.steps, "pretrain.optimizer"))
       schedules.push_back(note);
   for (const auto& note : schedules) progress.note(note);
   run.reads(config.rewards);

@@ -185,8 +185,9 @@ std::vector<Answered> complete(const SuiteRun& run, const grpo::SuiteConfig& sui
         [&](const grpo::Group& group) {
           for (size_t i = 0; i < group.completions.size(); ++i) {
             const grpo::Completion& each = group.completions[i];
-            out.write(grpo::to_json(row.name, {group.task.id, i, each.text, each.finish == grpo::Finish::length, {},
-                                               asked[group.index], ""}));
+            out.write(grpo::to_json(
+                row.name,
+                {group.task.id, i, each.text, each.finish == grpo::Finish::length, {}, asked[group.index], ""}));
           }
         });
     out.sync();

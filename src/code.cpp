@@ -270,7 +270,9 @@ std::string_view find_code(std::string_view text, Language language) {
 std::string completed_program(const std::string& prompt, std::string_view name, const std::string& source) {
   if (prompt.empty() || source.find("from __future__") != source.npos) return source;
   if (source.starts_with(' ') || source.starts_with('\t')) return with_line_end(prompt) + source;
-  const auto defines = [&](const char* how) { return has_line(source, how + std::string(name) + '(', /*indented=*/true); };
+  const auto defines = [&](const char* how) {
+    return has_line(source, how + std::string(name) + '(', /*indented=*/true);
+  };
   if (defines("def ") || defines("async def ") || has_line(source, "class Solution", false) ||
       has_line(source, std::string(name) + " =", false))
     return with_line_end(with_body(prompt)) + '\n' + source;
@@ -335,7 +337,7 @@ CodeVerdict CodeChecker::check_cases(const Program& program, const CodeTests& te
 
 CodeVerdict CodeChecker::check_function(std::string_view source, const CodeTests& tests) const {
   const std::string calls = tests.calls.empty() ? "[]" : tests.calls;
-  const Json rest{{"source", source},      {"name", tests.entry_point},  {"setup", with_body(tests.setup)},
+  const Json rest{{"source", source},     {"name", tests.entry_point},  {"setup", with_body(tests.setup)},
                   {"check", tests.check}, {"partial", config_.partial}, {"reply_bytes", kReplyBytes}};
   const std::string job = written(rest).insert(1, "\"calls\":" + calls + ',');
   static const Executable checker{Language::python, std::string(kValues) + kCheck};

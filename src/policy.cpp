@@ -163,16 +163,17 @@ void require_memory(const PolicyConfig& config) {
   const auto hidden = static_cast<double>(config.hidden_size);
   double weights = hidden * config.vocab_size;
   for (int i = 0; i < config.layers; ++i)
-    weights += 3 * hidden * (config.is_moe(i) ? static_cast<double>(config.moe.experts) * config.moe.intermediate_size
-                                              : static_cast<double>(config.intermediate_size)) +
-               2 * hidden * config.heads * static_cast<double>(config.attention == Attention::mla ? config.mla.v_head_dim
-                                                                                                  : config.head_size());
+    weights += 3 * hidden *
+                   (config.is_moe(i) ? static_cast<double>(config.moe.experts) * config.moe.intermediate_size
+                                     : static_cast<double>(config.intermediate_size)) +
+               2 * hidden * config.heads *
+                   static_cast<double>(config.attention == Attention::mla ? config.mla.v_head_dim : config.head_size());
   const double needed = weights * (config.dtype == DType::bfloat16 ? 2 : 4);
   const double there = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
   if (needed > there)
     throw Error("config", "policy: expected weights that fit into the memory of this machine, ", std::ceil(there / 1e9),
-                " GB, got ", std::floor(needed / 1e9), " GB or more; lower policy.hidden_size, layers, intermediate_size or ",
-                "moe.experts");
+                " GB, got ", std::floor(needed / 1e9),
+                " GB or more; lower policy.hidden_size, layers, intermediate_size or ", "moe.experts");
 }
 
 }  // namespace

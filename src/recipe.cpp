@@ -306,8 +306,7 @@ std::vector<std::string> check_recipe(const RecipeConfig& config) {
         if (reads) {
           const TaskMixture mixture(learns ? stage.grpo.tasks : stage.rejection.tasks, config.seed,
                                     [&](const Task& task) { return scorer.refusal(task); });
-          for (const std::string& each :
-               scorer.forewarn(mixture.preview(), !stage.judge.empty(), name + ".rewards"))
+          for (const std::string& each : scorer.forewarn(mixture.preview(), !stage.judge.empty(), name + ".rewards"))
             told.push_back("warning: " + each);
           left_out.add(mixture.left_out());
         }

@@ -163,8 +163,8 @@ std::vector<std::string> registered_rewards() {
 
 std::vector<std::string> unknown_kinds(const std::vector<Task>& tasks, const std::vector<std::string>& own) {
   static const std::vector<std::string> kKnown{
-      "arithmetic",     "choice",   "code",    "countdown", "graph_colouring", "instructions", "knights_knaves",
-      "n_queens",       "refusal",  "regex",   "sentence",  "sorting",         "sudoku",       "summary"};
+      "arithmetic", "choice",  "code",  "countdown", "graph_colouring", "instructions", "knights_knaves",
+      "n_queens",   "refusal", "regex", "sentence",  "sorting",         "sudoku",       "summary"};
   std::map<std::string_view, std::pair<const Task*, std::size_t>> unknown;
   for (const Task& task : tasks)
     if (!task.kind.empty() && !std::ranges::count(kKnown, task.kind) && !std::ranges::count(own, task.kind))
@@ -173,8 +173,8 @@ std::vector<std::string> unknown_kinds(const std::vector<Task>& tasks, const std
   for (const auto& [kind, found] : unknown) {
     std::string line = found.first->name() + ": unknown kind \"" + std::string(kind) + "\" (" +
                        std::to_string(found.second) + (found.second == 1 ? " task" : " tasks") +
-                       "): answers are read as mathematics or text; did you mean \"" +
-                       nearest(kind, kKnown) + "\"? Known are";
+                       "): answers are read as mathematics or text; did you mean \"" + nearest(kind, kKnown) +
+                       "\"? Known are";
     for (const std::string& each : kKnown) line += (&each == kKnown.data() ? " " : ", ") + each;
     told.push_back(std::move(line));
   }
@@ -332,7 +332,8 @@ Scores Scorer::Pool::score(const Task& task, Completion& completion) const {
 // The built-in scores of a completion that says next to nothing: which are defined, and whether one cannot be.
 Scores Scorer::Pool::probe(const Task& task, std::string& refused) const {
   Completion completion;
-  completion.text = config.think_open ? "word</think><answer>word</answer>" : "<think>word</think><answer>word</answer>";
+  completion.text =
+      config.think_open ? "word</think><answer>word</answer>" : "<think>word</think><answer>word</answer>";
   completion.reasoning = completion.answer = "word";
   completion.tokens = {0};
   Scores scores;
@@ -428,7 +429,8 @@ std::vector<std::string> Scorer::forewarn(const std::vector<Task>& tasks, bool j
       if (each.is_judged() ? !judged : !scores.at(each.name).defined()) continue;
       use.earned.insert(each.name), earns = true;
     }
-    if (!task.answer.empty() && !is_read_elsewhere(task.kind) && !scores.at("accuracy").defined() && unread_count++ == 0)
+    if (!task.answer.empty() && !is_read_elsewhere(task.kind) && !scores.at("accuracy").defined() &&
+        unread_count++ == 0)
       unread = &task;
     if (earns) continue;
     if (count++ == 0) hopeless = &task;

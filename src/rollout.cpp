@@ -193,8 +193,8 @@ std::string Rollout::refusal(const std::vector<int32_t>& prompt) const {
     return say("a prompt of ", prompt.size(), " tokens leaves no room in the model's ", policy.max_positions,
                " positions; shorten it, or raise max_positions where the model has more");
   if (prompt.size() + most > static_cast<size_t>(policy.max_positions))
-    return say("a prompt of ", prompt.size(), " tokens and ", most, " new ones exceed policy.max_positions = ",
-               policy.max_positions, "; raise it, or lower max_new_tokens");
+    return say("a prompt of ", prompt.size(), " tokens and ", most,
+               " new ones exceed policy.max_positions = ", policy.max_positions, "; raise it, or lower max_new_tokens");
   const int64_t needed = needed_pages(config_, prompt.size(), most);
   const int64_t pages = affordable_pages(config_, policy.page_bytes(config_.page_size));
   if (pages < needed)

@@ -206,8 +206,7 @@ void leave_out(std::vector<Demonstration>& all, const Tokenizer& tokenizer, cons
     const std::string why = fault(each);
     if (why.empty()) return false;
     const std::string name = each.task.where.empty() ? "demonstration \"" + each.task.id + '"' : each.task.where;
-    if (on_bad == BadTasks::refuse)
-      throw Error("sft", name, ": ", why, "; or leave such ones out with on_bad = drop");
+    if (on_bad == BadTasks::refuse) throw Error("sft", name, ": ", why, "; or leave such ones out with on_bad = drop");
     left_out.add(name + ": " + why);
     return true;
   });
@@ -224,7 +223,8 @@ void require_room(const PretrainConfig& config, const Corpus& corpus, const Toke
   const int64_t count = std::min(kLookedAt, int64_t{config.steps} * config.documents_per_step);
   for (uint64_t i = 0; i < static_cast<uint64_t>(count); ++i) {
     const Document document = corpus.document(i);
-    const std::size_t tokens = tokenizer.encode(document.prompt).size() + tokenizer.encode(document.completion).size() + 1;
+    const std::size_t tokens =
+        tokenizer.encode(document.prompt).size() + tokenizer.encode(document.completion).size() + 1;
     if (tokens > static_cast<std::size_t>(max_positions))
       throw Error("config", "policy.max_positions: expected room for the documents of pretraining, of which one takes ",
                   tokens, " tokens, got ", max_positions, "; raise it, perhaps to twice that, or ask for easier tasks");

@@ -184,8 +184,8 @@ void read_lines(const std::filesystem::path& path, const std::string& what, BadT
   if (count == 0) throw Error("task", path.string(), ": expected at least one ", what, ", got none");
   for (const auto& [key, slip] : slips)
     left_out.remarks.push_back(slip.where + ": unknown key \"" + key + "\" in " + std::to_string(slip.count) +
-                               (slip.count == 1 ? " line" : " lines") + "; did you mean \"" +
-                               std::string(slip.meant) + "\"?");
+                               (slip.count == 1 ? " line" : " lines") + "; did you mean \"" + std::string(slip.meant) +
+                               "\"?");
 }
 
 }  // namespace
@@ -230,12 +230,10 @@ std::vector<Task> read_tasks(const std::filesystem::path& path, BadTasks on_bad,
   return tasks;
 }
 
-std::vector<Demonstration> read_demonstrations(const std::filesystem::path& path, BadTasks on_bad,
-                                               LeftOut* left_out) {
+std::vector<Demonstration> read_demonstrations(const std::filesystem::path& path, BadTasks on_bad, LeftOut* left_out) {
   std::vector<Demonstration> all;
-  read_lines(path, "demonstration", on_bad, left_out, [&](const Line& line, std::string id) {
-    all.push_back(line.demonstration(std::move(id)));
-  });
+  read_lines(path, "demonstration", on_bad, left_out,
+             [&](const Line& line, std::string id) { all.push_back(line.demonstration(std::move(id))); });
   return all;
 }
 

@@ -203,8 +203,8 @@ void TokenizerConfig::validate() const {
                   '"');
   constexpr std::size_t kFixed = 256 + 4;  // bytes, special tokens
   if (static_cast<std::size_t>(vocab_size) <= kFixed + symbols.size())
-    throw Error("tokenizer", "vocab_size: expected more than ", kFixed + symbols.size(), " (256 bytes, 4 special tokens, ",
-                symbols.size(), " symbols), got ", vocab_size);
+    throw Error("tokenizer", "vocab_size: expected more than ", kFixed + symbols.size(),
+                " (256 bytes, 4 special tokens, ", symbols.size(), " symbols), got ", vocab_size);
 }
 
 void ChatTemplate::validate() const {
@@ -324,8 +324,8 @@ void Tokenizer::train(const std::vector<std::string>& documents, const Tokenizer
     if (const std::size_t at = why.find(" vs "); at != why.npos && why.find("required_chars") != why.npos)
       throw Error("tokenizer", "vocab_size: expected at least ", std::atoi(why.c_str() + at + 4),
                   ", for the bytes, special tokens, symbols and characters of the text, got ", config.vocab_size);
-    throw Error("tokenizer", "expected a vocabulary of ", config.vocab_size,
-                " pieces, got from sentencepiece: ", why, "; change vocab_size or give more text");
+    throw Error("tokenizer", "expected a vocabulary of ", config.vocab_size, " pieces, got from sentencepiece: ", why,
+                "; change vocab_size or give more text");
   }
   write_file("tokenizer", model_file, bytes);
 }

@@ -57,7 +57,8 @@ TEST(CompletedProgram, IsThePromptWithItsBodyOrTheWholeFunctionBehindIt) {
   EXPECT_EQ(of(head + "  # doubles\n", "class Solution:\n  pass\n"),
             head + "  # doubles\n    pass\n\nclass Solution:\n  pass\n");
   EXPECT_EQ(of(head, "def foo(x):\n    return x\nreturn foo(x)"),
-            head + "\n    def foo(x):\n        return x\n    return foo(x)") << "a helper within";
+            head + "\n    def foo(x):\n        return x\n    return foo(x)")
+      << "a helper within";
   EXPECT_EQ(of(head, "from __future__ import annotations\n"), "from __future__ import annotations\n");
   EXPECT_EQ(of("", "return x"), "return x");
 }
@@ -66,7 +67,8 @@ TEST(CompletedProgram, RunsWhereThePromptEndsInTheHeadOfTheFunction) {
   if (const std::string why = Sandbox::why_unavailable(SandboxConfig()); !why.empty()) GTEST_SKIP() << why;
   const CodeChecker checker;
   for (const char* prompt : {"def f(x):", "import math\ndef f(x):  \n", "def f(x):\n    \"\"\"Floor.\"\"\"\n"}) {
-    const Json tests{{"entry_point", "f"}, {"prompt", prompt}, {"test", "def check(g):\n    assert g(2) == f(2) == 4\n"}};
+    const Json tests{
+        {"entry_point", "f"}, {"prompt", prompt}, {"test", "def check(g):\n    assert g(2) == f(2) == 4\n"}};
     const Task task{"1", prompt, tests.dump(), "code", "en"};
     for (const char* source : {"    return 2 * x", "return 2 * x", "def f(x):\n    return 2 * x"}) {
       Completion completion;

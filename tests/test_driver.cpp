@@ -368,8 +368,10 @@ TEST_F(Driver, finds_tasks_and_rewards_that_do_not_fit_before_any_work) {
   const std::pair<std::string, const char*> cases[] = {
       {"--set rewards.weights='{\"helpful\":1}'", "rewards.weights.helpful: no task can earn it, as it takes a judge"},
       {"--set rewards.weights.choice=1", "rewards.weights.choice cannot read its answer"},
-      {"--set tasks.file=" + folder + "puzzles.jsonl", "puzzles.jsonl:1: accuracy cannot read its answer: expected a sudoku"},
-      {"--set tasks.file=" + folder + "config.json", "config.json:1: expected a JSON object, got malformed JSON at column"},
+      {"--set tasks.file=" + folder + "puzzles.jsonl",
+       "puzzles.jsonl:1: accuracy cannot read its answer: expected a sudoku"},
+      {"--set tasks.file=" + folder + "config.json",
+       "config.json:1: expected a JSON object, got malformed JSON at column"},
       {"--set tasks.file=" + folder + "sums.jsonl --set tasks.heldout_file=" + folder + "sums.jsonl",
        "tasks.heldout_file: expected another file"},
       {"--set objective.minibatches=5", "objective.minibatches: expected at most prompts_per_step (4), got 5"},
@@ -381,10 +383,15 @@ TEST_F(Driver, finds_tasks_and_rewards_that_do_not_fit_before_any_work) {
 TEST_F(Driver, warns_of_what_will_do_nothing) {
   std::ofstream lines(folder_ / "tasks.jsonl");
   for (int i = 0; i < 30; ++i)
-    lines << Json{{"prompt", std::to_string(i) + "+1"}, {"answer", i + 1}, {"kind", i % 3 ? "arithmetic" : "sum"},
-                  {"languag", "en"}}.dump() << '\n';
+    lines << Json{{"prompt", std::to_string(i) + "+1"},
+                  {"answer", i + 1},
+                  {"kind", i % 3 ? "arithmetic" : "sum"},
+                  {"languag", "en"}}
+                 .dump()
+          << '\n';
   lines.close();
-  start_in_shell(GRPO_DRIVER " --config " + (folder_ / "config.json").string() + " --out " + (folder_ / "run").string() +
+  start_in_shell(GRPO_DRIVER " --config " + (folder_ / "config.json").string() + " --out " +
+                     (folder_ / "run").string() +
                      " --steps 1 --set pretrain.steps=1 --set evaluate.problems=2 --set tasks.seed=5"
                      " --set optimizer.learning_rate=0 --set rewards.weights.code=1 --set tasks.file=" +
                      (folder_ / "tasks.jsonl").string(),
@@ -402,9 +409,10 @@ TEST_F(Driver, warns_of_what_will_do_nothing) {
 // The order of tasks has a seed of its own where one is given, and else that of the run.
 TEST_F(Driver, keeps_a_seed_of_tasks_that_was_given) {
   const auto prompts = [&](const std::string& name, const std::string& words) {
-    start_in_shell(GRPO_DRIVER " --config " + (folder_ / "config.json").string() + " --out " + (folder_ / name).string() +
-                       " --steps 1 --set pretrain.steps=0 --set evaluate.problems=0 --set rollout.max_new_tokens=4 " + words,
-                   name);
+    start_in_shell(
+        GRPO_DRIVER " --config " + (folder_ / "config.json").string() + " --out " + (folder_ / name).string() +
+            " --steps 1 --set pretrain.steps=0 --set evaluate.problems=0 --set rollout.max_new_tokens=4 " + words,
+        name);
     EXPECT_EQ(child_.wait(), 0) << output(name);
     std::vector<std::string> all;
     for (const Json& line : lines_of(folder_ / name / "samples.jsonl")) all.push_back(line["prompt"]);
@@ -417,8 +425,8 @@ TEST_F(Driver, keeps_a_seed_of_tasks_that_was_given) {
 }
 
 TEST_F(Driver, says_that_documents_are_too_long_before_it_learns_any) {
-  start_in_shell(GRPO_DRIVER " --config " + (folder_ / "config.json").string() + " --out " + (folder_ / "run").string() +
-                     " --set tasks.generator=countdown --set evaluate.problems=0",
+  start_in_shell(GRPO_DRIVER " --config " + (folder_ / "config.json").string() + " --out " +
+                     (folder_ / "run").string() + " --set tasks.generator=countdown --set evaluate.problems=0",
                  "run");
   EXPECT_EQ(child_.wait(), 1) << output("run");
   EXPECT_THAT(output("run"), HasSubstr("policy.max_positions: expected room for the documents of pretraining"));

@@ -323,17 +323,31 @@ TEST_F(Models, tools_say_what_is_wrong_by_the_name_that_was_given) {
     std::vector<std::string> said;
   };
   const Case cases[] = {
-      {GRPO_EVALUATE, {"--tasks", tasks, "--k", "1", "--max_new_tokens", "2"}, 0,
+      {GRPO_EVALUATE,
+       {"--tasks", tasks, "--k", "1", "--max_new_tokens", "2"},
+       0,
        {"tasks.jsonl:1: unknown key \"answr\" in 1 line; did you mean \"answer\"?",
         "tasks.jsonl:1: unknown kind \"arithmatic\" (1 task)", "has an answer, so that none can be right"}},
       {GRPO_EVALUATE, {"--tasks", other}, 1, {"other.jsonl:1: accuracy cannot read its answer: expected a sudoku"}},
       {GRPO_EVALUATE, {"--tasks", tasks, "--system", "Count."}, 1, {"[config] system: expected --chat"}},
-      {GRPO_EVALUATE, {"--tasks", tasks, "--template", "Count."}, 1, {"[config] template: expected a text with {prompt}"}},
+      {GRPO_EVALUATE,
+       {"--tasks", tasks, "--template", "Count."},
+       1,
+       {"[config] template: expected a text with {prompt}"}},
       {GRPO_EVALUATE, {"--tasks", tasks, "--judge", model_}, 1, {"judge: expected --suite"}},
-      {GRPO_EVALUATE, {"--suite", suite, "--out", folder_ / "o", "--temperature", "1"}, 1, {"temperature: expected none"}},
+      {GRPO_EVALUATE,
+       {"--suite", suite, "--out", folder_ / "o", "--temperature", "1"},
+       1,
+       {"temperature: expected none"}},
       {GRPO_EVALUATE, {"--suite", folder_.path(), "--out", folder_ / "o"}, 1, {"got a folder"}},
-      {GRPO_EVALUATE, {"--tasks", tasks, "--out", folder_ / "no/out.jsonl"}, 1, {"no/out.jsonl: cannot create", "folder is not there"}},
-      {GRPO_GENERATE, {"--in", tasks, "--out", folder_ / "o.jsonl", "--stop", "[\"\"]"}, 1, {"[config] stop: expected strings"}},
+      {GRPO_EVALUATE,
+       {"--tasks", tasks, "--out", folder_ / "no/out.jsonl"},
+       1,
+       {"no/out.jsonl: cannot create", "folder is not there"}},
+      {GRPO_GENERATE,
+       {"--in", tasks, "--out", folder_ / "o.jsonl", "--stop", "[\"\"]"},
+       1,
+       {"[config] stop: expected strings"}},
   };
   for (const Case& each : cases) {
     auto words = each.words;
@@ -348,8 +362,9 @@ TEST_F(Models, tools_say_what_is_wrong_by_the_name_that_was_given) {
 TEST_F(Models, generate_ends_completions_where_the_model_s_positions_end) {
   write_lines(folder_ / "in.jsonl", {{{"prompt_ids", {5, 6, 7}}}, {{"prompt_ids", std::vector<int>(40, 5)}}});
   ASSERT_EQ(generate({"--max_positions", "32", "--temperature", "0", "--bos", "false"}), 0) << output();
-  EXPECT_THAT(output(), testing::AllOf(HasSubstr("warning: max_new_tokens: the model has 32 positions"),
-                                       HasSubstr("in.jsonl:2: a prompt of 40 tokens leaves no room in the model's 32")));
+  EXPECT_THAT(output(),
+              testing::AllOf(HasSubstr("warning: max_new_tokens: the model has 32 positions"),
+                             HasSubstr("in.jsonl:2: a prompt of 40 tokens leaves no room in the model's 32")));
   const auto out = lines_of(folder_ / "out.jsonl");
   ASSERT_EQ(out.size(), 2u);
   const Json& completion = out[0]["completions"][0];
@@ -357,7 +372,8 @@ TEST_F(Models, generate_ends_completions_where_the_model_s_positions_end) {
   EXPECT_LE(completion["ids"].size(), 29u);
   write_lines(folder_ / "in.jsonl", {{{"promt", "1+1"}}, {{"prompt", "1+1"}}});
   ASSERT_EQ(generate({}), 0) << output();
-  EXPECT_THAT(output(), HasSubstr("1 of 2 lines are left out: " + (folder_ / "in.jsonl").string() + ":1: expected \"prompt\""));
+  EXPECT_THAT(output(),
+              HasSubstr("1 of 2 lines are left out: " + (folder_ / "in.jsonl").string() + ":1: expected \"prompt\""));
 }
 
 TEST_F(Models, generate_answers_the_lines_that_can_be_asked) {

@@ -312,11 +312,17 @@ TEST(Forewarned, of_answers_that_no_reward_can_read) {
   for (const Case& each : {Case{"sudoku", "27", "expected a sudoku reference"},
                            {"countdown", "27", "expected a countdown reference"},
                            {"choice", "27", "rewards.weights.choice cannot read its answer: expected a letter"},
-                           {"regex", "(", "rewards.weights."}, {"instructions", "{}", "rewards.weights."}})
+                           {"regex", "(", "rewards.weights."},
+                           {"instructions", "{}", "rewards.weights."}})
     EXPECT_THAT(scorer.refusal({"1", "p", each.answer, each.kind, "en"}), HasSubstr(each.why)) << each.kind;
   Scorer plain(weighted({{"accuracy", 1.0}, {"format", 1.0}}));
-  for (const auto& [kind, answer] : {std::pair{"", "27"}, {"", ""}, {"arithmetic", "1/2"}, {"choice", "B"},
-                                     {"countdown", "24 from 3 5 7 2"}, {"code", "[]"}, {"mine", "x"}})
+  for (const auto& [kind, answer] : {std::pair{"", "27"},
+                                     {"", ""},
+                                     {"arithmetic", "1/2"},
+                                     {"choice", "B"},
+                                     {"countdown", "24 from 3 5 7 2"},
+                                     {"code", "[]"},
+                                     {"mine", "x"}})
     EXPECT_EQ(plain.refusal({"1", "p", answer, kind, "en"}), "") << kind << answer;
 }
 
@@ -333,22 +339,28 @@ TEST(Forewarned, of_rewards_that_no_task_can_earn) {
   EXPECT_THAT(told({sum}, weighted({{"accuracy", 1}, {"helpful", 1}}), true), IsEmpty());
   EXPECT_THAT(told({sum}, weighted({{"accuracy", 1}, {"helpful", 0}})), IsEmpty()) << "only logged";
   EXPECT_THAT(told({sum}, weighted({{"accuracy", 1}, {"exact", 1}, {"reflection", 1}})), IsEmpty());
-  EXPECT_THAT(told({open}, weighted({{"accuracy", 1}, {"format", 1}, {"language_consistency", 1}})),
-              ElementsAre(HasSubstr("rewards.weights.accuracy: no task can earn it, as no task has an answer"),
-                          HasSubstr("rewards.weights.language_consistency: no task can earn it, as no task has a language")));
-  EXPECT_THAT(told({sum, sum, open}, weighted({{"accuracy", 1}})),
-              ElementsAre(HasSubstr("1 of 3 tasks can earn nothing, as none of their rewards has what it reads; the first "
-                                    "is task \"open\"")));
-  EXPECT_THAT(told({sum, torn}, weighted({{"accuracy", 1}, {"format", 1}})),
-              ElementsAre(HasSubstr("1 of 2 tasks have an answer that accuracy cannot read; the first is task \"torn\"")));
+  EXPECT_THAT(
+      told({open}, weighted({{"accuracy", 1}, {"format", 1}, {"language_consistency", 1}})),
+      ElementsAre(HasSubstr("rewards.weights.accuracy: no task can earn it, as no task has an answer"),
+                  HasSubstr("rewards.weights.language_consistency: no task can earn it, as no task has a language")));
+  EXPECT_THAT(
+      told({sum, sum, open}, weighted({{"accuracy", 1}})),
+      ElementsAre(HasSubstr("1 of 3 tasks can earn nothing, as none of their rewards has what it reads; the first "
+                            "is task \"open\"")));
+  EXPECT_THAT(
+      told({sum, torn}, weighted({{"accuracy", 1}, {"format", 1}})),
+      ElementsAre(HasSubstr("1 of 2 tasks have an answer that accuracy cannot read; the first is task \"torn\"")));
 
   RewardsConfig config = weighted({{"accuracy", 1}});
-  config.by_kind = {weights_for("countdown", {{"helpful", 1}, {"format", 1}}), weights_for("summary", {{"helpful", 1}})};
+  config.by_kind = {weights_for("countdown", {{"helpful", 1}, {"format", 1}}),
+                    weights_for("summary", {{"helpful", 1}})};
   EXPECT_THAT(told({sum, puzzle}, config),
               ElementsAre(HasSubstr("rewards.by_kind.0.weights.helpful: no task can earn it"),
                           "rewards.by_kind.1.weights: no task has the kind \"summary\""));
 
-  EXPECT_THAT(error_of([&] { told({sum, puzzle}, weighted({{"helpful", 1}, {"harmless", 1}})); }),
+  EXPECT_THAT(error_of([&] {
+                told({sum, puzzle}, weighted({{"helpful", 1}, {"harmless", 1}}));
+              }),
               testing::AllOf(HasSubstr("expected a reward that some task can earn, got none"),
                              HasSubstr("rewards.weights.helpful"), HasSubstr("rewards.weights.harmless")));
   EXPECT_THAT(error_of([&] { told({open}, weighted({{"accuracy", 1}})); }), HasSubstr("got none"));

@@ -424,7 +424,8 @@ TEST(Rollout, names_the_task_and_the_knob_of_what_cannot_be_sampled) {
   config = tiny::rollout_config();
   config.max_new_tokens = 10000, config.ignore_eos = true, config.ends_at_context = true;
   const std::vector<int32_t> long_prompt(635, 65), longer(639, 66), none(640, 65);
-  const auto ended = tiny::rollout(dense(), config).generate({tiny::task("x"), tiny::task("y")}, {long_prompt, longer}, kStream);
+  const auto ended =
+      tiny::rollout(dense(), config).generate({tiny::task("x"), tiny::task("y")}, {long_prompt, longer}, kStream);
   config.max_new_tokens = 5, config.ends_at_context = false;
   const auto whole = tiny::rollout(dense(), config).generate({tiny::task("x")}, {long_prompt}, kStream);
   for (size_t i = 0; i < whole[0].completions.size(); ++i) {

@@ -302,15 +302,13 @@ TEST_F(Score, names_the_line_that_it_cannot_score_and_keeps_those_before_it) {
   EXPECT_EQ(lines_of(folder_ / "out.jsonl.part").size(), 1000);
   EXPECT_THAT(said(), HasSubstr("out.jsonl.part"));
   EXPECT_FALSE(std::filesystem::exists(folder_ / "out.jsonl"));
-  for (const auto& [line, complaint] :
-       std::map<std::string, std::string>{{"{\"gold\":\"1\"}", "expected \"completion\", or \"gold\" and \"pred\""},
-                                          {"{\"gold\":[1],\"pred\":\"1\"}", "expected \"gold\" to be a text"},
-                                          {"[]", "expected a JSON object"},
-                                          {"{\"gold\":\"1\",\"pred\":" + std::string(200'000, '[') +
-                                               std::string(200'000, ']') + "}",
-                                           "got more than 512 levels of brackets"},
-                                          {"{\"gold\":1e400,\"pred\":\"1\"}",
-                                           "got a number beyond the range of doubles"}}) {
+  for (const auto& [line, complaint] : std::map<std::string, std::string>{
+           {"{\"gold\":\"1\"}", "expected \"completion\", or \"gold\" and \"pred\""},
+           {"{\"gold\":[1],\"pred\":\"1\"}", "expected \"gold\" to be a text"},
+           {"[]", "expected a JSON object"},
+           {"{\"gold\":\"1\",\"pred\":" + std::string(200'000, '[') + std::string(200'000, ']') + "}",
+            "got more than 512 levels of brackets"},
+           {"{\"gold\":1e400,\"pred\":\"1\"}", "got a number beyond the range of doubles"}}) {
     write("in.jsonl", line);
     EXPECT_EQ(run(), 1) << line;
     EXPECT_THAT(said(), AllOf(HasSubstr("in.jsonl:1:"), HasSubstr(complaint)));

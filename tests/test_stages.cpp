@@ -415,8 +415,8 @@ TEST(StageConfigs, shorten_a_warm_up_to_the_steps_and_say_so) {
     if (each.expected == each.warmup)
       EXPECT_THAT(notes, testing::IsEmpty());
     else
-      EXPECT_THAT(notes, testing::ElementsAre(
-                             HasSubstr("sft.optimizer.warmup_steps: 5 → " + std::to_string(each.expected))));
+      EXPECT_THAT(notes,
+                  testing::ElementsAre(HasSubstr("sft.optimizer.warmup_steps: 5 → " + std::to_string(each.expected))));
   }
   OptimizerConfig still;
   still.learning_rate = 0;

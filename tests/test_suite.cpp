@@ -222,13 +222,14 @@ TEST_F(SuiteDriver, asks_again_what_has_changed_since) {
   write("math.jsonl", maths);
   write("simple_qa.csv", "metadata,problem,answer\n{},\"Who,\nthen?\",Bob\n{},Where?,Here\n");  // another reference
   ASSERT_EQ(evaluate("out", with_judge()), 0) << log("out");
-  EXPECT_THAT(log("out"), AllOf(HasSubstr("math_500: 1 of 6 problems are put in other words"), HasSubstr("math_500 1/1"),
-                                HasSubstr("are another judge's, or on another question")));
+  EXPECT_THAT(log("out"), AllOf(HasSubstr("math_500: 1 of 6 problems are put in other words"),
+                                HasSubstr("math_500 1/1"), HasSubstr("are another judge's, or on another question")));
   const auto after = lines_of(folder_ / "out/math_500.jsonl");
   ASSERT_EQ(after.size(), 6u);
   for (size_t i = 0; i < 6; ++i) EXPECT_EQ(before[i] == after[i], i != 3) << i;
   ASSERT_EQ(evaluate("out", with_judge()), 0) << log("out");
-  EXPECT_THAT(log("out"), AllOf(Not(HasSubstr("other words")), Not(HasSubstr("another judge's")), Not(HasSubstr("judged"))));
+  EXPECT_THAT(log("out"),
+              AllOf(Not(HasSubstr("other words")), Not(HasSubstr("another judge's")), Not(HasSubstr("judged"))));
 
   // Other weights under the same name.
   save_pretrained(Policy(pretrained_config(model_), 6), folder_ / "model2", model_);

@@ -131,8 +131,9 @@ TEST_F(TaskFile, malformed_lines_say_in_plain_words_what_is_wrong) {
       {"{\"prompt\": }", "something else than a value"},
   };
   for (const auto& [line, words] : cases)
-    EXPECT_THAT(error_in(line), AllOf(HasSubstr(words), HasSubstr("train.jsonl:1: expected a JSON object, got malformed"),
-                                      testing::Not(HasSubstr("json.exception"))))
+    EXPECT_THAT(error_in(line),
+                AllOf(HasSubstr(words), HasSubstr("train.jsonl:1: expected a JSON object, got malformed"),
+                      testing::Not(HasSubstr("json.exception"))))
         << line;
 }
 
@@ -143,17 +144,21 @@ TEST_F(TaskFile, keys_that_look_misspelt_are_told_once_with_their_count) {
     return left_out.remarks;
   };
   const std::string path = (folder_ / "train.jsonl").string();
-  EXPECT_THAT(remarks("{\"prompt\": \"a\"}\n{\"prompt\": \"b\", \"answr\": 1}\n{\"prompt\": \"c\", \"answr\": 2}\n"
-                      "{\"prompt\": \"d\", \"answer\": 2, \"Kind\": \"\", \"langauge\": \"en\"}\n"),
-              testing::UnorderedElementsAre(path + ":2: unknown key \"answr\" in 2 lines; did you mean \"answer\"?",
-                                            path + ":4: unknown key \"Kind\" in 1 line; did you mean \"kind\"?",
-                                            path + ":4: unknown key \"langauge\" in 1 line; did you mean \"language\"?"));
+  EXPECT_THAT(
+      remarks("{\"prompt\": \"a\"}\n{\"prompt\": \"b\", \"answr\": 1}\n{\"prompt\": \"c\", \"answr\": 2}\n"
+              "{\"prompt\": \"d\", \"answer\": 2, \"Kind\": \"\", \"langauge\": \"en\"}\n"),
+      testing::UnorderedElementsAre(path + ":2: unknown key \"answr\" in 2 lines; did you mean \"answer\"?",
+                                    path + ":4: unknown key \"Kind\" in 1 line; did you mean \"kind\"?",
+                                    path + ":4: unknown key \"langauge\" in 1 line; did you mean \"language\"?"));
   // Whoever's own, and what stands beside the key that it resembles.
-  EXPECT_THAT(remarks(R"({"prompt": "a", "source": "s", "level": 3, "subject": "m", "metadata": {}, "idx": 4, "type": "x",
-                       "solution": "1", "lang": "en", "question": "q", "data": 1, "split": "train"})" "\n"
-                      R"({"prompt": "a", "answer": 1, "answers": [1, 2]})"),
-              IsEmpty());
-  EXPECT_THAT(error_in("{\"promt\": \"p\"}"), HasSubstr(":1: expected an object with \"prompt\", got one with \"promt\" instead"));
+  EXPECT_THAT(
+      remarks(R"({"prompt": "a", "source": "s", "level": 3, "subject": "m", "metadata": {}, "idx": 4, "type": "x",
+                       "solution": "1", "lang": "en", "question": "q", "data": 1, "split": "train"})"
+              "\n"
+              R"({"prompt": "a", "answer": 1, "answers": [1, 2]})"),
+      IsEmpty());
+  EXPECT_THAT(error_in("{\"promt\": \"p\"}"),
+              HasSubstr(":1: expected an object with \"prompt\", got one with \"promt\" instead"));
   EXPECT_THAT(error_in("{\"question\": \"p\"}"), HasSubstr(":1: expected an object with \"prompt\", got one without"));
 }
 
@@ -306,8 +311,8 @@ TEST_F(TaskFile, bad_lines_are_left_out_or_refused) {
               AllOf(HasSubstr("expected at least one task, got none; 3 of 3 lines"), HasSubstr(":2: ")));
 
   left_out = {};
-  const auto kept = read_demonstrations(write(good + "{\"prompt\": \"b\", \"completion\": \"c\"}\n"), BadTasks::drop,
-                                        &left_out);
+  const auto kept =
+      read_demonstrations(write(good + "{\"prompt\": \"b\", \"completion\": \"c\"}\n"), BadTasks::drop, &left_out);
   EXPECT_EQ(kept.size(), 1u);
   EXPECT_THAT(left_out.text("lines"), HasSubstr("1 of 2 lines are left out: " + config.file + ":1: "));
 }
@@ -326,7 +331,8 @@ TEST_F(TaskFile, tasks_that_cannot_be_used_are_left_out_at_the_start_whoever_res
   TaskStream whole(config, Split::train, check);
   EXPECT_GT(whole.left_out().count, 10u);
   EXPECT_EQ(whole.left_out().of, 200u);
-  EXPECT_THAT(whole.left_out().text(), HasSubstr("tasks are left out: " + config.file + ":4: it is too long; " + config.file + ":14: "));
+  EXPECT_THAT(whole.left_out().text(),
+              HasSubstr("tasks are left out: " + config.file + ":4: it is too long; " + config.file + ":14: "));
   const auto expected = ids_of(whole.take(500));
   std::vector<std::string> got;
   for (std::uint64_t cursor = 0; got.size() < 500;) {
@@ -390,8 +396,8 @@ TEST_F(TaskFile, two_files_never_meet_either) {
   config.heldout_file = write("{\"prompt\": \"b\"}\n{\"prompt\": \"d\"}\n", "test.jsonl");
   TaskStream train(config), heldout(config, Split::heldout);
   EXPECT_EQ(id_set(train.take(2)), (std::set<std::string>{"train:1", "train:3"}));
-  EXPECT_EQ(train.left_out().text(), "1 of 3 tasks are left out: " + config.file + ":2: it is a held-out one, too, by " +
-                                         config.heldout_file);
+  EXPECT_EQ(train.left_out().text(),
+            "1 of 3 tasks are left out: " + config.file + ":2: it is a held-out one, too, by " + config.heldout_file);
   EXPECT_EQ(heldout.left_out().count, 0u);
   EXPECT_EQ(id_set(heldout.take(2)), (std::set<std::string>{"test:1", "test:2"}));
   EXPECT_EQ(heldout_tasks(config, 99).size(), 2u);

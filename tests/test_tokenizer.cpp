@@ -258,10 +258,12 @@ TEST(Tokenizer, training_says_what_is_wrong) {
   EXPECT_THAT(error_of([&] { Tokenizer::train({"some text"}, config, path); }), HasSubstr("100"));
   for (const int size : {0, 3, 264}) {
     config.vocab_size = size;
-    EXPECT_THAT(error_of([&] { Tokenizer::train({"some text"}, config, path); }), HasSubstr("tokenizer.vocab_size: expected "));
+    EXPECT_THAT(error_of([&] { Tokenizer::train({"some text"}, config, path); }),
+                HasSubstr("tokenizer.vocab_size: expected "));
   }
   config.vocab_size = 266;  // room for the bytes and symbols alone
-  EXPECT_THAT(error_of([&] { Tokenizer::train({"some text"}, config, path); }), HasSubstr("vocab_size: expected at least 27"));
+  EXPECT_THAT(error_of([&] { Tokenizer::train({"some text"}, config, path); }),
+              HasSubstr("vocab_size: expected at least 27"));
   config = {};
   config.symbols = {"a,b"};
   EXPECT_THAT(error_of([&] { Tokenizer::train({"some text"}, config, path); }), HasSubstr("a,b"));

@@ -45,9 +45,9 @@ CodeTests read_code_tests(std::string_view json);
 /// there is none.
 std::string_view find_code(std::string_view text, Language language);
 
-/// The program that a completion of `prompt`, Python that ends in the head or docstring of the function `name`, makes of
-/// it: behind the prompt stands the function's body, indented or not, or the whole function once more. `source` itself
-/// where there is no prompt, or `source` must come first (it imports from `__future__`).
+/// The program that a completion of `prompt`, Python that ends in the head or docstring of the function `name`, makes
+/// of it: behind the prompt stands the function's body, indented or not, or the whole function once more. `source`
+/// itself where there is no prompt, or `source` must come first (it imports from `__future__`).
 std::string completed_program(const std::string& prompt, std::string_view name, const std::string& source);
 
 /// Whether a program printed what was expected: the same tokens in the same order, where tokens are what white space

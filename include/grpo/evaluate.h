@@ -41,10 +41,10 @@ using OnTasksDone = std::function<void(std::size_t done, std::size_t total)>;
 
 /// Draws rollout.config().samples completions of every task, keyed by (seed, Purpose::evaluation, step), scores them
 /// and summarises. Tasks that Rollout::refusal or Scorer::refusal has something to say about are left out; the others
-/// keep the draws of their places. `on_progress` is told after every batch of tasks, `keep` (optional) receives the scored groups.
-/// `check` (optional) is called again and again while answers are sampled: what it throws ends the evaluation, which
-/// leaves no trace and can be done again with the same result (StopSignal::check). Throws Error when there are tasks,
-/// but all of them are left out.
+/// keep the draws of their places. `on_progress` is told after every batch of tasks, `keep` (optional) receives the
+/// scored groups. `check` (optional) is called again and again while answers are sampled: what it throws ends the
+/// evaluation, which leaves no trace and can be done again with the same result (StopSignal::check). Throws Error when
+/// there are tasks, but all of them are left out.
 Evaluation evaluate(Rollout& rollout, Scorer& scorer, const std::vector<Task>& tasks, uint64_t seed, uint64_t step,
                     const OnTasksDone& on_progress = nullptr, std::vector<Group>* keep = nullptr,
                     const std::function<void()>& check = nullptr);

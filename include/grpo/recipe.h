@@ -167,8 +167,8 @@ struct RecipeConfig : RunConfig {
 /// Throws Error, naming the stage, for what a recipe would fail on later and what can be told before there is a folder:
 /// data files that cannot be read, tasks, rewards, schedules, rollouts without room for an answer, and stages in an
 /// `out` without config.json, which nobody asked to go on with. What a finished stage of a resumed recipe was made of
-/// may be gone. Gives what is to be told besides: rewards that no task can earn (Scorer::forewarn), schedules that do not
-/// fit, parts of a stage that its type does not read, remarks on files.
+/// may be gone. Gives what is to be told besides: rewards that no task can earn (Scorer::forewarn), schedules that do
+/// not fit, parts of a stage that its type does not read, remarks on files.
 std::vector<std::string> check_recipe(const RecipeConfig& config);
 
 class Recipe {

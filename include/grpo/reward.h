@@ -121,8 +121,9 @@ FormatReading read_format(std::string_view text, bool think_open = false);
 
 /// The verdict behind `accuracy`, of `completion.answer` or, where that is empty and accuracy_needs_format is off, of
 /// what final_answer finds. The task's kind says who decides: check_countdown, check_verifiable, chosen_letter for
-/// "choice", else check_answer. bad_reference also for a task without a reference, a choice without a letter, and for the
-/// kinds whose reference another reward reads ("code", "instructions", "regex"). Never throws because of the completion.
+/// "choice", else check_answer. bad_reference also for a task without a reference, a choice without a letter, and for
+/// the kinds whose reference another reward reads ("code", "instructions", "regex"). Never throws because of the
+/// completion.
 Verdict answer_verdict(const Task& task, const Completion& completion, const RewardsConfig& config);
 
 /// Whether `expression` solves the countdown problem `reference`, written "24 from 3 5 7 2" (the target, then the given
@@ -175,9 +176,9 @@ class Scorer {
   std::string refusal(const Task& task) const;
 
   /// What is to be told before any work on `tasks`: weighted rewards that none of them can earn, as "code" without
-  /// tests or "helpful" unless they are `judged`; those that can earn nothing; weights for a kind that none has; unknown
-  /// kinds. `name` is the config's own, in these. Rewards of the user's own may be earned by any. Throws Error where no
-  /// task can earn anything.
+  /// tests or "helpful" unless they are `judged`; those that can earn nothing; weights for a kind that none has;
+  /// unknown kinds. `name` is the config's own, in these. Rewards of the user's own may be earned by any. Throws Error
+  /// where no task can earn anything.
   std::vector<std::string> forewarn(const std::vector<Task>& tasks, bool judged = false,
                                     std::string_view name = "rewards") const;
 

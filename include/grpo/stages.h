@@ -136,8 +136,8 @@ struct TaskShare {
 /// Tasks of several sources in fixed proportions: of every n tasks each source gives its share, rounded.
 class TaskMixture {
  public:
-  /// Every source without a seed of its own draws with `seed`; `check` (optional) is as for a TaskStream. Throws Error without a source or a
-  /// weight above 0, and where a TaskStream does.
+  /// Every source without a seed of its own draws with `seed`; `check` (optional) is as for a TaskStream. Throws Error
+  /// without a source or a weight above 0, and where a TaskStream does.
   TaskMixture(std::vector<TaskShare> sources, uint64_t seed, const TaskCheck& check = nullptr);
   std::vector<Task> take(std::size_t count);
 
