@@ -5,6 +5,7 @@
 //   evaluate --model SmolLM2-135M-Instruct --chat --suite configs/eval_r1.json --out runs/evaluation
 #include "grpo/evaluate.h"
 
+#include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -62,8 +63,11 @@ struct EvaluateConfig : grpo::ModelConfig {
                         "expected --model FOLDER and either --tasks FILE.jsonl or --suite FILE.json (see --help)");
     if (!suite.empty() && (out.empty() || out == "-"))
       throw grpo::Error("config", "expected --out FOLDER with --suite");
+    if (!judge.empty() && suite.empty()) throw grpo::Error("config", "judge: expected --suite with it");
     grpo::ModelConfig::validate();
     if (chat && !text.empty()) throw grpo::Error("config", "expected --chat or --template, got both");
+    if (!text.empty() && text.find("{prompt}") == std::string::npos)
+      throw grpo::Error("config", "template: expected a text with {prompt}, got \"", text, '"');
   }
 };
 
@@ -93,12 +97,20 @@ std::string settings_of(const grpo::Model& model, const grpo::RolloutConfig& rol
 }  // namespace
 
 int main(int argc, char** argv) try {
-  const auto config = grpo::load_config<EvaluateConfig>(argc, argv);
+  grpo::GivenKeys given;
+  const auto config = grpo::load_config<EvaluateConfig>(argc, argv, &given);
+  for (const char* key : {"k", "temperature", "top_p", "seed", "on_bad"})
+    if (!config.suite.empty() && given.contains(key))
+      throw grpo::Error("config", key, ": expected none with --suite, whose file says how to sample; change ",
+                        config.suite);
   std::vector<grpo::Task> tasks;
   grpo::LeftOut bad_lines;
-  if (config.suite.empty())
-    tasks = grpo::read_tasks(config.tasks, config.on_bad == grpo::BadTasks::drop ? &bad_lines : nullptr);
+  if (config.suite.empty()) tasks = grpo::read_tasks(config.tasks, config.on_bad, &bad_lines);
   if (bad_lines.count > 0) std::cerr << "warning: " << bad_lines.text("lines") << std::endl;
+  for (const auto& remark : bad_lines.remarks) std::cerr << "warning: " << remark << std::endl;
+  for (const auto& warning : grpo::unknown_kinds(tasks)) std::cerr << "warning: " << warning << std::endl;
+  if (!tasks.empty() && std::ranges::all_of(tasks, [](const auto& each) { return each.answer.empty(); }))
+    std::cerr << "warning: no task of " << config.tasks << " has an answer, so that none can be right" << std::endl;
   std::optional<LineWriter> out;
   if (config.suite.empty() && !config.out.empty()) out.emplace(config.out, std::initializer_list{config.tasks}, ".new");
   const grpo::StopSignal stop("\nstopping\n");
@@ -108,7 +120,9 @@ int main(int argc, char** argv) try {
   if (!config.text.empty()) chat = {config.text};
   if (!config.system.empty()) chat.system = config.system;
   chat.open_think |= config.open_think;
-  chat.validate();
+  if (!chat.system.empty() && !chat.text.empty() && chat.text.find("{system}") == std::string::npos)
+    throw grpo::Error("config", "system: expected --chat, or a --template with {system}, beside it, got ",
+                      config.text.empty() ? "neither" : '"' + config.text + '"');
   model.rewards.think_open = chat.opens_think();
   if (!config.suite.empty()) {
     SuiteRun run{model, config.model, chat, nullptr, {}, config.suite, config.out, stop, config.max_new_tokens};
@@ -129,7 +143,11 @@ int main(int argc, char** argv) try {
   grpo::Scorer scorer(model.rewards);
   if (config.on_bad == grpo::BadTasks::refuse) {
     grpo::LeftOut none;
-    grpo::leave_out(tasks, [&](const grpo::Task& task) { return rollout.refusal(task); }, config.on_bad, none);
+    const auto refusal = [&](const grpo::Task& task) {
+      const auto why = rollout.refusal(task);
+      return why.empty() ? scorer.refusal(task) : why;
+    };
+    grpo::leave_out(tasks, refusal, config.on_bad, none);
   }
 
   std::optional<TaskCompletions> completions;

@@ -53,19 +53,32 @@ bool judge(const SuiteRun& run, const grpo::SuiteConfig& suite, const BenchmarkD
   for (const auto& problem : data.problems) problems[problem.task.id] = &problem;
   std::vector<Question> questions;
   std::vector<std::pair<Answered*, size_t>> asked;  // of each question, which of the answer's verdicts
+  const std::string judge_id = run.judge ? grpo::fingerprint(run.judge->policy) : "";
+  size_t outdated = 0;
   for (Answered& each : answers) {
     if (each.sample >= samples) continue;
     const auto prompts = grpo::judge_prompts(data, *problems[each.id], each.text, run.model.rewards.think_open);
+    std::string whole;
+    for (const std::string& prompt : prompts) whole += prompt + '\0';
+    // Verdicts on another question, or of another judge, are none on this one.
+    const std::string question = grpo::fingerprint(whole) + ' ';
+    if (!prompts.empty() && !each.judged.empty() && !each.verdicts.empty() &&
+        (run.judge ? each.judged != question + judge_id : !each.judged.starts_with(question)))
+      each.verdicts.clear(), ++outdated;
     if (each.verdicts.size() == prompts.size() &&
         std::find(each.verdicts.begin(), each.verdicts.end(), "") == each.verdicts.end())
       continue;
     each.verdicts.resize(prompts.size());
+    each.judged = question + judge_id;
     for (size_t i = 0; i < prompts.size(); ++i) {
       questions.push_back({{each.id, prompts[i], "", "", ""}, static_cast<uint32_t>(questions.size())});
       asked.emplace_back(&each, i);
     }
   }
   if (questions.empty()) return true;
+  if (outdated > 0)
+    std::cerr << name << ": " << outdated << " verdicts in " << file.string()
+              << " are another judge's, or on another question; they are asked for again\n";
   if (!run.judge) {
     std::cerr << name << ": its answers are in " << file.string() << "; --judge FOLDER scores them\n";
     return false;
@@ -182,10 +195,13 @@ void check_settings(const SuiteRun& run, const grpo::SuiteConfig& suite) {
                                   {"temperature", suite.temperature},
                                   {"top_p", suite.top_p},
                                   {"max_new_tokens", suite.max_new_tokens},
-                                  {"seed", suite.seed}};
+                                  {"seed", suite.seed},
+                                  {"weights", grpo::fingerprint(run.model.policy)}};
   if (std::ifstream in(file, std::ios::binary); in) {
     const auto before = grpo::read_json<nlohmann::ordered_json>(std::string(std::istreambuf_iterator<char>(in), {}));
-    nlohmann::ordered_json there{{"system", ""}, {"open_think", false}};  // where an earlier program wrote none
+    nlohmann::ordered_json there{{"system", ""},
+                                 {"open_think", false},
+                                 {"weights", settings["weights"]}};  // where an earlier program wrote none
     if (before.is_object()) there.update(before);
     for (const auto& [key, value] : settings.items())
       if (!before.is_object() || there.value(key, nlohmann::ordered_json()) != value)

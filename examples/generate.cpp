@@ -48,7 +48,8 @@ struct GenerateConfig : grpo::ModelConfig {
     v("on_bad", on_bad, "lines that cannot be asked, as too long: give them back with an \"error\", or refuse");
     v("n", n, "completions of each prompt", grpo::kSamples);
     sampling.visit(v);
-    v("max_new_tokens", max_new_tokens, "longest completion", grpo::kNewTokens);
+    v("max_new_tokens", max_new_tokens, "longest completion; it also ends where the model's positions do",
+      grpo::kNewTokens);
     v("stop", stop, "strings that end a completion, as a JSON list; its text is cut before them");
     v("chat", chat, "a prompt is a user's turn: the text around it is the model's chat template, or what a run had");
     v("system", system, "with chat: the system prompt of every conversation that has none; empty: what a run had");
@@ -62,11 +63,13 @@ struct GenerateConfig : grpo::ModelConfig {
     if (in.empty() != out.empty()) throw grpo::Error("config", "expected both --in and --out, or neither");
     if (!system.empty() && !chat) throw grpo::Error("config", "system: expected --chat with it");
     if (open_think && !chat) throw grpo::Error("config", "open_think: expected --chat with it");
+    rollout().validate();
   }
   grpo::RolloutConfig rollout() const {
     grpo::RolloutConfig config;
     config.samples = n, config.max_new_tokens = max_new_tokens, config.sampling = sampling, config.stop = stop;
     config.cache_gigabytes = cache_gigabytes;
+    config.ends_at_context = true;
     return config;
   }
 };
@@ -78,7 +81,9 @@ class Prompts {
     if (config.chat) chat_ = model.own_chat();
     if (!config.system.empty()) chat_.system = config.system;
     chat_.open_think |= config.open_think;
-    if (config.chat) chat_.validate();
+    if (!config.system.empty() && !chat_.text.empty() && chat_.text.find("{system}") == std::string::npos)
+      throw grpo::Error("generate",
+                        "system: expected a model that is asked with one; this run's chat.text has no {system}");
     if (config.bos && tokenizer_.bos() < 0)
       throw grpo::Error("generate", "bos: expected a tokenizer with such a token, it has none");
   }
@@ -126,6 +131,9 @@ Json completions_of(const grpo::Group& group) {
 grpo::Model opened(const GenerateConfig& config) {
   grpo::Model model = grpo::open_model(config);
   if (!model.warning.empty()) std::cerr << "warning: " << model.warning << '\n';
+  if (const int positions = model.policy.config().max_positions; config.max_new_tokens >= positions)
+    std::cerr << "warning: max_new_tokens: the model has " << positions << " positions, prompt included: completions "
+              << "end there, before " << config.max_new_tokens << " tokens\n";
   return model;
 }
 
@@ -162,8 +170,10 @@ int complete_file(const GenerateConfig& config) {
         errors[i] = rollout.refusal(prompt);
         if (!errors[i].empty()) continue;
         inputs.push_back(std::move(prompt));
-      } catch (const grpo::Error& error) {
-        errors[i] = error.what();
+      } catch (const grpo::Error& error) {  // "[line] FILE:LINE: expected …"
+        const std::string_view why = error.what(), where = lines[begin + i].where;
+        const size_t at = why.find(where);
+        errors[i] = at == why.npos ? why : why.substr(std::min(why.size(), at + where.size() + 2));
         continue;
       }
       tasks.push_back({.id = lines[begin + i].where, .prompt = "", .answer = "", .kind = "", .language = ""});

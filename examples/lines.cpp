@@ -103,8 +103,7 @@ std::string Line::with_written(std::string_view members, std::span<const std::st
 Line parse_line(std::string_view text, const std::string& where) {
   grpo::JsonFault fault;
   Json json = grpo::read_json<Json>(text, grpo::LongNumbers::as_text, &fault);
-  if (json.is_discarded())
-    throw grpo::Error("line", where, ": expected a JSON object, got ", cut(text), " (", fault.problem, ')');
+  if (json.is_discarded()) throw grpo::Error("line", where, ": expected a JSON object, got ", fault.problem);
   if (!json.is_object()) throw grpo::Error("line", where, ": expected a JSON object, got ", cut(text));
   return {std::move(json), where, std::string(text)};
 }
@@ -126,9 +125,11 @@ bool LineReader::next(std::string& text, std::string& where) {
     ++number_;
     if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
     where = file_ + ':' + std::to_string(number_);
+    is_empty_ = false;
     return true;
   }
   if (in_.bad()) throw grpo::Error("line", file_, ": could not read on behind line ", number_);
+  if (is_empty_) throw grpo::Error("line", file_, ": expected at least one line, got an empty file");
   return false;
 }
 
@@ -188,8 +189,8 @@ LineWriter::~LineWriter() {
 
 void LineWriter::fail(const char* action) const {
   const int code = errno;
-  throw grpo::Error("line", file_.string(), ": cannot ", action, " this file: ",
-                    code == ENOENT ? "its folder is not there" : std::strerror(code));
+  throw grpo::Error("line", file_.string(), ": cannot ", action,
+                    " this file: ", code == ENOENT ? "its folder is not there" : std::strerror(code));
 }
 
 void LineWriter::write_lines(std::string_view lines) {

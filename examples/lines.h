@@ -62,7 +62,8 @@ class LineReader {
   /// "-" is standard input. Throws Error when there is no such file.
   explicit LineReader(const std::string& file);
 
-  /// The next line as it stands, and FILE:LINE; false at the end. Throws Error when the file cannot be read.
+  /// The next line as it stands, and FILE:LINE; false at the end. Throws Error when the file cannot be read, or has no
+  /// line.
   bool next(std::string& text, std::string& where);
 
  private:
@@ -70,6 +71,7 @@ class LineReader {
   std::ifstream opened_;
   std::istream& in_;
   std::size_t number_ = 0;
+  bool is_empty_ = true;
 };
 
 /// All of them, parsed; those that are no object are counted in `left_out`, or, without, an Error.

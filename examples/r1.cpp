@@ -6,11 +6,12 @@
 
 int main(int argc, char** argv) try {
   const auto config = grpo::load_run_config<grpo::RecipeConfig>(argc, argv);
-  grpo::check_recipe(config);  // what is refused is refused before there is a folder
+  const auto told = grpo::check_recipe(config);  // what is refused is refused before there is a folder
   grpo::Run run(config, grpo::dump_config(config), "r1");
   return run.attempt([&] {
     run.progress().note("grpo.cpp r1 · seed " + std::to_string(config.seed) + " · " + run.folder().string());
     for (const auto& note : config.notes) run.progress().note(note);
+    for (const auto& note : told) run.progress().note(note);
     grpo::Recipe recipe(config, run);
     if (recipe.is_finished())
       run.progress().note("this recipe is finished; --force-from STAGE does that stage again, and those behind it");

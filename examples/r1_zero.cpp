@@ -112,7 +112,7 @@ struct R1ZeroConfig : grpo::RunConfig {
                         "a model folder (policy.from) has a chat template of its own");
     if (policy.from.empty()) grpo::require_room(rollout, policy);
     grpo::check_places(0, static_cast<uint64_t>(prompts_per_step), objective);
-    objective.check_samples(rollout.samples);
+    objective.check_step(prompts_per_step, rollout.samples);
     grpo::require_learnable(rollout);
     grpo::lasting(optimizer, grpo::updates_of(steps, objective));
   }
@@ -155,13 +155,16 @@ std::unique_ptr<grpo::JsonlWriter> base_metrics(const std::filesystem::path& run
 // All of it: the base model, then RL. Gives the exit status.
 int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
   const bool from_scratch = config.policy.from.empty();
+  grpo::TasksConfig documents = config.tasks;
+  documents.seed = config.seed;
+  config.tasks = config.tasks.seeded(config.seed);
   const auto checkpoint = run.resume(stays);
   auto& progress = run.progress();
 
   // Text: a vocabulary, learned from the corpus or the pretrained model's; tasks, rewards.
   const grpo::RunFiles files(run.folder());
   std::optional<grpo::Corpus> corpus;
-  if (from_scratch) corpus.emplace(config.pretrain.corpus, config.tasks, config.chat);
+  if (from_scratch) corpus.emplace(config.pretrain.corpus, documents, config.chat);
   if (!checkpoint && from_scratch) {
     std::vector<std::string> documents;
     for (uint64_t i = 0; i < 4000; ++i)
@@ -181,18 +184,23 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
   progress.note("grpo.cpp r1_zero · policy " + policy.describe() + " · seed " + std::to_string(config.seed) + " · " +
                 run.folder().string());
   for (const auto& note : config.notes) progress.note(note);
-  for (const auto& note :
-       {from_scratch ? grpo::warmup_note(config.pretrain.optimizer, config.pretrain.steps,
-                                         "pretrain.optimizer.warmup_steps")
-                     : std::string(),
-        grpo::warmup_note(config.optimizer, grpo::updates_of(config.steps, config.objective),
-                          "optimizer.warmup_steps")})
-    if (!note.empty()) progress.note(note);
+  auto schedules =
+      grpo::schedule_notes(config.optimizer, grpo::updates_of(config.steps, config.objective), "optimizer");
+  if (from_scratch)
+    for (const auto& note :
+         grpo::schedule_notes(config.pretrain.optimizer, config.pretrain.steps, "pretrain.optimizer"))
+      schedules.push_back(note);
+  for (const auto& note : schedules) progress.note(note);
   run.reads(config.rewards);
+
+  if (corpus) grpo::require_room(config.pretrain, *corpus, tokenizer, policy.config().max_positions);
 
   // Tasks, but for those that the policy cannot be asked.
   grpo::Rollout rollout(policy, tokenizer, config.chat, config.rollout);
-  const grpo::TaskCheck check = [&](const grpo::Task& task) { return rollout.refusal(task); };
+  const grpo::TaskCheck check = [&](const grpo::Task& task) {
+    const auto why = rollout.refusal(task);
+    return why.empty() ? scorer.refusal(task) : why;
+  };
   grpo::LeftOut heldout_left_out;
   grpo::TaskStream tasks(config.tasks, Split::train, check);
   const auto heldout = grpo::heldout_tasks(config.tasks, config.evaluate.problems, check, &heldout_left_out);
@@ -335,7 +343,6 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
 
 int main(int argc, char** argv) try {
   auto config = grpo::load_run_config<R1ZeroConfig>(argc, argv);
-  config.tasks.seed = config.seed;
   config.rewards.think_open = config.chat.opens_think();
   if (!config.policy.from.empty()) config.pretrain.steps = 0;
   const at::Device device = grpo::open_device(config.device);
@@ -349,13 +356,17 @@ int main(int argc, char** argv) try {
     grpo::require_room(config.rollout, is_kept ? files.policy_config(config.policy)
                                                : grpo::shape_from(config.policy.from, config.policy));
   }
-  grpo::TaskStream(config.tasks, Split::train);
+  const grpo::Scorer scorer(config.rewards);
+  const grpo::TaskCheck check = [&](const grpo::Task& task) { return scorer.refusal(task); };
+  const grpo::TaskStream tasks(config.tasks, Split::train, check);
+  grpo::LeftOut told = tasks.left_out();
   try {
-    if (config.evaluate.problems > 0) grpo::heldout_tasks(config.tasks, 1);
+    if (config.evaluate.problems > 0) grpo::heldout_tasks(config.tasks, 1, check, &told);
   } catch (const grpo::Error& error) {
     throw grpo::Error("config", error.what(), "; or evaluate nothing: --set evaluate.problems=0");
   }
-  grpo::Scorer(config.rewards);
+  for (const auto& remark : told.remarks) config.notes.push_back("warning: " + remark);
+  for (const auto& warning : scorer.forewarn(tasks.preview())) config.notes.push_back("warning: " + warning);
 
   grpo::Run run(config, grpo::dump_config(config), "r1_zero");
   return run.attempt([&] { return learn(config, run, device); });

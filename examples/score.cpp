@@ -61,6 +61,15 @@ std::vector<std::string> split_names(const std::string& list) {
   for (std::string name; std::getline(in, name, ',');)
     if (!name.empty()) names.push_back(name);
   if (names.empty()) throw grpo::Error("config", "rewards: expected names with commas between them, got \"", list, '"');
+  const std::vector<std::string> known = grpo::registered_rewards();
+  for (const std::string& name : names) {
+    if (name == "helpful" || name == "harmless")
+      throw grpo::Error("config", "rewards: expected rewards that rules decide, got ", name, ", which takes a judge");
+    if (std::ranges::count(known, name)) continue;
+    std::string all;
+    for (const std::string& each : known) all += (all.empty() ? "" : ", ") + each;
+    throw grpo::Error("config", "rewards: expected some of ", all, ", got \"", name, '"');
+  }
   return names;
 }
 
@@ -76,7 +85,7 @@ std::string text_of(const Line& line, const char* key) {
 class LineScorer {
  public:
   explicit LineScorer(const ScoreConfig& config)
-      : names_(split_names(config.rewards)), config_(for_names(config.scoring, names_)), scorer_(config_) {
+      : names_(split_names(config.rewards)), config_(for_names(config.scoring, names_)), scorer_(config_, "scoring") {
     if (std::ranges::count(names_, "code")) code_.emplace(config.scoring.code);
   }
 

@@ -7,6 +7,7 @@
 #include <iomanip>
 #include <iostream>
 #include <map>
+#include <set>
 #include <sstream>
 
 #include "grpo/metrics.h"
@@ -25,14 +26,16 @@ std::string minutes(double seconds) {
   return out.str();
 }
 
-// What `file` has, which nothing is taken from but a line that a stop has torn; in the order of the problems.
+// What `file` has, which nothing is taken from but a line that a stop has torn and answers to other prompts than those
+// that are `asked` now (fingerprints, by problem); in the order of the problems.
 struct Saved {
   std::vector<Answered> answers;
+  std::set<std::string_view> outdated;  // problems whose prompt was another one
   uint64_t bytes = 0;
   bool in_order = true;
 };
 
-Saved read_saved(const BenchmarkData& data, const fs::path& file) {
+Saved read_saved(const BenchmarkData& data, const fs::path& file, const std::vector<std::string>& asked) {
   Saved saved;
   if (!fs::exists(file)) return saved;
   const std::string name(data.benchmark->name);
@@ -49,6 +52,10 @@ Saved read_saved(const BenchmarkData& data, const fs::path& file) {
     if (place == places.end())
       throw grpo::Error("suite", file.string(), ": has an answer to \"", each.id,
                         "\", which the benchmark's file does not ask; give another --out to sample anew");
+    if (!each.asked.empty() && each.asked != asked[place->second]) {
+      saved.outdated.insert(place->first), saved.in_order = false;
+      continue;
+    }
     const std::pair key(place->second, each.sample);
     saved.in_order = saved.in_order && (sorted.empty() || sorted.rbegin()->first < key);
     sorted.emplace(key, std::move(each));  // a sample that was drawn twice is the same twice
@@ -152,7 +159,13 @@ void save(const std::string& benchmark, const std::vector<Answered>& answers, co
 std::vector<Answered> complete(const SuiteRun& run, const grpo::SuiteConfig& suite, const grpo::SuiteRow& row,
                                const BenchmarkData& data, const fs::path& file) {
   const auto samples = static_cast<size_t>(row.samples);
-  Saved saved = read_saved(data, file);
+  std::vector<std::string> asked;
+  for (const auto& problem : data.problems) asked.push_back(grpo::fingerprint(run.chat.render(problem.task)));
+  Saved saved = read_saved(data, file, asked);
+  if (!saved.outdated.empty())
+    std::cerr << row.name << ": " << saved.outdated.size() << " of " << data.problems.size()
+              << " problems are put in other words than those that were answered in " << file.string()
+              << "; they are asked again\n";
   std::map<std::string_view, size_t> have;
   for (const Answered& each : saved.answers) have[each.id] += each.sample < samples;
   std::vector<Question> missing;
@@ -172,11 +185,13 @@ std::vector<Answered> complete(const SuiteRun& run, const grpo::SuiteConfig& sui
         [&](const grpo::Group& group) {
           for (size_t i = 0; i < group.completions.size(); ++i) {
             const grpo::Completion& each = group.completions[i];
-            out.write(grpo::to_json(row.name, {group.task.id, i, each.text, each.finish == grpo::Finish::length, {}}));
+            out.write(grpo::to_json(
+                row.name,
+                {group.task.id, i, each.text, each.finish == grpo::Finish::length, {}, asked[group.index], ""}));
           }
         });
     out.sync();
-    saved = read_saved(data, file);
+    saved = read_saved(data, file, asked);
   }
   if (!saved.in_order) save(row.name, saved.answers, file);
   return std::move(saved.answers);

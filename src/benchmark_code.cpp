@@ -112,11 +112,10 @@ CodeTests code_tests(const BenchmarkProblem& problem) {
 
 std::string whole_program(const BenchmarkProblem& problem, const std::string& program) {
   const std::string& kind = problem.task.kind;
+  if (kind == "human_eval")
+    return completed_program(problem.line.value("prompt", ""), problem.line.value("entry_point", ""), program);
   const bool own = program.find("from __future__") != program.npos;  // that has to come first
-  if (kind == "live_code_bench" && !own) return std::string(kImports) + program;
-  if (kind != "human_eval" || own) return program;
-  // The prompt's imports and helpers, and its function without a body, which the program's own takes the place of.
-  return problem.line.value("prompt", "") + (program.find("def ") == program.npos ? "" : "\n") + program;
+  return (kind == "live_code_bench" && !own ? std::string(kImports) : "") + program;
 }
 
 std::string contest_problem(const JsonReader& line) {

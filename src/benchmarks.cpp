@@ -141,8 +141,11 @@ std::string fingerprint(std::string_view text) {
 }
 
 nlohmann::ordered_json to_json(std::string_view benchmark, const Answered& answered) {
-  return {{"benchmark", benchmark}, {"id", answered.id},   {"sample", answered.sample},
-          {"text", answered.text},  {"cut", answered.cut}, {"verdicts", answered.verdicts}};
+  nlohmann::ordered_json line{{"benchmark", benchmark}, {"id", answered.id},   {"sample", answered.sample},
+                              {"text", answered.text},  {"cut", answered.cut}, {"verdicts", answered.verdicts}};
+  if (!answered.asked.empty()) line["asked"] = answered.asked;
+  if (!answered.judged.empty()) line["judged"] = answered.judged;
+  return line;
 }
 
 SavedAnswers read_answered(std::string_view benchmark, const std::filesystem::path& path) {
@@ -168,7 +171,9 @@ SavedAnswers read_answered(std::string_view benchmark, const std::filesystem::pa
                   static_cast<std::size_t>(line.count("sample", 1 << 30)),
                   line.string("text"),
                   line.boolean("cut", false),
-                  {}};
+                  {},
+                  line.object().contains("asked") ? line.string("asked") : "",
+                  line.object().contains("judged") ? line.string("judged") : ""};
     for (const auto& verdict : line.optional("verdicts")) {
       if (!verdict.is_string()) line.refuse("verdicts", "a list of texts");
       each.verdicts.push_back(verdict.get<std::string>());

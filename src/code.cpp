@@ -103,6 +103,54 @@ std::string_view final_part(std::string_view text) {
   return text.substr(open + kOpen.size(), close - open - kOpen.size());
 }
 
+// ---- Prompts that are to be completed -------------------------------------------------------------------------------
+
+/// Where Python that is to be completed goes on.
+struct Ending {
+  std::string indent;       // of a body
+  bool lacks_body = false;  // what ends is the head of a function
+};
+
+Ending ending_of(std::string_view prompt) {
+  std::string_view last;  // line that is more than a comment
+  for (std::size_t at = 0; at < prompt.size();) {
+    const std::size_t end = std::min(prompt.find('\n', at), prompt.size());
+    std::string_view line = prompt.substr(at, end - at);
+    at = end + 1;
+    const std::string_view code = line.substr(0, line.rfind('#'));  // without its comment, if that is one
+    const std::size_t first = line.find_first_not_of(kSpace), code_end = code.find_last_not_of(kSpace);
+    if (first == line.npos || line[first] == '#') continue;
+    if (code_end != code.npos && code[code_end] == ':') line = code;
+    last = line;
+  }
+  if (last.empty()) return {};
+  Ending ending{std::string(last.substr(0, last.find_first_not_of(kSpace)))};
+  ending.lacks_body = last[last.find_last_not_of(kSpace)] == ':';
+  if (ending.lacks_body) ending.indent += "    ";
+  return ending;
+}
+
+std::string with_line_end(std::string text) {
+  if (!text.empty() && !text.ends_with('\n')) text += '\n';
+  return text;
+}
+
+/// The prompt as a program of its own: a function that lacks its body does nothing.
+std::string with_body(const std::string& prompt) {
+  const Ending ending = ending_of(prompt);
+  return ending.lacks_body ? with_line_end(prompt) + ending.indent + "pass\n" : prompt;
+}
+
+/// Whether a line of `source` begins with `word` (`indented`: white space aside).
+bool has_line(std::string_view source, std::string_view word, bool indented) {
+  for (std::size_t at = source.find(word); at != source.npos; at = source.find(word, at + 1)) {
+    std::size_t start = at;
+    while (indented && start > 0 && (source[start - 1] == ' ' || source[start - 1] == '\t')) --start;
+    if (start == 0 || source[start - 1] == '\n') return true;
+  }
+  return false;
+}
+
 // ---- Comparing ------------------------------------------------------------------------------------------------------
 
 /// The next token of `text`, which it leaves; "" at the end.
@@ -219,6 +267,25 @@ std::string_view find_code(std::string_view text, Language language) {
   return found;
 }
 
+std::string completed_program(const std::string& prompt, std::string_view name, const std::string& source) {
+  if (prompt.empty() || source.find("from __future__") != source.npos) return source;
+  if (source.starts_with(' ') || source.starts_with('\t')) return with_line_end(prompt) + source;
+  const auto defines = [&](const char* how) {
+    return has_line(source, how + std::string(name) + '(', /*indented=*/true);
+  };
+  if (defines("def ") || defines("async def ") || has_line(source, "class Solution", false) ||
+      has_line(source, std::string(name) + " =", false))
+    return with_line_end(with_body(prompt)) + '\n' + source;
+  const std::string indent = ending_of(prompt).indent;  // that the body lost, as the beginning of a block does
+  std::string program = with_line_end(prompt);
+  for (std::size_t at = 0; at < source.size();) {
+    const std::size_t end = std::min(source.find('\n', at), source.size() - 1) + 1;
+    program.append(indent).append(source, at, end - at);
+    at = end;
+  }
+  return program;
+}
+
 bool outputs_match(std::string_view printed, std::string_view expected, double tolerance) {
   while (true) {
     const std::string_view a = take_token(printed), b = take_token(expected);
@@ -270,7 +337,7 @@ CodeVerdict CodeChecker::check_cases(const Program& program, const CodeTests& te
 
 CodeVerdict CodeChecker::check_function(std::string_view source, const CodeTests& tests) const {
   const std::string calls = tests.calls.empty() ? "[]" : tests.calls;
-  const Json rest{{"source", source},      {"name", tests.entry_point},  {"setup", tests.setup},
+  const Json rest{{"source", source},     {"name", tests.entry_point},  {"setup", with_body(tests.setup)},
                   {"check", tests.check}, {"partial", config_.partial}, {"reply_bytes", kReplyBytes}};
   const std::string job = written(rest).insert(1, "\"calls\":" + calls + ',');
   static const Executable checker{Language::python, std::string(kValues) + kCheck};
@@ -311,8 +378,9 @@ std::optional<CodeVerdict> CodeChecker::verdict(const Task& task, const Completi
     CodeVerdict none{.outcome = Outcome::wrong_output, .total = 1, .detail = "no closed block of code in the answer"};
     return none;
   }
-  const CodeVerdict verdict = check(source, tests);
-  return verdict.outcome == Outcome::infrastructure ? check(source, tests) : verdict;
+  const std::string program = completed_program(tests.setup, tests.entry_point, std::string(source));
+  const CodeVerdict verdict = check(program, tests);
+  return verdict.outcome == Outcome::infrastructure ? check(program, tests) : verdict;
 }
 
 Score CodeChecker::score(const Task& task, const Completion& completion) const {

@@ -44,6 +44,8 @@ std::string cut(std::string text, std::size_t limit) {
 
 // ---- Keys ----
 
+std::string_view leaf_of(std::string_view key) { return key.substr(key.rfind('.') + 1); }
+
 void collect_keys(const Knob& knob, const std::string& key, std::vector<std::string>& keys) {
   if (!key.empty()) keys.push_back(key);
   if (const auto* object = std::get_if<StructSlot>(&knob.slot)) {
@@ -121,8 +123,13 @@ class Loader {
     collect_keys(root_, "", keys);
     if (where_ == kCommandLine) keys.insert(keys.end(), {"config", "set", "help", "version"});
     const std::string guess = nearest(key, keys);
+    // What has next to no letter in common is no help.
+    const std::string_view leaf = leaf_of(key), guessed = leaf_of(guess);
+    const bool resembles = !guess.empty() && key.size() <= 128 &&
+                           (leaf == guessed || is_slip_of(leaf, guessed) ||
+                            edit_distance(key, guess) <= std::max(key.size(), guess.size()) / 2);
     throw Error("config", where_, ": unknown key \"", cut(key, 80), '"',
-                guess.empty() ? "; there are no keys" : "; did you mean \"" + guess + "\"?");
+                resembles ? "; did you mean \"" + guess + "\"?" : "; --help lists them all");
   }
 
  private:
@@ -377,13 +384,11 @@ nlohmann::json parse_json(std::string_view text, const std::string& where) {
     const std::string_view before = text.substr(0, error.byte > 0 ? error.byte - 1 : 0);
     const auto line = std::count(before.begin(), before.end(), '\n') + 1;
     const std::size_t column = before.size() - (before.rfind('\n') + 1) + 1;  // npos + 1 is 0
-    const std::string what = error.what();
-    const std::size_t detail = what.find(": ");
-    throw Error("config", where, ':', line, ':', column, ": expected JSON, got ",
-                cut(detail == std::string::npos ? what : what.substr(detail + 2), 200));
-  } catch (const Json::exception& error) {  // a number beyond a double's range
-    const std::string what = error.what();
-    throw Error("config", where, ": expected JSON, got ", cut(what.substr(what.find("] ") + 2), 200));
+    throw Error("config", where, ':', line, ':', column, ": expected JSON, got ", json_problem(error.what()));
+  } catch (const Json::exception& error) {  // "number overflow parsing '1e999'"
+    const std::string_view what = error.what();
+    throw Error("config", where, ": expected JSON, got a number beyond the range of doubles",
+                cut(std::string(what.substr(std::min(what.find(" '"), what.size()))), 80));
   }
 }
 

@@ -45,10 +45,15 @@ bool has_chat_template(const fs::path& folder) {
 
 PretrainedDefaults::PretrainedDefaults(const fs::path& model_folder, const GivenKeys& given) try
     : folder_(model_folder), given_(given) {
+  std::error_code none;
+  if (!fs::is_directory(folder_, none))
+    throw Error("pretrained", folder_.string(), ": expected a model folder, got ",
+                fs::exists(folder_, none) ? "a file" : "no such folder", "; check the path");
   pretrained_config(folder_);  // refuses what is no such folder
   is_small_ = parameters_in(folder_) < kSmall;
 } catch (const Error& error) {
-  throw Error("config", "policy.from: ", error.what());
+  const std::string_view why = error.what();
+  throw Error("config", "policy.from: ", why.substr(why.find("] ") + 2));
 }
 
 void PretrainedDefaults::note(const std::string& key, const std::string& value, const std::string& why) {

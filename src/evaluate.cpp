@@ -124,13 +124,15 @@ Evaluation evaluate(Rollout& rollout, Scorer& scorer, const std::vector<Task>& t
   LeftOut left_out{.of = tasks.size()};
   std::vector<uint32_t> places;
   for (const Task& task : tasks) {
-    if (const std::string why = rollout.refusal(task); why.empty())
+    std::string why = rollout.refusal(task);
+    if (why.empty()) why = scorer.refusal(task);
+    if (why.empty())
       places.push_back(static_cast<uint32_t>(&task - tasks.data()));
     else
-      left_out.add("task \"" + task.id + "\": " + why);
+      left_out.add(task.name() + ": " + why);
   }
   if (places.empty() && !tasks.empty())
-    throw Error("evaluate", "expected tasks that the policy can be asked, got none; ", left_out.text());
+    throw Error("evaluate", "expected tasks that can be asked and scored, got none; ", left_out.text());
   std::vector<Group> all;
   for (std::size_t begin = 0; begin < places.size(); begin += kTasksAtOnce) {
     const std::size_t end = std::min(places.size(), begin + kTasksAtOnce);

@@ -93,7 +93,7 @@ class Builder {
   bool parse_error(std::size_t byte, const std::string&, const nlohmann::detail::exception& error) {
     fault_.byte = byte;
     fault_.malformed = error.id != 406;
-    fault_.problem = fault_.malformed ? error.what() : "a number beyond the range of doubles";
+    fault_.problem = fault_.malformed ? json_problem(error.what()) : "a number beyond the range of doubles";
     return false;
   }
 
@@ -137,11 +137,39 @@ class Builder {
 
 }  // namespace
 
+std::string_view json_problem(std::string_view library_words) {
+  // What was being read, and what it met; the first that fits.
+  constexpr std::pair<std::string_view, std::string_view> kProblems[] = {
+      {"empty input", "nothing"},
+      {"unexpected end of input", "an end where more is expected"},
+      {"missing closing quote", "a text without its closing quote"},
+      {"control character", "a line break or another control character in a text; write \\n, \\t or \\u00XX"},
+      {"ill-formed UTF-8", "bytes that are no UTF-8"},
+      {"invalid string", "a backslash in front of what it cannot escape"},
+      {"invalid comment", "a comment without its end"},
+      {"parsing object key", "something else than a key in double quotes"},
+      {"parsing object separator", "no colon behind a key"},
+      {"parsing object -", "no comma or } behind a value"},
+      {"parsing array -", "no comma or ] behind a value"},
+      {"invalid number", "a number that is not written out"},
+      {"invalid literal", "a word that is no value; texts stand in double quotes"},
+      {"expected end of input", "something behind the end of the value"},
+  };
+  for (const auto& [words, problem] : kProblems)
+    if (library_words.find(words) != library_words.npos) return problem;
+  return "something else than a value";
+}
+
 template <class Json>
 Json read_json(std::string_view text, LongNumbers numbers, JsonFault* fault) {
   JsonFault found;
   Builder<Json> builder(numbers, found);
   if (Json::sax_parse(text, &builder)) return std::move(builder.root);
+  if (fault && found.malformed) {
+    const std::string_view before = text.substr(0, found.byte > 0 ? found.byte - 1 : 0);
+    const std::size_t column = before.size() - (before.rfind('\n') + 1) + 1;  // npos + 1 is 0
+    found.problem = "malformed JSON at column " + std::to_string(column) + ": " + found.problem;
+  }
   if (fault) *fault = std::move(found);
   return Json(Json::value_t::discarded);
 }

@@ -439,16 +439,13 @@ constexpr Language kLanguages[] = {
 
 std::string_view code_of(std::string_view language) { return language.substr(0, language.find_first_of("-_")); }
 
+/// Script::none for a code that is not known.
 Script script_of_language(std::string_view language) {
   const std::string_view code = code_of(language);
   const std::string wanted = " " + std::string(code) + " ";
-  std::string known;
-  for (const Language& each : kLanguages) {
+  for (const Language& each : kLanguages)
     if (code.find(' ') == code.npos && !code.empty() && each.codes.find(wanted) != each.codes.npos) return each.script;
-    known += each.codes.substr(1);
-  }
-  known.pop_back();
-  throw Error("reward", "expected a language code (", known, "), got \"", language, "\"; mend the task's language");
+  return Script::none;
 }
 
 /// Chinese and Japanese as Labelling sees them: Han characters are a little likelier in Chinese, kana are Japanese.
@@ -565,8 +562,23 @@ Identified identify(std::string_view text) {
 
 }  // namespace
 
+bool knows_language(std::string_view language) { return script_of_language(language) != Script::none; }
+
+const std::string& known_languages() {
+  static const std::string known = [] {
+    std::string codes;
+    for (const Language& each : kLanguages) codes += each.codes.substr(1);
+    codes.pop_back();
+    return codes;
+  }();
+  return known;
+}
+
 LanguageCount count_language(std::string_view text, std::string_view language) {
   const Script script = script_of_language(language);
+  if (script == Script::none)
+    throw Error("reward", "expected a language code (", known_languages(), "), got \"", language,
+                "\"; mend the task's language");
   if (is_ideographic(script)) return count_ideographs(text, script);
   const LanguageModel* model = LanguageModel::of(script);
   const std::string_view code = code_of(language) == "ms" ? "id" : code_of(language);

@@ -34,4 +34,12 @@ std::string nearest(std::string_view wanted, const std::vector<std::string>& can
   return best;
 }
 
+bool is_slip_of(std::string_view name, std::string_view known) {
+  if (name == known || name.size() > known.size() + 2 || name.size() + 2 < known.size()) return false;
+  std::string small(name);
+  for (char& c : small)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return edit_distance(small, known) <= (known.size() < 6 ? 1 : 2);
+}
+
 }  // namespace grpo

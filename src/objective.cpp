@@ -217,7 +217,10 @@ void ObjectiveConfig::validate() const {
   expect(max_refills >= 1 || !dynamic_sampling, "max_refills", "at least 1 with dynamic sampling", max_refills);
 }
 
-void ObjectiveConfig::check_samples(int samples) const {
+void ObjectiveConfig::check_step(int prompts, int samples) const {
+  if (minibatches > prompts)
+    throw Error("objective", "objective.minibatches: expected at most prompts_per_step (", prompts, "), got ",
+                minibatches, "; each has the groups of one prompt at least");
   if (samples < 2 && baseline != Baseline::reinforce_pp)
     throw Error("objective", "rollout.samples: expected at least 2 with the baseline ", enum_name(baseline),
                 ", which compares a task's completions with each other, got ", samples,

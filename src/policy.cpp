@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -96,6 +97,12 @@ void PolicyConfig::validate() const {
   }
 }
 
+double PolicyConfig::page_bytes(int64_t page_size) const {
+  const HeadLayout own = layout();
+  return static_cast<double>((own.width() - own.heads * own.head_dim) * layers * page_size) *
+         (dtype == DType::bfloat16 ? 2 : 4);
+}
+
 HeadLayout PolicyConfig::layout() const {
   if (attention == Attention::gqa) {
     const double scale =
@@ -150,6 +157,29 @@ double RouterRecord::max_load() const {
   return highest;
 }
 
+namespace {
+
+// Weights that no memory of this machine holds are refused at once: the kernel would end whoever asks for them, or all
+// else, after minutes.
+void require_memory(const PolicyConfig& config) {
+  const auto hidden = static_cast<double>(config.hidden_size);
+  double weights = hidden * config.vocab_size;
+  for (int i = 0; i < config.layers; ++i)
+    weights += 3 * hidden *
+                   (config.is_moe(i) ? static_cast<double>(config.moe.experts) * config.moe.intermediate_size
+                                     : static_cast<double>(config.intermediate_size)) +
+               2 * hidden * config.heads *
+                   static_cast<double>(config.attention == Attention::mla ? config.mla.v_head_dim : config.head_size());
+  const double needed = weights * (config.dtype == DType::bfloat16 ? 2 : 4);
+  const double there = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
+  if (needed > there)
+    throw Error("config", "policy: expected weights that fit into the memory of this machine, ", std::ceil(there / 1e9),
+                " GB, got ", std::floor(needed / 1e9),
+                " GB or more; lower policy.hidden_size, layers, intermediate_size or ", "moe.experts");
+}
+
+}  // namespace
+
 Policy::Policy(const PolicyConfig& config, uint64_t seed, at::Device device)
     : Policy(config, std::optional<uint64_t>(seed), device) {}
 
@@ -162,6 +192,7 @@ Policy::Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Dev
   if (config_.vocab_size == 0) throw Error("config", "policy.vocab_size: expected the tokenizer's size, got 0");
   // Our kernels have a thread pool of their own; ATen's would only compete with it for the same cores.
   if (device.is_cpu()) at::set_num_threads(1);
+  if (device.is_cpu()) require_memory(config_);
 
   const auto options = at::TensorOptions(device).dtype(scalar_type(config_.dtype));
   const double residual_std = config_.init_std / std::sqrt(2.0 * config_.layers);
@@ -452,12 +483,6 @@ KvPages Policy::make_pages(int64_t pages, int64_t page_size) const {
     layers.push_back({latent > 0 ? Tensor() : at::zeros({pages, kv_heads, page_size / 16, d, 16}, options),
                       at::zeros({pages, kv_heads, page_size, d}, options)});
   return layers;
-}
-
-double Policy::page_bytes(int64_t page_size) const {
-  const HeadLayout layout = config_.layout();
-  return static_cast<double>((layout.width() - layout.heads * layout.head_dim) * config_.layers * page_size) *
-         static_cast<double>(embedding_.element_size());
 }
 
 void Policy::balance(const RouterRecord& record, double rate) {

@@ -89,7 +89,7 @@ std::vector<fs::path> files_of(const StageConfig& stage) {
 }
 
 std::vector<Demonstration> read_for(const StageConfig& stage, const fs::path& file, LeftOut& left_out) {
-  return read_demonstrations(file, stage.sft.on_bad == BadTasks::drop ? &left_out : nullptr);
+  return read_demonstrations(file, stage.sft.on_bad, &left_out);
 }
 
 }  // namespace
@@ -195,7 +195,12 @@ void RecipeConfig::validate() const {
       throw Error("recipe", key, ": expected a stage, got \"", name, "\"; did you mean \"", nearest(name, earlier),
                   "\"?");
   };
-  if (!force_from.empty()) known("force_from", force_from);
+  if (!force_from.empty()) {
+    known("force_from", force_from);
+    if (!resume && resume_from.empty())
+      throw Error("recipe", "force_from: expected resume beside it, got none: without, all stages are done anew; add ",
+                  "--resume");
+  }
   if (!evaluation.judge.empty()) {
     known("evaluation.judge", evaluation.judge);
     if (!gives_policy(types[evaluation.judge]))
@@ -217,7 +222,34 @@ std::string RecipeConfig::pretrained_folder() const {
 
 // ---- What can be told before any work -------------------------------------------------------------------------------
 
-void check_recipe(const RecipeConfig& config) {
+namespace {
+
+// The parts of a stage that somebody filled in and that nothing reads, given its type or its `from`.
+std::vector<std::string> unread_parts(const StageConfig& stage) {
+  using enum StageType;
+  const Json filled = dump_config(stage), blank = dump_config(StageConfig());
+  std::vector<std::string> unread;
+  const auto read_by = [&](const char* part, std::initializer_list<StageType> types) {
+    if (std::find(types.begin(), types.end(), stage.type) == types.end() && filled.at(part) != blank.at(part))
+      unread.push_back(std::string(part) + ": a stage of type " + std::string(enum_name(stage.type)) +
+                       " does not read it");
+  };
+  read_by("pretrain", {pretrain});
+  read_by("data", {sft});
+  read_by("sft", {sft, distill});
+  read_by("grpo", {StageType::grpo});
+  read_by("rejection", {rejection_sample, distill});
+  read_by("teacher", {distill});
+  read_by("judge", {StageType::grpo, rejection_sample, distill});
+  if (!stage.from.empty() && filled.at("policy") != blank.at("policy"))
+    unread.push_back("policy: the stage has that of " + stage.from);
+  return unread;
+}
+
+}  // namespace
+
+std::vector<std::string> check_recipe(const RecipeConfig& config) {
+  std::vector<std::string> told;
   const fs::path folder = config.out;
   const RunFiles files(folder);
   const bool resumes = config.resume || !config.resume_from.empty();
@@ -230,8 +262,7 @@ void check_recipe(const RecipeConfig& config) {
                   found, " without one; go on with them (--resume --config FILE), or name another --out");
   }
   open_device(config.device);
-  TasksConfig tasks = config.tasks;
-  tasks.seed = config.seed;
+  const TasksConfig tasks = config.tasks.seeded(config.seed);
   Corpus(config.corpus, tasks, config.chat, config.judging);
   HeldOut(config.evaluation, tasks, config.chat, config.seed);
   const std::string pretrained = config.pretrained_folder();
@@ -248,8 +279,10 @@ void check_recipe(const RecipeConfig& config) {
     again |= stage.name == config.force_from;
     const bool reads = !resumes || again || !is_there(folder / stage.name / "done.json");
     try {
+      const std::string key = "stages." + std::to_string(&stage - config.stages.data()) + ".";
+      for (const std::string& part : unread_parts(stage)) told.push_back("warning: " + key + part);
       std::size_t demonstrations = 0;
-      LeftOut left_out;  // the stage tells of them
+      LeftOut left_out;  // the stage tells of them, but for the remarks
       bool are_known = reads && (stage.type == StageType::sft || (stage.type == StageType::distill && !samples(stage)));
       if (reads)
         for (const fs::path& file : files_of(stage)) demonstrations += read_for(stage, file, left_out).size();
@@ -258,13 +291,29 @@ void check_recipe(const RecipeConfig& config) {
           if (data.topic != Topic::none) demonstrations += static_cast<std::size_t>(data.count);
           are_known &= data.stage.empty();
         }
-      if (are_known) lasting(stage.sft.optimizer, stage.sft.steps(demonstrations));
-      if (reads && stage.type == StageType::grpo) TaskMixture(stage.grpo.tasks, config.seed);
-      if (reads && samples(stage)) TaskMixture(stage.rejection.tasks, config.seed);
-      if (samples(stage) || stage.type == StageType::grpo)
-        Scorer(stage.type == StageType::grpo ? stage.grpo.rewards : stage.rejection.rewards);
+      const auto tell_schedule = [&](const OptimizerConfig& optimizer, int64_t updates, const char* part) {
+        for (const std::string& note : schedule_notes(optimizer, updates, key + part + ".optimizer"))
+          told.push_back(note);
+      };
+      if (are_known) tell_schedule(stage.sft.optimizer, stage.sft.steps(demonstrations), "sft");
+      if (reads && stage.type == StageType::pretrain)
+        tell_schedule(stage.pretrain.optimizer, stage.pretrain.steps, "pretrain");
+      if (reads && stage.type == StageType::grpo)
+        tell_schedule(stage.grpo.optimizer, updates_of(stage.grpo.steps, stage.grpo.objective), "grpo");
+      if (samples(stage) || stage.type == StageType::grpo) {
+        const bool learns = stage.type == StageType::grpo;
+        const std::string name = key + (learns ? "grpo" : "rejection");
+        const Scorer scorer(learns ? stage.grpo.rewards : stage.rejection.rewards, name + ".rewards");
+        if (reads) {
+          const TaskMixture mixture(learns ? stage.grpo.tasks : stage.rejection.tasks, config.seed,
+                                    [&](const Task& task) { return scorer.refusal(task); });
+          for (const std::string& each : scorer.forewarn(mixture.preview(), !stage.judge.empty(), name + ".rewards"))
+            told.push_back("warning: " + each);
+          left_out.add(mixture.left_out());
+        }
+      }
+      for (const std::string& remark : left_out.remarks) told.push_back("warning: " + remark);
 
-      const std::string key = "stages." + std::to_string(&stage - config.stages.data()) + ".";
       const auto require_answers = [&](const char* knob, int tokens, const StageConfig& answering) {
         if (const int longest = shape_of(answering).max_positions; tokens >= longest)
           throw Error("config", knob, ": expected less than policy.max_positions (", longest,
@@ -282,6 +331,7 @@ void check_recipe(const RecipeConfig& config) {
       throw Error("recipe", "stage \"", stage.name, "\": ", error.what());
     }
   }
+  return told;
 }
 
 // ---- What all stages share ------------------------------------------------------------------------------------------
@@ -295,7 +345,7 @@ struct Recipe::Shared {
 };
 
 Recipe::Recipe(const RecipeConfig& config, Run& run) try : config_(config), run_(run) {
-  config_.tasks.seed = config_.seed;
+  config_.tasks = config_.tasks.seeded(config_.seed);
   const RunFiles files(run_.folder());
   if (files.has_tokenizer()) config_.chat = files.chat(config_.chat);
   check_recipe(config_);
@@ -358,6 +408,9 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) try : config_(config), run_
   for (const StageConfig& stage : config_.stages) {
     if (done(stage)) continue;
     try {
+      if (stage.type == StageType::pretrain)
+        require_room(stage.pretrain, shared_->corpus, *shared_->tokenizer,
+                     files.policy_config(policy_config(config_, stage)).max_positions);
       for (const fs::path& file : files_of(stage)) {
         LeftOut left_out;
         std::vector<Demonstration> all = read_for(stage, file, left_out);

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <optional>
 #include <ranges>
+#include <set>
 #include <stop_token>
 #include <thread>
 #include <tuple>
@@ -74,14 +75,21 @@ BuiltInReward make_judged(const RewardsConfig&) {
 
 // ---- Registry -------------------------------------------------------------------------------------------------------
 
+struct Registered {
+  std::function<BuiltInReward(const RewardsConfig&)> make;
+  bool is_own = false;  // of the user, who alone knows what it reads
+};
+
 struct Registry {
-  Registry() { rewards.insert(text_rewards().begin(), text_rewards().end()); }
+  Registry() {
+    for (const auto& [name, make] : text_rewards()) rewards.emplace(name, Registered{make});
+  }
 
   std::mutex mutex;
-  std::map<std::string, std::function<BuiltInReward(const RewardsConfig&)>, std::less<>> rewards{
-      {"accuracy", make_accuracy}, {"code", make_code},      {"format", make_format},
-      {"harmless", make_judged},   {"helpful", make_judged}, {"language_consistency", make_language_consistency},
-      {"overlong", make_overlong}};
+  std::map<std::string, Registered, std::less<>> rewards{
+      {"accuracy", {make_accuracy}}, {"code", {make_code}},      {"format", {make_format}},
+      {"harmless", {make_judged}},   {"helpful", {make_judged}}, {"language_consistency", {make_language_consistency}},
+      {"overlong", {make_overlong}}};
 };
 
 Registry& registry() {
@@ -89,13 +97,14 @@ Registry& registry() {
   return registry;
 }
 
-BuiltInReward make_reward(const std::string& name, const RewardsConfig& config) {
-  std::lock_guard lock(registry().mutex);
-  const auto& rewards = registry().rewards;
-  if (const auto found = rewards.find(name); found != rewards.end()) return found->second(config);
-  std::vector<std::string> known;
-  for (const auto& [each, make] : rewards) known.push_back(each);
-  throw Error("reward", "expected a registered reward, got \"", name, "\"; did you mean \"", nearest(name, known),
+Registered find_reward(const std::string& name, const std::string& key) {
+  {
+    std::lock_guard lock(registry().mutex);
+    const auto found = registry().rewards.find(name);
+    if (found != registry().rewards.end()) return found->second;
+  }
+  throw Error("reward", key, ": expected a registered reward, got \"", name, "\"; did you mean \"",
+              nearest(name, registered_rewards()),
               "\"? A reward of your own is registered with register_reward before the Scorer is built");
 }
 
@@ -136,11 +145,24 @@ bool is_worked_out(std::string_view answer, std::string_view reference) {
   return !leaves_work;
 }
 
+/// Whether another reward than accuracy reads the answers of tasks of this kind.
+bool is_read_elsewhere(std::string_view kind) { return kind == "code" || kind == "instructions" || kind == "regex"; }
+
+/// Why no task that was looked at can earn a reward.
+std::string_view missing_for(std::string_view reward) {
+  if (reward == "helpful" || reward == "harmless") return "it takes a judge, and there is none";
+  if (reward == "code") return "no task has the kind \"code\" and tests as its answer";
+  if (reward == "language_consistency") return "no task has a language";
+  if (reward == "accuracy" || reward == "length")
+    return "no task has an answer that it reads; those of the kinds code, instructions and regex have rewards of "
+           "these names";
+  return "no task has an answer";
+}
+
 }  // namespace
 
 Verdict answer_verdict(const Task& task, const Completion& completion, const RewardsConfig& config) {
-  constexpr std::string_view kReadElsewhere[] = {"code", "instructions", "regex"};
-  if (task.answer.empty() || std::ranges::count(kReadElsewhere, task.kind)) return Verdict::bad_reference;
+  if (task.answer.empty() || is_read_elsewhere(task.kind)) return Verdict::bad_reference;
   std::vector<std::string> answers;
   if (!completion.answer.empty())
     answers.push_back(completion.answer);
@@ -150,8 +172,10 @@ Verdict answer_verdict(const Task& task, const Completion& completion, const Rew
     const auto as_verdict = [](bool right) { return right ? Verdict::correct : Verdict::wrong; };
     if (const auto solved = check_verifiable(task.kind, answer, task.answer)) return as_verdict(*solved);
     if (task.kind == "countdown") return as_verdict(check_countdown(answer, task.answer));
-    if (task.kind == "choice")
-      return as_verdict(chosen_letter(answer) != '\0' && chosen_letter(answer) == chosen_letter(task.answer));
+    if (task.kind == "choice") {
+      const char right = chosen_letter(task.answer);
+      return right == '\0' ? Verdict::bad_reference : as_verdict(chosen_letter(answer) == right);
+    }
     const Verdict verdict = check_answer(answer, task.answer, config.answers);
     return verdict == Verdict::correct && task.kind == "arithmetic" && !is_worked_out(answer, task.answer)
                ? Verdict::wrong
@@ -168,8 +192,36 @@ void register_reward(std::string name, Reward reward) {
   if (name.empty()) throw Error("reward", "expected a name for the reward, got \"\"");
   if (!reward) throw Error("reward", "expected a function for the reward \"", name, "\", got an empty one");
   std::lock_guard lock(registry().mutex);
-  registry().rewards.insert_or_assign(std::move(name),
-                                      [reward = built_in(std::move(reward))](const RewardsConfig&) { return reward; });
+  registry().rewards.insert_or_assign(
+      std::move(name),
+      Registered{[reward = built_in(std::move(reward))](const RewardsConfig&) { return reward; }, /*is_own=*/true});
+}
+
+std::vector<std::string> registered_rewards() {
+  std::lock_guard lock(registry().mutex);
+  std::vector<std::string> names;
+  for (const auto& [name, registered] : registry().rewards) names.push_back(name);
+  return names;
+}
+
+std::vector<std::string> unknown_kinds(const std::vector<Task>& tasks, const std::vector<std::string>& own) {
+  static const std::vector<std::string> kKnown{
+      "arithmetic", "choice",  "code",  "countdown", "graph_colouring", "instructions", "knights_knaves",
+      "n_queens",   "refusal", "regex", "sentence",  "sorting",         "sudoku",       "summary"};
+  std::map<std::string_view, std::pair<const Task*, std::size_t>> unknown;
+  for (const Task& task : tasks)
+    if (!task.kind.empty() && !std::ranges::count(kKnown, task.kind) && !std::ranges::count(own, task.kind))
+      ++unknown.try_emplace(task.kind, &task, 0).first->second.second;
+  std::vector<std::string> told;
+  for (const auto& [kind, found] : unknown) {
+    std::string line = found.first->name() + ": unknown kind \"" + std::string(kind) + "\" (" +
+                       std::to_string(found.second) + (found.second == 1 ? " task" : " tasks") +
+                       "): answers are read as mathematics or text; did you mean \"" + nearest(kind, kKnown) +
+                       "\"? Known are";
+    for (const std::string& each : kKnown) line += (&each == kKnown.data() ? " " : ", ") + each;
+    told.push_back(std::move(line));
+  }
+  return told;
 }
 
 void RewardsConfig::validate() const {
@@ -243,13 +295,25 @@ struct Scorer::Pool {
     std::string message;
   };
 
-  explicit Pool(const RewardsConfig& config);
+  struct Evaluated {
+    std::string name, key;  // key: where it is weighed, or of what is always evaluated its name
+    BuiltInReward reward;
+    bool is_own, is_logged;  // logged: whatever the task's kind weighs
+
+    bool is_judged() const { return !is_own && (name == "helpful" || name == "harmless"); }
+  };
+
+  Pool(const RewardsConfig& config, std::string_view name);
+  bool evaluates(const Evaluated& each, const Task& task) const {
+    return each.is_logged || config.weights_of(task.kind).contains(each.name);
+  }
   Scores score(const Task& task, Completion& completion) const;
+  Scores probe(const Task& task, std::string& refused) const;
   void work(std::stop_token stop);
   void cancel() noexcept;
 
   const RewardsConfig config;
-  std::vector<std::pair<std::string, BuiltInReward>> rewards;  // alphabetical
+  std::vector<Evaluated> rewards;  // alphabetical
   std::unordered_map<Group*, std::vector<bool>>
       submitted;  // by sample, since the last finish; the caller's thread only
 
@@ -263,12 +327,21 @@ struct Scorer::Pool {
   std::vector<std::jthread> threads;  // last, so that they are joined while the rest still stands
 };
 
-Scorer::Pool::Pool(const RewardsConfig& wanted) : config(wanted) {
-  validate(config, "rewards");
-  std::map<std::string, double> names = config.weights;
-  for (const KindWeights& each : config.by_kind) names.insert(each.weights.begin(), each.weights.end());
-  for (const std::string_view name : kAlwaysEvaluated) names.emplace(name, 0.0);
-  for (const auto& [name, weight] : names) rewards.emplace_back(name, make_reward(name, config));
+Scorer::Pool::Pool(const RewardsConfig& wanted, std::string_view own_name) : config(wanted) {
+  validate(config, own_name);
+  std::map<std::string, std::string> keys;  // by reward: where it is weighed
+  const auto add = [&](const std::map<std::string, double>& weights, const std::string& key) {
+    for (const auto& [name, weight] : weights) keys.emplace(name, key + '.' + name);
+  };
+  add(config.weights, std::string(own_name) + ".weights");
+  for (std::size_t i = 0; i < config.by_kind.size(); ++i)
+    add(config.by_kind[i].weights, std::string(own_name) + ".by_kind." + std::to_string(i) + ".weights");
+  for (const std::string_view name : kAlwaysEvaluated) keys.emplace(name, name);
+  for (const auto& [name, key] : keys) {
+    const Registered found = find_reward(name, key);
+    const bool is_logged = std::ranges::count(kAlwaysEvaluated, name) > 0;
+    rewards.push_back({name, is_logged ? name : key, found.make(config), found.is_own, is_logged});
+  }
   give_threads_room();
   for (int i = 0; i < config.threads; ++i) threads.emplace_back([this](std::stop_token stop) { work(stop); });
 }
@@ -278,13 +351,15 @@ Scores Scorer::Pool::score(const Task& task, Completion& completion) const {
   completion.reasoning = reading.reasoning;
   completion.answer = reading.answer;
   Scores scores;
-  for (const auto& [name, reward] : rewards) {
-    const auto refuse = [&, &name = name](std::string_view why) {
+  for (const Evaluated& each : rewards) {
+    if (!evaluates(each, task)) continue;
+    const std::string& name = each.name;
+    const auto refuse = [&](std::string_view why) {
       if (why.starts_with("[reward] ")) why.remove_prefix(9);
-      return Error("reward", "\"", name, "\" of task \"", task.id, "\": ", why);
+      return Error("reward", "\"", name, "\" of ", task.name(), ": ", why);
     };
     try {
-      const Score score = reward(task, completion, scores);
+      const Score score = each.reward(task, completion, scores);
       if (score.defined() && !std::isfinite(score.value()))
         throw Error("reward", "expected a finite score or Score::undefined(), got ", score.value());
       scores.emplace(name, score);
@@ -292,6 +367,28 @@ Scores Scorer::Pool::score(const Task& task, Completion& completion) const {
       throw refuse(error.what());
     } catch (...) {
       throw refuse("expected a std::exception or a score, got something else thrown");
+    }
+  }
+  return scores;
+}
+
+// The built-in scores of a completion that says next to nothing: which are defined, and whether one cannot be.
+Scores Scorer::Pool::probe(const Task& task, std::string& refused) const {
+  Completion completion;
+  completion.text =
+      config.think_open ? "word</think><answer>word</answer>" : "<think>word</think><answer>word</answer>";
+  completion.reasoning = completion.answer = "word";
+  completion.tokens = {0};
+  Scores scores;
+  for (const Evaluated& each : rewards) {
+    if (!evaluates(each, task)) continue;
+    try {
+      scores.emplace(each.name, each.is_own ? Score(0.0) : each.reward(task, completion, scores));
+    } catch (const std::exception& error) {
+      std::string_view why = error.what();
+      if (why.starts_with('[')) why.remove_prefix(std::min(why.size(), why.find("] ") + 2));
+      if (refused.empty()) refused = each.key + " cannot read its answer: " + std::string(why);
+      scores.emplace(each.name, Score::undefined());  // others look at it
     }
   }
   return scores;
@@ -325,7 +422,7 @@ void Scorer::Pool::cancel() noexcept {
   submitted.clear();
 }
 
-Scorer::Scorer(const RewardsConfig& config) : pool_(std::make_unique<Pool>(config)) {}
+Scorer::Scorer(const RewardsConfig& config, std::string_view name) : pool_(std::make_unique<Pool>(config, name)) {}
 Scorer::~Scorer() { cancel(); }
 Scorer::Scorer(Scorer&&) noexcept = default;
 Scorer& Scorer::operator=(Scorer&& other) noexcept {
@@ -338,8 +435,77 @@ const RewardsConfig& Scorer::config() const { return pool_->config; }
 
 std::vector<std::string> Scorer::names() const {
   std::vector<std::string> names;
-  for (const auto& [name, reward] : pool_->rewards) names.push_back(name);
+  for (const auto& each : pool_->rewards) names.push_back(each.name);
   return names;
+}
+
+std::string Scorer::refusal(const Task& task) const {
+  std::string refused;
+  pool_->probe(task, refused);
+  return refused;
+}
+
+std::vector<std::string> Scorer::forewarn(const std::vector<Task>& tasks, bool judged, std::string_view name) const {
+  const RewardsConfig& config = pool_->config;
+  struct Use {
+    std::string key;
+    const std::map<std::string, double>* weights;
+    std::size_t tasks = 0;
+    std::set<std::string> earned = {};
+  };
+  std::vector<Use> uses{{std::string(name) + ".weights", &config.weights}};
+  std::vector<std::string> kinds;
+  for (const KindWeights& each : config.by_kind) {
+    uses.push_back({std::string(name) + ".by_kind." + std::to_string(kinds.size()) + ".weights", &each.weights});
+    kinds.push_back(each.kind);
+  }
+  const Task *hopeless = nullptr, *unread = nullptr;  // the first that can earn nothing, and whose answer is none
+  std::size_t count = 0, unread_count = 0;
+  for (const Task& task : tasks) {
+    std::string refused;
+    const Scores scores = pool_->probe(task, refused);
+    const auto* const weights = &config.weights_of(task.kind);
+    Use& use = *std::ranges::find(uses, weights, &Use::weights);
+    ++use.tasks;
+    bool earns = false;
+    for (const auto& each : pool_->rewards) {
+      const auto weight = weights->find(each.name);
+      if (weight == weights->end() || weight->second == 0) continue;
+      if (each.is_judged() ? !judged : !scores.at(each.name).defined()) continue;
+      use.earned.insert(each.name), earns = true;
+    }
+    if (!task.answer.empty() && !is_read_elsewhere(task.kind) && !scores.at("accuracy").defined() &&
+        unread_count++ == 0)
+      unread = &task;
+    if (earns) continue;
+    if (count++ == 0) hopeless = &task;
+  }
+
+  std::vector<std::string> told;
+  for (std::size_t i = 0; i < uses.size(); ++i) {
+    const Use& use = uses[i];
+    if (use.tasks == 0 && i > 0) told.push_back(use.key + ": no task has the kind \"" + kinds[i - 1] + '"');
+    for (const auto& [reward, weight] : *use.weights)
+      if (weight != 0 && use.tasks > 0 && !use.earned.contains(reward))
+        told.push_back(use.key + '.' + reward + ": no task can earn it, as " + std::string(missing_for(reward)));
+  }
+  if (count == tasks.size() && count > 0) {
+    std::string all;
+    for (const std::string& each : told) all += (all.empty() ? "" : "; ") + each;
+    throw Error("reward", "expected a reward that some task can earn, got none: ", all);
+  }
+  if (count > 0)
+    told.push_back(std::to_string(count) + " of " + std::to_string(tasks.size()) +
+                   " tasks can earn nothing, as none of their rewards has what it reads; the first is " +
+                   hopeless->name());
+  if (unread_count > 0)
+    told.push_back(std::to_string(unread_count) + " of " + std::to_string(tasks.size()) +
+                   " tasks have an answer that accuracy cannot read; the first is " + unread->name() + ": \"" +
+                   unread->answer.substr(0, 80) + '"');
+  const bool has_own = std::ranges::any_of(pool_->rewards, [](const auto& each) { return each.is_own; });
+  if (!has_own)
+    for (std::string& each : unknown_kinds(tasks, kinds)) told.push_back(std::move(each));
+  return told;
 }
 
 Scores Scorer::score(const Task& task, Completion& completion) const { return pool_->score(task, completion); }

@@ -127,7 +127,7 @@ std::vector<Draw> draw(const Tensor& logits, const std::vector<DueDraw>& due, co
 
 void RolloutConfig::validate() const {
   for (const std::string& text : stop)
-    if (text.empty()) throw Error("config", "rollout.stop: expected strings that are not empty");
+    if (text.empty()) throw Error("config", "stop: expected strings that are not empty, got \"\"");
 }
 
 namespace {
@@ -136,9 +136,15 @@ int64_t pages_of(const RolloutConfig& config, size_t tokens) {
   return static_cast<int64_t>((tokens + config.page_size - 1) / config.page_size);
 }
 
+// The most tokens behind a prompt of so many; below 1 where it leaves no room.
+int new_tokens(const RolloutConfig& config, size_t prompt, int max_positions) {
+  if (!config.ends_at_context) return config.max_new_tokens;
+  return static_cast<int>(std::min<int64_t>(config.max_new_tokens, max_positions - static_cast<int64_t>(prompt)));
+}
+
 // Of a prompt and one completion. The last token is drawn and never computed.
-int64_t needed_pages(const RolloutConfig& config, size_t prompt) {
-  return pages_of(config, prompt) + pages_of(config, config.max_new_tokens - 1);
+int64_t needed_pages(const RolloutConfig& config, size_t prompt, int new_tokens) {
+  return pages_of(config, prompt) + pages_of(config, static_cast<size_t>(new_tokens - 1));
 }
 
 int64_t affordable_pages(const RolloutConfig& config, double page_bytes) {
@@ -153,10 +159,8 @@ void require_room(const RolloutConfig& config, const PolicyConfig& policy, std::
   if (config.max_new_tokens >= policy.max_positions)
     throw Error("config", name, ".max_new_tokens: expected less than policy.max_positions (", policy.max_positions,
                 "), which the prompt is part of, got ", config.max_new_tokens);
-  const HeadLayout layout = policy.layout();  // a page has the keys and values of every layer
-  const double page_bytes = static_cast<double>((layout.width() - layout.heads * layout.head_dim) * policy.layers *
-                                                config.page_size * (policy.dtype == DType::bfloat16 ? 2 : 4));
-  const int64_t needed = needed_pages(config, 1), pages = affordable_pages(config, page_bytes);
+  const double page_bytes = policy.page_bytes(config.page_size);
+  const int64_t needed = needed_pages(config, 1, config.max_new_tokens), pages = affordable_pages(config, page_bytes);
   if (pages >= needed) return;
   const auto refuse = [&](const char* key, double expected, double got) {
     throw Error("config", name, '.', key, ": expected at least ", expected, ", got ", got, "; a prompt and ",
@@ -184,16 +188,19 @@ std::string Rollout::refusal(const std::vector<int32_t>& prompt) const {
   for (const int32_t token : prompt)
     if (token < 0 || token >= policy.vocab_size)
       return say("expected prompt tokens from 0 to ", policy.vocab_size - 1, ", got ", token);
-  if (prompt.size() + config_.max_new_tokens > static_cast<size_t>(policy.max_positions))
-    return say("a prompt of ", prompt.size(), " tokens and ", config_.max_new_tokens,
-               " new ones exceed policy.max_positions = ", policy.max_positions,
-               "; raise it, or lower rollout.max_new_tokens");
-  const int64_t needed = needed_pages(config_, prompt.size());
-  const int64_t pages = affordable_pages(config_, policy_.page_bytes(config_.page_size));
+  const int most = new_tokens(config_, prompt.size(), policy.max_positions);
+  if (most < 1)
+    return say("a prompt of ", prompt.size(), " tokens leaves no room in the model's ", policy.max_positions,
+               " positions; shorten it, or raise max_positions where the model has more");
+  if (prompt.size() + most > static_cast<size_t>(policy.max_positions))
+    return say("a prompt of ", prompt.size(), " tokens and ", most,
+               " new ones exceed policy.max_positions = ", policy.max_positions, "; raise it, or lower max_new_tokens");
+  const int64_t needed = needed_pages(config_, prompt.size(), most);
+  const int64_t pages = affordable_pages(config_, policy.page_bytes(config_.page_size));
   if (pages < needed)
     return say("expected a KV cache that holds a prompt and one completion, which need ", needed, " pages of ",
-               config_.page_size, " tokens, got ", pages, " pages; raise rollout.",
-               config_.pages > 0 ? "pages" : "cache_gigabytes", " or lower rollout.max_new_tokens");
+               config_.page_size, " tokens, got ", pages, " pages; raise ",
+               config_.pages > 0 ? "pages" : "cache_gigabytes", " or lower max_new_tokens");
   return "";
 }
 
@@ -223,6 +230,7 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
   if (!stream.indices.empty() && stream.indices.size() != tasks.size())
     throw Error("rollout", "expected an index for each of ", tasks.size(), " tasks, got ", stream.indices.size());
   int64_t most_pages = 0;
+  std::vector<int> most_tokens;  // of a completion, by group
   for (size_t g = 0; g < tasks.size(); ++g) {
     groups[g].task = tasks[g];
     groups[g].index = stream.indices.empty() ? stream.first_index + g : stream.indices[g];
@@ -232,20 +240,21 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
       throw Error("rollout", "task ", tasks[g].id, ": ", why);
     const size_t most = std::numeric_limits<uint32_t>::max();
     check(DrawKey{stream.seed, stream.purpose, stream.step, static_cast<uint32_t>(std::min(groups[g].index, most))});
-    most_pages +=
-        pages_of(config_, prompts[g].size()) + pages_of(config_, config_.max_new_tokens - 1) * config_.samples;
+    most_tokens.push_back(new_tokens(config_, prompts[g].size(), policy_.config().max_positions));
+    most_pages += pages_of(config_, prompts[g].size()) +
+                  pages_of(config_, static_cast<size_t>(most_tokens[g] - 1)) * config_.samples;
   }
   if (tasks.empty()) return {};
 
-  const int64_t affordable = affordable_pages(config_, policy_.page_bytes(config_.page_size));
+  const int64_t affordable = affordable_pages(config_, policy_.config().page_bytes(config_.page_size));
   const int64_t pages = config_.pages > 0 ? affordable : std::min(most_pages, affordable);
   if (pages_.empty() || pages_[0].values.size(0) < pages ||
       pages_[0].values.scalar_type() != policy_.make_pages(0, config_.page_size)[0].values.scalar_type())
     pages_ = policy_.make_pages(pages, config_.page_size);
   Scheduler scheduler(
       {config_.page_size, static_cast<int>(pages), config_.max_running_sequences, config_.max_batch_tokens});
-  for (const Group& group : groups)
-    scheduler.add_group(static_cast<int>(group.prompt.size()), config_.samples, config_.max_new_tokens);
+  for (size_t g = 0; g < groups.size(); ++g)
+    scheduler.add_group(static_cast<int>(groups[g].prompt.size()), config_.samples, most_tokens[g]);
 
   std::vector<TextStream> texts;  // read while sampling only where stop strings are looked for
   if (!config_.stop.empty()) texts.assign(groups.size() * config_.samples, TextStream(tokenizer_));
@@ -279,7 +288,7 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
         return true;
       }
     }
-    if (static_cast<int>(completion.tokens.size()) < config_.max_new_tokens) return false;
+    if (static_cast<int>(completion.tokens.size()) < most_tokens[&group - groups.data()]) return false;
     completion.finish = Finish::length;
     completion.text = decoded(completion.tokens.size());
     return true;

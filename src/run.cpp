@@ -226,7 +226,9 @@ at::Device open_device(const std::string& name) {
     throw Error("config", "device: expected \"cpu\", \"cuda\" or \"cuda:N\", got \"", name, '"');
   }
   if (device.is_cuda()) {
-    // Loaded only on demand: on a machine without a GPU it would cost a second and hundreds of megabytes for nothing.
+    // Loaded only on demand, and only where there is a driver: it costs seconds and hundreds of megabytes.
+    if (!dlopen("libcuda.so.1", RTLD_LAZY))
+      throw Error("config", "device: expected a CUDA device, found no driver for one; use --device cpu");
     if (!dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL))
       throw Error("config", "device: cannot load libtorch_cuda.so: ", dlerror());
     if (!at::hasCUDA()) throw Error("config", "device: expected a CUDA device, found none; use --device cpu");

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "grpo/error.h"
+#include "grpo/json.h"
 
 namespace grpo {
 namespace {
@@ -98,9 +99,7 @@ class HeaderReader : public nlohmann::json_sax<Json> {
     return true;
   }
   bool parse_error(std::size_t position, const std::string&, const Json::exception& error) override {
-    const std::string what = error.what();
-    refuse("header", "expected a JSON object, got at byte ", position, ": ",
-           what.substr(std::min(what.find("] ") + 2, what.size())).substr(0, 200));
+    refuse("header", "expected a JSON object, got at byte ", position, ": ", json_problem(error.what()));
   }
 
  private:

@@ -73,8 +73,12 @@ class Training {
 };
 
 // The tasks of a stage that it can work on, and a line in the log about the others.
-TaskMixture tasks_for(Stage& stage, const std::vector<TaskShare>& sources, const Rollout& rollout) {
-  TaskMixture tasks(sources, stage.seed, [&rollout](const Task& task) { return rollout.refusal(task); });
+TaskMixture tasks_for(Stage& stage, const std::vector<TaskShare>& sources, const Rollout& rollout,
+                      const Scorer& scorer) {
+  TaskMixture tasks(sources, stage.seed, [&](const Task& task) {
+    const std::string why = rollout.refusal(task);
+    return why.empty() ? scorer.refusal(task) : why;
+  });
   if (const LeftOut left_out = tasks.left_out(); left_out.count > 0)
     stage.run.progress().note("warning: " + left_out.text());
   return tasks;
@@ -96,8 +100,7 @@ std::string behind_prompt(const ChatTemplate& chat, const std::string& completio
 
 // The schedule of a stage, and a line in the log where it could not be what was asked for.
 OptimizerConfig schedule_of(const Stage& stage, const OptimizerConfig& config, int64_t updates) {
-  if (const std::string note = warmup_note(config, updates, "optimizer.warmup_steps"); !note.empty())
-    stage.run.progress().note(note);
+  for (const std::string& note : schedule_notes(config, updates, "optimizer")) stage.run.progress().note(note);
   return lasting(config, updates);
 }
 
@@ -156,7 +159,7 @@ int64_t updates_of(int64_t steps, const ObjectiveConfig& objective) {
   return static_cast<int64_t>(std::min(updates, 1e15));
 }
 
-OptimizerConfig lasting(OptimizerConfig config, int64_t updates) {
+OptimizerConfig lasting(OptimizerConfig config, int64_t updates, std::string_view name) {
   if (updates == 0) config.schedule = Schedule::constant;  // nothing will ask for a rate
   if (config.total_steps == 0) {
     // A quick try has fewer than warm-up was meant for. A rate that falls does so from the end of warm-up on.
@@ -164,15 +167,19 @@ OptimizerConfig lasting(OptimizerConfig config, int64_t updates) {
     config.warmup_steps = std::min(config.warmup_steps, room);
     config.total_steps = updates;
   }
-  validate(config, "optimizer");
+  validate(config, name);
   return config;
 }
 
-std::string warmup_note(const OptimizerConfig& config, int64_t updates, const std::string& key) {
-  const int64_t warmup = lasting(config, updates).warmup_steps;
-  if (warmup == config.warmup_steps) return "";
-  return key + ": " + std::to_string(config.warmup_steps) + " → " + std::to_string(warmup) + ", in a stage of " +
-         std::to_string(updates) + (updates == 1 ? " update" : " updates");
+std::vector<std::string> schedule_notes(const OptimizerConfig& config, int64_t updates, const std::string& name) {
+  std::vector<std::string> notes;
+  const int64_t warmup = lasting(config, updates, name).warmup_steps;
+  if (warmup != config.warmup_steps)
+    notes.push_back(name + ".warmup_steps: " + std::to_string(config.warmup_steps) + " → " + std::to_string(warmup) +
+                    ", in a stage of " + std::to_string(updates) + (updates == 1 ? " update" : " updates"));
+  if (config.learning_rate == 0 && updates > 0)
+    notes.push_back("warning: " + name + ".learning_rate is 0: nothing will be learned");
+  return notes;
 }
 
 void require_learnable(const RolloutConfig& rollout) {
@@ -198,9 +205,9 @@ void leave_out(std::vector<Demonstration>& all, const Tokenizer& tokenizer, cons
   std::erase_if(all, [&](const Demonstration& each) {
     const std::string why = fault(each);
     if (why.empty()) return false;
-    if (on_bad == BadTasks::refuse)
-      throw Error("sft", "demonstration \"", each.task.id, "\": ", why, "; or leave such ones out with on_bad = drop");
-    left_out.add("demonstration \"" + each.task.id + "\": " + why);
+    const std::string name = each.task.where.empty() ? "demonstration \"" + each.task.id + '"' : each.task.where;
+    if (on_bad == BadTasks::refuse) throw Error("sft", name, ": ", why, "; or leave such ones out with on_bad = drop");
+    left_out.add(name + ": " + why);
     return true;
   });
   if (all.empty() && left_out.count > 0)
@@ -211,8 +218,22 @@ void leave_out(std::vector<Demonstration>& all, const Tokenizer& tokenizer, cons
 
 void PretrainConfig::validate() const { lasting(optimizer, steps); }
 
+void require_room(const PretrainConfig& config, const Corpus& corpus, const Tokenizer& tokenizer, int max_positions) {
+  constexpr int64_t kLookedAt = 2000;
+  const int64_t count = std::min(kLookedAt, int64_t{config.steps} * config.documents_per_step);
+  for (uint64_t i = 0; i < static_cast<uint64_t>(count); ++i) {
+    const Document document = corpus.document(i);
+    const std::size_t tokens =
+        tokenizer.encode(document.prompt).size() + tokenizer.encode(document.completion).size() + 1;
+    if (tokens > static_cast<std::size_t>(max_positions))
+      throw Error("config", "policy.max_positions: expected room for the documents of pretraining, of which one takes ",
+                  tokens, " tokens, got ", max_positions, "; raise it, perhaps to twice that, or ask for easier tasks");
+  }
+}
+
 StageResult pretrain(Stage& stage, const PretrainConfig& config, const Corpus& corpus) {
   validate(config, "pretrain");
+  require_room(config, corpus, stage.tokenizer, stage.policy.config().max_positions);
   Trainer trainer(stage.policy, schedule_of(stage, config.optimizer, config.steps), config.trainer);
   Training training(stage, trainer);
   if (training.finished()) return training.result();
@@ -291,8 +312,7 @@ TaskMixture::TaskMixture(std::vector<TaskShare> sources, uint64_t seed, const Ta
   for (TaskShare& source : sources_) {
     validate(source, "tasks");
     total += source.weight;
-    source.tasks.seed = seed;
-    streams_.emplace_back(source.tasks, Split::train, check);
+    streams_.emplace_back(source.tasks.seeded(seed), Split::train, check);
   }
   if (!(total > 0)) throw Error("task", "expected a source of tasks with a weight above 0, got none");
 }
@@ -304,6 +324,14 @@ std::vector<Task> TaskMixture::take(std::size_t count) {
     ++given_[from];
     tasks.push_back(streams_[from].take(1).front());
   }
+  return tasks;
+}
+
+std::vector<Task> TaskMixture::preview() const {
+  std::vector<Task> tasks;
+  for (std::size_t i = 0; i < streams_.size(); ++i)
+    if (sources_[i].weight > 0)
+      for (Task& task : streams_[i].preview()) tasks.push_back(std::move(task));
   return tasks;
 }
 
@@ -328,7 +356,7 @@ void TaskMixture::restore(const std::vector<uint64_t>& state) {
 
 void GrpoConfig::validate() const {
   check_places(0, static_cast<uint64_t>(prompts_per_step), objective);
-  objective.check_samples(rollout.samples);
+  objective.check_step(prompts_per_step, rollout.samples);
   require_learnable(rollout);
   lasting(optimizer, updates_of(steps, objective));
 }
@@ -340,7 +368,7 @@ StageResult grpo(Stage& stage, const GrpoConfig& config, Judge* judge, const Mea
   Scorer scorer(rewards);
   stage.run.reads(rewards);
   Rollout rollout(stage.policy, stage.tokenizer, stage.chat, config.rollout);
-  TaskMixture tasks = tasks_for(stage, config.tasks, rollout);
+  TaskMixture tasks = tasks_for(stage, config.tasks, rollout, scorer);
 
   Trainer trainer(stage.policy, config.objective,
                   schedule_of(stage, config.optimizer, updates_of(config.steps, config.objective)),
@@ -415,7 +443,7 @@ RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, co
   rewards.think_open = stage.chat.opens_think();
   Scorer scorer(rewards);
   Rollout rollout(stage.policy, stage.tokenizer, stage.chat, config.rollout);
-  TaskMixture tasks = tasks_for(stage, config.tasks, rollout);
+  TaskMixture tasks = tasks_for(stage, config.tasks, rollout, scorer);
   const auto& folder = stage.run.folder();
 
   // The state of a batch boundary: what was counted, and how much of selected.jsonl belongs to it.

@@ -1,15 +1,20 @@
 #include "grpo/tasks.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
+#include <system_error>
 #include <unordered_set>
 
 #include "generators.h"
 #include "grpo/json.h"
+#include "grpo/language.h"
 #include "input_file.h"
+#include "nearest.h"
 
 namespace grpo {
 namespace {
@@ -30,10 +35,18 @@ class Line {
   Line(std::string where, const std::string& text) : where_(std::move(where)) {
     JsonFault fault;
     json_ = read_json<Json>(text, LongNumbers::as_text, &fault);
-    if (json_.is_discarded())
-      refuse("a JSON object",
-             fault.malformed ? "malformed JSON at column " + std::to_string(fault.byte) : fault.problem);
+    if (json_.is_discarded()) refuse("a JSON object", fault.problem);
     if (!json_.is_object()) refuse("an object with \"prompt\"", describe(json_));
+  }
+
+  const std::string& where() const { return where_; }
+
+  /// A key that is nobody's and nearly `known`, which the line lacks; "" where there is none.
+  std::string slip_of(std::string_view known) const {
+    if (json_.contains(known)) return "";
+    for (const auto& [key, value] : json_.items())
+      if (is_slip_of(key, known)) return key;
+    return "";
   }
 
   Task task(std::string default_id) const { return task(std::move(default_id), conversation()); }
@@ -66,6 +79,9 @@ class Line {
     task.answer = text("answer", "", /*number_too=*/true);
     task.kind = text("kind", "", /*number_too=*/false);
     task.language = text("language", "en", /*number_too=*/false);
+    if (!task.language.empty() && !knows_language(task.language))
+      refuse("one of " + known_languages() + " as \"language\"", '"' + task.language + '"');
+    task.where = where_;
     return task;
   }
 
@@ -73,13 +89,13 @@ class Line {
   std::vector<Message> conversation() const {
     const bool has_prompt = json_.contains("prompt") && !json_["prompt"].is_null();
     const char* const key = has_prompt || !json_.contains("messages") ? "prompt" : "messages";
-    if (!json_.contains(key)) refuse("an object with \"prompt\"", "one without");
+    if (!json_.contains(key)) refuse_without("prompt");
     if (json_[key].is_string()) return {{"user", json_[key].get<std::string>()}};
     return turns(key);
   }
 
   std::string completion() const {
-    if (!json_.contains("completion")) refuse("an object with \"completion\"", "one without");
+    if (!json_.contains("completion")) refuse_without("completion");
     if (json_["completion"].is_string()) return json_["completion"].get<std::string>();
     std::vector<Message> all = turns("completion");
     if (all.size() != 1 || all[0].role != "assistant")
@@ -112,6 +128,10 @@ class Line {
     return found->dump();
   }
 
+  [[noreturn]] void refuse_without(const std::string& key) const {
+    const std::string slip = slip_of(key);
+    refuse("an object with \"" + key + '"', slip.empty() ? "one without" : "one with \"" + slip + "\" instead");
+  }
   [[noreturn]] void refuse(const std::string& expected, const std::string& got) const {
     throw Error("task", where_, ": expected ", expected, ", got ", got);
   }
@@ -124,35 +144,56 @@ class Line {
 
 namespace {
 
+// Keys that a slip of the pen leaves a task without, and nothing else would tell of. (An "id" goes unmissed.)
+constexpr std::array<std::string_view, 3> kOptionalKeys{"answer", "kind", "language"};
+
 // Calls `take` with every line of a JSONL file and the id that a task without one gets. What it refuses is an error, or
 // left out.
 template <class Take>
-void read_lines(const std::filesystem::path& path, const std::string& what, LeftOut* left_out, Take take) {
+void read_lines(const std::filesystem::path& path, const std::string& what, BadTasks on_bad, LeftOut* wanted,
+                Take take) {
+  struct Slip {
+    std::string where;
+    std::string_view meant;
+    std::size_t count = 0;
+  };
+  std::map<std::string, Slip> slips;
+  LeftOut unwanted;
+  LeftOut& left_out = wanted ? *wanted : unwanted;
   std::istringstream file(read_input("task", path));
-  std::string line;
+  std::string text;
   std::size_t count = 0;
-  for (std::size_t number = 1; std::getline(file, line); ++number) {
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    if (left_out) ++left_out->of;
+  for (std::size_t number = 1; std::getline(file, text); ++number) {
+    if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
+    ++left_out.of;
     try {
-      take(Line(path.string() + ":" + std::to_string(number), line),
-           path.stem().string() + ":" + std::to_string(number));
+      const Line line(path.string() + ":" + std::to_string(number), text);
+      take(line, path.stem().string() + ":" + std::to_string(number));
       ++count;
+      for (const std::string_view key : kOptionalKeys) {
+        const std::string slip = line.slip_of(key);
+        if (!slip.empty()) ++slips.try_emplace(slip, Slip{line.where(), key}).first->second.count;
+      }
     } catch (const Error& error) {
-      if (!left_out) throw;
-      left_out->add(error.what());
+      if (on_bad == BadTasks::refuse) throw;
+      left_out.add(error.what());
     }
   }
-  if (count == 0)
-    throw Error("task", path.string(), ": expected at least one ", what, ", got none",
-                left_out && left_out->count > 0 ? "; " + left_out->text("lines") : "");
+  if (count == 0 && left_out.count > 0)
+    throw Error("task", "expected at least one ", what, ", got none; ", left_out.text("lines"));
+  if (count == 0) throw Error("task", path.string(), ": expected at least one ", what, ", got none");
+  for (const auto& [key, slip] : slips)
+    left_out.remarks.push_back(slip.where + ": unknown key \"" + key + "\" in " + std::to_string(slip.count) +
+                               (slip.count == 1 ? " line" : " lines") + "; did you mean \"" + std::string(slip.meant) +
+                               "\"?");
 }
 
 }  // namespace
 
-void LeftOut::add(std::string why) {
+void LeftOut::add(std::string_view why) {
   constexpr std::size_t kNamed = 3;
-  if (first.size() < kNamed) first.push_back(std::move(why));
+  if (why.starts_with('[')) why.remove_prefix(std::min(why.size(), why.find("] ") + 2));  // an error's room
+  if (first.size() < kNamed) first.emplace_back(why);
   ++count;
 }
 
@@ -160,6 +201,8 @@ void LeftOut::add(const LeftOut& other) {
   of += other.of;
   for (const std::string& why : other.first) add(why);
   count += other.count - other.first.size();
+  for (const std::string& remark : other.remarks)
+    if (std::find(remarks.begin(), remarks.end(), remark) == remarks.end()) remarks.push_back(remark);
 }
 
 std::string LeftOut::text(std::string_view what) const {
@@ -174,24 +217,23 @@ void leave_out(std::vector<Task>& tasks, const TaskCheck& check, BadTasks on_bad
     const std::string why = check(task);
     if (why.empty()) return false;
     if (on_bad == BadTasks::refuse)
-      throw Error("task", "task \"", task.id, "\": ", why, "; or leave such tasks out with on_bad = drop");
-    left_out.add("task \"" + task.id + "\": " + why);
+      throw Error("task", task.name(), ": ", why, "; or leave such tasks out with on_bad = drop");
+    left_out.add(task.name() + ": " + why);
     return true;
   });
 }
 
-std::vector<Task> read_tasks(const std::filesystem::path& path, LeftOut* left_out) {
+std::vector<Task> read_tasks(const std::filesystem::path& path, BadTasks on_bad, LeftOut* left_out) {
   std::vector<Task> tasks;
-  read_lines(path, "task", left_out,
+  read_lines(path, "task", on_bad, left_out,
              [&](const Line& line, std::string id) { tasks.push_back(line.task(std::move(id))); });
   return tasks;
 }
 
-std::vector<Demonstration> read_demonstrations(const std::filesystem::path& path, LeftOut* left_out) {
+std::vector<Demonstration> read_demonstrations(const std::filesystem::path& path, BadTasks on_bad, LeftOut* left_out) {
   std::vector<Demonstration> all;
-  read_lines(path, "demonstration", left_out, [&](const Line& line, std::string id) {
-    all.push_back(line.demonstration(std::move(id)));
-  });
+  read_lines(path, "demonstration", on_bad, left_out,
+             [&](const Line& line, std::string id) { all.push_back(line.demonstration(std::move(id))); });
   return all;
 }
 
@@ -221,6 +263,16 @@ void TasksConfig::validate() const {
   for (const auto& [key, name] : {std::pair{"file", &file}, std::pair{"heldout_file", &heldout_file}})
     if (*name == "-") throw Error("task", key, ": expected a file that a resumed run can read again, got standard input");
   if (languages.empty()) throw Error("task", "languages: expected at least one of en and ko, got none");
+  std::error_code none;
+  if (!heldout_file.empty() && std::filesystem::equivalent(file, heldout_file, none))
+    throw Error("task", "heldout_file: expected another file than the one of training tasks, got ", heldout_file,
+                " for both; without a heldout_file a share of the tasks is held out");
+}
+
+TasksConfig TasksConfig::seeded(std::uint64_t run_seed) const {
+  TasksConfig config = *this;
+  if (seed == 0) config.seed = run_seed;
+  return config;
 }
 
 // ---- TaskStream ----
@@ -262,16 +314,14 @@ struct TaskStream::Source {
   }
 
   std::vector<Task> tasks_of_split(const TasksConfig& config) {
-    LeftOut* const dropped = config.on_bad == BadTasks::drop ? &left_out : nullptr;
     if (!config.heldout_file.empty()) {
       LeftOut other;  // the other split's own stream counts these
       std::vector<Task> heldout =
-          read_tasks(config.heldout_file, split == Split::heldout || !dropped ? dropped : &other);
+          read_tasks(config.heldout_file, config.on_bad, split == Split::heldout ? &left_out : &other);
       if (split == Split::heldout) return heldout;
       std::unordered_set<std::string> asked;
       for (const Task& task : heldout) asked.insert(text_asked(task));
-      std::vector<Task> train = read_tasks(config.file, dropped);
-      left_out.of = std::max(left_out.of, train.size());
+      std::vector<Task> train = read_tasks(config.file, config.on_bad, &left_out);
       leave_out(
           train,
           [&](const Task& task) {
@@ -280,7 +330,7 @@ struct TaskStream::Source {
           BadTasks::drop, left_out);
       return train;
     }
-    std::vector<Task> all = read_tasks(config.file, dropped);
+    std::vector<Task> all = read_tasks(config.file, config.on_bad, &left_out);
     std::erase_if(all, [&](const Task& task) {
       return is_held_out(text_asked(task), config.heldout_share) != (split == Split::heldout);
     });
@@ -340,6 +390,17 @@ std::vector<Task> TaskStream::take_before(std::uint64_t end, std::size_t count) 
       throw Error("task", "expected generated tasks that fit, got ", refused, " in a row that do not: \"",
                   tasks.back().prompt, "\": ", why);
     if (!why.empty()) tasks.pop_back();
+  }
+  return tasks;
+}
+
+std::vector<Task> TaskStream::preview() const {
+  if (!source_->problems) return source_->tasks;
+  constexpr std::uint64_t kLookedAt = 64;
+  std::vector<Task> tasks;
+  for (std::uint64_t place = 0; place < source_->size() && tasks.size() < kLookedAt; ++place) {
+    const std::uint64_t index = permuted(place, source_->size(), Draws{kOrder, source_->seed, 0}.next());
+    if (source_->contains(index)) tasks.push_back(source_->task(index, 0));
   }
   return tasks;
 }

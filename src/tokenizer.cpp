@@ -4,6 +4,7 @@
 #include <sentencepiece_trainer.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
@@ -207,6 +208,10 @@ void TokenizerConfig::validate() const {
     if (symbol.empty() || symbol.find_first_of(",\"\n \t\r") != std::string::npos || escape(symbol) != symbol)
       throw Error("tokenizer", "symbols: expected words without commas, quotes and white space, got \"", symbol,
                   '"');
+  constexpr std::size_t kFixed = 256 + 4;  // bytes, special tokens
+  if (static_cast<std::size_t>(vocab_size) <= kFixed + symbols.size())
+    throw Error("tokenizer", "vocab_size: expected more than ", kFixed + symbols.size(),
+                " (256 bytes, 4 special tokens, ", symbols.size(), " symbols), got ", vocab_size);
 }
 
 void ChatTemplate::validate() const {
@@ -320,9 +325,15 @@ void Tokenizer::train(const std::vector<std::string>& documents, const Tokenizer
   };
   std::string bytes;
   const auto status = sentencepiece::SentencePieceTrainer::Train(options, &lines, &bytes);
-  if (!status.ok())
-    throw Error("tokenizer", "expected a vocabulary of ", config.vocab_size,
-                " pieces, got from sentencepiece: ", reason_of(status), "; change vocab_size or give more text");
+  if (!status.ok()) {
+    // "… smaller than required_chars. 300 vs 316. …": the characters of the text have places, too.
+    const std::string why = status.ToString();
+    if (const std::size_t at = why.find(" vs "); at != why.npos && why.find("required_chars") != why.npos)
+      throw Error("tokenizer", "vocab_size: expected at least ", std::atoi(why.c_str() + at + 4),
+                  ", for the bytes, special tokens, symbols and characters of the text, got ", config.vocab_size);
+    throw Error("tokenizer", "expected a vocabulary of ", config.vocab_size, " pieces, got from sentencepiece: ",
+                reason_of(status), "; change vocab_size or give more text");
+  }
   write_file("tokenizer", model_file, bytes);
 }
 

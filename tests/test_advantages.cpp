@@ -5,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include "error_of.h"
 #include "grpo/error.h"
 #include "grpo/objective.h"
 
@@ -187,12 +188,16 @@ TEST(Objective, refuses_one_sample_where_the_group_is_the_baseline) {
   ObjectiveConfig config;
   for (const auto& [baseline, name] : EnumNames<Baseline>::values) {
     config.baseline = baseline;
-    EXPECT_NO_THROW(config.check_samples(2));
+    EXPECT_NO_THROW(config.check_step(1, 2));
     if (baseline == Baseline::reinforce_pp)
-      EXPECT_NO_THROW(config.check_samples(1));
+      EXPECT_NO_THROW(config.check_step(1, 1));
     else
-      EXPECT_THROW(config.check_samples(1), Error) << name;
+      EXPECT_THROW(config.check_step(1, 1), Error) << name;
   }
+  config.minibatches = 4;
+  EXPECT_NO_THROW(config.check_step(4, 2));
+  EXPECT_THAT(error_of([&] { config.check_step(3, 2); }),
+              HasSubstr("objective.minibatches: expected at most prompts_per_step (3), got 4"));
 }
 
 TEST(Signal, is_any_difference_of_defined_rewards) {

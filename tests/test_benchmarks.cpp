@@ -301,8 +301,8 @@ TEST_F(Benchmarks, if_eval_and_code_ask_their_graders) {
   const BenchmarkData human =
       data("human_eval",
            {object({{"task_id", "HumanEval/0"}, {"prompt", "def f():"}, {"test", "t"}, {"entry_point", "f"}})});
-  EXPECT_EQ(whole_program(human.problems[0], "def f(): pass"), "def f():\ndef f(): pass");
-  EXPECT_EQ(whole_program(human.problems[0], " pass"), "def f(): pass");
+  EXPECT_EQ(whole_program(human.problems[0], "def f(): pass"), "def f():\n    pass\n\ndef f(): pass");
+  EXPECT_EQ(whole_program(human.problems[0], " pass"), "def f():\n pass");
   EXPECT_THAT(error_of([&] { right(human, "x"); }), HasSubstr("passes_tests"));
   std::string tested;
   graders.passes_tests = [&](const BenchmarkProblem&, const std::string& program) {

@@ -46,6 +46,38 @@ TEST(FindCode, TakesLinearTime) {
   EXPECT_EQ(find_code(text, Language::cpp), "");
 }
 
+TEST(CompletedProgram, IsThePromptWithItsBodyOrTheWholeFunctionBehindIt) {
+  const std::string head = "import math\n\ndef f(x):", documented = "def f(x):\n  \"\"\"Doubles:\"\"\"\n";
+  const auto of = [](const std::string& prompt, const char* source) { return completed_program(prompt, "f", source); };
+  EXPECT_EQ(of(head, "    return x\n"), head + "\n    return x\n");
+  EXPECT_EQ(of(head, "y = x\nreturn y\n"), head + "\n    y = x\n    return y\n");
+  EXPECT_EQ(of(documented, "return x"), documented + "  return x");
+  EXPECT_EQ(of(head, "def f(x):\n    return x\n"), head + "\n    pass\n\ndef f(x):\n    return x\n");
+  EXPECT_EQ(of(documented, "def f(x):\n    return x\n"), documented + "\ndef f(x):\n    return x\n");
+  EXPECT_EQ(of(head + "  # doubles\n", "class Solution:\n  pass\n"),
+            head + "  # doubles\n    pass\n\nclass Solution:\n  pass\n");
+  EXPECT_EQ(of(head, "def foo(x):\n    return x\nreturn foo(x)"),
+            head + "\n    def foo(x):\n        return x\n    return foo(x)")
+      << "a helper within";
+  EXPECT_EQ(of(head, "from __future__ import annotations\n"), "from __future__ import annotations\n");
+  EXPECT_EQ(of("", "return x"), "return x");
+}
+
+TEST(CompletedProgram, RunsWhereThePromptEndsInTheHeadOfTheFunction) {
+  if (const std::string why = Sandbox::why_unavailable(SandboxConfig()); !why.empty()) GTEST_SKIP() << why;
+  const CodeChecker checker;
+  for (const char* prompt : {"def f(x):", "import math\ndef f(x):  \n", "def f(x):\n    \"\"\"Floor.\"\"\"\n"}) {
+    const Json tests{
+        {"entry_point", "f"}, {"prompt", prompt}, {"test", "def check(g):\n    assert g(2) == f(2) == 4\n"}};
+    const Task task{"1", prompt, tests.dump(), "code", "en"};
+    for (const char* source : {"    return 2 * x", "return 2 * x", "def f(x):\n    return 2 * x"}) {
+      Completion completion;
+      completion.text = std::string("```python\n") + source + "\n```";
+      EXPECT_EQ(checker.score(task, completion).value(), 1.0) << prompt << source;
+    }
+  }
+}
+
 TEST(OutputsMatch, ComparesTokens) {
   EXPECT_TRUE(outputs_match("1 2\n3\n", "1 2\n3"));
   EXPECT_TRUE(outputs_match(" 1\t2\r\n\n3", "1 2 3\n"));

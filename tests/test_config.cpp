@@ -215,6 +215,9 @@ TEST_F(ConfigFile, knows_which_keys_were_given) {
     EXPECT_TRUE(given.contains(key)) << key;
   for (const char* key : {"grpo.clip_high", "seed", "stages.0.steps", "stages.1.kind", "out"})
     EXPECT_FALSE(given.contains(key)) << key;
+  given.clear();
+  parse_config<DriverConfig>({"--seed", "3"}, &given);
+  EXPECT_EQ(given, GivenKeys{"seed"});
 }
 
 TEST(Config, set_reaches_every_kind_of_key) {
@@ -270,6 +273,8 @@ TEST(Config, dashes_in_the_name_of_an_option_are_underscores) {
 
 TEST(Config, bad_arguments_are_named) {
   EXPECT_EQ(error_of({"--sede", "1"}), "[config] command line: unknown key \"sede\"; did you mean \"seed\"?");
+  EXPECT_THAT(error_of({"--clop-low", "1"}), HasSubstr("did you mean \"grpo.clip_low\"?"));
+  EXPECT_EQ(error_of({"--set", "foo.bar=1"}), "[config] command line: unknown key \"foo.bar\"; --help lists them all");
   EXPECT_THAT(error_of({"--set", "grpo.clop_high=1"}), HasSubstr("did you mean \"grpo.clip_high\"?"));
   EXPECT_THAT(error_of({"--set", "stages.2.steps=1"}), HasSubstr("unknown key \"stages.2.steps\""));
   EXPECT_THAT(error_of({"--set", "rewards.weights.=1"}), HasSubstr("unknown key"));

@@ -57,6 +57,17 @@ class Driver : public testing::Test {
     child_.start({"/bin/sh", "-c", "exec " + words}, folder_ / (name + ".out"));
   }
 
+  // It ends with an error that says `what`, and leaves no folder.
+  void expect_refused(const std::string& words, const std::string& what) {
+    fs::remove(folder_ / "run.out");
+    start_in_shell(GRPO_DRIVER " --config " + (folder_ / "config.json").string() + " --out " +
+                       (folder_ / "run").string() + " " + words,
+                   "run");
+    EXPECT_EQ(child_.wait(), 1) << words;
+    EXPECT_THAT(output("run"), HasSubstr(what)) << words;
+    EXPECT_FALSE(fs::exists(folder_ / "run")) << words;
+  }
+
   // What it printed last as the way to go on.
   std::string printed_command(const std::string& name) {
     const std::string text = output(name), before = "to go on: ";
@@ -350,15 +361,79 @@ TEST_F(Driver, finds_what_is_wrong_before_any_work) {
       {"--set chat.text=", "chat.text"},
       {"--set policy.from=nowhere", "nowhere"},
   };
-  for (const auto& [words, what] : cases) {
-    fs::remove(folder_ / "run.out");
-    start_in_shell(GRPO_DRIVER " --config " + (folder_ / "config.json").string() + " --out " +
-                       (folder_ / "run").string() + " " + words,
-                   "run");
-    EXPECT_EQ(child_.wait(), 1) << words;
-    EXPECT_THAT(output("run"), HasSubstr(what)) << words;
-    EXPECT_FALSE(fs::exists(folder_ / "run")) << words;
+  for (const auto& [words, what] : cases) expect_refused(words, what);
+}
+
+// Each of these has a unit that tests it; here, that the driver asks before there is a folder.
+TEST_F(Driver, finds_tasks_and_rewards_that_do_not_fit_before_any_work) {
+  std::ofstream(folder_ / "sums.jsonl") << R"({"prompt": "1+1", "answer": 2})";
+  std::ofstream(folder_ / "puzzles.jsonl") << R"({"prompt": "1+1", "answer": 2, "kind": "sudoku"})";
+  const std::string folder = folder_.path().string() + "/";
+  const std::pair<std::string, const char*> cases[] = {
+      {"--set rewards.weights='{\"helpful\":1}'", "rewards.weights.helpful: no task can earn it, as it takes a judge"},
+      {"--set rewards.weights.choice=1", "rewards.weights.choice cannot read its answer"},
+      {"--set tasks.file=" + folder + "puzzles.jsonl",
+       "puzzles.jsonl:1: accuracy cannot read its answer: expected a sudoku"},
+      {"--set tasks.file=" + folder + "config.json",
+       "config.json:1: expected a JSON object, got malformed JSON at column"},
+      {"--set tasks.file=" + folder + "sums.jsonl --set tasks.heldout_file=" + folder + "sums.jsonl",
+       "tasks.heldout_file: expected another file"},
+      {"--set objective.minibatches=5", "objective.minibatches: expected at most prompts_per_step (4), got 5"},
+  };
+  for (const auto& [words, what] : cases) expect_refused(words, what);
+}
+
+// What makes a part of a run useless is told at its start, by the name that was given, and once.
+TEST_F(Driver, warns_of_what_will_do_nothing) {
+  std::ofstream lines(folder_ / "tasks.jsonl");
+  for (int i = 0; i < 30; ++i)
+    lines << Json{{"prompt", std::to_string(i) + "+1"},
+                  {"answer", i + 1},
+                  {"kind", i % 3 ? "arithmetic" : "sum"},
+                  {"languag", "en"}}
+                 .dump()
+          << '\n';
+  lines.close();
+  start_in_shell(GRPO_DRIVER " --config " + (folder_ / "config.json").string() + " --out " +
+                     (folder_ / "run").string() +
+                     " --steps 1 --set pretrain.steps=1 --set evaluate.problems=2 --set tasks.seed=5"
+                     " --set optimizer.learning_rate=0 --set rewards.weights.code=1 --set tasks.file=" +
+                     (folder_ / "tasks.jsonl").string(),
+                 "run");
+  EXPECT_EQ(child_.wait(), 0) << output("run");
+  const std::string said = output("run");
+  for (const char* what : {"rewards.weights.code: no task can earn it", "tasks.jsonl:1: unknown kind \"sum\"",
+                           "tasks.jsonl:1: unknown key \"languag\" in 30 lines; did you mean \"language\"?",
+                           "optimizer.learning_rate is 0: nothing will be learned"}) {
+    EXPECT_THAT(said, HasSubstr(what));
+    EXPECT_EQ(said.find(what), said.rfind(what)) << "once: " << what;
   }
+}
+
+// The order of tasks has a seed of its own where one is given, and else that of the run.
+TEST_F(Driver, keeps_a_seed_of_tasks_that_was_given) {
+  const auto prompts = [&](const std::string& name, const std::string& words) {
+    start_in_shell(
+        GRPO_DRIVER " --config " + (folder_ / "config.json").string() + " --out " + (folder_ / name).string() +
+            " --steps 1 --set pretrain.steps=0 --set evaluate.problems=0 --set rollout.max_new_tokens=4 " + words,
+        name);
+    EXPECT_EQ(child_.wait(), 0) << output(name);
+    std::vector<std::string> all;
+    for (const Json& line : lines_of(folder_ / name / "samples.jsonl")) all.push_back(line["prompt"]);
+    return all;
+  };
+  const auto plain = prompts("plain", "--seed 5"), same = prompts("same", "--seed 5 --set tasks.seed=5"),
+             other = prompts("other", "--seed 5 --set tasks.seed=6");
+  EXPECT_EQ(plain, same);
+  EXPECT_NE(plain, other);
+}
+
+TEST_F(Driver, says_that_documents_are_too_long_before_it_learns_any) {
+  start_in_shell(GRPO_DRIVER " --config " + (folder_ / "config.json").string() + " --out " +
+                     (folder_ / "run").string() + " --set tasks.generator=countdown --set evaluate.problems=0",
+                 "run");
+  EXPECT_EQ(child_.wait(), 1) << output("run");
+  EXPECT_THAT(output("run"), HasSubstr("policy.max_positions: expected room for the documents of pretraining"));
 }
 
 // Quick tries, and stages that are left out.
@@ -447,7 +522,7 @@ TEST_F(Driver, leaves_out_tasks_that_cannot_be_asked) {
   EXPECT_EQ(child_.wait(), 0) << output("run");
   EXPECT_EQ(lines_of(folder_ / "run/metrics.jsonl").size(), 3u);
   EXPECT_THAT(read_file(folder_ / "run/log.txt"),
-              testing::AllOf(HasSubstr(" of 41 tasks are left out: [task] " + file + ":41: expected a JSON object"),
+              testing::AllOf(HasSubstr(" of 41 tasks are left out: " + file + ":41: expected a JSON object"),
                              HasSubstr("exceed policy.max_positions = 128"), HasSubstr("warning: held out, "),
                              HasSubstr("raise optimizer.learning_rate")));
 }

@@ -506,7 +506,7 @@ TEST_F(Models, evaluate_asks_a_model_folder) {
     const Json figures = Json::parse(output().substr(output().find('{')));
     EXPECT_EQ(figures["problems"], 2);
     EXPECT_EQ(figures["left_out"], 2);
-    EXPECT_THAT(output(), testing::AllOf(HasSubstr("tasks.jsonl:4: "), HasSubstr("task \"tasks:2\": a prompt of ")));
+    EXPECT_THAT(output(), testing::AllOf(HasSubstr("tasks.jsonl:4: "), HasSubstr("tasks.jsonl:2: a prompt of ")));
     EXPECT_TRUE(figures["pass@k"].contains("6"));
     EXPECT_EQ(lines_of(folder_ / "answers.jsonl").size(), 12u);
   }
@@ -514,6 +514,71 @@ TEST_F(Models, evaluate_asks_a_model_folder) {
   refusing.insert(refusing.end(), {"--on_bad", "refuse"});
   EXPECT_EQ(tool(GRPO_EVALUATE, refusing), 1);
   EXPECT_THAT(output(), HasSubstr("tasks.jsonl:4: "));
+}
+
+// What is wrong is told before anything is sampled, in the words of whoever wrote it.
+TEST_F(Models, tools_say_what_is_wrong_by_the_name_that_was_given) {
+  write_lines(folder_ / "tasks.jsonl", {{{"prompt", "1+1"}, {"answr", "2"}, {"kind", "arithmatic"}}});
+  write_lines(folder_ / "other.jsonl", {{{"prompt", "1+1"}, {"answer", "2"}, {"kind", "sudoku"}}});
+  const std::string tasks = folder_ / "tasks.jsonl", other = folder_ / "other.jsonl", suite = "configs/eval_r1.json";
+  struct Case {
+    const char* program;
+    std::vector<std::string> words;
+    int status;
+    std::vector<std::string> said;
+  };
+  const Case cases[] = {
+      {GRPO_EVALUATE,
+       {"--tasks", tasks, "--k", "1", "--max_new_tokens", "2"},
+       0,
+       {"tasks.jsonl:1: unknown key \"answr\" in 1 line; did you mean \"answer\"?",
+        "tasks.jsonl:1: unknown kind \"arithmatic\" (1 task)", "has an answer, so that none can be right"}},
+      {GRPO_EVALUATE, {"--tasks", other}, 1, {"other.jsonl:1: accuracy cannot read its answer: expected a sudoku"}},
+      {GRPO_EVALUATE, {"--tasks", tasks, "--system", "Count."}, 1, {"[config] system: expected --chat"}},
+      {GRPO_EVALUATE,
+       {"--tasks", tasks, "--template", "Count."},
+       1,
+       {"[config] template: expected a text with {prompt}"}},
+      {GRPO_EVALUATE, {"--tasks", tasks, "--judge", model_}, 1, {"judge: expected --suite"}},
+      {GRPO_EVALUATE,
+       {"--suite", suite, "--out", folder_ / "o", "--temperature", "1"},
+       1,
+       {"temperature: expected none"}},
+      {GRPO_EVALUATE, {"--suite", folder_.path(), "--out", folder_ / "o"}, 1, {"got a folder"}},
+      {GRPO_EVALUATE,
+       {"--tasks", tasks, "--out", folder_ / "no/out.jsonl"},
+       1,
+       {"no/out.jsonl: cannot create", "folder is not there"}},
+      {GRPO_GENERATE,
+       {"--in", tasks, "--out", folder_ / "o.jsonl", "--stop", "[\"\"]"},
+       1,
+       {"[config] stop: expected strings"}},
+  };
+  for (const Case& each : cases) {
+    auto words = each.words;
+    words.insert(words.end(), {"--model", model_});
+    EXPECT_EQ(tool(each.program, words), each.status) << each.words[1] << output();
+    for (const std::string& what : each.said) EXPECT_THAT(output(), HasSubstr(what));
+    EXPECT_FALSE(fs::exists(folder_ / "o"));
+  }
+}
+
+// Of a training run that is an error; whoever asks for text gets what there is room for.
+TEST_F(Models, generate_ends_completions_where_the_model_s_positions_end) {
+  write_lines(folder_ / "in.jsonl", {{{"prompt_ids", {5, 6, 7}}}, {{"prompt_ids", std::vector<int>(40, 5)}}});
+  ASSERT_EQ(generate({"--max_positions", "32", "--temperature", "0", "--bos", "false"}), 0) << output();
+  EXPECT_THAT(output(),
+              testing::AllOf(HasSubstr("warning: max_new_tokens: the model has 32 positions"),
+                             HasSubstr("in.jsonl:2: a prompt of 40 tokens leaves no room in the model's 32")));
+  const auto out = lines_of(folder_ / "out.jsonl");
+  ASSERT_EQ(out.size(), 2u);
+  const Json& completion = out[0]["completions"][0];
+  EXPECT_TRUE(completion["finish_reason"] == "stop" || completion["ids"].size() == 29u) << completion;
+  EXPECT_LE(completion["ids"].size(), 29u);
+  write_lines(folder_ / "in.jsonl", {{{"promt", "1+1"}}, {{"prompt", "1+1"}}});
+  ASSERT_EQ(generate({}), 0) << output();
+  EXPECT_THAT(output(),
+              HasSubstr("1 of 2 lines are left out: " + (folder_ / "in.jsonl").string() + ":1: expected \"prompt\""));
 }
 
 TEST_F(Models, generate_answers_the_lines_that_can_be_asked) {

@@ -589,14 +589,14 @@ TEST(Policy, pages_have_the_size_that_page_bytes_says) {
   double bytes = 0;
   for (const LayerPages& layer : policy.make_pages(7, 32))
     bytes += static_cast<double>(layer.keys.numel() + layer.values.numel()) * 2;
-  EXPECT_EQ(bytes, 7 * policy.page_bytes(32));
+  EXPECT_EQ(bytes, 7 * policy.config().page_bytes(32));
   // A latent and a rotary key for each token, and nothing else.
   const Policy latent = lively(latent_config(), DType::float32);
   for (const LayerPages& layer : latent.make_pages(7, 32)) {
     EXPECT_FALSE(layer.keys.defined());
     EXPECT_EQ(layer.values.numel(), 7 * 32 * (14 + 6));
   }
-  EXPECT_EQ(latent.page_bytes(32), 2 * 32 * (14 + 6) * 4);
+  EXPECT_EQ(latent.config().page_bytes(32), 2 * 32 * (14 + 6) * 4);
   EXPECT_ERROR(policy.make_pages(7, 24), "[policy] expected a page_size that is a multiple of 16, got 24");
 }
 
@@ -621,6 +621,8 @@ TEST(PolicyConfigRefuses, what_makes_no_model) {
               says("policy.hidden_size: expected a multiple of policy.heads"));
   EXPECT_THAT(broken([](auto& c) { c.head_dim = 7; }), says("policy.head_dim: expected an even number"));
   EXPECT_THAT(broken([](auto& c) { c.vocab_size = 0; }), says("policy.vocab_size"));
+  EXPECT_THAT(broken([](auto& c) { c.hidden_size = 1024, c.layers = 1 << 16, c.moe.intermediate_size = 1 << 20; }),
+              says("policy: expected weights that fit into the memory of this machine"));
   EXPECT_THAT(broken([](auto& c) { c.layers = 0; }), says("policy.layers: expected 1 <= x <= 65536, got 0"));
   EXPECT_THAT(broken([](auto& c) { c.moe.experts_per_token = 6; }),
               says("policy.moe.experts_per_token: expected 1 … 5, got 6"));

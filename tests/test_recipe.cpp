@@ -273,6 +273,37 @@ TEST_F(Recipes, read_every_file_before_anything_is_computed) {
   }
 }
 
+// What will do nothing is told at the start, not when its stage begins.
+TEST_F(Recipes, tell_of_rewards_and_files_before_anything_is_computed) {
+  const Json good = config_;
+  std::ofstream(folder_ / "tasks.jsonl") << R"({"prompt": "1+1", "answr": 2, "kind": "sum"})";
+  stage("zero")["grpo"]["tasks"] = {{{"tasks", {{"file", (folder_ / "tasks.jsonl").string()}, {"heldout_share", 0}}}}};
+  stage("zero")["grpo"]["rewards"] = {{"weights", {{"accuracy", 1}, {"helpful", 1}, {"format", 1}}}};
+  stage("zero").erase("judge");
+  stage("zero")["grpo"]["optimizer"]["learning_rate"] = 0;
+  stage("zero")["sft"]["epochs"] = 3, stage("zero")["policy"]["layers"] = 7;
+  EXPECT_THAT(check_recipe(load()),
+              testing::IsSupersetOf(
+                  {HasSubstr("stages.2.grpo.rewards.weights.accuracy: no task can earn it"),
+                   HasSubstr("stages.2.grpo.rewards.weights.helpful: no task can earn it, as it takes a judge"),
+                   HasSubstr("tasks.jsonl:1: unknown kind \"sum\""), HasSubstr("tasks.jsonl:1: unknown key \"answr\""),
+                   HasSubstr("stages.2.grpo.optimizer.learning_rate is 0"),
+                   HasSubstr("stages.2.sft: a stage of type grpo does not read it"),
+                   HasSubstr("stages.2.policy: the stage has that of ")}));
+  config_ = good;
+  EXPECT_THAT(check_recipe(load()), testing::Each(testing::Not(HasSubstr("read it"))));
+  for (const auto& [name, part] : {std::pair{"matched", "grpo"}, std::pair{"pick", "rejection"}}) {
+    config_ = good, stage(name)[part]["rewards"] = {{"weights", {{"code", 1}}}};
+    EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"" + std::string(name) + "\""), HasSubstr("no task can earn it")));
+  }
+  config_ = good;
+  EXPECT_THAT(error_of([&] {
+                load("run", {"--force-from", "zero"});
+              }),
+              HasSubstr("force_from: expected resume beside it"));
+  EXPECT_NO_THROW(load("run", {"--force-from", "zero", "--resume"}));
+}
+
 TEST_F(Recipes, name_the_whole_key_of_what_cannot_be) {
   const Json good = config_;
   const auto error = [&](const std::string& name, const char* part, const Json& change) {
@@ -354,9 +385,10 @@ TEST_F(Recipes, leave_out_demonstrations_that_are_none_and_say_so) {
   std::ofstream(folder_ / "demos.jsonl", std::ios::app)
       << "{\"prompt\": \"a\"}\n" << Json{{"prompt", "b"}, {"completion", std::string(6000, '7')}}.dump() << '\n';
   ASSERT_EQ(recipe("run"), 0) << output("run");
-  EXPECT_THAT(read_file(folder_ / "run/log.txt"),
-              AllOf(HasSubstr("warning: 1 of 14 lines are left out: [task] " + (folder_ / "demos.jsonl:13").string()),
-                    HasSubstr("warning: 1 of 13 demonstrations are left out: demonstration \"demos:14\"")));
+  EXPECT_THAT(
+      read_file(folder_ / "run/log.txt"),
+      AllOf(HasSubstr("warning: 1 of 14 lines are left out: " + (folder_ / "demos.jsonl:13").string()),
+            HasSubstr("warning: 1 of 13 demonstrations are left out: " + (folder_ / "demos.jsonl:14").string())));
   EXPECT_EQ(json("run/cold/done.json")["steps"], 3);
 }
 

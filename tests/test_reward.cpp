@@ -309,6 +309,94 @@ TEST(Registry, scorer_always_evaluates_what_metrics_need) {
   EXPECT_THAT(Scorer(weighted({{"format", 1.0}})).names(), ElementsAre("accuracy", "format", "language_consistency"));
 }
 
+TEST(Registry, scorer_asks_a_task_s_kind_which_rewards_are_evaluated) {
+  RewardsConfig config = weighted({{"accuracy", 1.0}});
+  config.by_kind = {weights_for("choice", {{"choice", 1.0}})};
+  Scorer scorer(config);
+  Completion completion = completion_of(solution("131"));
+  // "131" is no letter, and need not be one.
+  EXPECT_FALSE(scorer.score({"1", "64+67?", "131", "arithmetic", "en"}, completion).contains("choice"));
+  completion = completion_of(solution("(B)"));
+  EXPECT_EQ(scorer.score({"2", "Which?", "B", "choice", "en"}, completion).at("choice").value(), 1.0);
+}
+
+// ---- What can be told before any work -------------------------------------------------------------------------------
+
+TEST(Forewarned, of_answers_that_no_reward_can_read) {
+  struct Case {
+    const char *kind, *answer, *why;
+  };
+  Scorer scorer(weighted({{"accuracy", 1.0}, {"choice", 0.0}, {"regex", 0.0}, {"instructions", 0.0}}));
+  for (const Case& each : {Case{"sudoku", "27", "expected a sudoku reference"},
+                           {"countdown", "27", "expected a countdown reference"},
+                           {"choice", "27", "rewards.weights.choice cannot read its answer: expected a letter"},
+                           {"regex", "(", "rewards.weights."},
+                           {"instructions", "{}", "rewards.weights."}})
+    EXPECT_THAT(scorer.refusal({"1", "p", each.answer, each.kind, "en"}), HasSubstr(each.why)) << each.kind;
+  Scorer plain(weighted({{"accuracy", 1.0}, {"format", 1.0}}));
+  for (const auto& [kind, answer] : {std::pair{"", "27"},
+                                     {"", ""},
+                                     {"arithmetic", "1/2"},
+                                     {"choice", "B"},
+                                     {"countdown", "24 from 3 5 7 2"},
+                                     {"code", "[]"},
+                                     {"mine", "x"}})
+    EXPECT_EQ(plain.refusal({"1", "p", answer, kind, "en"}), "") << kind << answer;
+}
+
+TEST(Forewarned, of_rewards_that_no_task_can_earn) {
+  const Task sum{"sum", "1+1?", "2", "arithmetic", "en"}, open{"open", "Why?", "", "", ""};
+  const Task puzzle{"puzzle", "p", "24 from 3 5 7 2", "countdown", "en"}, torn{"torn", "p", "27", "choice", "en"};
+  const auto told = [](const std::vector<Task>& tasks, const RewardsConfig& config, bool judged = false) {
+    return Scorer(config).forewarn(tasks, judged);
+  };
+  using testing::IsEmpty;
+  EXPECT_THAT(told({sum, puzzle}, weighted({{"accuracy", 1}, {"format", 1}, {"language_consistency", 1}})), IsEmpty());
+  EXPECT_THAT(told({sum}, weighted({{"accuracy", 1}, {"helpful", 1}})),
+              ElementsAre("rewards.weights.helpful: no task can earn it, as it takes a judge, and there is none"));
+  EXPECT_THAT(told({sum}, weighted({{"accuracy", 1}, {"helpful", 1}}), true), IsEmpty());
+  EXPECT_THAT(told({sum}, weighted({{"accuracy", 1}, {"helpful", 0}})), IsEmpty()) << "only logged";
+  EXPECT_THAT(told({sum}, weighted({{"accuracy", 1}, {"exact", 1}, {"reflection", 1}})), IsEmpty());
+  EXPECT_THAT(
+      told({open}, weighted({{"accuracy", 1}, {"format", 1}, {"language_consistency", 1}})),
+      ElementsAre(HasSubstr("rewards.weights.accuracy: no task can earn it, as no task has an answer"),
+                  HasSubstr("rewards.weights.language_consistency: no task can earn it, as no task has a language")));
+  EXPECT_THAT(
+      told({sum, sum, open}, weighted({{"accuracy", 1}})),
+      ElementsAre(HasSubstr("1 of 3 tasks can earn nothing, as none of their rewards has what it reads; the first "
+                            "is task \"open\"")));
+  EXPECT_THAT(
+      told({sum, torn}, weighted({{"accuracy", 1}, {"format", 1}})),
+      ElementsAre(HasSubstr("1 of 2 tasks have an answer that accuracy cannot read; the first is task \"torn\"")));
+
+  RewardsConfig config = weighted({{"accuracy", 1}});
+  config.by_kind = {weights_for("countdown", {{"helpful", 1}, {"format", 1}}),
+                    weights_for("summary", {{"helpful", 1}})};
+  EXPECT_THAT(told({sum, puzzle}, config),
+              ElementsAre(HasSubstr("rewards.by_kind.0.weights.helpful: no task can earn it"),
+                          "rewards.by_kind.1.weights: no task has the kind \"summary\""));
+
+  EXPECT_THAT(error_of([&] {
+                told({sum, puzzle}, weighted({{"helpful", 1}, {"harmless", 1}}));
+              }),
+              testing::AllOf(HasSubstr("expected a reward that some task can earn, got none"),
+                             HasSubstr("rewards.weights.helpful"), HasSubstr("rewards.weights.harmless")));
+  EXPECT_THAT(error_of([&] { told({open}, weighted({{"accuracy", 1}})); }), HasSubstr("got none"));
+  register_reward("of_my_own", [](const Task&, const Completion&) { return Score::undefined(); });
+  EXPECT_THAT(told({open}, weighted({{"of_my_own", 1}})), IsEmpty()) << "who knows what it reads";
+}
+
+TEST(Forewarned, of_kinds_that_nobody_knows) {
+  const Task typo{"1", "p", "2", "arithmatic", "en", {}, "mine.jsonl:7"}, own{"2", "p", "2", "mine", "en"};
+  EXPECT_THAT(unknown_kinds({typo, typo, own, {"3", "p", "2", "sudoku", "en"}, {"4", "p", "2", "", "en"}}, {"mine"}),
+              ElementsAre(testing::AllOf(HasSubstr("mine.jsonl:7: unknown kind \"arithmatic\" (2 tasks)"),
+                                         HasSubstr("did you mean \"arithmetic\"? Known are arithmetic, choice, "))));
+  RewardsConfig config = weighted({{"accuracy", 1}});
+  EXPECT_THAT(Scorer(config).forewarn({typo}), ElementsAre(HasSubstr("unknown kind \"arithmatic\"")));
+  config.by_kind = {weights_for("arithmatic", {{"accuracy", 1}})};
+  EXPECT_THAT(Scorer(config).forewarn({typo}), testing::IsEmpty());
+}
+
 // ---- combine --------------------------------------------------------------------------------------------------------
 
 Group scored(std::vector<Scores> scores) {

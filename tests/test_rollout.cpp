@@ -404,7 +404,7 @@ TEST(Rollout, names_the_task_and_the_knob_of_what_cannot_be_sampled) {
   EXPECT_THAT(rollout.refusal(tiny::task(std::string(2000, 'x'))), HasSubstr("exceed policy.max_positions = 640"));
   EXPECT_EQ(rollout.generate({tiny::task("x")}, {fits}, kStream).size(), 1u);
   EXPECT_THAT(error_of([&] { rollout.generate({tiny::task("x")}, {too_long}, kStream); }),
-              AllOf(HasSubstr("task-x"), HasSubstr("policy.max_positions = 640"), HasSubstr("rollout.max_new_tokens")));
+              AllOf(HasSubstr("task-x"), HasSubstr("policy.max_positions = 640"), HasSubstr("max_new_tokens")));
 
   const std::vector<int32_t> prompt(33, 65);  // three pages, and two for up to 23 tokens of its own
   RolloutConfig config = tiny::rollout_config();
@@ -414,12 +414,28 @@ TEST(Rollout, names_the_task_and_the_knob_of_what_cannot_be_sampled) {
       total_tokens(tiny::rollout(dense(), tiny::rollout_config()).generate({tiny::task("x")}, {prompt}, kStream)));
   config.pages = 4;
   EXPECT_THAT(error_of([&] { tiny::rollout(dense(), config).generate({tiny::task("x")}, {prompt}, kStream); }),
-              AllOf(HasSubstr("need 5 pages of 16 tokens, got 4"), HasSubstr("rollout.pages"),
-                    HasSubstr("rollout.max_new_tokens")));
+              AllOf(HasSubstr("need 5 pages of 16 tokens, got 4"), HasSubstr("raise pages or lower max_new_tokens")));
   config.pages = 0;
-  config.cache_gigabytes = 4.5 * dense().page_bytes(16) / 1e9;
+  config.cache_gigabytes = 4.5 * dense().config().page_bytes(16) / 1e9;
   EXPECT_THAT(error_of([&] { tiny::rollout(dense(), config).generate({tiny::task("x")}, {prompt}, kStream); }),
-              AllOf(HasSubstr("need 5 pages"), HasSubstr("rollout.cache_gigabytes")));
+              AllOf(HasSubstr("need 5 pages"), HasSubstr("raise cache_gigabytes")));
+
+  // A program may have completions end where the positions do: each is the beginning of a longer one.
+  config = tiny::rollout_config();
+  config.max_new_tokens = 10000, config.ignore_eos = true, config.ends_at_context = true;
+  const std::vector<int32_t> long_prompt(635, 65), longer(639, 66), none(640, 65);
+  const auto ended =
+      tiny::rollout(dense(), config).generate({tiny::task("x"), tiny::task("y")}, {long_prompt, longer}, kStream);
+  config.max_new_tokens = 5, config.ends_at_context = false;
+  const auto whole = tiny::rollout(dense(), config).generate({tiny::task("x")}, {long_prompt}, kStream);
+  for (size_t i = 0; i < whole[0].completions.size(); ++i) {
+    EXPECT_EQ(ended[0].completions[i].tokens, whole[0].completions[i].tokens);
+    EXPECT_EQ(ended[0].completions[i].finish, Finish::length);
+    EXPECT_EQ(ended[1].completions[i].tokens.size(), 1u);
+  }
+  config.ends_at_context = true;
+  EXPECT_THAT(error_of([&] { tiny::rollout(dense(), config).generate({tiny::task("x")}, {none}, kStream); }),
+              HasSubstr("a prompt of 640 tokens leaves no room in the model's 640 positions"));
 
   // From the configuration alone, of the shortest prompt.
   const PolicyConfig shape = dense().config();
@@ -430,9 +446,9 @@ TEST(Rollout, names_the_task_and_the_knob_of_what_cannot_be_sampled) {
   EXPECT_EQ(refused(config), "(no error)");
   config.pages = 2;
   EXPECT_THAT(refused(config), StartsWith("[config] x.rollout.pages: expected at least 3, got 2"));
-  config.pages = 0, config.cache_gigabytes = 3.01 * dense().page_bytes(16) / 1e9;
+  config.pages = 0, config.cache_gigabytes = 3.01 * dense().config().page_bytes(16) / 1e9;
   EXPECT_EQ(refused(config), "(no error)");
-  config.cache_gigabytes = 2.99 * dense().page_bytes(16) / 1e9;
+  config.cache_gigabytes = 2.99 * dense().config().page_bytes(16) / 1e9;
   EXPECT_THAT(refused(config), StartsWith("[config] x.rollout.cache_gigabytes: expected at least "));
   config = tiny::rollout_config(), config.max_new_tokens = shape.max_positions;
   EXPECT_THAT(refused(config), StartsWith("[config] x.rollout.max_new_tokens: expected less than policy.max_pos"));

@@ -287,6 +287,10 @@ TEST_F(RunFolder, knows_its_own_configuration) {
   EXPECT_EQ(c.resume_from, "step-1");
   EXPECT_EQ(load({"--out", out}).steps, 3) << "a run that begins has nothing to do with the one there";
   EXPECT_EQ(load({"--out", out + "x", "--resume", "--config", file}).steps, 7) << "nor has one that is not there";
+  EXPECT_THAT(error_of([&] {
+                load({"--resume", "--out", out + "x"});
+              }),
+              HasSubstr(out + "x: expected the folder of a run to resume, found no config.json"));
   EXPECT_THROW(load({"--resume", "--out", out, "--help"}), HelpRequested);
   EXPECT_THAT(error_of([&] { load({"--resume", "--out", out, "--keep", "-1"}); }), HasSubstr("keep: expected x >= 0"));
   std::ofstream(at("config.json")) << "{\"steps\": ";

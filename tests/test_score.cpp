@@ -312,7 +312,7 @@ TEST_F(Score, ends_with_the_status_of_the_signal_that_stops_it) {
 TEST_F(Score, refuses_a_line_that_nests_without_end) {
   write("in.jsonl", "{\"gold\":\"1\",\"pred\":" + std::string(100'000, '[') + std::string(100'000, ']') + "}\n");
   EXPECT_EQ(run(), 1);
-  EXPECT_THAT(said(), AllOf(HasSubstr("in.jsonl:1"), HasSubstr("(more than 512 levels of brackets)")));
+  EXPECT_THAT(said(), AllOf(HasSubstr("in.jsonl:1"), HasSubstr("got more than 512 levels of brackets")));
 }
 
 TEST_F(Score, names_the_line_that_it_cannot_score_and_keeps_those_before_it) {
@@ -324,15 +324,13 @@ TEST_F(Score, names_the_line_that_it_cannot_score_and_keeps_those_before_it) {
   EXPECT_EQ(lines_of(folder_ / "out.jsonl.part").size(), 1000);
   EXPECT_THAT(said(), HasSubstr("out.jsonl.part"));
   EXPECT_FALSE(std::filesystem::exists(folder_ / "out.jsonl"));
-  for (const auto& [line, complaint] :
-       std::map<std::string, std::string>{{"{\"gold\":\"1\"}", "expected \"completion\", or \"gold\" and \"pred\""},
-                                          {"{\"gold\":[1],\"pred\":\"1\"}", "expected \"gold\" to be a text"},
-                                          {"[]", "expected a JSON object"},
-                                          {"{\"gold\":\"1\",\"pred\":" + std::string(200'000, '[') +
-                                               std::string(200'000, ']') + "}",
-                                           "(more than 512 levels of brackets)"},
-                                          {"{\"gold\":1e400,\"pred\":\"1\"}",
-                                           "(a number beyond the range of doubles)"}}) {
+  for (const auto& [line, complaint] : std::map<std::string, std::string>{
+           {"{\"gold\":\"1\"}", "expected \"completion\", or \"gold\" and \"pred\""},
+           {"{\"gold\":[1],\"pred\":\"1\"}", "expected \"gold\" to be a text"},
+           {"[]", "expected a JSON object"},
+           {"{\"gold\":\"1\",\"pred\":" + std::string(200'000, '[') + std::string(200'000, ']') + "}",
+            "got more than 512 levels of brackets"},
+           {"{\"gold\":1e400,\"pred\":\"1\"}", "got a number beyond the range of doubles"}}) {
     write("in.jsonl", line);
     EXPECT_EQ(run(), 1) << line;
     EXPECT_THAT(said(), AllOf(HasSubstr("in.jsonl:1:"), HasSubstr(complaint)));
@@ -344,9 +342,16 @@ TEST_F(Score, refuses_what_it_cannot_read_write_or_compute) {
   EXPECT_THAT(said(), HasSubstr("no such file"));
   write("in.jsonl", "");
   EXPECT_EQ(run({"--rewards", "accurracy"}), 1);
-  EXPECT_THAT(said(), AllOf(HasSubstr("accurracy"), HasSubstr("accuracy")));
+  EXPECT_THAT(said(), HasSubstr("rewards: expected some of accuracy, choice, "));
+  EXPECT_THAT(said(), HasSubstr("got \"accurracy\""));
+  EXPECT_EQ(run({"--rewards", "accuracy,helpful"}), 1);
+  EXPECT_THAT(said(), HasSubstr("rewards: expected rewards that rules decide, got helpful"));
+  EXPECT_EQ(run({"--rewards", "overlong"}), 1);
+  EXPECT_THAT(said(), HasSubstr("scoring.overlong_buffer: expected above 0"));
+  EXPECT_EQ(run(), 1);
+  EXPECT_THAT(said(), HasSubstr("in.jsonl: expected at least one line"));
   EXPECT_EQ(run({"--out", (folder_ / "no" / "out.jsonl").string()}), 1);
-  EXPECT_THAT(said(), HasSubstr("cannot create"));
+  EXPECT_THAT(said(), HasSubstr("out.jsonl: cannot create this file: its folder is not there"));
   EXPECT_EQ(run({"--threads", "1025"}), 1);
   EXPECT_THAT(said(), HasSubstr("threads: expected 0 <= x <= 1024, got 1025"));
 }

@@ -411,12 +411,17 @@ TEST(StageConfigs, shorten_a_warm_up_to_the_steps_and_say_so) {
     OptimizerConfig config;
     config.schedule = each.schedule, config.warmup_steps = each.warmup, config.total_steps = each.total;
     EXPECT_EQ(lasting(config, each.steps).warmup_steps, each.expected) << each.steps;
-    const std::string note = warmup_note(config, each.steps, "optimizer.warmup_steps");
+    const auto notes = schedule_notes(config, each.steps, "sft.optimizer");
     if (each.expected == each.warmup)
-      EXPECT_EQ(note, "");
+      EXPECT_THAT(notes, testing::IsEmpty());
     else
-      EXPECT_THAT(note, HasSubstr("optimizer.warmup_steps: 5 → " + std::to_string(each.expected)));
+      EXPECT_THAT(notes,
+                  testing::ElementsAre(HasSubstr("sft.optimizer.warmup_steps: 5 → " + std::to_string(each.expected))));
   }
+  OptimizerConfig still;
+  still.learning_rate = 0;
+  EXPECT_THAT(schedule_notes(still, 3, "optimizer"),
+              testing::ElementsAre(HasSubstr("optimizer.learning_rate is 0: nothing will be learned")));
 }
 
 TEST(StageConfigs, refuse_what_cannot_be_before_anything_is_done) {
@@ -510,6 +515,14 @@ TEST_F(Stages, a_mixture_gives_each_source_its_share_of_every_stretch) {
   std::vector<std::string> another_seed;
   for (const Task& task : TaskMixture(sources, 6).take(90)) another_seed.push_back(task.id);
   EXPECT_NE(another_seed, ids);
+
+  // A source may have a seed of its own.
+  std::vector<TaskShare> seeded = sources;
+  for (TaskShare& each : seeded) each.tasks.seed = 5;
+  std::vector<std::string> own_seed;
+  for (const Task& task : TaskMixture(seeded, 6).take(90)) own_seed.push_back(task.id);
+  EXPECT_EQ(own_seed, ids);
+  EXPECT_EQ(mixture.preview().size(), 3 * 7u) << "those with a weight";
 }
 
 TEST_F(Stages, a_mixture_refuses_weights_and_states_that_are_not_its_own) {

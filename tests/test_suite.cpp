@@ -219,6 +219,34 @@ TEST_F(SuiteDriver, keeps_apart_what_was_sampled_in_another_way) {
   EXPECT_THAT(log("out"), AllOf(HasSubstr("settings.json"), HasSubstr("max_new_tokens"), HasSubstr("another --out")));
 }
 
+// Old answers are none to a question that was put in other words, nor are old verdicts on another question.
+TEST_F(SuiteDriver, asks_again_what_has_changed_since) {
+  write("suite.json", R"({"max_new_tokens": 8, "rows": [{"name": "math_500", "file": "DIR/math.jsonl"},
+                          {"name": "simple_qa", "file": "DIR/simple_qa.csv"}]})");
+  write_maths(6);
+  ASSERT_EQ(evaluate("out", with_judge()), 0) << log("out");
+  const auto before = lines_of(folder_ / "out/math_500.jsonl");
+  std::string maths = file("math.jsonl");
+  maths.replace(maths.find("3+1?"), 4, "3+9?");
+  write("math.jsonl", maths);
+  write("simple_qa.csv", "metadata,problem,answer\n{},\"Who,\nthen?\",Bob\n{},Where?,Here\n");  // another reference
+  ASSERT_EQ(evaluate("out", with_judge()), 0) << log("out");
+  EXPECT_THAT(log("out"), AllOf(HasSubstr("math_500: 1 of 6 problems are put in other words"),
+                                HasSubstr("math_500 1/1"), HasSubstr("are another judge's, or on another question")));
+  const auto after = lines_of(folder_ / "out/math_500.jsonl");
+  ASSERT_EQ(after.size(), 6u);
+  for (size_t i = 0; i < 6; ++i) EXPECT_EQ(before[i] == after[i], i != 3) << i;
+  ASSERT_EQ(evaluate("out", with_judge()), 0) << log("out");
+  EXPECT_THAT(log("out"),
+              AllOf(Not(HasSubstr("other words")), Not(HasSubstr("another judge's")), Not(HasSubstr("judged"))));
+
+  // Other weights under the same name.
+  save_pretrained(Policy(pretrained_config(model_), 6), folder_ / "model2", model_);
+  fs::rename(model_, folder_ / "model1"), fs::rename(folder_ / "model2", model_);
+  EXPECT_EQ(evaluate("out", with_judge()), 1);
+  EXPECT_THAT(log("out"), AllOf(HasSubstr("settings.json: expected \"weights\""), HasSubstr("another --out")));
+}
+
 TEST_F(SuiteDriver, gives_a_prompt_without_room_no_answer_and_goes_on) {
   write("suite.json", R"({"max_new_tokens": 24, "rows": [{"name": "math_500", "file": "DIR/math.jsonl"}]})");
   write("math.jsonl", Json{{"problem", std::string(3000, 'x')}, {"answer", 1}}.dump() + "\n" +

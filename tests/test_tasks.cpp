@@ -113,6 +113,81 @@ TEST_F(TaskFile, bad_lines_are_named) {
   EXPECT_THAT(error_of([&] { read_tasks(folder_); }), HasSubstr(folder_.string()));
 }
 
+TEST_F(TaskFile, malformed_lines_say_in_plain_words_what_is_wrong) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"{\"prompt\": \"p\"", "column 15: an end where more is expected"},
+      {"{\"prompt\": \"p", "without its closing quote"},
+      {"{\"prompt\": \"p\",}", "column 16: something else than a key in double quotes"},
+      {"{'prompt': 'p'}", "column 2: something else than a key in double quotes"},
+      {"{\"prompt\" \"p\"}", "no colon behind a key"},
+      {"{\"prompt\": \"p\" \"id\": 1}", "no comma or } behind a value"},
+      {"{\"prompt\": [1 2]}", "no comma or ] behind a value"},
+      {"{\"prompt\": True}", "a word that is no value"},
+      {"{\"prompt\": \"\tp\"}", "another control character in a text"},
+      {"{\"prompt\": \"\xff\"}", "bytes that are no UTF-8"},
+      {"{\"prompt\": \"\\x\"}", "a backslash in front of what it cannot escape"},
+      {"{\"prompt\": 1.}", "a number that is not written out"},
+      {"{} {}", "something behind the end of the value"},
+      {"{\"prompt\": }", "something else than a value"},
+  };
+  for (const auto& [line, words] : cases)
+    EXPECT_THAT(error_in(line),
+                AllOf(HasSubstr(words), HasSubstr("train.jsonl:1: expected a JSON object, got malformed"),
+                      testing::Not(HasSubstr("json.exception"))))
+        << line;
+}
+
+TEST_F(TaskFile, keys_that_look_misspelt_are_told_once_with_their_count) {
+  const auto remarks = [&](const std::string& text) {
+    LeftOut left_out;
+    read_tasks(write(text), BadTasks::drop, &left_out);
+    return left_out.remarks;
+  };
+  const std::string path = (folder_ / "train.jsonl").string();
+  EXPECT_THAT(
+      remarks("{\"prompt\": \"a\"}\n{\"prompt\": \"b\", \"answr\": 1}\n{\"prompt\": \"c\", \"answr\": 2}\n"
+              "{\"prompt\": \"d\", \"answer\": 2, \"Kind\": \"\", \"langauge\": \"en\"}\n"),
+      testing::UnorderedElementsAre(path + ":2: unknown key \"answr\" in 2 lines; did you mean \"answer\"?",
+                                    path + ":4: unknown key \"Kind\" in 1 line; did you mean \"kind\"?",
+                                    path + ":4: unknown key \"langauge\" in 1 line; did you mean \"language\"?"));
+  // Whoever's own, and what stands beside the key that it resembles.
+  EXPECT_THAT(
+      remarks(R"({"prompt": "a", "source": "s", "level": 3, "subject": "m", "metadata": {}, "idx": 4, "type": "x",
+                       "solution": "1", "lang": "en", "question": "q", "data": 1, "split": "train"})"
+              "\n"
+              R"({"prompt": "a", "answer": 1, "answers": [1, 2]})"),
+      IsEmpty());
+  EXPECT_THAT(error_in("{\"promt\": \"p\"}"),
+              HasSubstr(":1: expected an object with \"prompt\", got one with \"promt\" instead"));
+  EXPECT_THAT(error_in("{\"question\": \"p\"}"), HasSubstr(":1: expected an object with \"prompt\", got one without"));
+}
+
+TEST_F(TaskFile, languages_are_those_that_can_be_told) {
+  EXPECT_THAT(error_in("{\"prompt\": \"p\", \"language\": \"english\"}"),
+              AllOf(HasSubstr(":1: expected one of en af "), HasSubstr(" ja as \"language\", got \"english\"")));
+  EXPECT_EQ(read_tasks(write("{\"prompt\": \"p\", \"language\": \"\"}"))[0].language, "");
+  EXPECT_EQ(read_tasks(write("{\"prompt\": \"p\", \"language\": \"zh-CN\"}"))[0].language, "zh-CN");
+}
+
+TEST_F(TaskFile, tasks_know_their_lines) {
+  const auto tasks = read_tasks(write("\n{\"prompt\": \"p\", \"id\": \"x\"}"));
+  EXPECT_EQ(tasks[0].name(), (folder_ / "train.jsonl").string() + ":2");
+  EXPECT_EQ((Task{"x", "p", "", "", ""}.name()), "task \"x\"");
+}
+
+TEST_F(TaskFile, a_preview_is_all_of_a_split_and_changes_nothing) {
+  std::string text;
+  for (int i = 0; i < 100; ++i) text += "{\"prompt\": \"question " + std::to_string(i) + "\"}\n";
+  TasksConfig config;
+  config.file = write(text);
+  TaskStream stream(config);
+  const auto whole = stream.preview();
+  EXPECT_EQ(id_set(whole), id_set(TaskStream(config).take(stream.size())));
+  EXPECT_EQ(whole.size(), stream.size());
+  EXPECT_EQ(stream.cursor(), 0u);
+  EXPECT_EQ(ids_of(TaskStream(TasksConfig()).preview()), ids_of(TaskStream(TasksConfig()).take(64)));
+}
+
 TEST_F(TaskFile, conversations_are_lists_of_turns) {
   const auto tasks = read_tasks(write(
       R"({"prompt": [{"role": "user", "content": "a"}], "answer": 1})"
@@ -217,11 +292,11 @@ TEST_F(TaskFile, bad_lines_are_left_out_or_refused) {
   TasksConfig config;
   config.file = write(good + bad + more);
   LeftOut left_out;
-  EXPECT_EQ(id_set(read_tasks(config.file, &left_out)), (std::set<std::string>{"train:1", "train:6"}));
+  EXPECT_EQ(id_set(read_tasks(config.file, BadTasks::drop, &left_out)), (std::set<std::string>{"train:1", "train:6"}));
   EXPECT_EQ(left_out.count, 4u);
   EXPECT_EQ(left_out.of, 6u);
   EXPECT_THAT(left_out.text("lines"),
-              AllOf(StartsWith("4 of 6 lines are left out: [task] " + config.file + ":2: expected a JSON object"),
+              AllOf(StartsWith("4 of 6 lines are left out: " + config.file + ":2: expected a JSON object"),
                     HasSubstr("train.jsonl:3: "), HasSubstr("train.jsonl:5: "), EndsWith("; …")));
 
   config.heldout_share = 0;
@@ -236,9 +311,10 @@ TEST_F(TaskFile, bad_lines_are_left_out_or_refused) {
               AllOf(HasSubstr("expected at least one task, got none; 3 of 3 lines"), HasSubstr(":2: ")));
 
   left_out = {};
-  const auto kept = read_demonstrations(write(good + "{\"prompt\": \"b\", \"completion\": \"c\"}\n"), &left_out);
+  const auto kept =
+      read_demonstrations(write(good + "{\"prompt\": \"b\", \"completion\": \"c\"}\n"), BadTasks::drop, &left_out);
   EXPECT_EQ(kept.size(), 1u);
-  EXPECT_THAT(left_out.text("lines"), HasSubstr("1 of 2 lines are left out: [task] " + config.file + ":1: "));
+  EXPECT_THAT(left_out.text("lines"), HasSubstr("1 of 2 lines are left out: " + config.file + ":1: "));
 }
 
 TEST_F(TaskFile, tasks_that_cannot_be_used_are_left_out_at_the_start_whoever_resumes) {
@@ -255,7 +331,8 @@ TEST_F(TaskFile, tasks_that_cannot_be_used_are_left_out_at_the_start_whoever_res
   TaskStream whole(config, Split::train, check);
   EXPECT_GT(whole.left_out().count, 10u);
   EXPECT_EQ(whole.left_out().of, 200u);
-  EXPECT_THAT(whole.left_out().text(), HasSubstr("tasks are left out: task \"3\": it is too long; task \"13\""));
+  EXPECT_THAT(whole.left_out().text(),
+              HasSubstr("tasks are left out: " + config.file + ":4: it is too long; " + config.file + ":14: "));
   const auto expected = ids_of(whole.take(500));
   std::vector<std::string> got;
   for (std::uint64_t cursor = 0; got.size() < 500;) {
@@ -273,7 +350,7 @@ TEST_F(TaskFile, tasks_that_cannot_be_used_are_left_out_at_the_start_whoever_res
   TasksConfig refusing = config;
   refusing.on_bad = BadTasks::refuse;
   EXPECT_THAT(error_of([&] { TaskStream stream(refusing, Split::train, check); }),
-              HasSubstr("task \"3\": it is too long; or leave such tasks out with on_bad = drop"));
+              HasSubstr(config.file + ":4: it is too long; or leave such tasks out with on_bad = drop"));
 
   config.file = write(good, "good.jsonl");  // the others' order and split are those of a file without the bad ones
   EXPECT_EQ(ids_of(TaskStream(config).take(500)), expected);
@@ -319,14 +396,17 @@ TEST_F(TaskFile, two_files_never_meet_either) {
   config.heldout_file = write("{\"prompt\": \"b\"}\n{\"prompt\": \"d\"}\n", "test.jsonl");
   TaskStream train(config), heldout(config, Split::heldout);
   EXPECT_EQ(id_set(train.take(2)), (std::set<std::string>{"train:1", "train:3"}));
-  EXPECT_EQ(train.left_out().text(), "1 of 3 tasks are left out: task \"train:2\": it is a held-out one, too, by " +
-                                         config.heldout_file);
+  EXPECT_EQ(train.left_out().text(),
+            "1 of 3 tasks are left out: " + config.file + ":2: it is a held-out one, too, by " + config.heldout_file);
   EXPECT_EQ(heldout.left_out().count, 0u);
   EXPECT_EQ(id_set(heldout.take(2)), (std::set<std::string>{"test:1", "test:2"}));
   EXPECT_EQ(heldout_tasks(config, 99).size(), 2u);
-  config.heldout_file = config.file;
+  config.heldout_file = write("{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\n{\"prompt\": \"c\"}\n", "same.jsonl");
   EXPECT_THAT(error_of([&] { TaskStream stream(config); }),
-              AllOf(HasSubstr("expected at least one training task"), HasSubstr("\"train:1\": it is a held-out one")));
+              AllOf(HasSubstr("expected at least one training task"), HasSubstr(":1: it is a held-out one")));
+  config.heldout_file = folder_ / "." / "train.jsonl";
+  EXPECT_THAT(error_of([&] { TaskStream stream(config); }),
+              HasSubstr("tasks.heldout_file: expected another file than the one of training tasks"));
   config.file = "";
   EXPECT_THAT(error_of([&] { TaskStream stream(config); }), HasSubstr("tasks.file: expected one beside heldout_file"));
   config.file = "-";
@@ -501,6 +581,13 @@ TEST(Arithmetic, bad_settings_are_refused) {
 }
 
 // ---- The stream ----
+
+TEST(TaskStream, has_the_seed_of_the_run_where_it_has_none) {
+  TasksConfig config;
+  EXPECT_EQ(config.seeded(7).seed, 7u);
+  config.seed = 5;
+  EXPECT_EQ(config.seeded(7).seed, 5u);
+}
 
 TEST(TaskStream, is_a_function_of_seed_and_cursor) {
   TasksConfig config;

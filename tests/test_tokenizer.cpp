@@ -256,10 +256,15 @@ TEST(Tokenizer, training_says_what_is_wrong) {
   EXPECT_THAT(error_of([&] { Tokenizer::train({}, config, path); }), HasSubstr("got no text"));
   EXPECT_THAT(error_of([&] { Tokenizer::train({"", "\n"}, config, path); }), HasSubstr("got no text"));
   config.vocab_size = 100;
+  EXPECT_THAT(error_of([&] { Tokenizer::train({"some text"}, config, path); }), AllOf(HasSubstr("100"), Not(HasSubstr(".cc"))));
+  for (const int size : {0, 3, 264}) {
+    config.vocab_size = size;
+    EXPECT_THAT(error_of([&] { Tokenizer::train({"some text"}, config, path); }),
+                HasSubstr("tokenizer.vocab_size: expected "));
+  }
+  config.vocab_size = 266;  // room for the bytes and symbols alone
   EXPECT_THAT(error_of([&] { Tokenizer::train({"some text"}, config, path); }),
-              AllOf(HasSubstr("100"), Not(HasSubstr(".cc")))) << "none of sentencepiece's places";
-  config.vocab_size = 0;
-  EXPECT_THROW(Tokenizer::train({"some text"}, config, path), Error);
+              HasSubstr("vocab_size: expected at least 27"));
   config = {};
   config.symbols = {"a,b"};
   EXPECT_THAT(error_of([&] { Tokenizer::train({"some text"}, config, path); }), HasSubstr("a,b"));

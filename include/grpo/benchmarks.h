@@ -83,6 +83,8 @@ struct Answered {
   std::string text;                   ///< thinking included
   bool cut = false;                   ///< it met the limit on new tokens
   std::vector<std::string> verdicts;  ///< one for each of judge_prompts, in its order
+  std::string asked = {};             ///< fingerprint of the prompt that was answered; "" of one that does not say
+  std::string judged = {};            ///< whatever tells what verdicts answer and whose they are; "" likewise
 };
 
 /// 16 hex digits by which texts are told apart.
@@ -96,8 +98,9 @@ struct SavedAnswers {
   bool torn = false;
 };
 
-/// One a line: {"benchmark", "id", "sample", "text", "cut", "verdicts"}. The reader takes the lines of `benchmark`
-/// alone; it throws Error "[benchmark] FILE:LINE…" for a line that is none, the torn last one aside.
+/// One a line: {"benchmark", "id", "sample", "text", "cut", "verdicts"}, and "asked" and "judged" where they say
+/// something. The reader takes the lines of `benchmark` alone; it throws Error "[benchmark] FILE:LINE…" for a line that
+/// is none, the torn last one aside.
 nlohmann::ordered_json to_json(std::string_view benchmark, const Answered& answered);
 SavedAnswers read_answered(std::string_view benchmark, const std::filesystem::path& file);
 

@@ -34,8 +34,8 @@ struct CodeTests {
 ///   {"fn_name": "add", "inputs": [[1, 2], …], "outputs": [3, …]}
 ///       a function: the arguments of each call, and its result
 ///   {"entry_point": "add", "test": "def check(candidate): …", "prompt": "…"}
-///       a function (as in HumanEval, arXiv:2107.03374); the prompt may define what the test uses besides, and the test
-///       may call the function by its name
+///       a function (as in HumanEval, arXiv:2107.03374); the prompt, which may end in the function's head or docstring,
+///       may define what the function and the test use besides, and the test may call the function by its name
 /// Throws Error for anything else, and for functions in another language than Python.
 CodeTests read_code_tests(std::string_view json);
 
@@ -44,6 +44,11 @@ CodeTests read_code_tests(std::string_view json);
 /// at the start of a line, closed by as many of them alone on one) whose language is this one or not named. "" when
 /// there is none.
 std::string_view find_code(std::string_view text, Language language);
+
+/// The program that a completion of `prompt`, Python that ends in the head or docstring of the function `name`, makes
+/// of it: behind the prompt stands the function's body, indented or not, or the whole function once more. `source`
+/// itself where there is no prompt, or `source` must come first (it imports from `__future__`).
+std::string completed_program(const std::string& prompt, std::string_view name, const std::string& source);
 
 /// Whether a program printed what was expected: the same tokens in the same order, where tokens are what white space
 /// (space, tab, line ends, vertical tab, form feed) parts; its amount and kind do not matter. With a positive

@@ -296,19 +296,19 @@ void validate(const T& config, std::string_view name) {
 ///   --steps 100, --steps=100          the same for a key by its own name; a bool may leave its value out
 /// A list or a map in a file replaces the default one as a whole. Throws Error for an unknown key (naming the nearest
 /// known one), a value of the wrong type or range, a duplicate key, malformed JSON (naming line and column), or what a
-/// `validate()` refuses; throws HelpRequested for `--help`.
+/// `validate()` refuses; throws HelpRequested for `--help`. `given` (optional) takes up the keys that are mentioned.
 template <class T>
-T parse_config(const std::vector<std::string>& arguments) {
+T parse_config(const std::vector<std::string>& arguments, GivenKeys* given = nullptr) {
   T config;
-  internal::parse(internal::make_knob("", config, ""), arguments);
+  internal::parse(internal::make_knob("", config, ""), arguments, nullptr, given);
   internal::Checker("").check(config);
   return config;
 }
 
 /// parse_config of a program's arguments.
 template <class T>
-T load_config(int argc, char** argv) {
-  return parse_config<T>(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc));
+T load_config(int argc, char** argv, GivenKeys* given = nullptr) {
+  return parse_config<T>(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc), given);
 }
 
 /// Overwrites in `config` what `json` (an object) mentions, and validates the result. `where` names the source in

@@ -29,7 +29,7 @@ struct Evaluation {
          truncated = 0;
   double strict_language_consistency = 0;  ///< the same with 0 for every trace without words, instead of leaving it out
   double worded_traces = 0;                ///< share of traces with at least 5 words
-  LeftOut left_out;                        ///< tasks that the policy cannot be asked: they count nowhere above
+  LeftOut left_out;                        ///< tasks that cannot be asked or scored: they count nowhere above
 
   /// {"pass@1", "pass@1_ci95", "pass@k": {"1", "2", …}, "cons@k", "format", …}; NaN becomes null.
   nlohmann::ordered_json json() const;
@@ -49,11 +49,11 @@ struct KeptCompletions {
 using OnTasksDone = std::function<void(std::size_t done, std::size_t total)>;
 
 /// Draws rollout.config().samples completions of every task, keyed by (seed, Purpose::evaluation, step), scores them
-/// and summarises. Tasks that Rollout::refusal has something to say about are left out; the others keep the draws of
-/// their places. `on_progress` is told after every batch of tasks, `keep` (optional) receives the scored groups.
-/// `check` (optional) is called again and again while answers are sampled: what it throws ends the evaluation, which
-/// leaves no trace but in `kept` and can be done again with the same result (StopSignal::check). Throws Error when
-/// there are tasks, but all of them are left out.
+/// and summarises. Tasks that Rollout::refusal or Scorer::refusal has something to say about are left out; the others
+/// keep the draws of their places. `on_progress` is told after every batch of tasks, `keep` (optional) receives the
+/// scored groups. `check` (optional) is called again and again while answers are sampled: what it throws ends the
+/// evaluation, which leaves no trace but in `kept` and can be done again with the same result (StopSignal::check). Throws
+/// Error when there are tasks, but all of them are left out.
 Evaluation evaluate(Rollout& rollout, Scorer& scorer, const std::vector<Task>& tasks, uint64_t seed, uint64_t step,
                     const OnTasksDone& on_progress = nullptr, std::vector<Group>* keep = nullptr,
                     const std::function<void()>& check = nullptr, const KeptCompletions& kept = {});

@@ -45,6 +45,10 @@ struct LanguageCount {
 /// from ja by kana. `ms` counts as `id`; for the other known codes any word in their script counts as target.
 LanguageCount count_language(std::string_view text, std::string_view language);
 
+/// Whether count_language knows this code; and all that it knows, "en af ca …".
+bool knows_language(std::string_view language);
+const std::string& known_languages();
+
 /// target / (target + other) of count_language, the language consistency reward of DeepSeek-R1 (arXiv:2501.12948,
 /// section 2.3.2); undefined for text without words and for an empty `language`.
 Score language_consistency(std::string_view reasoning, std::string_view language);

@@ -158,8 +158,9 @@ struct ObjectiveConfig {
   /// Throws Error for values that contradict each other (kl without a coefficient).
   void validate() const;
 
-  /// Throws Error where a task's samples are too few for any advantage: one, with a baseline that its group makes.
-  void check_samples(int samples) const;
+  /// Throws Error where a task's samples are too few for any advantage: one, with a baseline that its group makes; and
+  /// for more minibatches than a step has prompts.
+  void check_step(int prompts, int samples) const;
 
   /// `scale` with `recipe` replaced by what it stands for.
   Scale resolved_scale() const;

@@ -206,6 +206,8 @@ struct PolicyConfig {
   int64_t head_size() const { return head_dim > 0 ? head_dim : hidden_size / heads; }
   /// What attention works on: heads of latent width, of which there is one for keys, with attention = mla.
   HeadLayout layout() const;
+  /// Of one page of the KV cache: the keys and values of `page_size` tokens in every layer.
+  double page_bytes(int64_t page_size) const;
   bool is_moe(int layer) const {
     return moe.experts > 0 && layer >= moe.dense_layers &&
            std::find(moe.dense.begin(), moe.dense.end(), layer) == moe.dense.end();
@@ -273,7 +275,6 @@ class Policy {
   Tensor logits(const Tensor& hidden) const;
 
   KvPages make_pages(int64_t pages, int64_t page_size) const;
-  double page_bytes(int64_t page_size) const;
 
   /// Moves each expert's selection bias by ±rate against its share of `record.load` (DeepSeek-V3, arXiv:2412.19437,
   /// section 2.1.2). Part of an update: never between sampling and the update's own forward. Throws Error for a record

@@ -157,8 +157,8 @@ struct RecipeConfig : RunConfig {
   }
   /// For the stages that train a model of others: see defaults.h. A stage that `made` (null: none) has keeps its own.
   void choose_defaults(const GivenKeys& given, const RecipeConfig* made);
-  /// Throws Error for stages without a name or with the same one, and for any mention of a stage that is not an earlier
-  /// one of the right type, naming the nearest.
+  /// Throws Error for stages without a name or with the same one, for any mention of a stage that is not an earlier one
+  /// of the right type, naming the nearest, and for force_from without resume.
   void validate() const;
   /// The policy.from of the stages that have one; "" where none has.
   std::string pretrained_folder() const;
@@ -167,8 +167,9 @@ struct RecipeConfig : RunConfig {
 /// Throws Error, naming the stage, for what a recipe would fail on later and what can be told before there is a folder:
 /// data files that cannot be read, tasks, rewards, schedules, rollouts without room for an answer, and stages in an
 /// `out` without config.json, which nobody asked to go on with. What a finished stage of a resumed recipe was made of
-/// may be gone.
-void check_recipe(const RecipeConfig& config);
+/// may be gone. Gives what is to be told besides: rewards that no task can earn (Scorer::forewarn), schedules that do
+/// not fit, parts of a stage that its type does not read, remarks on files.
+std::vector<std::string> check_recipe(const RecipeConfig& config);
 
 class Recipe {
  public:

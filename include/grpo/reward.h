@@ -42,7 +42,11 @@ using Reward = std::function<Score(const Task&, const Completion&)>;
 ///   overlong              0 down to -1 for completions near or beyond the length limit; see overlong_penalty
 ///   helpful, harmless     undefined: a Judge (judge.h) fills them in
 ///   and those of text_rewards.h
+/// Of a task those are evaluated that its kind weighs, and what the metrics log.
 void register_reward(std::string name, Reward reward);
+
+/// The names of all that are known now, in alphabetical order.
+std::vector<std::string> registered_rewards();
 
 /// What a sample gets for a reward that is undefined for it (and defined for another sample of its group).
 enum class Undefined {
@@ -118,7 +122,7 @@ FormatReading read_format(std::string_view text, bool think_open = false);
 /// The verdict behind `accuracy`, of `completion.answer` or, where that is empty and accuracy_needs_format is off, of
 /// what final_answer finds. The task's kind says who decides: check_countdown, check_verifiable, chosen_letter for
 /// "choice", else check_answer; for "arithmetic" the answer must be worked out, too: 36-25 is 11, but the question again.
-/// bad_reference also for a task without a reference, and for the kinds whose reference
+/// bad_reference also for a task without a reference, a choice without a letter, and for the kinds whose reference
 /// another reward reads ("code", "instructions", "regex"). Never throws because of the completion.
 Verdict answer_verdict(const Task& task, const Completion& completion, const RewardsConfig& config);
 
@@ -141,6 +145,10 @@ double overlong_penalty(std::int64_t length, std::int64_t max_length, std::int64
 
 // ---- Scoring groups -------------------------------------------------------------------------------------------------
 
+/// What is to be told of tasks' kinds that no built-in reward or generator knows and that are none of `own`: a line for
+/// each, with the first task and the nearest known kind.
+std::vector<std::string> unknown_kinds(const std::vector<Task>& tasks, const std::vector<std::string>& own = {});
+
 /// Fills group.rewards from group.scores: Σ weight · score over the weighted rewards. A reward undefined for a sample
 /// follows config.undefined; a reward undefined for the whole group is dropped there; a sample for which no weighted
 /// reward is defined gets NaN, which leaves it out of baseline and loss. A reward missing from a sample's scores is
@@ -155,8 +163,8 @@ void combine(Group& group, const RewardsConfig& config);
 class Scorer {
  public:
   /// Throws Error for a config that `validate` refuses or a reward that is not registered (naming the nearest known
-  /// one).
-  explicit Scorer(const RewardsConfig& config);
+  /// one). `name` is the config's own, in errors.
+  explicit Scorer(const RewardsConfig& config, std::string_view name = "rewards");
   ~Scorer();  ///< cancels
   Scorer(Scorer&&) noexcept;
   Scorer& operator=(Scorer&&) noexcept;
@@ -164,6 +172,16 @@ class Scorer {
   const RewardsConfig& config() const;
   /// The rewards that are evaluated, in alphabetical order.
   std::vector<std::string> names() const;
+
+  /// Why a task cannot be scored: a built-in reward that cannot read its answer ("27" as a sudoku). "" where it can.
+  std::string refusal(const Task& task) const;
+
+  /// What is to be told before any work on `tasks`: weighted rewards that none of them can earn, as "code" without
+  /// tests or "helpful" unless they are `judged`; those that can earn nothing; weights for a kind that none has;
+  /// unknown kinds. `name` is the config's own, in these. Rewards of the user's own may be earned by any. Throws Error
+  /// where no task can earn anything.
+  std::vector<std::string> forewarn(const std::vector<Task>& tasks, bool judged = false,
+                                    std::string_view name = "rewards") const;
 
   /// Scores one completion on the calling thread and fills its `reasoning` and `answer`. Throws Error, naming the
   /// reward and the task, when a reward throws or returns a number that is not finite.

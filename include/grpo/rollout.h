@@ -27,6 +27,8 @@ struct RolloutConfig {
   int page_size = 16;
   int pages = 0;
   double cache_gigabytes = 1.0;
+  /// No knob: a program may have completions end where the policy's positions do, in place of refusing their prompts.
+  bool ends_at_context = false;
 
   template <class V>
   void visit(V& v) {

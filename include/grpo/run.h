@@ -84,6 +84,10 @@ Config load_run_config(const std::vector<std::string>& arguments) {
   const internal::Knob root = internal::make_knob("", config, "");
   const auto own = asked.resume ? config_of_run(asked.out) : std::nullopt;
   if (own) internal::load(root, *own, asked.out + "/config.json");
+  if (asked.resume && !own && files.empty())
+    throw Error("run", asked.out,
+                ": expected the folder of a run to resume, found no config.json in it; check --out, or "
+                "begin anew without --resume");
   const Config made = config;
   GivenKeys given;
   internal::parse(root, arguments, &files, &given);

@@ -9,6 +9,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "grpo/corpus.h"
@@ -37,11 +38,13 @@ struct Stage {
 int64_t updates_of(int64_t steps, const ObjectiveConfig& objective);
 
 /// The schedule of a stage of `updates`: `config` with the stage's length as total_steps where that is 0, and with a
-/// warm-up that ends within it. Throws Error where total_steps is there and contradicts the warm-up.
-OptimizerConfig lasting(OptimizerConfig config, int64_t updates);
+/// warm-up that ends within it. Throws Error where total_steps is there and contradicts the warm-up; `name` is the
+/// config's own, in errors.
+OptimizerConfig lasting(OptimizerConfig config, int64_t updates, std::string_view name = "optimizer");
 
-/// What is to be said where `lasting` shortens the warm-up, "" where it does not; `key` is the knob's.
-std::string warmup_note(const OptimizerConfig& config, int64_t updates, const std::string& key);
+/// What is to be said of a schedule: that `lasting` shortens its warm-up, or that its learning rate is 0. `name` is the
+/// config's own.
+std::vector<std::string> schedule_notes(const OptimizerConfig& config, int64_t updates, const std::string& name);
 
 struct StageResult {
   bool finished = false;  ///< false: a signal stopped it; what was done is saved
@@ -66,6 +69,9 @@ struct PretrainConfig {
   }
   void validate() const;
 };
+
+/// Throws Error where one of the first documents that the stage learns takes more tokens than the policy has positions.
+void require_room(const PretrainConfig& config, const Corpus& corpus, const Tokenizer& tokenizer, int max_positions);
 
 /// Language modelling on the documents of a corpus, prompts included.
 StageResult pretrain(Stage& stage, const PretrainConfig& config, const Corpus& corpus);
@@ -130,14 +136,17 @@ struct TaskShare {
 /// Tasks of several sources in fixed proportions: of every n tasks each source gives its share, rounded.
 class TaskMixture {
  public:
-  /// Every source draws with `seed`; `check` (optional) is as for a TaskStream. Throws Error without a source or a
-  /// weight above 0, and where a TaskStream does.
+  /// Every source without a seed of its own draws with `seed`; `check` (optional) is as for a TaskStream. Throws Error
+  /// without a source or a weight above 0, and where a TaskStream does.
   TaskMixture(std::vector<TaskShare> sources, uint64_t seed, const TaskCheck& check = nullptr);
   std::vector<Task> take(std::size_t count);
 
   /// The state: tasks given and the cursor of each source.
   std::vector<uint64_t> state() const;
   void restore(const std::vector<uint64_t>& state);
+
+  /// As of a TaskStream, of all sources with a weight.
+  std::vector<Task> preview() const;
 
   /// Of the sources' files.
   LeftOut left_out() const;

@@ -19,9 +19,14 @@ struct Message {
 /// "arithmetic": the same, of a number that must be worked out; "countdown": see reward.h; puzzles: see verifiable.h),
 /// `language` is the ISO 639-1 code that the reasoning should be in. A question that takes more than the user's one turn
 /// has all of them in `messages`, which is empty otherwise; `prompt` is then the user's last turn.
+/// `where` is FILE:LINE of one that was read from a file.
 struct Task {
   std::string id, prompt, answer, kind, language;
   std::vector<Message> messages = {};
+  std::string where = {};
+
+  /// For people: FILE:LINE, or else `task "ID"`.
+  std::string name() const { return where.empty() ? "task \"" + id + '"' : where; }
 };
 
 /// Why a completion ended: the end-of-sequence token or a stop token / string, or the limit on new tokens.

@@ -17,33 +17,17 @@
 
 namespace grpo {
 
-/// What was left out, as it could not be used, and why the first of it was.
+/// What was left out, as it could not be used, and why the first of it was; and what else is to be told of the files.
 struct LeftOut {
   std::size_t count = 0, of = 0;
   std::vector<std::string> first = {};
+  std::vector<std::string> remarks = {};  ///< such as a key that looks like a misspelt one; each once
 
-  void add(std::string why);
+  void add(std::string_view why);  ///< an Error's what(), too
   void add(const LeftOut& other);
   /// "2 of 90 tasks are left out: data.jsonl:3: expected …; data.jsonl:70: …"
   std::string text(std::string_view what = "tasks") const;
 };
-
-/// The tasks of a JSONL file, one object a line: `prompt` (a string that is not empty), and optionally `id` (default
-/// "FILE-STEM:LINE"), `answer` (a string or a number), `kind`, `language` ("en"). A conversation is a list of {"role",
-/// "content"}, `prompt` or else `messages`, whose last turn is not the assistant's. Keys may be null; unknown ones and
-/// blank lines are ignored. A line that is none of this is an Error "[task] FILE:LINE: expected …, got …", or, with
-/// `left_out`, counted there. Throws when there is no task.
-std::vector<Task> read_tasks(const std::filesystem::path& file, LeftOut* left_out = nullptr);
-
-/// A task and a completion of it to imitate.
-struct Demonstration {
-  Task task;
-  std::string completion;  ///< as the policy should write it, without end-of-sequence
-};
-
-/// The demonstrations of a JSONL file: what read_tasks reads, and `completion` (a text that is not empty, or a list of
-/// the assistant's turn); or a conversation that ends with that. Throws Error as read_tasks does, or fills `left_out`.
-std::vector<Demonstration> read_demonstrations(const std::filesystem::path& file, LeftOut* left_out = nullptr);
 
 /// What happens to tasks of a file that cannot be used: lines that are none, and prompts that do not fit the model.
 enum class BadTasks { drop, refuse };
@@ -53,7 +37,27 @@ struct EnumNames<BadTasks> {
       {{BadTasks::drop, "drop"}, {BadTasks::refuse, "refuse"}}};
 };
 
-/// Why a task cannot be used, "" when it can; Rollout::refusal is one.
+/// The tasks of a JSONL file, one object a line: `prompt` (a string that is not empty), and optionally `id` (default
+/// "FILE-STEM:LINE"), `answer` (a string or a number), `kind`, `language` ("en"; one that language.h knows, or ""). A
+/// conversation is a list of {"role", "content"}, `prompt` or else `messages`, whose last turn is not the assistant's.
+/// Keys may be null. Other keys are whoever's: one that is nearly a known one which the line lacks is remarked on in
+/// `left_out`. Blank lines are passed over. A line that is none of this is an Error "[task] FILE:LINE: expected …, got
+/// …", or, with `drop`, counted in `left_out`. Throws when there is no task.
+std::vector<Task> read_tasks(const std::filesystem::path& file, BadTasks on_bad = BadTasks::refuse,
+                             LeftOut* left_out = nullptr);
+
+/// A task and a completion of it to imitate.
+struct Demonstration {
+  Task task;
+  std::string completion;  ///< as the policy should write it, without end-of-sequence
+};
+
+/// The demonstrations of a JSONL file: what read_tasks reads, and `completion` (a text that is not empty, or a list of
+/// the assistant's turn); or a conversation that ends with that. Throws Error as read_tasks does, or fills `left_out`.
+std::vector<Demonstration> read_demonstrations(const std::filesystem::path& file, BadTasks on_bad = BadTasks::refuse,
+                                               LeftOut* left_out = nullptr);
+
+/// Why a task cannot be used, "" when it can; Rollout::refusal and Scorer::refusal are two.
 using TaskCheck = std::function<std::string(const Task&)>;
 
 /// Takes out of `tasks` those that `check` (which may be empty) has something to say about, and counts them. With
@@ -130,9 +134,12 @@ struct TasksConfig {
     v("countdown", countdown, "the countdown generator");
     v("languages", languages, "languages of generated prompts: en, ko", {"en", "ko"});
     v("heldout_share", heldout_share, "share of the problems that is never trained on", at_least(0).below(1));
-    v("seed", seed, "seed of the order and the wording; which problems are held out does not depend on it");
+    v("seed", seed,
+      "seed of the order and the wording; 0: that of the run. Which problems are held out does not depend on it");
   }
   void validate() const;
+  /// With `run_seed` for a seed that is 0.
+  TasksConfig seeded(std::uint64_t run_seed) const;
 };
 
 enum class Split { train, heldout };
@@ -158,6 +165,9 @@ class TaskStream {
 
   /// The next `count` tasks.
   std::vector<Task> take(std::size_t count);
+
+  /// Tasks to look at before any work: all of a file, the first ones of a generator. They stay where they are.
+  std::vector<Task> preview() const;
 
   /// The state, for a checkpoint: seek(cursor()) on a stream with the same config changes nothing. It grows with every
   /// task taken, by more than 1 where it steps over tasks of the other split; a new stream is at 0.
