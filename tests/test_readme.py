@@ -35,6 +35,7 @@ NOT_RUN = {  # command, as README has it: why not
     "scripts/test.sh": "runs this test",
     "scripts/test.sh --sanitize": "a build of its own, and a job of its own in CI",
     "scripts/train.sh --set seed=N --out runs/N": PLACEHOLDER,
+    "scripts/train.sh search --set seed=N": PLACEHOLDER,
     "build/bin/r1_zero --resume --out RUN": PLACEHOLDER,
     "build/bin/evaluate --model RUN": PLACEHOLDER,
     "build/bin/evaluate --model runs/mine": PLACEHOLDER,
