@@ -62,7 +62,7 @@ NO_SANDBOX = "expected bubblewrap to set up a sandbox"  # what is said where con
 CUT = {
     "r1_zero": {"steps": 2, "prompts_per_step": 2, "rollout.samples": 2, "rollout.max_new_tokens": 8,
                 "pretrain.steps": 3, "pretrain.documents_per_step": 4, "evaluate.problems": 4, "evaluate.samples": 2},
-    "evaluate": {"k": 2, "max_new_tokens": 8},
+    "evaluate": {"max_new_tokens": 8},
     "generate": {"max_new_tokens": 8},
 }
 CUT_RESUMED = {"r1_zero": {"steps": 3}, "r1": {}}

@@ -771,7 +771,7 @@ TEST(Evaluate, leaves_out_what_cannot_be_asked_and_changes_nothing_else) {
   const size_t places[] = {1, 2, 4};
   for (size_t i = 0; i < 3; ++i) EXPECT_EQ(tokens_of(some[i]), tokens_of(all[places[i]]));
   EXPECT_THAT(error_of([&] { evaluate(rollout, scorer, {tasks[0], tasks[3]}, 3, 2); }),
-              HasSubstr("expected tasks that the policy can be asked, got none; 2 of 2 tasks are left out"));
+              HasSubstr("expected tasks that can be asked and scored, got none; 2 of 2 tasks are left out"));
 }
 
 TEST(Collect, keys_the_draws_of_a_later_call_by_the_place_of_its_first_task) {
