@@ -119,7 +119,9 @@ def run_r1_zero(program, model, dtype, warm_up, steps, threads):
             for text in questions(2 * MODEL_PROMPTS * (warm_up + steps)):  # some are held out
                 file.write(json.dumps({"prompt": text, "answer": "7"}) + "\n")
         out = os.path.join(folder, "run")
-        settings = {"policy.from": model, "policy.dtype": dtype, "chat.text": "", "tasks.file": tasks, "steps": warm_up + steps,
+        # The entropy counts next to nothing, but for it groups whose rewards are all equal would cost no training.
+        settings = {"policy.from": model, "policy.dtype": dtype, "chat.text": "", "chat.system": "", "chat.open_think": "false",
+                    "objective.entropy_coefficient": 1e-9, "tasks.file": tasks, "steps": warm_up + steps,
                     "prompts_per_step": MODEL_PROMPTS, "rollout.samples": MODEL_COMPLETIONS,
                     "rollout.max_new_tokens": COMPLETION_TOKENS, "rollout.ignore_eos": "true", "evaluate.problems": 0,
                     "optimizer.warmup_steps": 0, "out": out}
