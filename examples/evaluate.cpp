@@ -189,10 +189,8 @@ int main(int argc, char** argv) try {
   if (out) {
     for (const grpo::Group& group : groups)
       for (size_t i = 0; i < group.completions.size(); ++i) {
-        nlohmann::ordered_json scores = nlohmann::ordered_json::object();
-        for (const auto& [name, score] : group.scores[i])
-          scores[name] = score.defined() ? nlohmann::ordered_json(score.value()) : nlohmann::ordered_json(nullptr);
-        out->write(completions->line(group, i, {{"answer", group.completions[i].answer}, {"scores", scores}}));
+        out->write(completions->line(
+            group, i, {{"answer", group.completions[i].answer}, {"scores", grpo::json_of(group.scores[i])}}));
       }
     out->finish();
     completions->remove_part();

@@ -16,8 +16,8 @@
 #include "grpo/metrics.h"
 #include "grpo/model.h"
 #include "grpo/rollout.h"
-#include "grpo/run.h"
 #include "grpo/stop.h"
+#include "grpo/stopwatch.h"
 #include "grpo/tasks.h"
 #include "lines.h"
 

@@ -12,8 +12,8 @@
 #include "grpo/config.h"
 #include "grpo/metrics.h"
 #include "grpo/model.h"
-#include "grpo/run.h"
 #include "grpo/stop.h"
+#include "grpo/stopwatch.h"
 #include "lines.h"
 
 namespace {

@@ -13,6 +13,7 @@
 #include "grpo/config.h"
 #include "grpo/corpus.h"
 #include "grpo/defaults.h"
+#include "grpo/device.h"
 #include "grpo/evaluate.h"
 #include "grpo/messages.h"
 #include "grpo/metrics.h"

@@ -130,10 +130,7 @@ class LineScorer {
       reason = ran ? ran->reason()
                    : "no program is asked for: expected \"kind\" to be \"code\" and \"answer\" the tests";
     }
-    for (const std::string& name : names_) {
-      const grpo::Score& score = all.at(name);
-      scores[name] = score.defined() ? Json(score.value()) : Json(nullptr);
-    }
+    for (const std::string& name : names_) scores[name] = grpo::json_of(all.at(name));
     // Where another reward than accuracy reads the reference, it has the verdict.
     const auto reader = all.find(task.kind);
     if ((task.kind == "code" || task.kind == "instructions" || task.kind == "regex") && reader != all.end())

@@ -59,6 +59,4 @@ Tensor embedding(const Tensor& weight, const Tensor& tokens) {
   return Embedding::apply(weight.contiguous(), ids);
 }
 
-Tensor reference::embedding(const Tensor& weight, const Tensor& tokens) { return at::embedding(weight, tokens); }
-
 }  // namespace grpo

@@ -5,7 +5,7 @@
 #include <bit>
 #include <cstdint>
 
-#include "src/philox.h"
+#include "base/philox.h"
 
 namespace grpo {
 

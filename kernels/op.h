@@ -4,10 +4,10 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "base/parallel.h"
 #include "grpo/error.h"
 #include "grpo/ops.h"
-#include "kernels/cpu.h"
-#include "kernels/parallel.h"
+#include "kernels/cpu/kernels.h"
 
 namespace grpo {
 

@@ -36,9 +36,4 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
   return RmsNorm::apply(x.contiguous(), weight.contiguous(), epsilon);
 }
 
-Tensor reference::rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
-  const Tensor wide = x.to(at::kFloat);
-  return (wide * at::rsqrt(wide.square().mean(-1, true) + epsilon) * weight.to(at::kFloat)).to(x.scalar_type());
-}
-
 }  // namespace grpo

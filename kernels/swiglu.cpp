@@ -29,9 +29,4 @@ Tensor swiglu(const Tensor& gate_up) {
   return SwiGlu::apply(gate_up.contiguous());
 }
 
-Tensor reference::swiglu(const Tensor& gate_up) {
-  const auto halves = gate_up.to(at::kFloat).chunk(2, -1);
-  return (at::silu(halves[0]) * halves[1]).to(gate_up.scalar_type());
-}
-
 }  // namespace grpo

@@ -7,7 +7,7 @@ The templates are our own. families.json has whole ones that use what those of t
 which conversation, which variables, and the text, or null where there is an error; messages are handed to Jinja2, as transformers
 sets it up, as they are, while transformers itself would add reasoning under other names. tokenized.json has conversations with
 their token ids by tests/fixtures/tokenizers/qwen. language.json has small
-ones, each for one part of the language that src/jinja.h says we have.
+ones, each for one part of the language that src/tokenizer/jinja/jinja.h says we have.
 """
 import json
 import pathlib

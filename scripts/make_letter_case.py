@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes src/letter_case_table.h: the letters beyond ASCII whose case changes, as runs, from Python's own tables.
+"""Writes src/text/tables/letter_case.*: the letters beyond ASCII whose case changes, as runs, from Python's own tables.
 
     python3 scripts/make_letter_case.py
 """
@@ -33,7 +33,7 @@ def table(name, rows):
             lines.append(line)
             line = "   "
         line += entry
-    return [f"inline constexpr {name}[] = {{", *lines, line, "};", ""]
+    return [f"const {name}[{len(rows)}] = {{", *lines, line, "};", ""]
 
 
 def run_rows(change):
@@ -45,13 +45,21 @@ def quoted(text):
 
 
 expanding = [(f"0x{ord(c):X}", quoted(c.upper())) for c in LETTERS if len(c.upper()) > 1]
-text = "\n".join([
-    "// Written by scripts/make_letter_case.py: the letters beyond ASCII whose case changes.", "#pragma once", "",
+lower, upper = run_rows(str.lower), run_rows(str.upper)
+intro = "// Written by scripts/make_letter_case.py: the letters beyond ASCII whose case changes.\n// clang-format off"
+header = "\n".join([
+    intro, "#pragma once", "",
     "#include <string_view>", "", "namespace grpo {", "",
     "/// Letters from `first` to `last`, `distance` apart, whose counterpart is `move` further.",
     "struct LetterRun {", "  char32_t first, last;", "  int distance, move;", "};", "",
     "/// A letter whose capital form is several characters.",
     "struct ExpandingLetter {", "  char32_t letter;", "  std::string_view capital;", "};", "",
-    *table("LetterRun kToLower", run_rows(str.lower)), *table("LetterRun kToUpper", run_rows(str.upper)),
+    f"extern const LetterRun kToLower[{len(lower)}], kToUpper[{len(upper)}];",
+    f"extern const ExpandingLetter kExpanding[{len(expanding)}];", "", "}  // namespace grpo", ""])
+text = "\n".join([
+    intro, '#include "text/tables/letter_case.h"', "", "namespace grpo {", "",
+    *table("LetterRun kToLower", lower), *table("LetterRun kToUpper", upper),
     *table("ExpandingLetter kExpanding", expanding), "}  // namespace grpo", ""])
-(pathlib.Path(__file__).parents[1] / "src" / "letter_case_table.h").write_text(text)
+path = pathlib.Path(__file__).parents[1] / "src" / "text" / "tables" / "letter_case.cpp"
+path.write_text(text)
+path.with_suffix(".h").write_text(header)

@@ -258,7 +258,7 @@ def clipped(text, limit):
 
 
 HANGUL = re.compile("[\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3]+(?:[ ,.·]+[\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3]+)*")
-# The words that src/reflection.cpp looks for.
+# The words that src/rewards/reflection.cpp looks for.
 REFLECTION = re.compile(
     r"((?<![a-z0-9_])(?:wait|hmmm?|re-?check|double(?:-|\s+)check|check\s+again|let\s+me\s+(?:check|verify)|"
     r"on\s+second\s+thought)(?![a-z0-9_])|(?<![\uac00-\ud7a3])(?:잠깐|다시|재확인)|等等|等一下|检查|檢查|再想|待って|もう一度)",

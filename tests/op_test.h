@@ -15,9 +15,9 @@
 #include <numeric>
 #include <vector>
 
+#include "base/parallel.h"
 #include "grpo/error.h"
 #include "grpo/ops.h"
-#include "kernels/parallel.h"
 
 #define EXPECT_ERROR(statement, text) \
   EXPECT_THAT([&] { statement; }, ::testing::ThrowsMessage<::grpo::Error>(::testing::HasSubstr(text)))

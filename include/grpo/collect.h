@@ -7,7 +7,6 @@
 #include "grpo/objective.h"
 #include "grpo/reward.h"
 #include "grpo/rollout.h"
-#include "grpo/run.h"
 #include "grpo/tasks.h"
 
 namespace grpo {

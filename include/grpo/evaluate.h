@@ -5,11 +5,14 @@
 #include <functional>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
+#include <string>
 #include <vector>
 
 #include "grpo/answer.h"
+#include "grpo/config.h"
 #include "grpo/reward.h"
 #include "grpo/rollout.h"
+#include "grpo/sampling.h"
 #include "grpo/statistics.h"
 #include "grpo/task.h"
 #include "grpo/tasks.h"
@@ -57,5 +60,26 @@ using OnTasksDone = std::function<void(std::size_t done, std::size_t total)>;
 Evaluation evaluate(Rollout& rollout, Scorer& scorer, const std::vector<Task>& tasks, uint64_t seed, uint64_t step,
                     const OnTasksDone& on_progress = nullptr, std::vector<Group>* keep = nullptr,
                     const std::function<void()>& check = nullptr, const KeptCompletions& kept = {});
+
+/// What a recipe measures of each of its stages.
+struct RecipeEvaluation {
+  int problems = 256, samples = 8;
+  int general_problems = 96, general_samples = 4;
+  int pairs = 200;
+  int max_new_tokens = 96;
+  std::string judge;
+
+  template <class V>
+  void visit(V& v) {
+    v("problems", problems, "held-out problems after each stage", at_least(0).at_most(1 << 24));
+    v("samples", samples, "answers to each", kSamples);
+    v("general_problems", general_problems, "held-out general requests after each stage; 0: none",
+      at_least(0).at_most(1 << 24));
+    v("general_samples", general_samples, "answers to each", kSamples);
+    v("pairs", pairs, "held-out pairs of answers on which each judge is measured", at_least(0));
+    v("max_new_tokens", max_new_tokens, "longest answer", kNewTokens);
+    v("judge", judge, "the stage whose policy judges general answers in the table; empty: no such column");
+  }
+};
 
 }  // namespace grpo

@@ -33,4 +33,7 @@ std::string_view json_problem(std::string_view library_words);
 template <class Json>
 Json read_json(std::string_view text, LongNumbers numbers = LongNumbers::round, JsonFault* fault = nullptr);
 
+/// A number, or null for one that is not finite, which JSON has no word for.
+nlohmann::ordered_json json_of(double number);
+
 }  // namespace grpo

@@ -1,5 +1,5 @@
 // Model folders as Hugging Face's tools read and write them: config.json and safetensors, in and out. What the policy
-// computes from them equals transformers' (tests/test_pretrained.cpp).
+// computes from them equals transformers' (tests/policy/test_pretrained.cpp).
 #pragma once
 
 #include <c10/core/ScalarType.h>

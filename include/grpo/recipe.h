@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "grpo/corpus.h"
+#include "grpo/evaluate.h"
 #include "grpo/judge.h"
 #include "grpo/policy.h"
 #include "grpo/run.h"
@@ -101,26 +102,6 @@ struct StageConfig {
       "of a distill stage: an earlier stage, the folder of another run, or a JSONL file of demonstrations");
     v("judge", judge, "the stage whose policy judges, frozen; empty: nobody");
     v("match_tokens", match_tokens, "end with as many gradient tokens as this earlier stage, for a fair comparison");
-  }
-};
-
-struct RecipeEvaluation {
-  int problems = 256, samples = 8;
-  int general_problems = 96, general_samples = 4;
-  int pairs = 200;
-  int max_new_tokens = 96;
-  std::string judge;
-
-  template <class V>
-  void visit(V& v) {
-    v("problems", problems, "held-out problems after each stage", at_least(0).at_most(1 << 24));
-    v("samples", samples, "answers to each", kSamples);
-    v("general_problems", general_problems, "held-out general requests after each stage; 0: none",
-      at_least(0).at_most(1 << 24));
-    v("general_samples", general_samples, "answers to each", kSamples);
-    v("pairs", pairs, "held-out pairs of answers on which each judge is measured", at_least(0));
-    v("max_new_tokens", max_new_tokens, "longest answer", kNewTokens);
-    v("judge", judge, "the stage whose policy judges general answers in the table; empty: no such column");
   }
 };
 

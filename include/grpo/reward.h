@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -204,5 +205,9 @@ class Scorer {
   struct Pool;
   std::unique_ptr<Pool> pool_;
 };
+
+/// A score as JSON, null where it is undefined, and scores by name.
+nlohmann::ordered_json json_of(const Score& score);
+nlohmann::ordered_json json_of(const Scores& scores);
 
 }  // namespace grpo

@@ -31,6 +31,7 @@
 #include "grpo/reward.h"
 #include "grpo/rollout.h"
 #include "grpo/stop.h"
+#include "grpo/stopwatch.h"
 #include "grpo/task.h"
 #include "grpo/tensorboard.h"
 #include "grpo/trainer.h"
@@ -113,25 +114,6 @@ std::vector<ConfigChange> config_changes(const nlohmann::ordered_json& before, c
 
 /// Whether the knob `key` is one of `knobs` or lies in one: "policy.moe.experts" in "policy".
 bool lies_in(const std::string& key, std::initializer_list<std::string_view> knobs);
-
-/// Wall-clock parts of a step, in seconds.
-struct StepTimes {
-  double rollout = 0, reward = 0, train = 0;
-  double total() const { return rollout + reward + train; }
-};
-
-/// Seconds since it was made, or since the last lap.
-class Stopwatch {
- public:
-  Stopwatch();
-  double lap();
-
- private:
-  int64_t nanoseconds_;
-};
-
-/// Loads libtorch_cuda where `name` is a CUDA device. Throws Error when the device cannot be used.
-at::Device open_device(const std::string& name);
 
 class FolderLock;
 

@@ -3,17 +3,17 @@
 // added in key order. Keys come as blocks that start where their segment starts (the prompt's first, then the
 // completion's), the same in training, where blocks are cut from the batch, and in sampling, where they lie in pages.
 // Of a latent layout pages hold rows alone, and blocks are transposed from them as they are from a batch.
-// Included by cpu_isa.cpp only.
+// Included by isa.cpp only.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
-#include "kernels/cpu.h"
-#include "kernels/cpu_rows.h"
-#include "kernels/parallel.h"
-#include "kernels/simd.h"
+#include "base/parallel.h"
+#include "kernels/cpu/kernels.h"
+#include "kernels/cpu/rows.h"
+#include "kernels/cpu/simd.h"
 
 namespace grpo::GRPO_ISA {
 

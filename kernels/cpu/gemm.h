@@ -1,6 +1,6 @@
 // C = A·B on the CPU, for one instruction set. Every element of C is one chain of fused multiply-adds over k in
 // ascending order (for bf16 on AMX: the tile instruction's chain, in steps of 32), whatever M, N, the blocking or the
-// thread count. So a row of C depends on that row of A alone, bit for bit. Included by cpu_isa.cpp only.
+// thread count. So a row of C depends on that row of A alone, bit for bit. Included by isa.cpp only.
 #pragma once
 
 #include <algorithm>
@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/cpu.h"
-#include "kernels/parallel.h"
-#include "kernels/simd.h"
+#include "base/parallel.h"
+#include "kernels/cpu/kernels.h"
+#include "kernels/cpu/simd.h"
 
 #if defined(__AMX_BF16__)
 #include <sys/syscall.h>

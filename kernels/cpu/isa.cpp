@@ -1,8 +1,8 @@
 // Compiled once for each instruction set, with GRPO_ISA naming its namespace (see CMakeLists.txt).
-#include "kernels/cpu_gemm.h"
+#include "kernels/cpu/gemm.h"
 // (the order matters: the others use its scratch buffers)
-#include "kernels/cpu_attention.h"
-#include "kernels/cpu_rows.h"
+#include "kernels/cpu/attention.h"
+#include "kernels/cpu/rows.h"
 
 namespace grpo::GRPO_ISA {
 

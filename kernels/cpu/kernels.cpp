@@ -1,4 +1,4 @@
-#include "kernels/cpu.h"
+#include "kernels/cpu/kernels.h"
 
 #include <cstdlib>
 #include <string_view>

@@ -1,14 +1,14 @@
 // Kernels that work row by row: norms, rotations, gates, softmax statistics. Each row is computed by the same sequence
-// of operations whatever the other rows are. Included by cpu_isa.cpp only.
+// of operations whatever the other rows are. Included by isa.cpp only.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
-#include "kernels/cpu.h"
-#include "kernels/parallel.h"
-#include "kernels/simd.h"
+#include "base/parallel.h"
+#include "kernels/cpu/kernels.h"
+#include "kernels/cpu/simd.h"
 
 namespace grpo::GRPO_ISA {
 

@@ -1,7 +1,7 @@
 // See sample.h. The loops are plain and 16 lanes wide, for the compiler to vectorise: -O3 -ffp-contract=off (a
 // contracted multiply-add would change bits from one instruction set to the next; test_sample.cpp knows the bits by
 // heart).
-#include "kernels/sample.h"
+#include "kernels/cpu/sample.h"
 
 #include <algorithm>
 #include <bit>

@@ -10,8 +10,8 @@
 #include <span>
 #include <vector>
 
+#include "base/philox.h"
 #include "grpo/sampling.h"
-#include "src/philox.h"
 
 namespace grpo {
 

@@ -2,8 +2,8 @@
 #include <cuda_runtime.h>
 
 #include "grpo/error.h"
+#include "kernels/cuda/sample.h"
 #include "kernels/gumbel.h"
-#include "kernels/sample_cuda.h"
 
 namespace grpo {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "src/philox.h"
+#include "base/philox.h"
 
 namespace grpo {
 

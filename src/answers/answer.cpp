@@ -7,12 +7,12 @@
 #include <optional>
 #include <tuple>
 
-#include "answer.h"
-#include "ascii.h"
-#include "math_expression.h"
-#include "math_spellings.h"
-#include "unicode_form.h"
-#include "utf8.h"
+#include "answers/math/expression.h"
+#include "answers/math/spellings.h"
+#include "answers/reading.h"
+#include "text/ascii.h"
+#include "text/unicode_form.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

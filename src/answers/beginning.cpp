@@ -1,10 +1,10 @@
 // How far a text that begins with its answer is the answer, and where the explanation of it begins.
-#include "answer_prose.h"
+#include "answers/prose.h"
 
-#include "answer.h"
-#include "ascii.h"
-#include "math_spellings.h"
-#include "utf8.h"
+#include "answers/math/spellings.h"
+#include "answers/reading.h"
+#include "text/ascii.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

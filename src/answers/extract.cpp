@@ -3,12 +3,12 @@
 #include <array>
 #include <utility>
 
-#include "answer.h"
-#include "answer_prose.h"
-#include "ascii.h"
+#include "answers/math/spellings.h"
+#include "answers/prose.h"
+#include "answers/reading.h"
 #include "grpo/answer.h"
-#include "math_spellings.h"
-#include "utf8.h"
+#include "text/ascii.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

@@ -1,11 +1,11 @@
 // What is counted: the words behind a number that name it, and those that make another number of it.
 #include <algorithm>
 
-#include "answer.h"
-#include "answer_prose.h"
-#include "ascii.h"
-#include "math_spellings.h"
-#include "utf8.h"
+#include "answers/math/spellings.h"
+#include "answers/prose.h"
+#include "answers/reading.h"
+#include "text/ascii.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

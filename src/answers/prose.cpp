@@ -1,15 +1,15 @@
 // What a sentence says the answer is, and whether it refuses, doubts or asks instead.
-#include "answer_prose.h"
+#include "answers/prose.h"
 
 #include <algorithm>
 #include <array>
 #include <utility>
 #include <vector>
 
-#include "answer.h"
-#include "ascii.h"
-#include "math_spellings.h"
-#include "utf8.h"
+#include "answers/math/spellings.h"
+#include "answers/reading.h"
+#include "text/ascii.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

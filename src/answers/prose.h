@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "ascii.h"
+#include "text/ascii.h"
 
 namespace grpo {
 

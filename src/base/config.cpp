@@ -8,9 +8,9 @@
 #include <set>
 #include <sstream>
 
+#include "base/files/input_file.h"
+#include "base/nearest.h"
 #include "grpo/json.h"
-#include "input_file.h"
-#include "nearest.h"
 
 namespace grpo {
 namespace {

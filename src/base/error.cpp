@@ -5,9 +5,9 @@
 #include <iostream>
 #include <new>
 
+#include "base/plain_words.h"
 #include "grpo/config.h"
 #include "grpo/stop.h"
-#include "plain_words.h"
 
 namespace grpo {
 

@@ -174,6 +174,10 @@ Json read_json(std::string_view text, LongNumbers numbers, JsonFault* fault) {
   return Json(Json::value_t::discarded);
 }
 
+nlohmann::ordered_json json_of(double number) {
+  return std::isfinite(number) ? nlohmann::ordered_json(number) : nlohmann::ordered_json(nullptr);
+}
+
 template nlohmann::json read_json(std::string_view, LongNumbers, JsonFault*);
 template nlohmann::ordered_json read_json(std::string_view, LongNumbers, JsonFault*);
 

@@ -1,4 +1,4 @@
-#include "kernels/parallel.h"
+#include "base/parallel.h"
 
 #include <pthread.h>
 
@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "src/thread_room.h"
+#include "base/thread_room.h"
 
 namespace grpo {
 namespace {

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "generators.h"
+#include "base/draws.h"
 #include "grpo/error.h"
 
 namespace grpo {

@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
-#include "append_file.h"
+#include "base/files/append_file.h"
 #include "grpo/error.h"
 
 namespace grpo {

@@ -6,10 +6,10 @@
 #include <limits>
 #include <string_view>
 
-#include "append_file.h"
-#include "crc32c.h"
+#include "base/files/append_file.h"
 #include "grpo/error.h"
-#include "utf8.h"
+#include "log/crc32c.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

@@ -10,9 +10,9 @@
 #include <limits>
 #include <numbers>
 
-#include "kernels/cpu.h"
-#include "kernels/parallel.h"
-#include "philox.h"
+#include "base/parallel.h"
+#include "base/philox.h"
+#include "kernels/cpu/kernels.h"
 
 namespace grpo {
 namespace {

@@ -12,10 +12,10 @@
 #include <system_error>
 #include <tuple>
 
-#include "durable_file.h"
+#include "base/files/durable_file.h"
+#include "base/files/model_file.h"
 #include "grpo/error.h"
 #include "grpo/safetensors.h"
-#include "model_file.h"
 
 namespace grpo {
 namespace {
@@ -30,15 +30,9 @@ constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr const char* kHead = "lm_head.weight";
 constexpr const char* kEmbedding = "model.embed_tokens.weight";
 
-std::string text_of(const fs::path& file) {
-  if (auto text = read_model_file("pretrained", file)) return *std::move(text);
+Json object_in(const fs::path& file) {
+  if (auto json = read_model_object("pretrained", file)) return *std::move(json);
   throw Error("pretrained", file.string(), ": expected a file, got none");
-}
-
-Json read_json(const fs::path& file) {
-  Json json = parse_model_json(text_of(file), file.string());
-  if (!json.is_object()) throw Error("pretrained", file.string(), ": expected a JSON object, got ", json.type_name());
-  return json;
 }
 
 std::string shown(const Json& value) {
@@ -507,7 +501,7 @@ std::vector<SafetensorsFile> weight_files(const fs::path& folder) {
     return {SafetensorsFile(folder / kWeights)};
   }
   const std::string where = (folder / kIndex).string();
-  const Json index = read_json(folder / kIndex);
+  const Json index = object_in(folder / kIndex);
   if (!index.contains("weight_map") || !index.at("weight_map").is_object())
     throw Error("pretrained", where, ": expected an object \"weight_map\", got none");
   std::set<std::string> names;
@@ -640,8 +634,8 @@ bool has_head_of_its_own(const fs::path& folder) {
 
 // The folder's config.json, so that it says of the embedding what its weights say.
 OrderedJson description_of(const fs::path& folder) {
-  read_json(folder / kConfig);  // refuses what is not safe to parse
-  OrderedJson json = OrderedJson::parse(text_of(folder / kConfig));
+  object_in(folder / kConfig);  // refuses what is not safe to parse
+  OrderedJson json = OrderedJson::parse(read_model_file("pretrained", folder / kConfig).value());
   if (json.value("tie_word_embeddings", OrderedJson()) == true && has_head_of_its_own(folder))
     json["tie_word_embeddings"] = false;
   return json;
@@ -650,7 +644,7 @@ OrderedJson description_of(const fs::path& folder) {
 }  // namespace
 
 std::optional<std::string> pretrained_warning(const fs::path& folder) {
-  const Json json = read_json(folder / kConfig);
+  const Json json = object_in(folder / kConfig);
   if (json.value("tie_word_embeddings", Json()) != true || pretrained_config(folder).tied_embeddings) return {};
   return (folder / kConfig).string() + " says \"tie_word_embeddings\": true, but the weights hold an " + kHead +
          " that is not the embedding; it is what counts (as in transformers 5; earlier ones left it out). Say false "
@@ -659,7 +653,7 @@ std::optional<std::string> pretrained_warning(const fs::path& folder) {
 
 PolicyConfig pretrained_config(const fs::path& folder) {
   const fs::path file = folder / kConfig;
-  const Json json = read_json(file);
+  const Json json = object_in(file);
   const Family& family = family_of(json, file.string());
   PolicyConfig config;
   Fields fields(json, file.string());
@@ -686,7 +680,7 @@ Policy load_pretrained(const fs::path& folder, const PolicyConfig& config, at::D
                 "max_positions and moe.auxiliary_loss, got ", dump_config(config).dump());
   const std::vector<SafetensorsFile> files = weight_files(folder);
   const std::string where = folder.string();
-  const Json json = read_json(folder / kConfig);
+  const Json json = object_in(folder / kConfig);
   const Family& family = family_of(json, (folder / kConfig).string());
   // Against shapes without memory first: nothing is allocated for a model that is not in the files.
   expect_possible(config, files, where);
@@ -728,7 +722,7 @@ void save_pretrained(const Policy& policy, const fs::path& folder, const fs::pat
   OrderedJson json = description_of(like);
   files_to_copy(like, folder);  // refused before anything is written
   const std::vector<Slot> slots =
-      slots_of(policy, family_of(read_json(like / kConfig), (like / kConfig).string()), folder.string());
+      slots_of(policy, family_of(object_in(like / kConfig), (like / kConfig).string()), folder.string());
   for (const char* key : kFurtherLayers)
     if (json.contains(key)) json[key] = 0;
   for (const char* key : {"dtype", "torch_dtype"})

@@ -14,10 +14,10 @@
 #include <numeric>
 #include <string_view>
 
-#include "durable_file.h"
+#include "base/files/durable_file.h"
+#include "base/files/safetensors_header.h"
 #include "grpo/error.h"
-#include "safetensors_digest.h"
-#include "safetensors_header.h"
+#include "policy/safetensors_digest.h"
 
 namespace grpo {
 namespace {

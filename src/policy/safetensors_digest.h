@@ -1,7 +1,7 @@
 // save_safetensors, for a caller that wants to know what was written.
 #pragma once
 
-#include "durable_file.h"
+#include "base/files/durable_file.h"
 #include "grpo/safetensors.h"
 
 namespace grpo {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "grpo/error.h"
+#include "grpo/stopwatch.h"
 
 namespace grpo {
 

@@ -3,11 +3,11 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 
+#include "base/files/model_file.h"
 #include "grpo/error.h"
 #include "grpo/messages.h"
 #include "grpo/pretrained.h"
 #include "grpo/safetensors.h"
-#include "model_file.h"
 
 namespace grpo {
 namespace fs = std::filesystem;

@@ -7,6 +7,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "grpo/json.h"
+
 namespace grpo {
 namespace {
 
@@ -17,29 +19,25 @@ struct Mean {
   double value() const { return count ? sum / static_cast<double>(count) : std::numeric_limits<double>::quiet_NaN(); }
 };
 
-nlohmann::ordered_json number(double x) {
-  return std::isfinite(x) ? nlohmann::ordered_json(x) : nlohmann::ordered_json(nullptr);
-}
-
 constexpr std::size_t kTasksAtOnce = 64;
 
 }  // namespace
 
 nlohmann::ordered_json Evaluation::json() const {
   auto by_k = nlohmann::ordered_json::object();
-  for (const auto& [k, value] : pass_at) by_k[std::to_string(k)] = number(value);
-  return {{"pass@1", number(pass_at_1)},
-          {"pass@1_ci95", number(pass_at_1_error)},
+  for (const auto& [k, value] : pass_at) by_k[std::to_string(k)] = json_of(value);
+  return {{"pass@1", json_of(pass_at_1)},
+          {"pass@1_ci95", json_of(pass_at_1_error)},
           {"pass@k", by_k},
-          {"cons@k", number(cons_at_k)},
-          {"format", number(format)},
-          {"language_consistency", number(language_consistency)},
-          {"mixed_traces", number(mixed_traces)},
-          {"completion_length", number(completion_length)},
-          {"reflection_rate", number(reflection_rate)},
-          {"truncated", number(truncated)},
-          {"strict_language_consistency", number(strict_language_consistency)},
-          {"worded_traces", number(worded_traces)},
+          {"cons@k", json_of(cons_at_k)},
+          {"format", json_of(format)},
+          {"language_consistency", json_of(language_consistency)},
+          {"mixed_traces", json_of(mixed_traces)},
+          {"completion_length", json_of(completion_length)},
+          {"reflection_rate", json_of(reflection_rate)},
+          {"truncated", json_of(truncated)},
+          {"strict_language_consistency", json_of(strict_language_consistency)},
+          {"worded_traces", json_of(worded_traces)},
           {"problems", problems},
           {"left_out", left_out.count},
           {"samples", samples}};

@@ -1,23 +1,21 @@
-#include "held_out.h"
+#include "recipe/held_out.h"
 
 #include <algorithm>
 #include <cmath>
 #include <sstream>
 
+#include "base/files/input_file.h"
 #include "grpo/evaluate.h"
 #include "grpo/json.h"
 #include "grpo/reward.h"
 #include "grpo/rollout.h"
 #include "grpo/tasks.h"
-#include "input_file.h"
 
 namespace grpo {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 namespace {
-
-Json number(std::optional<double> x) { return x && std::isfinite(*x) ? Json(*x) : Json(nullptr); }
 
 std::optional<double> mean_score(const std::vector<Group>& groups, const char* name) {
   double sum = 0;
@@ -33,9 +31,6 @@ void write_answers(const fs::path& file, const std::vector<Group>& groups) {
   JsonlWriter out(file);
   for (const Group& group : groups)
     for (size_t i = 0; i < group.completions.size(); ++i) {
-      Json scores = Json::object();
-      for (const auto& [name, score] : group.scores[i])
-        scores[name] = score.defined() ? Json(score.value()) : Json(nullptr);
       out.write({{"task", group.task.id},
                  {"sample", i},
                  {"prompt", group.task.prompt},
@@ -44,7 +39,7 @@ void write_answers(const fs::path& file, const std::vector<Group>& groups) {
                  {"language", group.task.language},
                  {"text", group.completions[i].text},
                  {"answer", group.completions[i].answer},
-                 {"scores", scores}});
+                 {"scores", json_of(group.scores[i])}});
     }
   out.sync();
 }
@@ -99,13 +94,13 @@ void HeldOut::measure(const Policy& policy, const Tokenizer& tokenizer, Judge* j
   if (!requests_.empty()) {
     std::vector<Group> general;
     const Evaluation figures = answer(requests_, settings_.general_samples, 1, general);
-    all["general"] = {{"format", number(figures.format)},
-                      {"strict_language_consistency", number(figures.strict_language_consistency)},
-                      {"mixed_traces", number(figures.mixed_traces)},
-                      {"hidden_helpful", number(hidden_score(general))}};
+    all["general"] = {{"format", json_of(figures.format)},
+                      {"strict_language_consistency", json_of(figures.strict_language_consistency)},
+                      {"mixed_traces", json_of(figures.mixed_traces)},
+                      {"hidden_helpful", json_of(hidden_score(general).value_or(std::nan("")))}};
     if (judge) {
       if (const auto warning = judge->score(general, rewards, seed_, 0)) progress.note("warning: " + *warning);
-      all["judge"] = number(mean_score(general, "helpful"));
+      all["judge"] = json_of(mean_score(general, "helpful").value_or(std::nan("")));
       all["general"]["unreadable_verdicts"] = judge->stats().unreadable_share();
     }
     write_answers(run.folder() / "general.jsonl", general);
@@ -139,7 +134,7 @@ Json HeldOut::measure(Judge& judge) const {
           {"agreement", agree / count},
           {"rating_agreement", rated / count},
           {"rating_error", error / count},
-          {"position_bias", number((first - second) / (first + second))},
+          {"position_bias", json_of((first - second) / (first + second))},
           {"unreadable", unreadable},
           {"unreadable_ratings", judge.stats().unreadable_share()}};
 }

@@ -6,10 +6,10 @@
 #include <optional>
 #include <vector>
 
+#include "grpo/evaluate.h"
 #include "grpo/general.h"
 #include "grpo/judge.h"
 #include "grpo/policy.h"
-#include "grpo/recipe.h"
 #include "grpo/run.h"
 #include "grpo/tokenizer.h"
 

@@ -2,7 +2,7 @@
 
 #include <unordered_map>
 
-#include "generators.h"
+#include "base/draws.h"
 #include "grpo/error.h"
 
 namespace grpo {

@@ -6,15 +6,16 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "durable_file.h"
+#include "base/files/durable_file.h"
+#include "base/files/input_file.h"
+#include "base/files/xxhash64.h"
+#include "base/plain_words.h"
 #include "grpo/checkpoint.h"
+#include "grpo/device.h"
 #include "grpo/error.h"
 #include "grpo/messages.h"
 #include "grpo/pretrained.h"
 #include "grpo/run.h"
-#include "input_file.h"
-#include "plain_words.h"
-#include "xxhash64.h"
 
 namespace grpo {
 namespace fs = std::filesystem;

@@ -6,18 +6,19 @@
 #include <map>
 #include <set>
 
-#include "durable_file.h"
-#include "generators.h"
+#include "base/draws.h"
+#include "base/files/durable_file.h"
+#include "base/files/input_file.h"
+#include "base/nearest.h"
+#include "base/plain_words.h"
 #include "grpo/checkpoint.h"
 #include "grpo/defaults.h"
+#include "grpo/device.h"
 #include "grpo/error.h"
 #include "grpo/json.h"
 #include "grpo/messages.h"
 #include "grpo/model.h"
-#include "held_out.h"
-#include "input_file.h"
-#include "nearest.h"
-#include "plain_words.h"
+#include "recipe/held_out.h"
 
 namespace grpo {
 namespace fs = std::filesystem;

@@ -1,9 +1,7 @@
 #include "grpo/run.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Context.h>
 #include <ATen/core/grad_mode.h>
-#include <dlfcn.h>
 
 #include <algorithm>
 #include <array>
@@ -14,26 +12,19 @@
 #include <limits>
 #include <string_view>
 
-#include "durable_file.h"
-#include "folder_lock.h"
+#include "base/files/durable_file.h"
+#include "base/files/folder_lock.h"
+#include "base/files/input_file.h"
+#include "base/plain_words.h"
 #include "grpo/error.h"
 #include "grpo/evaluate.h"
 #include "grpo/json.h"
-#include "input_file.h"
-#include "plain_words.h"
 
 namespace grpo {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 namespace {
-
-int64_t now() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
-Json number(double x) { return std::isfinite(x) ? Json(x) : Json(nullptr); }
 
 // Up to `limit` samples, alternating between right (or well rewarded) and wrong ones, in the order of the groups.
 std::vector<std::pair<size_t, size_t>> notebook_samples(const std::vector<Group>& groups, int limit) {
@@ -206,36 +197,6 @@ bool lies_in(const std::string& key, std::initializer_list<std::string_view> kno
   return std::any_of(knobs.begin(), knobs.end(), [&](std::string_view knob) {
     return key.starts_with(knob) && (key.size() == knob.size() || key[knob.size()] == '.');
   });
-}
-
-// ---- Time and device ------------------------------------------------------------------------------------------------
-
-Stopwatch::Stopwatch() : nanoseconds_(now()) {}
-
-double Stopwatch::lap() {
-  const int64_t before = nanoseconds_;
-  nanoseconds_ = now();
-  return static_cast<double>(nanoseconds_ - before) / 1e9;
-}
-
-at::Device open_device(const std::string& name) {
-  at::Device device(at::kCPU);
-  try {
-    device = at::Device(name);
-  } catch (const std::exception&) {
-    throw Error("config", "device: expected \"cpu\", \"cuda\" or \"cuda:N\", got \"", name, '"');
-  }
-  if (device.is_cuda()) {
-    // Loaded only on demand, and only where there is a driver: it costs seconds and hundreds of megabytes.
-    if (!dlopen("libcuda.so.1", RTLD_LAZY))
-      throw Error("config", "device: expected a CUDA device, found no driver for one; use --device cpu");
-    if (!dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL))
-      throw Error("config", "device: cannot load libtorch_cuda.so: ", dlerror());
-    if (!at::hasCUDA()) throw Error("config", "device: expected a CUDA device, found none; use --device cpu");
-  } else if (!device.is_cpu()) {
-    throw Error("config", "device: expected \"cpu\", \"cuda\" or \"cuda:N\", got \"", name, '"');
-  }
-  return device;
 }
 
 // ---- The folder -----------------------------------------------------------------------------------------------------
@@ -577,7 +538,7 @@ void Run::write_metrics(int64_t step, const Json& line) {
 
 void Run::record(int64_t step, const NamedValues& values, const NamedValues& shown, double seconds) {
   Json line{{"step", step}};
-  for (const auto& [name, value] : values) line[name] = number(value);
+  for (const auto& [name, value] : values) line[name] = json_of(value);
   write_metrics(step, line);
   progress_->step(step, shown, seconds);
 }
@@ -636,43 +597,40 @@ void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateRep
     }
   }
   const auto ratio = [](double a, double b) { return b > 0 ? a / b : std::nan(""); };
-  Json line{{"step", step}, {"reward", number(ratio(reward, static_cast<double>(rewarded)))}};
+  Json line{{"step", step}, {"reward", json_of(ratio(reward, static_cast<double>(rewarded)))}};
   for (const auto& [name, total] : by_name)
-    line["reward/" + name] = number(ratio(total.sum, static_cast<double>(total.defined)));
+    line["reward/" + name] = json_of(ratio(total.sum, static_cast<double>(total.defined)));
   for (const auto& [name, total] : by_name)
     line["undefined/" + name] = total.undefined;  // a failing sandbox shows here
-  line.update({{"accuracy", number(figures.pass_at_1)},
-               {"format", number(figures.format)},
-               {"language_consistency", number(figures.language_consistency)},
-               {"mixed_traces", number(figures.mixed_traces)},
-               {"completion_length", number(figures.completion_length)},
-               {"reflection_rate", number(figures.reflection_rate)},
-               {"truncated", number(figures.truncated)},
+  line.update({{"accuracy", json_of(figures.pass_at_1)},
+               {"format", json_of(figures.format)},
+               {"language_consistency", json_of(figures.language_consistency)},
+               {"mixed_traces", json_of(figures.mixed_traces)},
+               {"completion_length", json_of(figures.completion_length)},
+               {"reflection_rate", json_of(figures.reflection_rate)},
+               {"truncated", json_of(figures.truncated)},
                {"groups", groups.size()},
                {"flat_groups", flat},
-               {"loss", number(report.loss)},
-               {"entropy", number(report.entropy)},
-               {"kl", report.kl ? number(*report.kl) : Json(nullptr)},
-               {"ratio_deviation", number(report.ratio_deviation)},
-               {"mismatch_kl", number(report.mismatch_kl)},
-               {"clip_fraction", number(report.clip_fraction)},
-               {"grad_norm", number(report.grad_norm)},
-               {"learning_rate", number(report.learning_rate)},
+               {"loss", json_of(report.loss)},
+               {"entropy", json_of(report.entropy)},
+               {"kl", report.kl ? json_of(*report.kl) : Json(nullptr)},
+               {"ratio_deviation", json_of(report.ratio_deviation)},
+               {"mismatch_kl", json_of(report.mismatch_kl)},
+               {"clip_fraction", json_of(report.clip_fraction)},
+               {"grad_norm", json_of(report.grad_norm)},
+               {"learning_rate", json_of(report.learning_rate)},
                {"skipped_updates", report.skipped_updates},
-               {"expert_load_max", number(report.expert_load_max)},
+               {"expert_load_max", json_of(report.expert_load_max)},
                {"preemptions", rollout.preemptions},
-               {"tokens_per_second", number(ratio(static_cast<double>(rollout.completion_tokens), times.total()))},
+               {"tokens_per_second", json_of(ratio(static_cast<double>(rollout.completion_tokens), times.total()))},
                {"seconds/rollout", times.rollout},
                {"seconds/reward", times.reward},
                {"seconds/train", times.train}});
-  for (const auto& [name, value] : more) line[name] = number(value);
+  for (const auto& [name, value] : more) line[name] = json_of(value);
   write_metrics(step, line);
   for (const auto& [g, i] : notebook_samples(groups, config_.notebook)) {
     const Group& group = groups[g];
     const Completion& completion = group.completions[i];
-    Json scores;
-    for (const auto& [name, score] : group.scores[i])
-      scores[name] = score.defined() ? Json(score.value()) : Json(nullptr);
     samples_->write({{"step", step},
                      {"task", group.task.id},
                      {"sample", i},
@@ -685,9 +643,9 @@ void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateRep
                      {"tokens", completion.tokens.size()},
                      {"finish", completion.finish == Finish::stop ? "stop" : "length"},
                      {"reflects", reflects(completion.text)},
-                     {"scores", scores},
-                     {"reward", number(group.rewards[i])},
-                     {"advantage", number(i < group.advantages.size() ? group.advantages[i] : std::nan(""))}});
+                     {"scores", json_of(group.scores[i])},
+                     {"reward", json_of(group.rewards[i])},
+                     {"advantage", json_of(i < group.advantages.size() ? group.advantages[i] : std::nan(""))}});
   }
   for (const std::string& why : report.skipped) progress_->note("update skipped: " + why);
   for (const std::string& warning : report.warnings) progress_->note("warning: " + warning);

@@ -4,12 +4,12 @@
 #include <cmath>
 #include <numeric>
 
-#include "durable_file.h"
-#include "generators.h"
+#include "base/draws.h"
+#include "base/files/durable_file.h"
+#include "base/files/input_file.h"
 #include "grpo/collect.h"
 #include "grpo/error.h"
 #include "grpo/json.h"
-#include "input_file.h"
 
 namespace grpo {
 namespace fs = std::filesystem;
@@ -506,9 +506,6 @@ RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, co
       for (std::size_t i = 0; i < verdicts.size(); ++i) {
         if (verdicts[i] != Dropped::kept) continue;
         ++report.kept;
-        Json scores = Json::object();
-        for (const auto& [name, score] : group.scores[i])
-          scores[name] = score.defined() ? Json(score.value()) : Json(nullptr);
         selected.write({{"id", group.task.id},
                         {"prompt", prompt_of(group.task)},
                         {"completion", group.completions[i].text},
@@ -520,7 +517,7 @@ RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, co
                           {"seed", stage.seed},
                           {"index", group.index},
                           {"sample", i},
-                          {"scores", scores},
+                          {"scores", json_of(group.scores[i])},
                           {"reward", group.rewards[i]},
                           {"dropped", others}}}});
       }

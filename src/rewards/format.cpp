@@ -2,7 +2,7 @@
 #include <optional>
 
 #include "grpo/reward.h"
-#include "utf8.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

@@ -1,4 +1,4 @@
-#include "instruction_checks.h"
+#include "rewards/instruction_checks.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,16 +6,16 @@
 #include <set>
 #include <utility>
 
-#include "code_points.h"
+#include "base/json_text.h"
+#include "base/nearest.h"
 #include "grpo/error.h"
 #include "grpo/reward.h"
-#include "jinja_text.h"
-#include "json_text.h"
-#include "letter_case.h"
-#include "nearest.h"
-#include "pattern.h"
-#include "sentences.h"
-#include "utf8.h"
+#include "rewards/pattern.h"
+#include "text/code_points.h"
+#include "text/letter_case.h"
+#include "text/python_text.h"
+#include "text/sentences.h"
+#include "text/utf8.h"
 
 namespace grpo {
 
@@ -45,7 +45,7 @@ bool ResponseText::is_in(const std::string& language) const {
 
 namespace {
 
-using jinja::Side;
+using python::Side;
 
 // ---- Arguments ------------------------------------------------------------------------------------------------------
 
@@ -192,18 +192,18 @@ std::size_t count_highlights(std::string_view text, std::size_t width) {
 
 /// `<<…>>` on one line, with something inside.
 bool has_title(std::string_view text) {
-  for (const std::string_view line : jinja::split(text, "\n")) {
+  for (const std::string_view line : python::split(text, "\n")) {
     const std::size_t open = line.find("<<"), close = line.rfind(">>");
     if (open == line.npos || close == line.npos || close < open + 3) continue;
     const std::string_view title = line.substr(open, close + 2 - open);
-    if (!strip_space(jinja::strip(jinja::strip(title, Side::left, "<"), Side::right, ">")).empty()) return true;
+    if (!strip_space(python::strip(python::strip(title, Side::left, "<"), Side::right, ">")).empty()) return true;
   }
   return false;
 }
 
 /// How many of the parts that `separator` makes hold text; nothing when an empty one is neither the first nor the last.
 std::optional<std::vector<std::string_view>> full_parts(std::string_view text, std::string_view separator) {
-  const std::vector<std::string_view> parts = jinja::split(text, separator);
+  const std::vector<std::string_view> parts = python::split(text, separator);
   std::vector<std::string_view> full;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     if (const std::string_view part = strip_space(parts[i]); !part.empty())
@@ -217,7 +217,7 @@ std::optional<std::vector<std::string_view>> full_parts(std::string_view text, s
 /// The first word of a paragraph, in small letters and up to its first punctuation mark.
 std::string first_word(std::string_view paragraph) {
   std::string_view word = paragraph.substr(0, find_space(paragraph));
-  word = jinja::strip(jinja::strip(word, Side::left, "'"), Side::left, "\"");
+  word = python::strip(python::strip(word, Side::left, "'"), Side::left, "\"");
   word = word.substr(0, word.find_first_of(".,?!'\""));
   std::string small;  // each letter by itself: a sigma at the end is no other letter then
   for (std::size_t at = 0; at < word.size();) {
@@ -261,9 +261,9 @@ InstructionCheck make_frequency(Arguments& arguments) {
 
 InstructionCheck make_letter_frequency(Arguments& arguments) {
   const std::string given = arguments.string("letter");
-  if (jinja::character_count(given) != 1) throw arguments.refuse("letter", "one character");
+  if (python::character_count(given) != 1) throw arguments.refuse("letter", "one character");
   std::string letter = to_lower(strip_space(given));
-  if (jinja::character_count(letter) != 1) letter.clear();  // none that a text could contain
+  if (python::character_count(letter) != 1) letter.clear();  // none that a text could contain
   return [letter, enough = arguments.compare("let_frequency", "let_relation")](const ResponseText& response) {
     return enough(count_of(response.small(), letter));
   };
@@ -275,7 +275,7 @@ InstructionCheck make_first_word(Arguments& arguments) {
   return [paragraphs = static_cast<std::size_t>(paragraphs), nth = static_cast<std::size_t>(nth),
           word = to_lower(arguments.string("first_word"))](const ResponseText& response) {
     // Empty paragraphs are not counted, but they have a place in the order.
-    const std::vector<std::string_view> parts = jinja::split(response.text(), "\n\n");
+    const std::vector<std::string_view> parts = python::split(response.text(), "\n\n");
     const auto full = static_cast<std::size_t>(
         std::count_if(parts.begin(), parts.end(), [](std::string_view part) { return !strip_space(part).empty(); }));
     if (full != paragraphs || nth > full) return false;
@@ -405,7 +405,7 @@ constexpr std::pair<const char*, Make> kInstructions[] = {
     {"startend:end_checker",
      [](Arguments& a) -> InstructionCheck {
        return [phrase = to_lower(strip_space(a.string("end_phrase")))](const ResponseText& r) {
-         return to_lower(jinja::strip(strip_space(r.text()), Side::both, "\"")).ends_with(phrase);
+         return to_lower(python::strip(strip_space(r.text()), Side::both, "\"")).ends_with(phrase);
        };
      }},
     {"startend:quotation",

@@ -4,12 +4,12 @@
 #include <limits>
 #include <sstream>
 
-#include "code_points.h"
+#include "base/files/input_file.h"
 #include "grpo/error.h"
 #include "grpo/json.h"
-#include "input_file.h"
-#include "instruction_checks.h"
-#include "utf8.h"
+#include "rewards/instruction_checks.h"
+#include "text/code_points.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

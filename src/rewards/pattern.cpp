@@ -1,4 +1,4 @@
-#include "pattern.h"
+#include "rewards/pattern.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "grpo/error.h"
-#include "utf8.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

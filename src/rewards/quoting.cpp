@@ -1,11 +1,11 @@
-#include "quoting.h"
+#include "rewards/quoting.h"
 
 #include <algorithm>
 #include <string>
 #include <vector>
 
-#include "ascii.h"
-#include "utf8.h"
+#include "text/ascii.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

@@ -2,9 +2,9 @@
 #include <array>
 #include <string_view>
 
-#include "ascii.h"
 #include "grpo/reward.h"
-#include "utf8.h"
+#include "text/ascii.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

@@ -8,6 +8,7 @@
 #include <deque>
 #include <limits>
 #include <mutex>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <ranges>
 #include <set>
@@ -16,13 +17,13 @@
 #include <tuple>
 #include <unordered_map>
 
+#include "answers/reading.h"
+#include "base/nearest.h"
+#include "base/thread_room.h"
 #include "grpo/code.h"
 #include "grpo/verifiable.h"
-#include "answer.h"
-#include "ascii.h"
-#include "nearest.h"
-#include "text_rewards.h"
-#include "thread_room.h"
+#include "rewards/built_in.h"
+#include "text/ascii.h"
 
 namespace grpo {
 namespace {
@@ -570,6 +571,18 @@ void Scorer::finish(std::vector<Group>& groups) {
 
 void Scorer::cancel() noexcept {
   if (pool_) pool_->cancel();  // a moved-from Scorer has none
+}
+
+// ---- JSON ----
+
+nlohmann::ordered_json json_of(const Score& score) {
+  return score.defined() ? nlohmann::ordered_json(score.value()) : nlohmann::ordered_json(nullptr);
+}
+
+nlohmann::ordered_json json_of(const Scores& scores) {
+  auto json = nlohmann::ordered_json::object();
+  for (const auto& [name, score] : scores) json[name] = json_of(score);
+  return json;
 }
 
 }  // namespace grpo

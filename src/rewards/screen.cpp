@@ -8,7 +8,7 @@
 #include <unordered_map>
 
 #include "grpo/reward.h"
-#include "utf8.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

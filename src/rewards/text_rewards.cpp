@@ -1,4 +1,4 @@
-#include "text_rewards.h"
+#include "rewards/built_in.h"
 
 #include <algorithm>
 #include <bit>
@@ -6,16 +6,16 @@
 #include <numbers>
 #include <vector>
 
-#include "answer.h"
-#include "ascii.h"
+#include "answers/reading.h"
 #include "grpo/error.h"
 #include "grpo/instructions.h"
 #include "grpo/language.h"
 #include "grpo/text_rewards.h"
-#include "letter_case.h"
-#include "pattern.h"
-#include "unicode_form.h"
-#include "utf8.h"
+#include "rewards/pattern.h"
+#include "text/ascii.h"
+#include "text/letter_case.h"
+#include "text/unicode_form.h"
+#include "text/utf8.h"
 
 namespace grpo {
 

@@ -5,10 +5,10 @@
 #include <initializer_list>
 #include <iterator>
 
-#include "fill.h"
 #include "grpo/reward.h"
-#include "quoting.h"
-#include "utf8.h"
+#include "rewards/quoting.h"
+#include "text/fill.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

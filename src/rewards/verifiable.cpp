@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "answer.h"
+#include "answers/reading.h"
 #include "grpo/error.h"
-#include "utf8.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

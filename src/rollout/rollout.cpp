@@ -8,11 +8,11 @@
 #include <memory>
 #include <sstream>
 
+#include "base/parallel.h"
 #include "grpo/error.h"
-#include "kernels/parallel.h"
-#include "kernels/sample.h"
-#include "kernels/sample_cuda.h"
-#include "scheduler.h"
+#include "kernels/cpu/sample.h"
+#include "kernels/cuda/sample.h"
+#include "schedule/scheduler.h"
 
 namespace grpo {
 namespace {

@@ -1,4 +1,4 @@
-#include "scheduler.h"
+#include "schedule/scheduler.h"
 
 #include <algorithm>
 #include <cassert>

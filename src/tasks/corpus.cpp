@@ -6,7 +6,7 @@
 #include <variant>
 #include <vector>
 
-#include "generators.h"
+#include "tasks/generators.h"
 
 namespace grpo {
 namespace {

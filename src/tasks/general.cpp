@@ -1,14 +1,14 @@
-#include "general.h"
+#include "tasks/general_problem.h"
 
 #include <algorithm>
 #include <cctype>
 #include <optional>
 #include <vector>
 
-#include "generators.h"
 #include "grpo/error.h"
 #include "grpo/reward.h"
-#include "utf8.h"
+#include "tasks/generators.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

@@ -1,25 +1,17 @@
-#include "generators.h"
+#include "tasks/generators.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <map>
 #include <unordered_set>
 #include <utility>
 
-#include "fill.h"
+#include "text/fill.h"
 
 namespace grpo {
 namespace {
 
-constexpr std::uint64_t kGolden = 0x9E3779B97F4A7C15;
 constexpr std::int64_t kLargestPartial = 1'000'000;  // of a countdown expression
-
-std::uint64_t mix(std::uint64_t x) {
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
-  return x ^ (x >> 31);
-}
 
 /// Pairs 0 ≤ small ≤ large ≤ max_operand.
 std::uint64_t pairs_up_to(std::int64_t max_operand) {
@@ -99,37 +91,7 @@ std::vector<CountdownProblem> make_countdown(const CountdownConfig& config) {
 
 }  // namespace
 
-// ---- Draws ----
-
-Draws::Draws(std::initializer_list<std::uint64_t> key) : state_(0) {
-  for (const std::uint64_t part : key) state_ = mix(state_ * kGolden + mix(part + kGolden));
-}
-
-std::uint64_t Draws::next() { return mix(state_ += kGolden); }
-
-std::uint64_t permuted(std::uint64_t position, std::uint64_t size, std::uint64_t key) {
-  // A Feistel network permutes the numbers of 2 * half bits; walking its cycle until the result is below `size` makes
-  // that a permutation of [0, size) (Black and Rogaway, Ciphers with Arbitrary Finite Domains, 2002).
-  const int half = std::max(1, (static_cast<int>(std::bit_width(size - 1)) + 1) / 2);
-  const std::uint64_t mask = (std::uint64_t{1} << half) - 1;
-  do {
-    std::uint64_t left = position >> half, right = position & mask;
-    for (std::uint64_t round = 0; round < 6; ++round)
-      left = std::exchange(right, left ^ (mix(key + kGolden * (right * 6 + round + 1)) & mask));
-    position = left << half | right;
-  } while (position >= size);
-  return position;
-}
-
-std::uint64_t hash_of(std::string_view text) {
-  std::uint64_t hash = 0xCBF29CE484222325;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3;
-  return hash;
-}
-
-bool is_held_out(std::string_view canonical, double heldout_share) {
-  return static_cast<double>(mix(hash_of(canonical)) >> 11) * 0x1p-53 < heldout_share;
-}
+bool is_held_out(std::string_view canonical, double heldout_share) { return uniform_of(canonical) < heldout_share; }
 
 // ---- Problems ----
 

@@ -10,11 +10,11 @@
 #include <system_error>
 #include <unordered_set>
 
-#include "generators.h"
+#include "base/files/input_file.h"
+#include "base/nearest.h"
 #include "grpo/json.h"
 #include "grpo/language.h"
-#include "input_file.h"
-#include "nearest.h"
+#include "tasks/generators.h"
 
 namespace grpo {
 namespace {

@@ -1,13 +1,12 @@
-#include "code_points.h"
+#include "text/code_points.h"
 
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
 #include <vector>
 
-#include "jinja_text.h"
-#include "unicode_classes.h"
-#include "utf8.h"
+#include "text/tables/unicode_classes.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {
@@ -51,7 +50,7 @@ const std::vector<std::uint8_t>& classes() {
     add(kMoreUpper, kUpperKind);
     add(kMoreLower, kLowerKind);
     for (char32_t c = 0; c <= 0x3000; ++c)
-      if (jinja::is_space(c) && c != 0x200B) bits[c] |= kSpaceKind;
+      if ((is_white_space(c) && c != 0x200B) || (c >= 0x1C && c <= 0x1F)) bits[c] |= kSpaceKind;
     return bits;
   }();
   return table;

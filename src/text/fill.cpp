@@ -1,4 +1,4 @@
-#include "fill.h"
+#include "text/fill.h"
 
 #include <algorithm>
 

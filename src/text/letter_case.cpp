@@ -1,12 +1,12 @@
-#include "letter_case.h"
+#include "text/letter_case.h"
 
 #include <algorithm>
 #include <array>
 #include <iterator>
 #include <optional>
 
-#include "letter_case_table.h"
-#include "utf8.h"
+#include "text/tables/letter_case.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

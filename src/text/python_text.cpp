@@ -1,12 +1,13 @@
-#include "jinja_text.h"
+#include "text/python_text.h"
 
 #include <cstring>
 #include <functional>
 
-#include "letter_case.h"
-#include "utf8.h"
+#include "text/code_points.h"
+#include "text/letter_case.h"
+#include "text/utf8.h"
 
-namespace grpo::jinja {
+namespace grpo::python {
 
 std::vector<std::string_view> characters(std::string_view text) {
   std::vector<std::string_view> result;
@@ -20,8 +21,6 @@ std::size_t character_count(std::string_view text) {
   for (std::size_t at = 0; at < text.size(); at += decode_utf8(text, at).size) ++count;
   return count;
 }
-
-bool is_space(char32_t c) { return is_white_space(c) || (c >= 0x1C && c <= 0x1F); }
 
 std::size_t find_text(std::string_view text, std::string_view needle, std::size_t from) {
   constexpr std::size_t kShort = 16;  // so few bytes are compared at most as often at each place
@@ -152,4 +151,4 @@ std::string title_words(std::string_view text) {
   });
 }
 
-}  // namespace grpo::jinja
+}  // namespace grpo::python

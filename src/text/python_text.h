@@ -7,19 +7,16 @@
 #include <string_view>
 #include <vector>
 
-namespace grpo::jinja {
+namespace grpo::python {
 
 std::vector<std::string_view> characters(std::string_view text);
 std::size_t character_count(std::string_view text);
-
-/// What str.isspace says; more than Unicode's white space.
-bool is_space(char32_t c);
 
 /// Where `needle` begins in `text` at or after `from`, or npos; in linear time.
 std::size_t find_text(std::string_view text, std::string_view needle, std::size_t from = 0);
 
 enum class Side { left = 1, right = 2, both = 3 };
-/// Without white space at its ends.
+/// Without white space (is_space of code_points.h) at its ends.
 std::string_view strip(std::string_view text, Side side = Side::both);
 /// Without any of the characters of `set` at its ends.
 std::string_view strip(std::string_view text, Side side, std::string_view set);
@@ -36,4 +33,4 @@ std::string title(std::string_view text);
 /// The filter title, for which white space, a hyphen or an opening bracket is between words.
 std::string title_words(std::string_view text);
 
-}  // namespace grpo::jinja
+}  // namespace grpo::python

@@ -1,4 +1,4 @@
-#include "sentences.h"
+#include "text/sentences.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -7,8 +7,8 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "code_points.h"
-#include "sentences_table.h"
+#include "text/code_points.h"
+#include "text/tables/sentences.h"
 
 namespace grpo {
 namespace {

@@ -1,4 +1,4 @@
-#include "unicode_form.h"
+#include "text/unicode_form.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "unicode_normalization.h"
-#include "utf8.h"
+#include "text/tables/unicode_normalization.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

@@ -1,11 +1,11 @@
-#include "unicode_word.h"
+#include "text/unicode_word.h"
 
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
 
-#include "unicode_classes.h"
-#include "utf8.h"
+#include "text/tables/unicode_classes.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

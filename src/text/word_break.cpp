@@ -1,11 +1,11 @@
-#include "word_break.h"
+#include "text/word_break.h"
 
 #include <algorithm>
 #include <array>
 #include <iterator>
 #include <vector>
 
-#include "utf8.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <string_view>
 
-#include "character_table.h"
+#include "text/tables/characters.h"
 
 namespace grpo {
 

@@ -1,4 +1,4 @@
-#include "bpe.h"
+#include "tokenizer/bpe.h"
 
 #include <algorithm>
 #include <bit>
@@ -8,9 +8,9 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/json_reader.h"
 #include "grpo/error.h"
-#include "json_reader.h"
-#include "utf8.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

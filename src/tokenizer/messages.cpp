@@ -4,9 +4,9 @@
 #include <optional>
 #include <utility>
 
+#include "base/files/model_file.h"
 #include "grpo/error.h"
-#include "jinja.h"
-#include "model_file.h"
+#include "tokenizer/jinja/jinja.h"
 
 namespace grpo {
 namespace {
@@ -15,12 +15,9 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::string_view kRoom = "chat template";
 
-Json read_json(const std::filesystem::path& path) {
-  const auto text = read_model_file(kRoom, path);
-  if (!text) return Json::object();
-  const nlohmann::json json = parse_model_json(*text, path.string());
-  if (!json.is_object()) throw Error(kRoom, path.string(), ": expected an object, got ", json.type_name());
-  return json;
+// Of a file that is not there, nothing.
+Json object_in(const std::filesystem::path& file) {
+  return read_model_object(kRoom, file).value_or(nlohmann::json::object());
 }
 
 // The tokens of a file that are not known yet; each is a text or an object that has it as its content.
@@ -54,10 +51,10 @@ MessageTemplate::MessageTemplate(std::string_view source, Json variables, std::s
 MessageTemplate MessageTemplate::load(const std::filesystem::path& model_folder) {
   const std::filesystem::path file = model_folder / "chat_template.jinja";
   const std::filesystem::path config_file = model_folder / "tokenizer_config.json";
-  const Json config = read_json(config_file);
+  const Json config = object_in(config_file);
   Json tokens = Json::object();
   add_tokens(config, tokens);
-  add_tokens(read_json(model_folder / "special_tokens_map.json"), tokens);
+  add_tokens(object_in(model_folder / "special_tokens_map.json"), tokens);
 
   if (const auto source = read_model_file(kRoom, file))
     return MessageTemplate(*source, std::move(tokens), file.string());

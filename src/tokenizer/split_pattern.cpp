@@ -1,4 +1,4 @@
-#include "split_pattern.h"
+#include "tokenizer/split_pattern.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -9,10 +9,10 @@
 #include <map>
 #include <optional>
 
-#include "code_point_set.h"
 #include "grpo/error.h"
-#include "unicode_classes.h"
-#include "utf8.h"
+#include "text/tables/unicode_classes.h"
+#include "text/utf8.h"
+#include "tokenizer/code_point_set.h"
 
 namespace grpo {
 namespace {

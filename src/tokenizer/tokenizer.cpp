@@ -11,13 +11,13 @@
 #include <system_error>
 #include <unordered_map>
 
-#include "durable_file.h"
-#include "fill.h"
+#include "base/files/durable_file.h"
+#include "base/files/model_file.h"
 #include "grpo/messages.h"
-#include "model_file.h"
-#include "token_model.h"
-#include "tokenizer_json.h"
-#include "utf8.h"
+#include "text/fill.h"
+#include "text/utf8.h"
+#include "tokenizer/token_model.h"
+#include "tokenizer/tokenizer_json.h"
 
 namespace grpo {
 namespace {

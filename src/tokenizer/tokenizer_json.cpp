@@ -1,4 +1,4 @@
-#include "tokenizer_json.h"
+#include "tokenizer/tokenizer_json.h"
 
 #include <algorithm>
 #include <array>
@@ -10,14 +10,14 @@
 #include <utility>
 #include <variant>
 
-#include "bpe.h"
-#include "code_point_set.h"
-#include "json_reader.h"
-#include "model_file.h"
-#include "split_pattern.h"
-#include "unicode_classes.h"
-#include "unicode_form.h"
-#include "utf8.h"
+#include "base/files/model_file.h"
+#include "base/json_reader.h"
+#include "text/tables/unicode_classes.h"
+#include "text/unicode_form.h"
+#include "text/utf8.h"
+#include "tokenizer/bpe.h"
+#include "tokenizer/code_point_set.h"
+#include "tokenizer/split_pattern.h"
 
 namespace grpo::internal {
 namespace {
@@ -41,7 +41,7 @@ constexpr const char* kGpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\
 
 [[noreturn]] void refuse_component(const std::string& where, const char* kind, const std::string& type) {
   throw Error("tokenizer", where, ": expected a ", kind, " that is known here, got \"", type.substr(0, 80),
-              "\"; nothing is approximated: use a tokenizer without it, or add it to src/tokenizer_json.cpp");
+              "\"; nothing is approximated: use a tokenizer without it, or add it to src/tokenizer/tokenizer_json.cpp");
 }
 
 template <class Visit>

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "token_model.h"
+#include "tokenizer/token_model.h"
 
 namespace grpo::internal {
 

@@ -6,12 +6,12 @@
 #include <string_view>
 #include <utility>
 
-#include "durable_file.h"
+#include "base/files/durable_file.h"
+#include "base/files/input_file.h"
+#include "base/plain_words.h"
 #include "grpo/error.h"
 #include "grpo/json.h"
-#include "input_file.h"
-#include "plain_words.h"
-#include "safetensors_digest.h"
+#include "policy/safetensors_digest.h"
 
 namespace grpo {
 namespace {
@@ -116,15 +116,11 @@ void write_files(const fs::path& folder, const CheckpointContents& contents) {
   sync_folder(kRoom, folder);
 }
 
-Json read_json(const fs::path& path) {
-  return grpo::read_json<Json>(read_input(kRoom, path));
-}
-
 // What is wrong with a checkpoint, as "FILE …", or nothing.
 std::optional<std::string> find_damage(const fs::path& folder) {
   std::error_code code;
   if (!fs::exists(folder / kManifest, code)) return std::string(kManifest) + " is missing";
-  const Json manifest = read_json(folder / kManifest);
+  const Json manifest = read_json<Json>(read_input(kRoom, folder / kManifest));
   if (!manifest.is_object() || !manifest.contains("files") || manifest != manifest_of(manifest["files"])) {
     return std::string(kManifest) + " was altered or cut short";
   }
@@ -158,7 +154,7 @@ bool is_count(const Json& value) {
 
 }  // namespace
 
-SavedState::SavedState(fs::path file) : SavedState(read_json(file), file) {
+SavedState::SavedState(fs::path file) : SavedState(read_json<Json>(read_input(kRoom, file)), file) {
   if (!json_.is_object())
     throw Error(kRoom, file_.string(), ": expected a JSON object, ", "it is missing, or was altered or cut short");
 }
@@ -272,10 +268,10 @@ CheckpointContents read_checkpoint(const fs::path& folder) {
   CheckpointContents contents;
   contents.policy = load_safetensors(place / kPolicy);
   contents.optimizer = load_safetensors(place / kOptimizer);
-  if (read_json(place / kManifest)["files"].contains(kReference)) {
+  if (read_json<Json>(read_input(kRoom, place / kManifest))["files"].contains(kReference)) {
     contents.reference = load_safetensors(place / kReference);
   }
-  contents.state = read_json(place / kState);
+  contents.state = read_json<Json>(read_input(kRoom, place / kState));
   contents.folder = place;
   return contents;
 }

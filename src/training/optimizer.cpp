@@ -12,8 +12,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include "base/parallel.h"
 #include "grpo/error.h"
-#include "kernels/parallel.h"
 
 namespace grpo {
 namespace {

@@ -1,4 +1,4 @@
-#include "durable_file.h"
+#include "base/files/durable_file.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,9 +7,9 @@
 #include <fstream>
 #include <set>
 
+#include "base/files/input_file.h"
 #include "error_of.h"
 #include "files.h"
-#include "input_file.h"
 #include "system_calls.h"
 
 namespace grpo {
@@ -71,8 +71,8 @@ TEST(DurableFilesOfTheLibrary, are_written_here_alone) {
   const std::vector<std::string> writes = {"std::ofstream", "std::fstream", "fopen(",     "O_CREAT",
                                            "::rename(",     "renameat",     "::copy_file(", "fs::copy("};
   std::vector<std::string> found;
-  for (const auto& entry : fs::directory_iterator(fs::path(GRPO_FIXTURES) / "../../src")) {
-    if (own.contains(name_of(entry.path()))) continue;
+  for (const auto& entry : fs::recursive_directory_iterator(fs::path(GRPO_FIXTURES) / "../../src")) {
+    if (!entry.is_regular_file() || own.contains(name_of(entry.path()))) continue;
     const std::string text = read_file(entry.path());
     for (const std::string& each : writes)
       if (text.find(each) != std::string::npos) found.push_back(name_of(entry.path()) + " has " + each);

@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-#include "kernels/parallel.h"
+#include "base/parallel.h"
 
 namespace grpo {
 namespace {

@@ -7,8 +7,8 @@
 #include <string>
 #include <utility>
 
+#include "base/files/safetensors_header.h"
 #include "error_of.h"
-#include "safetensors_header.h"
 
 namespace grpo {
 namespace {

@@ -20,6 +20,7 @@
 #include "grpo/run.h"
 #include "grpo/collect.h"
 #include "grpo/evaluate.h"
+#include "grpo/grpo.h"
 
 #include <cstdio>
 #include <filesystem>

@@ -5,8 +5,8 @@
 
 #include <fstream>
 
-#include "benchmark_file.h"
 #include "error_of.h"
+#include "evaluation/benchmarks/file.h"
 #include "files.h"
 #include "grpo/benchmarks.h"
 #include "grpo/sandbox.h"

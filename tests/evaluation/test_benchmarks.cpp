@@ -7,8 +7,8 @@
 #include <fstream>
 #include <sstream>
 
-#include "benchmark_text.h"
 #include "error_of.h"
+#include "evaluation/benchmarks/text.h"
 #include "files.h"
 #include "grpo/benchmarks.h"
 

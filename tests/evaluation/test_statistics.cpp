@@ -10,8 +10,8 @@
 #include <numeric>
 #include <utility>
 
+#include "base/draws.h"
 #include "error_of.h"
-#include "generators.h"
 #include "grpo/statistics.h"
 
 namespace grpo {

@@ -4,7 +4,7 @@
 #   test_smollm2.sh GENERATE LOGPROBS FOLDER, which is made for it and goes away
 set -euo pipefail
 generate=$1 logprobs=$2 work=$3
-cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.."
 rm -rf "$work"
 mkdir -p "$work"
 trap 'rm -rf "$work"' EXIT

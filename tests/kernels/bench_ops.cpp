@@ -11,10 +11,10 @@
 #include <string>
 #include <vector>
 
+#include "base/parallel.h"
 #include "grpo/config.h"
 #include "grpo/ops.h"
-#include "kernels/cpu.h"
-#include "kernels/parallel.h"
+#include "kernels/cpu/kernels.h"
 
 namespace {
 

@@ -15,7 +15,7 @@
 
 #include "grpo/config.h"
 #include "grpo/error.h"
-#include "kernels/sample.h"
+#include "kernels/cpu/sample.h"
 
 namespace grpo {
 namespace {

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "grpo/ops.h"
-#include "kernels/sample.h"
-#include "kernels/sample_cuda.h"
+#include "kernels/cpu/sample.h"
+#include "kernels/cuda/sample.h"
 
 namespace grpo {
 namespace {

@@ -1,7 +1,7 @@
 // token_logprobs, logits and log_sum_exp: against the reference, against the sampler, row by row.
 #include <cmath>
 
-#include "kernels/sample.h"
+#include "kernels/cpu/sample.h"
 #include "op_test.h"
 
 namespace grpo {

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Reads event files with TensorBoard's own code and compares them, tag by tag, with the metrics.jsonl beside them.
 
-    tests/read_events.py build/bin/write_events     # has that program fill an empty folder first
-    tests/read_events.py runs/zero                  # a folder that is there
+    tests/log/read_events.py build/bin/write_events     # has that program fill an empty folder first
+    tests/log/read_events.py runs/zero                  # a folder that is there
 """
 import json
 import struct

@@ -7,11 +7,11 @@
 #include <iterator>
 #include <limits>
 
-#include "crc32c.h"
 #include "error_of.h"
 #include "files.h"
 #include "grpo/error.h"
 #include "grpo/tensorboard.h"
+#include "log/crc32c.h"
 
 namespace grpo {
 namespace {

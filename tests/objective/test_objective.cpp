@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <limits>
@@ -150,7 +149,7 @@ std::vector<double> joined(const std::vector<std::vector<double>>& rows) {
 
 const json& fixture() {
   static const json stored = [] {
-    std::ifstream file(std::filesystem::path(__FILE__).parent_path() / "fixtures" / "trl_objective.json");
+    std::ifstream file(GRPO_FIXTURES "/trl_objective.json");
     return json::parse(file);
   }();
   return stored;

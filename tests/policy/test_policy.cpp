@@ -6,10 +6,10 @@
 #include <thread>
 #include <type_traits>
 
+#include "base/parallel.h"
 #include "error_of.h"
 #include "grpo/policy.h"
-#include "kernels/cpu.h"
-#include "kernels/parallel.h"
+#include "kernels/cpu/kernels.h"
 #include "op_test.h"
 
 namespace grpo {

@@ -10,11 +10,12 @@
 
 #include "grpo/collect.h"
 #include "grpo/config.h"
+#include "grpo/device.h"
 #include "grpo/ops.h"
 #include "grpo/policy.h"
 #include "grpo/pretrained.h"
 #include "grpo/rollout.h"
-#include "grpo/run.h"
+#include "grpo/stopwatch.h"
 #include "grpo/tokenizer.h"
 #include "grpo/trainer.h"
 

@@ -12,6 +12,7 @@
 
 #include "error_of.h"
 #include "files.h"
+#include "grpo/device.h"
 #include "grpo/run.h"
 #include "tiny.h"
 

@@ -20,7 +20,7 @@
 #include "grpo/evaluate.h"
 #include "grpo/stages.h"
 #include "grpo/stop.h"
-#include "held_out.h"
+#include "recipe/held_out.h"
 #include "tiny.h"
 
 namespace grpo {

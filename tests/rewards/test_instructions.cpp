@@ -13,15 +13,15 @@
 #include <thread>
 #include <vector>
 
-#include "code_points.h"
+#include "base/json_text.h"
 #include "error_of.h"
 #include "files.h"
 #include "grpo/instructions.h"
 #include "grpo/language.h"
-#include "json_text.h"
-#include "pattern.h"
-#include "sentences.h"
+#include "rewards/pattern.h"
 #include "slower.h"
+#include "text/code_points.h"
+#include "text/sentences.h"
 
 namespace grpo {
 namespace {

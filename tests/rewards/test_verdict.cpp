@@ -14,12 +14,12 @@
 #include <string_view>
 #include <vector>
 
+#include "base/nearest.h"
 #include "files.h"
-#include "fill.h"
 #include "grpo/tokenizer.h"
 #include "grpo/verdict.h"
-#include "nearest.h"
 #include "problem_reading.h"
+#include "text/fill.h"
 
 namespace grpo {
 namespace {

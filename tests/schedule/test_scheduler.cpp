@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "grpo/error.h"
-#include "src/scheduler.h"
+#include "schedule/scheduler.h"
 
 namespace grpo {
 namespace {

@@ -4,7 +4,7 @@
 #   test_fetch_smollm2.sh FOLDER, which is made for it and goes away
 set -euo pipefail
 work=$1
-root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
 rm -rf "$work"
 mkdir -p "$work/.venv/bin" "$work/index"
 trap 'rm -rf "$work"' EXIT

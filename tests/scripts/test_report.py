@@ -15,7 +15,7 @@ import unittest
 from html.parser import HTMLParser
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 REPORT, PLOT = ROOT / "scripts" / "report.py", ROOT / "scripts" / "plot_metrics.py"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HOSTILE = ('</pre></script><b id="injected">x</b><script>document.title = "owned"</script><img src=x onerror=alert(1)>'
@@ -307,7 +307,7 @@ class ReportTest(unittest.TestCase):
             self.assertFalse([b for b in boxes[:i] if abs(b[0] - x) < 18 and abs(b[1] - y) < 18])
 
     def test_signs_of_re_checking_are_those_of_the_library(self):
-        source = (ROOT / "src" / "reflection.cpp").read_text(encoding="utf-8")
+        source = (ROOT / "src" / "rewards" / "reflection.cpp").read_text(encoding="utf-8")
         lists = re.findall(r"constexpr std::array<std::string_view, (\d+)> k\w+\{([^;]*)\};", source)
         words = [word for _, each in lists for word in re.findall('"([^"]*)"', each)]
         self.assertEqual(len(words), sum(int(count) for count, _ in lists))

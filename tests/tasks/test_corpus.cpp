@@ -9,12 +9,12 @@
 #include <regex>
 #include <set>
 
-#include "generators.h"
 #include "grpo/corpus.h"
 #include "grpo/general.h"
 #include "grpo/reward.h"
 #include "grpo/verdict.h"
 #include "problem_reading.h"
+#include "tasks/generators.h"
 
 namespace grpo {
 namespace {

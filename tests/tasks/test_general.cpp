@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "generators.h"
 #include "grpo/general.h"
 #include "grpo/reward.h"
 #include "problem_reading.h"
+#include "tasks/generators.h"
 
 namespace grpo {
 namespace {

@@ -12,9 +12,9 @@
 #include <set>
 #include <tuple>
 
-#include "generators.h"
 #include "grpo/tasks.h"
 #include "problem_reading.h"
+#include "tasks/generators.h"
 
 namespace grpo {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "word_break.h"
+#include "text/word_break.h"
 
 namespace grpo {
 namespace {

@@ -17,9 +17,9 @@
 #include "error_of.h"
 #include "files.h"
 #include "grpo/tokenizer.h"
-#include "split_pattern.h"
-#include "unicode_form.h"
-#include "utf8.h"
+#include "text/unicode_form.h"
+#include "text/utf8.h"
+#include "tokenizer/split_pattern.h"
 
 namespace grpo {
 namespace {

@@ -11,8 +11,8 @@
 
 #include "error_of.h"
 #include "files.h"
-#include "jinja.h"
-#include "letter_case.h"
+#include "text/letter_case.h"
+#include "tokenizer/jinja/jinja.h"
 
 namespace grpo {
 namespace {

@@ -157,7 +157,7 @@ TEST_F(ModelFolder, without_a_template_is_an_error) {
   write("tokenizer_config.json", "{\"a\":" + std::string(100'000, '[') + std::string(100'000, ']') + '}');
   EXPECT_THAT(load_error(), HasSubstr("tokenizer_config.json: expected JSON at most 100 levels deep"));
   write("tokenizer_config.json", "[]");
-  EXPECT_THAT(load_error(), HasSubstr("tokenizer_config.json: expected an object, got array"));
+  EXPECT_THAT(load_error(), HasSubstr("tokenizer_config.json: expected a JSON object, got array"));
 }
 
 TEST_F(ModelFolder, names_the_file_and_the_line_of_what_it_does_not_know) {

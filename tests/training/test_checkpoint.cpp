@@ -11,14 +11,14 @@
 #include <iterator>
 #include <string>
 
-#include "durable_file.h"
+#include "base/files/durable_file.h"
+#include "base/files/xxhash64.h"
 #include "error_of.h"
 #include "files.h"
 #include "grpo/checkpoint.h"
 #include "grpo/error.h"
 #include "grpo/safetensors.h"
 #include "system_calls.h"
-#include "xxhash64.h"
 
 namespace grpo {
 namespace {

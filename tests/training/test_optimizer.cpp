@@ -8,10 +8,10 @@
 #include <limits>
 #include <map>
 
+#include "base/parallel.h"
 #include "error_of.h"
 #include "grpo/error.h"
 #include "grpo/optimizer.h"
-#include "kernels/parallel.h"
 
 namespace grpo {
 namespace {

@@ -6,9 +6,9 @@
 #include <utility>
 #include <vector>
 
-#include "math_equal.h"
-#include "math_expression.h"
-#include "math_unit.h"
+#include "answers/math/equal.h"
+#include "answers/math/expression.h"
+#include "answers/math/unit.h"
 
 namespace grpo::math {
 namespace {

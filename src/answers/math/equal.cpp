@@ -1,4 +1,4 @@
-#include "math_equal.h"
+#include "answers/math/equal.h"
 
 #include <algorithm>
 #include <iterator>

@@ -4,8 +4,8 @@
 #include <string_view>
 #include <vector>
 
-#include "math_expression.h"
-#include "math_value.h"
+#include "answers/math/expression.h"
+#include "answers/math/value.h"
 
 namespace grpo::math {
 

@@ -1,7 +1,7 @@
 // The values of functions and sums, and of what has no value of its own.
 #include <cstring>
 
-#include "math_value.h"
+#include "answers/math/value.h"
 
 namespace grpo::math {
 namespace {

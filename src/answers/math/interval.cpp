@@ -1,4 +1,4 @@
-#include "math_interval.h"
+#include "answers/math/interval.h"
 
 #include <algorithm>
 #include <utility>

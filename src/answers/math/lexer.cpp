@@ -1,13 +1,13 @@
-#include "math_lexer.h"
+#include "answers/math/lexer.h"
 
 #include <algorithm>
 #include <array>
 #include <unordered_map>
 #include <utility>
 
-#include "ascii.h"
-#include "math_spellings.h"
-#include "utf8.h"
+#include "answers/math/spellings.h"
+#include "text/ascii.h"
+#include "text/utf8.h"
 
 namespace grpo::math {
 namespace {

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "math_expression.h"
+#include "answers/math/expression.h"
 
 namespace grpo::math {
 

@@ -1,5 +1,5 @@
 // Lists, relations and arithmetic.
-#include "math_parser.h"
+#include "answers/math/parser.h"
 
 #include <cstdlib>
 #include <iterator>

@@ -1,5 +1,5 @@
-// The parser of answers: precedence climbing, with a bound on the nesting. math_parser.cpp reads lists, relations and
-// arithmetic, math_primary.cpp what they are made of.
+// The parser of answers: precedence climbing, with a bound on the nesting. parser.cpp reads lists, relations and
+// arithmetic, primary.cpp what they are made of.
 #pragma once
 
 #include <algorithm>
@@ -12,8 +12,8 @@
 #include <utility>
 #include <vector>
 
-#include "math_expression.h"
-#include "math_lexer.h"
+#include "answers/math/expression.h"
+#include "answers/math/lexer.h"
 
 namespace grpo::math {
 
@@ -90,7 +90,7 @@ class Parser {
     int& depth;
   };
 
-  // math_parser.cpp
+  // parser.cpp
   /// Members up to `close`, which stays. One member is itself; several are of `kind`; where both ; and , part them, the
   /// semicolons part tuples.
   NodeId list(Sign close, Kind kind);
@@ -118,7 +118,7 @@ class Parser {
   /// One unit of a product and its power, which it adds to `powers`; `side` is -1 behind a stroke.
   void unit_factor(std::map<std::string, int>& powers, int side);
 
-  // math_primary.cpp
+  // primary.cpp
   NodeId primary();
   NodeId signed_factor();
   NodeId number(std::string text);

@@ -2,8 +2,8 @@
 #include <cstdlib>
 #include <iterator>
 
-#include "math_parser.h"
-#include "math_unit.h"
+#include "answers/math/parser.h"
+#include "answers/math/unit.h"
 
 namespace grpo::math {
 namespace {

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <utility>
 
-#include "math_lexer.h"
+#include "answers/math/lexer.h"
 
 namespace grpo::math {
 

@@ -1,9 +1,9 @@
-#include "math_unit.h"
+#include "answers/math/unit.h"
 
 #include <algorithm>
 #include <iterator>
 
-#include "math_spellings.h"
+#include "answers/math/spellings.h"
 
 namespace grpo::math {
 namespace {

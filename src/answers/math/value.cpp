@@ -1,4 +1,4 @@
-#include "math_value.h"
+#include "answers/math/value.h"
 
 #include <algorithm>
 #include <cstdlib>

@@ -9,8 +9,8 @@
 #include <variant>
 #include <vector>
 
-#include "math_expression.h"
-#include "math_interval.h"
+#include "answers/math/expression.h"
+#include "answers/math/interval.h"
 
 namespace grpo::math {
 

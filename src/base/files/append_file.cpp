@@ -1,4 +1,4 @@
-#include "append_file.h"
+#include "base/files/append_file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -1,4 +1,4 @@
-#include "durable_file.h"
+#include "base/files/durable_file.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/files/input_file.h"
 #include "grpo/error.h"
-#include "input_file.h"
 
 namespace grpo {
 

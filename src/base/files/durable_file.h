@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "xxhash64.h"
+#include "base/files/xxhash64.h"
 
 namespace grpo {
 

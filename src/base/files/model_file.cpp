@@ -1,4 +1,4 @@
-#include "model_file.h"
+#include "base/files/model_file.h"
 
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -55,6 +55,14 @@ nlohmann::json parse_model_json(std::string_view text, const std::string& where)
       throw Error("config", where, ": expected JSON at most ", kDeepest, " levels deep, got more at byte ", i);
   }
   return parse_json(text, where);
+}
+
+std::optional<nlohmann::json> read_model_object(std::string_view room, const std::filesystem::path& file) {
+  const auto text = read_model_file(room, file);
+  if (!text) return std::nullopt;
+  nlohmann::json json = parse_model_json(*text, file.string());
+  if (!json.is_object()) throw Error(room, file.string(), ": expected a JSON object, got ", json.type_name());
+  return json;
 }
 
 }  // namespace grpo

@@ -21,4 +21,7 @@ std::optional<std::string> read_model_file(std::string_view room, const std::fil
 /// that come twice, comments, and anything behind the value are refused. Throws Error naming `where` and the place.
 nlohmann::json parse_model_json(std::string_view text, const std::string& where);
 
+/// The JSON object that such a file holds; none where there is no such file. Throws Error that names the file.
+std::optional<nlohmann::json> read_model_object(std::string_view room, const std::filesystem::path& file);
+
 }  // namespace grpo

@@ -1,4 +1,4 @@
-#include "safetensors_header.h"
+#include "base/files/safetensors_header.h"
 
 #include <algorithm>
 #include <cstring>

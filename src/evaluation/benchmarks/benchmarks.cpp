@@ -6,16 +6,15 @@
 #include <sstream>
 #include <unordered_map>
 
-#include "benchmark_file.h"
-#include "benchmark_rules.h"
-#include "benchmark_text.h"
-#include "fill.h"
-#include "generators.h"
+#include "base/files/input_file.h"
+#include "base/files/xxhash64.h"
+#include "evaluation/benchmarks/file.h"
+#include "evaluation/benchmarks/rules.h"
+#include "evaluation/benchmarks/text.h"
 #include "grpo/json.h"
 #include "grpo/verdict.h"
-#include "input_file.h"
-#include "quoting.h"
-#include "xxhash64.h"
+#include "rewards/quoting.h"
+#include "text/fill.h"
 
 namespace grpo {
 namespace {

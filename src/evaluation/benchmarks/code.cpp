@@ -1,9 +1,9 @@
 // Problems that ask for programs: how their lines are read, and the tests in them.
 #include <array>
 
-#include "benchmark_file.h"
-#include "benchmark_rules.h"
-#include "benchmark_text.h"
+#include "evaluation/benchmarks/file.h"
+#include "evaluation/benchmarks/rules.h"
+#include "evaluation/benchmarks/text.h"
 #include "grpo/code.h"
 #include "grpo/json.h"
 

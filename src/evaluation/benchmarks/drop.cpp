@@ -6,13 +6,13 @@
 #include <optional>
 #include <set>
 
-#include "ascii.h"
-#include "benchmark_rules.h"
-#include "benchmark_text.h"
-#include "generators.h"
-#include "letter_case.h"
-#include "unicode_word.h"
-#include "utf8.h"
+#include "base/draws.h"
+#include "evaluation/benchmarks/rules.h"
+#include "evaluation/benchmarks/text.h"
+#include "text/ascii.h"
+#include "text/letter_case.h"
+#include "text/unicode_word.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

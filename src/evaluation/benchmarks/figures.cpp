@@ -5,9 +5,9 @@
 #include <cstdlib>
 #include <set>
 
-#include "benchmark_rules.h"
-#include "benchmark_text.h"
-#include "utf8.h"
+#include "evaluation/benchmarks/rules.h"
+#include "evaluation/benchmarks/text.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

@@ -1,4 +1,4 @@
-#include "benchmark_file.h"
+#include "evaluation/benchmarks/file.h"
 
 #include <zlib.h>
 
@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "ascii.h"
 #include "grpo/error.h"
 #include "grpo/json.h"
+#include "text/ascii.h"
 
 namespace grpo {
 namespace {
@@ -173,13 +173,13 @@ void read_value(Lines& lines, const std::string& line, const OnRecord& take) {
   take(value, where);
 }
 
-void read_json(Lines& lines, const OnRecord& take) {
+void read_lines(Lines& lines, const OnRecord& take) {
   std::string line;
   for (bool first = true; lines.next(line);) {
     if (is_blank(line)) continue;
     const std::string where = lines.where();
     JsonFault fault;
-    Json value = grpo::read_json<Json>(line, LongNumbers::as_text, &fault);
+    Json value = read_json<Json>(line, LongNumbers::as_text, &fault);
     if (first && value.is_discarded()) return read_value(lines, line, take);
     if (value.is_discarded()) refuse_json(where, fault);
     if (first && value.is_array()) {
@@ -330,7 +330,7 @@ void read_records(const fs::path& path, const OnRecord& take, std::span<const st
   if (is_packed(form) && fs::exists(path)) refuse_packed(path);
   Lines lines(path);
   if (form == ".csv" || form == ".tsv") return read_table(lines, form == ".csv" ? ',' : '\t', columns, take);
-  read_json(lines, take);
+  read_lines(lines, take);
 }
 
 std::vector<Json> read_records(const fs::path& path) {

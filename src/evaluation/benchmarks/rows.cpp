@@ -3,13 +3,13 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "benchmark_prompts.h"
-#include "benchmark_rules.h"
-#include "benchmark_text.h"
-#include "generators.h"
+#include "base/draws.h"
+#include "base/nearest.h"
+#include "evaluation/benchmarks/prompts.h"
+#include "evaluation/benchmarks/rules.h"
+#include "evaluation/benchmarks/text.h"
 #include "grpo/instructions.h"
-#include "nearest.h"
-#include "utf8.h"
+#include "text/utf8.h"
 
 namespace grpo {
 

@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/json_reader.h"
 #include "grpo/benchmarks.h"
-#include "json_reader.h"
 
 namespace grpo {
 

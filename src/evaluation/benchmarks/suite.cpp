@@ -4,7 +4,7 @@
 #include <iomanip>
 #include <sstream>
 
-#include "benchmark_rules.h"
+#include "evaluation/benchmarks/rules.h"
 #include "grpo/error.h"
 
 namespace grpo {

@@ -1,13 +1,13 @@
-#include "benchmark_text.h"
+#include "evaluation/benchmarks/text.h"
 
 #include <algorithm>
 #include <array>
 #include <utility>
 
-#include "ascii.h"
 #include "grpo/benchmarks.h"
-#include "unicode_word.h"
-#include "utf8.h"
+#include "text/ascii.h"
+#include "text/unicode_word.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

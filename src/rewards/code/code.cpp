@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "code_harness.h"
 #include "grpo/json.h"
+#include "rewards/code/harness.h"
 
 namespace grpo {
 namespace {

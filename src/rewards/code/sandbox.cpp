@@ -10,8 +10,8 @@
 #include <fstream>
 #include <optional>
 
-#include "sandbox_filter.h"
-#include "sandbox_process.h"
+#include "rewards/code/sandbox_filter.h"
+#include "rewards/code/sandbox_process.h"
 
 namespace grpo {
 namespace {

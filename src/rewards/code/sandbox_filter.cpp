@@ -1,4 +1,4 @@
-#include "sandbox_filter.h"
+#include "rewards/code/sandbox_filter.h"
 
 #include <fcntl.h>
 #include <sched.h>

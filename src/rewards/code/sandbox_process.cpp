@@ -1,4 +1,4 @@
-#include "sandbox_process.h"
+#include "rewards/code/sandbox_process.h"
 
 #include <fcntl.h>
 #include <poll.h>

@@ -12,15 +12,15 @@
 #include <utility>
 #include <vector>
 
-#include "ascii.h"
 #include "grpo/error.h"
-#include "language_model.h"
-#include "letter_case.h"
-#include "neutral_spans.h"
-#include "pinyin.h"
-#include "unicode_form.h"
-#include "utf8.h"
-#include "word_break.h"
+#include "text/ascii.h"
+#include "text/language/language_model.h"
+#include "text/language/neutral_spans.h"
+#include "text/language/pinyin.h"
+#include "text/letter_case.h"
+#include "text/unicode_form.h"
+#include "text/utf8.h"
+#include "text/word_break.h"
 
 namespace grpo {
 namespace {

@@ -1,12 +1,12 @@
-#include "language_model.h"
+#include "text/language/language_model.h"
 
 #include <algorithm>
 #include <bit>
 #include <cassert>
 #include <utility>
 
-#include "language_table.h"
-#include "utf8.h"
+#include "text/tables/languages.h"
+#include "text/utf8.h"
 
 namespace grpo {
 namespace {

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "character_table.h"
+#include "text/tables/characters.h"
 
 namespace grpo {
 

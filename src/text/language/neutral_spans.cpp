@@ -1,8 +1,8 @@
-#include "neutral_spans.h"
+#include "text/language/neutral_spans.h"
 
 #include <algorithm>
 
-#include "ascii.h"
+#include "text/ascii.h"
 
 namespace grpo {
 

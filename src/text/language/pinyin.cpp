@@ -1,4 +1,4 @@
-#include "pinyin.h"
+#include "text/language/pinyin.h"
 
 #include <algorithm>
 #include <string>

@@ -1,12 +1,13 @@
-#include "jinja_builtins.h"
+#include "tokenizer/jinja/builtins.h"
 
 #include <algorithm>
 #include <optional>
 
-#include "jinja_text.h"
-#include "nearest.h"
+#include "base/nearest.h"
+#include "text/python_text.h"
 
 namespace grpo::jinja {
+using namespace python;
 
 // ---- Arguments ----
 

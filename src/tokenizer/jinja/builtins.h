@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "jinja_value.h"
+#include "tokenizer/jinja/value.h"
 
 namespace grpo::jinja {
 

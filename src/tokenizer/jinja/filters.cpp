@@ -9,13 +9,14 @@
 #include <limits>
 #include <optional>
 
-#include "ascii.h"
-#include "jinja_builtins.h"
-#include "jinja_text.h"
-#include "letter_case.h"
-#include "utf8.h"
+#include "text/ascii.h"
+#include "text/letter_case.h"
+#include "text/python_text.h"
+#include "text/utf8.h"
+#include "tokenizer/jinja/builtins.h"
 
 namespace grpo::jinja {
+using namespace python;
 namespace {
 
 // An item's attribute by a path such as "function.name" or "0.1"; the item itself without one.

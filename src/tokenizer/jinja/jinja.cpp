@@ -1,4 +1,4 @@
-#include "jinja.h"
+#include "tokenizer/jinja/jinja.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "grpo/error.h"
-#include "jinja_builtins.h"
-#include "jinja_syntax.h"
-#include "jinja_value.h"
+#include "tokenizer/jinja/builtins.h"
+#include "tokenizer/jinja/syntax.h"
+#include "tokenizer/jinja/value.h"
 
 namespace grpo {
 namespace jinja {

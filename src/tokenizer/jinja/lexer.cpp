@@ -2,12 +2,13 @@
 #include <charconv>
 #include <cstdint>
 
-#include "ascii.h"
-#include "jinja_syntax.h"
-#include "jinja_text.h"
-#include "utf8.h"
+#include "text/ascii.h"
+#include "text/python_text.h"
+#include "text/utf8.h"
+#include "tokenizer/jinja/syntax.h"
 
 namespace grpo::jinja {
+using namespace python;
 namespace {
 
 bool is_word(char c) { return is_digit(c) || is_letter(c) || c == '_'; }

@@ -2,11 +2,12 @@
 #include <algorithm>
 #include <ctime>
 
-#include "jinja_builtins.h"
-#include "jinja_text.h"
-#include "letter_case.h"
+#include "text/letter_case.h"
+#include "text/python_text.h"
+#include "tokenizer/jinja/builtins.h"
 
 namespace grpo::jinja {
+using namespace python;
 
 // ---- str ----
 

@@ -4,9 +4,9 @@
 #include <initializer_list>
 #include <optional>
 
-#include "jinja_builtins.h"
-#include "jinja_syntax.h"
-#include "nearest.h"
+#include "base/nearest.h"
+#include "tokenizer/jinja/builtins.h"
+#include "tokenizer/jinja/syntax.h"
 
 namespace grpo::jinja {
 namespace {

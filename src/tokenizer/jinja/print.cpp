@@ -4,8 +4,8 @@
 #include <cmath>
 #include <cstdio>
 
-#include "jinja_value.h"
-#include "utf8.h"
+#include "text/utf8.h"
+#include "tokenizer/jinja/value.h"
 
 namespace grpo::jinja {
 namespace {

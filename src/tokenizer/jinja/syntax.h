@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "grpo/error.h"
-#include "jinja_value.h"
+#include "tokenizer/jinja/value.h"
 
 namespace grpo::jinja {
 
@@ -38,7 +38,7 @@ class Level {
   int& depth_;
 };
 
-// ---- Tokens (jinja_lexer.cpp) ----
+// ---- Tokens (lexer.cpp) ----
 
 enum class TokenKind { text, block_begin, block_end, print_begin, print_end, name, string, integer, real, sign, end };
 
@@ -51,7 +51,7 @@ struct Token {
 /// Also drops the comments, and the white space that tags take along.
 std::vector<Token> tokens_of(std::string_view source, const Reporter& reporter);
 
-// ---- The tree (jinja_parser.cpp) ----
+// ---- The tree (parser.cpp) ----
 
 enum class Op {
   constant,

@@ -1,5 +1,5 @@
 // The tests of Jinja: what stands behind `is`, and what select and its kind ask.
-#include "jinja_builtins.h"
+#include "tokenizer/jinja/builtins.h"
 
 namespace grpo::jinja {
 namespace {

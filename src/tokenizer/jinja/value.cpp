@@ -1,13 +1,14 @@
-#include "jinja_value.h"
+#include "tokenizer/jinja/value.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "jinja_text.h"
+#include "text/python_text.h"
 
 namespace grpo::jinja {
+using namespace python;
 
 // ---- Objects ----
 

@@ -137,9 +137,9 @@ struct Loop : Object {
   std::size_t index0 = 0;
 };
 
-struct Statement;  // jinja_syntax.h
+struct Statement;  // syntax.h
 struct Scope;      // jinja.cpp
-struct Builtin;    // jinja_builtins.h
+struct Builtin;    // builtins.h
 
 /// A macro, or a built-in function or method.
 struct Callable : Object {
@@ -247,7 +247,7 @@ bool holds(Runtime& runtime, Comparison comparison, const Value& a, const Value&
 /// The items that a loop over `value` would see; an iterator is used up. Throws Error for what is not iterable.
 std::vector<Value> items_of(Runtime& runtime, const Value& value);
 
-// ---- jinja_print.cpp ----
+// ---- print.cpp ----
 
 /// As Python's str and repr. Throws Error for what has no text that means anything, such as a function.
 std::string str(Runtime& runtime, const Value& value);

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "benchmark_file.h"
-#include "benchmark_text.h"
+#include "evaluation/benchmarks/file.h"
+#include "evaluation/benchmarks/text.h"
 #include "files.h"
 #include "fuzz.h"
 #include "grpo/benchmarks.h"

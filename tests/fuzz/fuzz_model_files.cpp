@@ -5,12 +5,12 @@
 #include <string>
 #include <vector>
 
+#include "base/files/safetensors_header.h"
 #include "files.h"
 #include "fuzz.h"
 #include "grpo/messages.h"
 #include "grpo/tokenizer.h"
-#include "safetensors_header.h"
-#include "split_pattern.h"
+#include "tokenizer/split_pattern.h"
 #ifdef GRPO_FUZZ_TORCH
 #include "grpo/pretrained.h"
 #endif

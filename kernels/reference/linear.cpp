@@ -1,0 +1,15 @@
+#include "kernels/op.h"
+
+namespace grpo::reference {
+Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
+  return at::linear(x, weight, bias);
+}
+
+Tensor grouped_linear(const Tensor& x, const Tensor& weight, const std::vector<int32_t>& offsets) {
+  std::vector<Tensor> parts;
+  for (int64_t e = 0; e < weight.size(0); ++e)
+    parts.push_back(at::linear(x.narrow(0, offsets[e], offsets[e + 1] - offsets[e]), weight.select(0, e)));
+  return at::cat(parts);
+}
+
+}  // namespace grpo::reference

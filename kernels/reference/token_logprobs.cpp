@@ -1,0 +1,48 @@
+#include "kernels/op.h"
+#include "kernels/reference/wide_logits.h"
+
+namespace grpo::reference {
+namespace {
+
+// a·b in fp32, out of factors of one type, which are not rounded further.
+Tensor wide_product(const Tensor& a, const Tensor& b) {
+  if (a.is_cuda() && a.scalar_type() != at::kFloat) return at::mm(a, b, at::kFloat);
+  return at::mm(a.to(at::kFloat), b.to(at::kFloat));
+}
+
+struct WideLogits : Function<WideLogits> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& hidden, const Tensor& head) {
+    ctx->save_for_backward({hidden, head});
+    return wide_product(hidden, head.t());
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const Tensor &hidden = saved[0], &head = saved[1], d = grads[0].to(hidden.scalar_type());
+    variable_list gradients(2);
+    if (ctx->needs_input_grad(0)) gradients[0] = wide_product(d, head).to(hidden.scalar_type());
+    if (ctx->needs_input_grad(1)) gradients[1] = wide_product(d.t(), hidden);
+    return gradients;
+  }
+};
+
+}  // namespace
+
+Tensor wide_logits(const Tensor& hidden, const Tensor& head) { return WideLogits::apply(hidden, head); }
+
+TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& head, const Tensor& targets, double temperature,
+                             const KeptSets& kept) {
+  Tensor logits = wide_logits(hidden, head) / temperature;
+  if (!kept.empty()) {
+    Tensor allowed = at::zeros(logits.sizes(), at::kBool);
+    for (int64_t t = 0; t < hidden.size(0); ++t) {
+      if (kept.starts[t] == kept.starts[t + 1]) allowed.select(0, t).fill_(true);
+      for (int64_t i = kept.starts[t]; i < kept.starts[t + 1]; ++i) allowed.select(0, t)[kept.ids[i]] = true;
+    }
+    logits = logits.masked_fill(allowed.logical_not().to(logits.device()), -INFINITY);
+  }
+  const Tensor all = at::log_softmax(logits, -1);
+  const Tensor entropy = -(all.exp() * all.clamp_min(-1e30)).sum(-1);
+  return {all.gather(-1, targets.to(at::kLong).unsqueeze(-1)).squeeze(-1), entropy};
+}
+
+}  // namespace grpo::reference
