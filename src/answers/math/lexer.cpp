@@ -1,11 +1,10 @@
 #include "answers/math/lexer.h"
 
 #include <algorithm>
-#include <array>
-#include <unordered_map>
 #include <utility>
 
 #include "answers/math/spellings.h"
+#include "answers/math/unit.h"
 #include "text/ascii.h"
 #include "text/utf8.h"
 
@@ -589,19 +588,6 @@ class Cutter {
 };
 
 }  // namespace
-
-std::string_view unit_named(std::string_view word, bool letters) {
-  static const std::unordered_map<std::string_view, std::string_view> units = [] {
-    std::unordered_map<std::string_view, std::string_view> made;
-    for (const auto& [spellings, unit] : kUnits)
-      for (std::size_t from = 1, to; (to = spellings.find(' ', from)) != spellings.npos; from = to + 1)
-        made.emplace(spellings.substr(from, to - from), unit);
-    return made;
-  }();
-  if (word.size() == 1 && !letters) return {};
-  const auto found = units.find(word);
-  return found == units.end() ? std::string_view() : found->second;
-}
 
 std::optional<std::vector<Token>> cut_into_tokens(std::string_view text, const ReadOptions& options) {
   std::vector<Token> tokens;

@@ -81,7 +81,4 @@ struct Token {
 /// Nothing for a character or a command that no answer is made of. Linear.
 std::optional<std::vector<Token>> cut_into_tokens(std::string_view text, const ReadOptions& options);
 
-/// The unit that `word` names, in one spelling ("centimetres" is "cm"), or "". Single letters only where `letters`.
-std::string_view unit_named(std::string_view word, bool letters);
-
 }  // namespace grpo::math

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <unordered_map>
 
 #include "answers/math/spellings.h"
 
@@ -42,6 +43,19 @@ constexpr Conversion kConversions[] = {
 };
 
 }  // namespace
+
+std::string_view unit_named(std::string_view word, bool letters) {
+  static const std::unordered_map<std::string_view, std::string_view> units = [] {
+    std::unordered_map<std::string_view, std::string_view> made;
+    for (const auto& [spellings, unit] : kUnits)
+      for (std::size_t from = 1, to; (to = spellings.find(' ', from)) != spellings.npos; from = to + 1)
+        made.emplace(spellings.substr(from, to - from), unit);
+    return made;
+  }();
+  if (word.size() == 1 && !letters) return {};
+  const auto found = units.find(word);
+  return found == units.end() ? std::string_view() : found->second;
+}
 
 std::optional<std::pair<std::string, mpq_class>> conversion(const std::string& unit) {
   const std::size_t hat = unit.find('^');

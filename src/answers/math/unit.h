@@ -10,6 +10,9 @@
 
 namespace grpo::math {
 
+/// The unit that `word` names, in one spelling ("centimetres" is "cm"), or "". Single letters only where `letters`.
+std::string_view unit_named(std::string_view word, bool letters);
+
 /// A unit that a task may take for granted; "5 apples" is not 5.
 bool is_unit(std::string_view unit);
 bool is_currency(std::string_view unit);
