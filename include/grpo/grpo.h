@@ -30,6 +30,7 @@
 #include "grpo/reward.h"
 #include "grpo/rollout.h"
 #include "grpo/run.h"
+#include "grpo/run_config.h"
 #include "grpo/safetensors.h"
 #include "grpo/sampling.h"
 #include "grpo/sandbox.h"

@@ -22,11 +22,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-bool is_there(const fs::path& place) {
-  std::error_code code;
-  return fs::exists(place, code);
-}
-
 [[noreturn]] void refuse(const fs::filesystem_error& error) { throw Error("model", plain_words(error)); }
 
 }  // namespace

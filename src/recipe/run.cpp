@@ -19,6 +19,7 @@
 #include "grpo/error.h"
 #include "grpo/evaluate.h"
 #include "grpo/json.h"
+#include "recipe/saved_config.h"
 
 namespace grpo {
 namespace fs = std::filesystem;
@@ -52,18 +53,11 @@ fs::path free_name(const fs::path& place) {
     if (fs::path candidate = place.string() + "." + std::to_string(i); !fs::exists(candidate)) return candidate;
 }
 
-// What belongs to one start of a program, not to the run.
-constexpr std::array<std::string_view, 4> kOfTheStart{"out", "resume", "resume_from", "force_from"};
-
 // Where a checkpoint's state says how long each log file was.
 constexpr std::array<const char*, 3> kOffsets{"metrics_offset", "samples_offset", "events_offset"};
 
 // The steps without signal that came last.
 constexpr const char* kSilence = "silence";
-
-bool is_of_the_start(std::string_view key) {
-  return std::find(kOfTheStart.begin(), kOfTheStart.end(), key) != kOfTheStart.end();
-}
 
 // A word of a command line as a shell reads it.
 std::string quoted(const std::string& word) {
@@ -114,90 +108,7 @@ bool gives_numbers(const Policy& policy) {
   return at::isfinite(policy.logits(policy.hidden(text))).all().item<bool>();
 }
 
-Json read_config(const fs::path& file) { return Json(parse_json(read_input("run", file), file.string())); }
-
 }  // namespace
-
-// ---- Configurations -------------------------------------------------------------------------------------------------
-
-void RunConfig::validate() const {
-  if (out.empty()) throw Error("config", "out: expected a folder, got \"\"");
-}
-
-std::vector<std::string> arguments_of_run(const std::vector<std::string>& arguments) {
-  std::vector<std::string> kept;
-  for (std::size_t i = 0; i < arguments.size(); ++i) {
-    const std::string& argument = arguments[i];
-    const std::size_t equals = argument.find('=');
-    std::string name = argument.substr(0, equals);
-    if (name.starts_with("--")) name.erase(0, 2);
-    std::replace(name.begin(), name.end(), '-', '_');
-    const bool has_next =
-        equals == std::string::npos && i + 1 < arguments.size() && !arguments[i + 1].starts_with("--");
-    std::string subject = name;
-    if (name == "set") {
-      const std::string assignment =
-          has_next ? arguments[i + 1] : argument.substr(std::min(equals, argument.size() - 1) + 1);
-      subject = assignment.substr(0, assignment.find('='));
-    }
-    for (const char* wanted : {"config", "help", "_h", "out", "resume", "resume_from"})
-      if (subject == wanted) {
-        kept.push_back(argument);
-        if (has_next) kept.push_back(arguments[i + 1]);
-      }
-    if (has_next) ++i;
-  }
-  return kept;
-}
-
-std::optional<nlohmann::json> config_of_run(const std::string& out) {
-  const fs::path file = fs::path(out) / "config.json";
-  std::error_code code;
-  if (!fs::exists(file, code)) return std::nullopt;
-  nlohmann::json config = read_config(file);
-  if (!config.is_object()) throw Error("run", file.string(), ": expected the configuration of a run, got no object");
-  for (const std::string_view key : kOfTheStart) config.erase(std::string(key));
-  return config;
-}
-
-std::string ConfigChange::text() const {
-  const auto value = [](const Json& json) {
-    if (json.is_structured()) return std::string(json.is_object() ? "{…}" : "[…]");
-    return json.is_null() ? std::string("nothing") : json.dump(-1, ' ', false, Json::error_handler_t::replace);
-  };
-  return key + ": " + value(before) + " → " + value(after);
-}
-
-std::vector<ConfigChange> config_changes(const Json& before, const Json& after) {
-  std::vector<ConfigChange> changes;
-  const std::function<void(const Json&, const Json&, const std::string&, bool)> compare =
-      [&](const Json& a, const Json& b, const std::string& key, bool in_list) {
-        if (a == b) return;
-        const bool both = (a.is_object() && b.is_object()) || (a.is_array() && b.is_array());
-        if (!both) {
-          changes.push_back({key, a, b, a.is_null() && !in_list});
-          return;
-        }
-        const auto inner = [&](const std::string& name) { return key.empty() ? name : key + "." + name; };
-        if (a.is_array()) {
-          for (std::size_t i = 0; i < std::max(a.size(), b.size()); ++i)
-            compare(i < a.size() ? a[i] : Json(), i < b.size() ? b[i] : Json(), inner(std::to_string(i)), true);
-          return;
-        }
-        for (const auto& [name, value] : b.items())
-          compare(a.contains(name) ? a.at(name) : Json(), value, inner(name), false);
-        for (const auto& [name, value] : a.items())
-          if (!b.contains(name)) compare(value, Json(), inner(name), false);
-      };
-  compare(before, after, "", false);
-  return changes;
-}
-
-bool lies_in(const std::string& key, std::initializer_list<std::string_view> knobs) {
-  return std::any_of(knobs.begin(), knobs.end(), [&](std::string_view knob) {
-    return key.starts_with(knob) && (key.size() == knob.size() || key[knob.size()] == '.');
-  });
-}
 
 // ---- The folder -----------------------------------------------------------------------------------------------------
 
@@ -345,7 +256,7 @@ void Run::adopt_config() {
   const fs::path file = folder_ / "config.json";
   if (!config_.resume) return;
   if (!is_stage_ && fs::exists(file))  // of a stage the recipe names them
-    for (const ConfigChange& change : config_changes(read_config(file), resolved_))
+    for (const ConfigChange& change : config_changes(saved_config(file), resolved_))
       if (!is_of_the_start(change.key)) progress_->note("resuming with a changed " + change.text());
   write("config.json", resolved_);
 }
@@ -354,7 +265,7 @@ void Run::refuse_changes(const Stays& stays, const CheckpointContents& checkpoin
   const fs::path file = folder_ / "config.json";
   if (!stays || !fs::exists(file)) return;
   std::string changes;
-  for (const ConfigChange& change : config_changes(read_config(file), resolved_))
+  for (const ConfigChange& change : config_changes(saved_config(file), resolved_))
     if (!is_of_the_start(change.key) && !change.is_new && stays(change.key, checkpoint.state))
       changes += (changes.empty() ? "" : ", ") + change.text();
   if (!changes.empty())

@@ -54,4 +54,9 @@ std::string read_input(std::string_view room, const std::filesystem::path& file)
   }
 }
 
+bool is_there(const std::filesystem::path& place) {
+  std::error_code code;
+  return std::filesystem::exists(place, code);
+}
+
 }  // namespace grpo

@@ -12,4 +12,7 @@ namespace grpo {
 /// never end, and a pipe without a writer.
 std::string read_input(std::string_view room, const std::filesystem::path& file);
 
+/// Whether there is a file or folder of that name, as far as can be told.
+bool is_there(const std::filesystem::path& place);
+
 }  // namespace grpo
