@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Times a GRPO step of TRL (GRPOTrainer, fp32, Hugging Face generate) on the workload of tests/bench_step, or of r1_zero
+"""Times a GRPO step of TRL (GRPOTrainer, fp32, Hugging Face generate) on the workload of bench_step, or of r1_zero
 on a model folder.
 
     scripts/setup_peer.sh && .peer-venv/bin/python scripts/peer_trl.py --ours build/bin/bench_step
