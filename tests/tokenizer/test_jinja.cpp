@@ -81,6 +81,10 @@ TEST(Jinja, carries_bytes_that_are_no_utf8_along) {
             "4\xff");
 }
 
+TEST(Jinja, trims_what_python_takes_for_white_space_and_no_more) {
+  EXPECT_EQ(render("{{ s|trim }}", {{"s", "\u00A0\u3000\x1F\u200Bx\uFEFF\u2003"}}), "\u200Bx\uFEFF");
+}
+
 TEST(Jinja, knows_the_date) {
   EXPECT_THAT(render("{{ strftime_now('%d %b %Y') }}"), ::testing::MatchesRegex("[0-9]+ [A-Z][a-z]+ [0-9]+"));
   EXPECT_EQ(render("{{ strftime_now('') }}"), "");
