@@ -11,6 +11,7 @@
 #include "grpo/collect.h"
 #include "grpo/config.h"
 #include "grpo/device.h"
+#include "grpo/metrics.h"
 #include "grpo/ops.h"
 #include "grpo/policy.h"
 #include "grpo/pretrained.h"
