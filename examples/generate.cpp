@@ -103,7 +103,7 @@ class Prompts {
 
   std::vector<int32_t> of(const Json& messages, const std::string& where) const try {
     return with_bos(tokenizer_.encode(chat_.render(messages)));
-  } catch (const grpo::Error& error) {
+  } catch (const std::exception& error) {
     throw grpo::Error("generate", where, ": ", reason_of(error));
   }
 
@@ -354,7 +354,7 @@ GenerateConfig configured(int argc, char** argv) {
   if (!config.in.empty()) return config;
   for (const char* key : {"n", "on_bad"})
     if (given.contains(key))
-      throw grpo::Error("config", key, ": expected --in and --out with it; a turn of a conversation has one answer");
+      throw grpo::Error("config", key, ": expected --in and --out with it; a conversation has neither");
   if (!given.contains("temperature")) config.sampling.temperature = 0.7;
   if (!given.contains("top_p")) config.sampling.top_p = 0.95;
   return config;

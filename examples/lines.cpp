@@ -37,9 +37,9 @@ bool is_standard(const std::string& file) { return file == "-"; }
 
 }  // namespace
 
-std::string_view reason_of(const grpo::Error& error) {
+std::string_view reason_of(const std::exception& error) {
   const std::string_view text = error.what();
-  return text.substr(text.find("] ") + 2);
+  return dynamic_cast<const grpo::Error*>(&error) ? text.substr(text.find("] ") + 2) : text;
 }
 
 void Line::refuse(const char* key, std::string_view expected) const {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -19,8 +20,8 @@
 #include "grpo/tasks.h"
 #include "grpo/tokenizer.h"
 
-/// What an error says behind its room: for one that names the line, too.
-std::string_view reason_of(const grpo::Error& error);
+/// What an error says, of a grpo::Error without its room: for one that names the line, too.
+std::string_view reason_of(const std::exception& error);
 
 struct Line {
   nlohmann::ordered_json json;
