@@ -362,9 +362,6 @@ TEST_F(Driver, finds_what_is_wrong_before_any_work) {
       {"--set rollout.samples=65537", "rollout.samples: expected 1 <= x <= 65536"},
       {"--set chat.text=", "chat.text"},
       {"--set policy.from=nowhere", "nowhere"},
-      {"--set objective.epochs=1000000000", "objective.epochs: expected 1 <= x <= 1024"},
-      {"--set policy.max_positions=60000000", "policy.max_positions: expected at most 16777216"},
-      {"--device cpu:7", "device: expected \"cpu\""},
       {"--set tasks.heldout_share=0 --set tasks.file=" GRPO_FIXTURES "/../../examples/data/tasks.jsonl",
        "error: [task] " GRPO_FIXTURES "/../../examples/data/tasks.jsonl: expected at least one held-out task"},
   };

@@ -778,6 +778,7 @@ TEST(Device, is_refused_by_name) {
   EXPECT_THAT(error_of([] { open_device("warp"); }),
               AllOf(HasSubstr("device: expected \"cpu\""), HasSubstr("\"warp\"")));
   EXPECT_THAT(error_of([] { open_device("meta"); }), HasSubstr("\"meta\""));
+  EXPECT_THAT(error_of([] { open_device("cpu:7"); }), HasSubstr("\"cpu:7\""));
 }
 
 }  // namespace
