@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -18,6 +19,9 @@
 #include "grpo/json.h"
 #include "grpo/tasks.h"
 #include "grpo/tokenizer.h"
+
+/// What an error says, of a grpo::Error without its room: for one that names the line, too.
+std::string_view reason_of(const std::exception& error);
 
 struct Line {
   nlohmann::ordered_json json;
@@ -74,7 +78,8 @@ class LineReader {
   bool is_empty_ = true;
 };
 
-/// All of them, parsed; those that are no object are counted in `left_out`, or, without, an Error.
+/// All of them, parsed; those that are no object are counted in `left_out`, or, without, an Error. So it is an Error
+/// where none is one.
 std::vector<Line> read_lines(const std::string& file, grpo::LeftOut* left_out = nullptr);
 
 /// What a tool writes. Under its name there is what was there before until finish(): lines go to FILE.part (or what

@@ -21,6 +21,7 @@ from html import escape
 from pathlib import Path
 
 import plot_metrics as plot
+from plot_metrics import is_number
 
 # key in table.json, name, which way is better, what it says
 FIGURES = [
@@ -60,10 +61,6 @@ def fail(where, message):
     sys.exit(f"error: [report] {where}: {message}")
 
 
-def is_number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
@@ -101,7 +98,7 @@ class Run:
     def __init__(self, folder):
         self.folder, self.name = folder, folder.resolve().name
         if not folder.is_dir():
-            fail(folder, "expected the folder of a run")
+            fail(folder, f"expected the folder of a run, got {'a file' if folder.exists() else 'none'}; check the path")
         self.config = load_json(folder / "config.json")
         self.stages = [Stage(i, path, entry) for i, (path, entry) in enumerate(self.find_stages())]
         self.table = self.find_table()

@@ -10,4 +10,7 @@ namespace grpo {
 /// trace behind it, of a lack of memory a sentence.
 std::string plain_words(const std::exception& error);
 
+/// The same of an Error without its room, "[task] ", for messages that it becomes a part of.
+std::string reason_of(const std::exception& error);
+
 }  // namespace grpo

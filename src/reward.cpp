@@ -21,6 +21,7 @@
 #include "answer.h"
 #include "ascii.h"
 #include "nearest.h"
+#include "plain_words.h"
 #include "text_rewards.h"
 #include "thread_room.h"
 
@@ -145,6 +146,55 @@ bool is_worked_out(std::string_view answer, std::string_view reference) {
   return !leaves_work;
 }
 
+// The expressions in `text` that leave something to be worked out, each as its numbers and operators in an order of
+// their own: however a sum is bracketed, or its parts are swapped, it is the same one.
+std::set<std::vector<std::string>> operations_in(std::string_view text) {
+  static constexpr std::pair<std::string_view, std::string_view> kSpellings[] = {
+      {"−", "-"}, {"×", "*"}, {"·", "*"}, {"⋅", "*"}, {"÷", "/"}, {"\\times", "*"}, {"\\cdot", "*"}, {"\\div", "/"},
+      {"\\frac", ""}, {"}{", "/"}};
+  std::set<std::vector<std::string>> all;
+  std::vector<std::string> parts;
+  bool is_open = false;  // the last part is a number that may go on
+  const auto end = [&] {
+    std::ranges::sort(parts);
+    const auto is_number = [](const std::string& part) { return is_digit(part[0]); };
+    if (std::ranges::count_if(parts, is_number) > 1 && !std::ranges::all_of(parts, is_number))
+      all.insert(std::move(parts));
+    parts.clear(), is_open = false;
+  };
+  for (std::size_t at = 0; at < text.size();) {
+    const auto spelling =
+        std::ranges::find_if(kSpellings, [&](const auto& each) { return text.substr(at).starts_with(each.first); });
+    const bool is_spelled = spelling != std::end(kSpellings);
+    const std::string_view sign = is_spelled ? spelling->second : text.substr(at, 1);
+    at += is_spelled ? spelling->first.size() : 1;
+    if (sign.empty()) continue;
+    if (is_digit(sign[0]) || (sign == "." && is_open && at < text.size() && is_digit(text[at]))) {
+      if (!is_open && !parts.empty() && is_digit(parts.back()[0])) end();  // two numbers side by side
+      if (!is_open) parts.emplace_back();
+      parts.back() += sign;
+      is_open = true;
+    } else if (sign == "," && is_open && at < text.size() && is_digit(text[at])) {  // 1,000
+    } else if (std::string_view("+-*/^").find(sign) != std::string_view::npos) {
+      parts.emplace_back(sign), is_open = false;
+    } else if (std::string_view(" $\\(){}[]").find(sign) != std::string_view::npos) {
+      is_open = false;
+    } else {
+      end();
+    }
+  }
+  end();
+  return all;
+}
+
+// Whether an answer that is not worked out is an expression of the question, given back for a number.
+bool is_echo(std::string_view answer, std::string_view reference, std::string_view question) {
+  if (std::ranges::any_of(reference, is_letter)) return false;  // a formula is asked for
+  const auto asked = operations_in(question);
+  return std::ranges::any_of(operations_in(unwrap_answer(answer)),
+                             [&](const auto& each) { return asked.contains(each); });
+}
+
 /// Whether another reward than accuracy reads the answers of tasks of this kind.
 bool is_read_elsewhere(std::string_view kind) { return kind == "code" || kind == "instructions" || kind == "regex"; }
 
@@ -177,7 +227,9 @@ Verdict answer_verdict(const Task& task, const Completion& completion, const Rew
       return right == '\0' ? Verdict::bad_reference : as_verdict(chosen_letter(answer) == right);
     }
     const Verdict verdict = check_answer(answer, task.answer, config.answers);
-    return verdict == Verdict::correct && task.kind == "arithmetic" && !is_worked_out(answer, task.answer)
+    const bool is_arithmetic = task.kind == "arithmetic";
+    return verdict == Verdict::correct && (is_arithmetic || task.kind.empty()) &&
+                   !is_worked_out(answer, task.answer) && (is_arithmetic || is_echo(answer, task.answer, task.prompt))
                ? Verdict::wrong
                : verdict;
   };
@@ -214,9 +266,9 @@ std::vector<std::string> unknown_kinds(const std::vector<Task>& tasks, const std
       ++unknown.try_emplace(task.kind, &task, 0).first->second.second;
   std::vector<std::string> told;
   for (const auto& [kind, found] : unknown) {
-    std::string line = found.first->name() + ": unknown kind \"" + std::string(kind) + "\" (" +
-                       std::to_string(found.second) + (found.second == 1 ? " task" : " tasks") +
-                       "): answers are read as mathematics or text; did you mean \"" + nearest(kind, kKnown) +
+    std::string line = found.first->name() + ": unknown kind \"" + std::string(kind) + '"' +
+                       (found.second == 1 ? "" : " (" + std::to_string(found.second) + " tasks)") +
+                       ": answers are read as mathematics or text; did you mean \"" + nearest(kind, kKnown) +
                        "\"? Known are";
     for (const std::string& each : kKnown) line += (&each == kKnown.data() ? " " : ", ") + each;
     told.push_back(std::move(line));
@@ -354,8 +406,7 @@ Scores Scorer::Pool::score(const Task& task, Completion& completion) const {
   for (const Evaluated& each : rewards) {
     if (!evaluates(each, task)) continue;
     const std::string& name = each.name;
-    const auto refuse = [&](std::string_view why) {
-      if (why.starts_with("[reward] ")) why.remove_prefix(9);
+    const auto refuse = [&](const std::string& why) {
       return Error("reward", "\"", name, "\" of ", task.name(), ": ", why);
     };
     try {
@@ -364,7 +415,7 @@ Scores Scorer::Pool::score(const Task& task, Completion& completion) const {
         throw Error("reward", "expected a finite score or Score::undefined(), got ", score.value());
       scores.emplace(name, score);
     } catch (const std::exception& error) {
-      throw refuse(error.what());
+      throw refuse(reason_of(error));
     } catch (...) {
       throw refuse("expected a std::exception or a score, got something else thrown");
     }
@@ -385,9 +436,7 @@ Scores Scorer::Pool::probe(const Task& task, std::string& refused) const {
     try {
       scores.emplace(each.name, each.is_own ? Score(0.0) : each.reward(task, completion, scores));
     } catch (const std::exception& error) {
-      std::string_view why = error.what();
-      if (why.starts_with('[')) why.remove_prefix(std::min(why.size(), why.find("] ") + 2));
-      if (refused.empty()) refused = each.key + " cannot read its answer: " + std::string(why);
+      if (refused.empty()) refused = each.key + " cannot read its answer: " + reason_of(error);
       scores.emplace(each.name, Score::undefined());  // others look at it
     }
   }
@@ -405,7 +454,7 @@ void Scorer::Pool::work(std::stop_token stop) {
     try {
       job.group->scores[job.sample] = score(job.group->task, job.group->completions[job.sample]);
     } catch (const std::exception& error) {
-      failed = error.what();
+      failed = reason_of(error);
     }
     lock.lock();
     if (failed) failures.push_back({job, *std::move(failed)});
@@ -557,9 +606,7 @@ void Scorer::finish(std::vector<Group>& groups) {
     const auto first = std::min_element(failures.begin(), failures.end(), [](const auto& a, const auto& b) {
       return std::tie(a.job.group, a.job.sample) < std::tie(b.job.group, b.job.sample);
     });
-    std::string_view message = first->message;
-    if (message.starts_with("[reward] ")) message.remove_prefix(9);
-    throw Error("reward", message);
+    throw Error("reward", first->message);
   }
   for (Group& group : groups) submitted.erase(&group);
   if (!submitted.empty())

@@ -12,6 +12,7 @@
 #include "kernels/parallel.h"
 #include "kernels/sample.h"
 #include "kernels/sample_cuda.h"
+#include "plain_words.h"
 #include "scheduler.h"
 
 namespace grpo {
@@ -208,7 +209,7 @@ std::string Rollout::refusal(const Task& task) const {
   try {
     return refusal(tokenizer_.encode(chat_template_.render(task)));
   } catch (const Error& error) {  // of a chat template that cannot say this
-    return error.what();
+    return reason_of(error);
   }
 }
 
