@@ -82,6 +82,22 @@ std::vector<std::string> prompts_of(const std::vector<grpo::Task>& tasks, const 
   return prompts;
 }
 
+// What is to be told of tasks that have no part in pass@1, as nothing here reads their answers; "" where all have.
+std::string unread_answers(const std::vector<grpo::Task>& tasks, const grpo::RewardsConfig& rewards) {
+  const auto is_unread = [&](const grpo::Task& task) {
+    try {
+      return !task.answer.empty() && grpo::answer_verdict(task, {}, rewards) == grpo::Verdict::bad_reference;
+    } catch (const grpo::Error&) {
+      return false;  // it is left out
+    }
+  };
+  const auto count = std::ranges::count_if(tasks, is_unread);
+  if (count == 0) return "";
+  const grpo::Task& first = *std::ranges::find_if(tasks, is_unread);
+  return std::to_string(count) + " of " + std::to_string(tasks.size()) +
+         " tasks have an answer that accuracy cannot read, and no part in pass@1; the first is " + first.name();
+}
+
 // What completions depend on beside the prompt and its place.
 std::string settings_of(const grpo::Model& model, const grpo::RolloutConfig& rollout, uint64_t seed) {
   return nlohmann::ordered_json{{"weights", grpo::fingerprint(model.policy)},
@@ -113,6 +129,8 @@ int main(int argc, char** argv) try {
     std::cerr << "warning: no task of " << config.tasks << " has an answer, so that none can be right" << std::endl;
   std::optional<LineWriter> out;
   if (config.suite.empty() && !config.out.empty()) out.emplace(config.out, std::initializer_list{config.tasks}, ".new");
+  // Where completions go to standard output there is nothing but them.
+  LineWriter printed(config.out == "-" ? "/dev/stderr" : "-", {});
   const grpo::StopSignal stop("\nstopping\n");
   grpo::Model model = grpo::open_model(config);
   if (!model.warning.empty()) std::cerr << "warning: " << model.warning << '\n';
@@ -124,6 +142,8 @@ int main(int argc, char** argv) try {
     throw grpo::Error("config", "system: expected --chat, or a --template with {system}, beside it, got ",
                       config.text.empty() ? "neither" : '"' + config.text + '"');
   model.rewards.think_open = chat.opens_think();
+  if (const auto unread = unread_answers(tasks, model.rewards); !unread.empty())
+    std::cerr << "warning: " << unread << std::endl;
   if (!config.suite.empty()) {
     SuiteRun run{model, config.model, chat, nullptr, {}, config.suite, config.out, stop, config.max_new_tokens};
     if (!config.judge.empty()) {
@@ -201,8 +221,6 @@ int main(int argc, char** argv) try {
   json["method"] =
       "pass@1: mean over tasks and samples, ± 1.96 standard errors of the mean over tasks; pass@k: unbiased, over "
       "tasks";
-  const bool beside = config.out == "-";  // standard output has the completions, and nothing but them
-  LineWriter printed(beside ? "/dev/stderr" : "-", {});
   printed.write_lines(json.dump(2) + '\n');
   printed.finish();
   return 0;

@@ -104,7 +104,7 @@ class Prompts {
   std::vector<int32_t> of(const Json& messages, const std::string& where) const try {
     return with_bos(tokenizer_.encode(chat_.render(messages)));
   } catch (const std::exception& error) {
-    throw grpo::Error("generate", where, ": ", error.what());
+    throw grpo::Error("generate", where, ": ", grpo::reason_of(error));
   }
 
  private:
@@ -349,15 +349,14 @@ class Conversation {
 
 /// What was asked for; in a conversation small models talk sense below temperature 1.
 GenerateConfig configured(int argc, char** argv) {
-  GenerateConfig config;
   grpo::GivenKeys given;
-  grpo::internal::parse(grpo::internal::make_knob("", config, ""), {argv + std::min(argc, 1), argv + argc}, nullptr,
-                        &given);
-  if (config.in.empty()) {
-    if (!given.contains("temperature")) config.sampling.temperature = 0.7;
-    if (!given.contains("top_p")) config.sampling.top_p = 0.95;
-  }
-  grpo::validate(config, "");
+  auto config = grpo::load_config<GenerateConfig>(argc, argv, &given);
+  if (!config.in.empty()) return config;
+  for (const char* key : {"n", "on_bad"})
+    if (given.contains(key))
+      throw grpo::Error("config", key, ": expected --in and --out with it; a conversation has neither");
+  if (!given.contains("temperature")) config.sampling.temperature = 0.7;
+  if (!given.contains("top_p")) config.sampling.top_p = 0.95;
   return config;
 }
 

@@ -141,8 +141,10 @@ std::vector<Line> read_lines(const std::string& file, grpo::LeftOut* left_out) {
       lines.push_back(parse_line(text, where));
     } catch (const grpo::Error& error) {
       if (!left_out) throw;
-      left_out->add(error.what());
+      left_out->add(error);
     }
+  if (lines.empty())
+    throw grpo::Error("line", "expected at least one JSON object, got none; ", left_out->text("lines"));
   return lines;
 }
 
@@ -150,7 +152,8 @@ LineWriter::LineWriter(const std::string& name, std::initializer_list<std::strin
     : file_(is_standard(name) ? "/dev/stdout" : name) {
   const std::string file = file_;
   const struct stat there = status_of(file_);
-  if (S_ISDIR(there.st_mode)) throw grpo::Error("line", file, ": expected a file to write to, got a folder");
+  if (S_ISDIR(there.st_mode))
+    throw grpo::Error("line", file, ": expected a file to write to, got a folder; name a file in it");
   const auto is_there = [&](const fs::path& input, const fs::path& output) {
     const struct stat in = status_of(input), out = status_of(output);
     return S_ISREG(in.st_mode) && S_ISREG(out.st_mode) && in.st_dev == out.st_dev && in.st_ino == out.st_ino;

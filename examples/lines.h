@@ -74,7 +74,8 @@ class LineReader {
   bool is_empty_ = true;
 };
 
-/// All of them, parsed; those that are no object are counted in `left_out`, or, without, an Error.
+/// All of them, parsed; those that are no object are counted in `left_out`, or, without, an Error. So it is an Error
+/// where none is one.
 std::vector<Line> read_lines(const std::string& file, grpo::LeftOut* left_out = nullptr);
 
 /// What a tool writes. Under its name there is what was there before until finish(): lines go to FILE.part (or what

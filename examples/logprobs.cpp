@@ -44,6 +44,24 @@ struct LogprobsConfig : grpo::ModelConfig {
   }
 };
 
+/// A line as tokens.
+struct Pair {
+  std::vector<int32_t> prompt, completion;
+  size_t size() const { return prompt.size() + completion.size(); }
+};
+
+/// Throws Error, naming the line, for one that `policy` cannot score.
+void check(const Pair& pair, const std::string& where, const grpo::PolicyConfig& policy) {
+  if (pair.prompt.empty())
+    throw grpo::Error("logprobs", where, ": expected a prompt of at least one token; or give --bos");
+  if (pair.size() > static_cast<size_t>(policy.max_positions))
+    throw grpo::Error("logprobs", where, ": expected at most ", policy.max_positions, " tokens, got ", pair.size());
+  for (const auto* part : {&pair.prompt, &pair.completion})
+    for (const int32_t token : *part)
+      if (token < 0 || token >= policy.vocab_size)
+        throw grpo::Error("logprobs", where, ": expected tokens from 0 to ", policy.vocab_size - 1, ", got ", token);
+}
+
 /// The lines of one forward pass, laid end to end: a completion is a segment behind its prompt's, as in sampling, so
 /// that the bits are those of sampling, too.
 struct Batch {
@@ -52,12 +70,12 @@ struct Batch {
   std::vector<int32_t> starts{0}, parents;
   std::vector<size_t> lines, lengths;  // which they are, and how long their completions
 
-  void add(size_t line, const std::vector<int32_t>& prompt, const std::vector<int32_t>& completion) {
+  void add(size_t line, const Pair& pair) {
     const size_t first = tokens.size();
     int32_t parent = -1;
-    for (const auto* part : {&prompt, &completion}) {
+    for (const auto* part : {&pair.prompt, &pair.completion}) {
       for (const int32_t token : *part) {
-        if (part == &completion) rows.push_back(static_cast<int64_t>(tokens.size()) - 1), targets.push_back(token);
+        if (part == &pair.completion) rows.push_back(static_cast<int64_t>(tokens.size()) - 1), targets.push_back(token);
         positions.push_back(static_cast<int32_t>(tokens.size() - first));
         tokens.push_back(token);
       }
@@ -65,7 +83,7 @@ struct Batch {
       starts.push_back(static_cast<int32_t>(tokens.size())), parents.push_back(parent);
       parent = static_cast<int32_t>(parents.size()) - 1;
     }
-    lines.push_back(line), lengths.push_back(completion.size());
+    lines.push_back(line), lengths.push_back(pair.completion.size());
   }
 
   std::vector<float> logprobs(const grpo::Policy& policy) const {
@@ -98,6 +116,13 @@ int main(int argc, char** argv) try {
   if (config.bos && tokenizer().bos() < 0)
     throw grpo::Error("logprobs", "bos: expected a tokenizer with such a token, it has none");
   const grpo::StopSignal stop;
+  std::vector<Pair> pairs;  // all at first: what is wrong with the last line is not told after hours
+  for (size_t i = 0; i < lines.size() && !stop.requested(); ++i) {
+    Pair& pair = pairs.emplace_back(
+        Pair{lines[i].tokens("prompt", tokenizer), lines[i].tokens("completion", tokenizer)});
+    if (config.bos) pair.prompt.insert(pair.prompt.begin(), tokenizer().bos());
+    check(pair, lines[i].where, policy.config());
+  }
   grpo::Progress progress("/dev/null");
   progress.begin("logprobs", static_cast<int64_t>(lines.size()), 0, grpo::Progress::Lines::seldom);
   grpo::Stopwatch watch, lap;
@@ -119,26 +144,13 @@ int main(int argc, char** argv) try {
     batch = {};
   };
   for (size_t i = 0; i < lines.size() && !stop.requested(); ++i) {
-    std::vector<int32_t> prompt = lines[i].tokens("prompt", tokenizer);
-    const std::vector<int32_t> completion = lines[i].tokens("completion", tokenizer);
-    if (config.bos) prompt.insert(prompt.begin(), tokenizer().bos());
-    const size_t length = prompt.size() + completion.size();
-    if (prompt.empty())
-      throw grpo::Error("logprobs", lines[i].where, ": expected a prompt of at least one token; or give --bos");
-    if (length > static_cast<size_t>(policy.config().max_positions))
-      throw grpo::Error("logprobs", lines[i].where, ": expected at most ", policy.config().max_positions,
-                        " tokens, got ", length);
-    for (const std::vector<int32_t>* part : {&std::as_const(prompt), &completion})
-      for (const int32_t token : *part)
-        if (token < 0 || token >= policy.config().vocab_size)
-          throw grpo::Error("logprobs", lines[i].where, ": expected tokens from 0 to ",
-                            policy.config().vocab_size - 1, ", got ", token);
-    if (!batch.tokens.empty() && batch.tokens.size() + length > static_cast<size_t>(config.max_batch_tokens)) flush();
-    batch.add(i, prompt, completion);
+    if (!batch.tokens.empty() && batch.tokens.size() + pairs[i].size() > static_cast<size_t>(config.max_batch_tokens))
+      flush();
+    batch.add(i, pairs[i]);
   }
   if (stop.requested()) {
     progress.end();
-    std::fprintf(stderr, "stopped");
+    std::fprintf(stderr, "stopped\n");
     return stop.exit_status();
   }
   flush();

@@ -1,5 +1,6 @@
 // R1-Zero: a base model learns to reason by GRPO from rewards alone. It is made from scratch on an imperfect corpus, or
 // it is anyone's: --set policy.from=FOLDER.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
@@ -9,6 +10,7 @@
 #include <optional>
 #include <system_error>
 
+#include "grpo/checkpoint.h"
 #include "grpo/collect.h"
 #include "grpo/config.h"
 #include "grpo/corpus.h"
@@ -24,6 +26,7 @@
 #include "grpo/run.h"
 #include "grpo/stages.h"
 #include "grpo/tasks.h"
+#include "grpo/tensorboard.h"
 #include "grpo/tokenizer.h"
 #include "grpo/trainer.h"
 
@@ -52,6 +55,12 @@ struct EvaluateConfig {
     v("samples", samples, "answers to each", grpo::kSamples);
   }
 };
+
+// "policy.moe.experts" as a place in JSON.
+Json::json_pointer pointer_to(std::string key) {
+  std::ranges::replace(key, '.', '/');
+  return Json::json_pointer("/" + key);
+}
 
 struct R1ZeroConfig : grpo::RunConfig {
   uint64_t seed = 11;
@@ -105,6 +114,13 @@ struct R1ZeroConfig : grpo::RunConfig {
     defaults.choose(chat);
     defaults.choose_rl("", optimizer, objective, rewards);
     notes.insert(notes.end(), defaults.notes().begin(), defaults.notes().end());
+    const Json all = grpo::dump_config(*this);
+    for (const auto& key : given)
+      if (grpo::lies_in(key, {"policy", "pretrain", "tokenizer"}) &&
+          !grpo::lies_in(key, {"policy.from", "policy.dtype", "policy.max_positions", "policy.moe.auxiliary_loss"}) &&
+          !all.at(pointer_to(key)).is_object())
+        notes.push_back("warning: " + key +
+                        " counts for nothing: the model and its vocabulary are those of policy.from");
   }
   void validate() const {
     RunConfig::validate();
@@ -142,16 +158,36 @@ int64_t steps_measured(const grpo::Run& run) {
   return summary.is_object() && summary["steps"].is_number_integer() ? summary["steps"].get<int64_t>() : -1;
 }
 
-// The base's own metrics.jsonl, where a recipe has that of such a stage, cut back to `offset`. One that was deleted or
-// shortened begins anew.
-std::unique_ptr<grpo::JsonlWriter> base_metrics(const std::filesystem::path& run, int64_t offset) {
-  const auto file = run / "base" / "metrics.jsonl";
-  std::filesystem::create_directories(file.parent_path());
-  std::error_code error;
-  const auto size = std::filesystem::file_size(file, error);
-  const auto kept = static_cast<uint64_t>(offset);
-  return std::make_unique<grpo::JsonlWriter>(file, !error && size >= kept ? std::optional(kept) : std::nullopt);
-}
+// What the base has in a folder of its own, as such a stage of a recipe has: metrics.jsonl and the same for
+// TensorBoard, cut back to what the checkpoint knows of them. A file that was deleted or shortened begins anew.
+class BaseLogs {
+ public:
+  BaseLogs(const std::filesystem::path& run, const std::optional<grpo::CheckpointContents>& checkpoint) {
+    std::filesystem::create_directories(run / "base");
+    const auto open = [&]<class Writer>(std::unique_ptr<Writer>& writer, const char* name, const char* offset) {
+      const auto file = run / "base" / name;
+      const bool is_known = checkpoint && checkpoint->saved().contains(offset);
+      const auto kept = is_known ? static_cast<uint64_t>(checkpoint->saved().count(offset)) : 0;
+      std::error_code error;
+      const auto size = std::filesystem::file_size(file, error);
+      writer = std::make_unique<Writer>(file, !error && size >= kept ? kept : 0);
+    };
+    open(metrics_, "metrics.jsonl", "base_offset");
+    open(events_, "events.out.tfevents.grpo", "base_events_offset");
+  }
+
+  void write(const Json& line) { metrics_->write(line), events_->write(line); }
+
+  void save(Json& state) {
+    metrics_->sync(), events_->sync();
+    state["base_offset"] = metrics_->offset(), state["base_events_offset"] = events_->offset();
+  }
+  static void forget(Json& state) { state.erase("base_offset"), state.erase("base_events_offset"); }
+
+ private:
+  std::unique_ptr<grpo::JsonlWriter> metrics_;
+  std::unique_ptr<grpo::EventWriter> events_;
+};
 
 // All of it: the base model, then RL. Gives the exit status.
 int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
@@ -245,8 +281,7 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
     grpo::Trainer trainer(policy, grpo::lasting(config.pretrain.optimizer, config.pretrain.steps),
                           config.pretrain.trainer);
     if (checkpoint) run.restore(*checkpoint, policy, trainer);
-    const bool has_metrics = checkpoint && checkpoint->saved().contains("base_offset");
-    const auto metrics = base_metrics(run.folder(), has_metrics ? checkpoint->saved().count("base_offset") : 0);
+    BaseLogs logs(run.folder(), checkpoint);
     progress.begin("base", config.pretrain.steps, state["step"], grpo::Progress::Lines::seldom);
     for (int64_t step = state["step"]; step < config.pretrain.steps;) {
       grpo::Stopwatch watch;
@@ -259,17 +294,16 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
       for (const auto& warning : report.warnings) progress.note("warning: " + warning);
       state["step"] = ++step;
       const double seconds = watch.lap();
-      metrics->write({{"step", step},
-                      {"loss", report.loss},
-                      {"grad_norm", report.grad_norm},
-                      {"learning_rate", report.learning_rate},
-                      {"expert_load_max", report.expert_load_max},
-                      {"seconds/train", seconds}});
+      logs.write({{"step", step},
+                  {"loss", report.loss},
+                  {"grad_norm", report.grad_norm},
+                  {"learning_rate", report.learning_rate},
+                  {"expert_load_max", report.expert_load_max},
+                  {"seconds/train", seconds}});
       progress.step(step, {{"loss", report.loss}}, seconds);
       const bool stopping = run.stopping();
       if (stopping || step % 100 == 0 || step == config.pretrain.steps) {
-        metrics->sync();
-        state["base_offset"] = metrics->offset();
+        logs.save(state);
         run.save(step, policy, trainer, state);
       }
       if (stopping) return run.stopped();
@@ -278,7 +312,7 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
   }
   if (state["stage"] == "base") {
     state["stage"] = "rl", state["step"] = 0;
-    state.erase("base_offset");
+    BaseLogs::forget(state);
     state["before"] = heldout.empty() ? Json() : heldout_figures("before", 0);
   } else if (state["step"] >= config.steps && steps_measured(run) == state["step"]) {
     progress.note("this run is finished, after " + state["step"].dump() + " steps; with more it goes on: " +
@@ -364,10 +398,13 @@ int main(int argc, char** argv) try {
   try {
     if (config.evaluate.problems > 0) grpo::heldout_tasks(config.tasks, 1, check, &told);
   } catch (const grpo::Error& error) {
-    throw grpo::Error("config", error.what(), "; or evaluate nothing: --set evaluate.problems=0");
+    const std::string why = error.what();
+    throw grpo::Error("task", why.substr(why.find("] ") + 2), "; or evaluate nothing: --set evaluate.problems=0");
   }
   for (const auto& remark : told.remarks) config.notes.push_back("warning: " + remark);
   for (const auto& warning : scorer.forewarn(tasks.preview())) config.notes.push_back("warning: " + warning);
+  if (const auto note = grpo::overlong_note(config.rewards, config.rollout.max_new_tokens, "rewards"); !note.empty())
+    config.notes.push_back(note);
 
   grpo::Run run(config, grpo::dump_config(config), "r1_zero");
   return run.attempt([&] { return learn(config, run, device); });

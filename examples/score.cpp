@@ -10,6 +10,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <span>
 #include <string>
@@ -58,8 +59,10 @@ struct ScoreConfig {
 std::vector<std::string> split_names(const std::string& list) {
   std::vector<std::string> names;
   std::istringstream in(list);
-  for (std::string name; std::getline(in, name, ',');)
+  for (std::string name; std::getline(in, name, ',');) {
+    std::erase(name, ' ');
     if (!name.empty()) names.push_back(name);
+  }
   if (names.empty()) throw grpo::Error("config", "rewards: expected names with commas between them, got \"", list, '"');
   const std::vector<std::string> known = grpo::registered_rewards();
   for (const std::string& name : names) {
@@ -119,6 +122,8 @@ class LineScorer {
     grpo::Task task{line.where, text_of(line, "prompt"), text_of(line, "answer"), text_of(line, "kind"),
                     text_of(line, "language")};
     if (task.language.empty()) task.language = "en";  // as in a file of tasks
+    task.where = line.where;
+    tell_of_kind(task);
     grpo::Completion completion;
     completion.text = text_of(line, "completion");
     read_ids(line, completion);
@@ -139,10 +144,18 @@ class LineScorer {
                                                 : grpo::Verdict::wrong;
   }
 
+  // Of each kind that nobody knows once.
+  void tell_of_kind(const grpo::Task& task) const {
+    if (task.kind.empty()) return;
+    const std::lock_guard lock(telling_);
+    if (!told_.insert(task.kind).second) return;
+    for (const std::string& warning : grpo::unknown_kinds({task})) std::cerr << "warning: " << warning << std::endl;
+  }
+
   std::optional<grpo::CodeVerdict> run_program(const grpo::Task& task, const grpo::Completion& completion) const try {
     return code_->verdict(task, completion);
   } catch (const grpo::Error& error) {
-    throw grpo::Error("score", task.id, ": ", error.what());
+    throw grpo::Error("score", task.id, ": ", grpo::reason_of(error));
   }
 
   // What the scorer computes: programs are run here, which also tells why one fails.
@@ -167,6 +180,8 @@ class LineScorer {
   grpo::RewardsConfig config_;
   grpo::Scorer scorer_;
   std::optional<grpo::CodeChecker> code_;
+  mutable std::mutex telling_;
+  mutable std::set<std::string> told_;  // kinds
 };
 
 /// The lines of a file, scored by several threads and written in their order.
@@ -276,7 +291,11 @@ class Run {
 }  // namespace
 
 int main(int argc, char** argv) try {
-  const auto config = grpo::load_config<ScoreConfig>(argc, argv);
+  grpo::GivenKeys given;
+  const auto config = grpo::load_config<ScoreConfig>(argc, argv, &given);
+  for (const std::string& key : given)
+    if (key.starts_with("scoring.weights") || key.starts_with("scoring.by_kind") || key == "scoring.threads")
+      throw grpo::Error("config", key, ": expected none; --rewards says what is computed, --threads how");
   const LineScorer score(config);
   return Run(config, score)();
 } catch (const std::exception& error) {

@@ -73,7 +73,7 @@ class Work {
     return result;
   } catch (const grpo::Error& error) {
     if (std::string_view(error.what()).find(line.where) != std::string_view::npos) throw;
-    throw grpo::Error("tokenize", line.where, ": ", error.what());
+    throw grpo::Error("tokenize", line.where, ": ", grpo::reason_of(error));
   }
 
   void tell() const {
@@ -112,7 +112,7 @@ int main(int argc, char** argv) try {
   LineWriter out(config.out, {config.in, config.model});
   for (std::string text, where; in.next(text, where);) {
     if (stop.requested()) {
-      std::cerr << "stopped before " << where;
+      std::cerr << "stopped before " << where << '\n';
       return stop.exit_status();
     }
     out.write(work.of(parse_line(text, where)));

@@ -23,7 +23,7 @@ at::Device open_device(const std::string& name) {
     if (!dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL))
       throw Error("config", "device: cannot load libtorch_cuda.so: ", dlerror());
     if (!at::hasCUDA()) throw Error("config", "device: expected a CUDA device, found none; use --device cpu");
-  } else if (!device.is_cpu()) {
+  } else if (!device.is_cpu() || device.has_index()) {
     throw Error("config", "device: expected \"cpu\", \"cuda\" or \"cuda:N\", got \"", name, '"');
   }
   return device;

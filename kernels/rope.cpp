@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/op.h"
@@ -68,13 +69,16 @@ Tensor rope_table(int64_t max_positions, const std::vector<double>& frequencies,
   require(half > 0 && half <= 512, "rope", "expected up to 512 frequencies, got ", half);
   Tensor table = at::empty({max_positions, 2 * half}, at::kFloat);
   float* out = table.data_ptr<float>();
-  for (int64_t position = 0; position < max_positions; ++position)
-    for (int64_t i = 0; i < half; ++i) {
-      // fp32 frequencies and angles: what published checkpoints were trained with
-      const double angle = static_cast<float>(position) * static_cast<float>(frequencies[i]);
-      out[position * 2 * half + i] = static_cast<float>(std::cos(angle) * scale);
-      out[position * 2 * half + half + i] = static_cast<float>(std::sin(angle) * scale);
-    }
+  constexpr int64_t kBlock = 4096;
+  parallel_for((max_positions + kBlock - 1) / kBlock, [&](int64_t block) {
+    for (int64_t position = block * kBlock; position < std::min(max_positions, (block + 1) * kBlock); ++position)
+      for (int64_t i = 0; i < half; ++i) {
+        // fp32 frequencies and angles: what published checkpoints were trained with
+        const double angle = static_cast<float>(position) * static_cast<float>(frequencies[i]);
+        out[position * 2 * half + i] = static_cast<float>(std::cos(angle) * scale);
+        out[position * 2 * half + half + i] = static_cast<float>(std::sin(angle) * scale);
+      }
+  });
   return table;
 }
 

@@ -36,6 +36,10 @@ LEFT, RIGHT, ABOVE, BELOW = 52, 18, 34, 40  # around it
 HEAD = 74
 
 
+def is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300  # so is no NaN
+
+
 def read_jsonl(file, where):
     """(line number, object) of every line; errors begin with [where]."""
     try:
@@ -43,7 +47,7 @@ def read_jsonl(file, where):
             for number, line in enumerate(lines, 1):
                 try:
                     row = json.loads(line.decode("utf-8", "replace"))
-                except ValueError:
+                except (ValueError, RecursionError):
                     if not line.endswith(b"\n"):
                         return  # the half line of a run that was killed, or is at it right now
                     row = None
@@ -62,7 +66,7 @@ def load_json(file, where, kind=dict):
         return kind()
     except OSError as error:
         sys.exit(f"error: [{where}] {file}: {error.strerror}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         line, what = getattr(error, "lineno", 1), getattr(error, "msg", error)
         sys.exit(f"error: [{where}] {file}:{line}: expected JSON: {what}")
     if not isinstance(content, kind):
@@ -76,7 +80,7 @@ def find_stages(folder, where):
     listed = load_json(file, where, list)
     for number, entry in enumerate(listed, 1):
         name = entry.get("name") if isinstance(entry, dict) else None
-        if not isinstance(name, str) or Path(name).name != name:
+        if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
             sys.exit(f"error: [{where}] {file}: expected stage {number} to be an object with a \"name\" that is a "
                      "folder's")
         yield folder / name, entry
@@ -89,7 +93,7 @@ class Run:
     def __init__(self, path, name=""):
         file = path / "metrics.jsonl" if path.is_dir() else path
         self.name = name or (file.parent if file.name == "metrics.jsonl" else file).resolve().name
-        self.rows = [row for _, row in read_jsonl(file, "plot") if "step" in row]
+        self.rows = [row for _, row in read_jsonl(file, "plot") if is_number(row.get("step"))]
         self.is_rl = any("reward" in row for row in self.rows)
         self.rows = [row for row in self.rows if ("reward" if self.is_rl else "loss") in row]
         self.summary = load_json(file.parent / "summary.json", "plot")
@@ -100,7 +104,7 @@ class Run:
         if key == "loss" and self.is_rl:
             return []
         points = ((row["step"], row.get(key)) for row in self.rows)
-        return [(x, y) for x, y in points if isinstance(y, (int, float)) and math.isfinite(y)]
+        return [(x, y) for x, y in points if is_number(y)]
 
 
 def find_runs(path, prefix):
@@ -229,9 +233,11 @@ def text(x, y, content, color=PAINT.ink, size=11, weight=400, anchor="start"):
 
 def held_out(run):
     """`pass@1 0.17 → 0.94, format 0.35 → 1.00`, or what there is of it."""
-    before, after = run.summary.get("before") or {}, run.summary.get("after") or {}
-    said = lambda figures, key: f"{figures[key]:.2f}" if isinstance(figures.get(key), (int, float)) else ""
-    pairs = [(key, said(before, key), said(after, key)) for key in ("pass@1", "format")]
+    def said(when, key):
+        figures = run.summary.get(when)
+        return f"{figures[key]:.2f}" if isinstance(figures, dict) and is_number(figures.get(key)) else ""
+
+    pairs = [(key, said("before", key), said("after", key)) for key in ("pass@1", "format")]
     return ", ".join(f"{key} {old} → {new}" if old else f"{key} {new}" for key, old, new in pairs if new)
 
 
@@ -284,6 +290,8 @@ def main():
     parser.add_argument("--title", default="GRPO: learning to reason from rewards alone")
     parser.add_argument("--smooth", type=int, default=7, metavar="STEPS", help="bold moving average (default: 7)")
     arguments = parser.parse_args()
+    if arguments.smooth < 1:
+        sys.exit(f"error: [plot] --smooth: expected at least 1, got {arguments.smooth}")
     if arguments.out != "-" and not arguments.out.endswith(".svg"):
         sys.exit(f"error: [plot] --out: expected a name that ends in .svg, got {arguments.out}")
     runs = []
@@ -293,7 +301,7 @@ def main():
         if not found:
             sys.exit(f"error: [plot] {path}: expected lines with step and reward or loss, got none; has the run begun?")
         runs += found
-    curves = draw(runs, arguments.title, max(1, arguments.smooth)).encode("utf-8")
+    curves = draw(runs, arguments.title, arguments.smooth).encode("utf-8")
     if arguments.out == "-":
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that has seen enough is no error
         sys.stdout.buffer.write(curves)

@@ -20,9 +20,10 @@ import time
 from pathlib import Path
 
 import plot_metrics as plot
+from plot_metrics import is_number
 from report_page import SCRIPT, STYLE
 from report_run import (
-    clipped, duration, fail, figure, html, is_number, is_right, load_json, printable, Run, Samples, score, trace_text,
+    clipped, duration, fail, figure, html, is_right, load_json, printable, Run, Samples, score, trace_text,
     words)
 
 # key in table.json, name, which way is better, what it says

@@ -5,6 +5,7 @@ import sys
 from html import escape
 
 import plot_metrics as plot
+from plot_metrics import is_number
 
 POINTS = 300  # of one curve; more are averaged
 TEXT = 6000   # characters of a trace that are shown at most
@@ -12,10 +13,6 @@ TEXT = 6000   # characters of a trace that are shown at most
 
 def fail(where, message):
     sys.exit(f"error: [report] {where}: {message}")
-
-
-def is_number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -55,7 +52,7 @@ class Run:
     def __init__(self, folder):
         self.folder, self.name = folder, folder.resolve().name
         if not folder.is_dir():
-            fail(folder, "expected the folder of a run")
+            fail(folder, f"expected the folder of a run, got {'a file' if folder.exists() else 'none'}; check the path")
         self.config = load_json(folder / "config.json")
         self.stages = [Stage(i, path, entry) for i, (path, entry) in enumerate(self.find_stages())]
         self.table = self.find_table()

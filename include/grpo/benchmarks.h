@@ -223,8 +223,8 @@ struct SuiteConfig {
     v("columns", columns, "models whose cited figures the table shows");
     v("rows", rows, "the table's rows");
   }
-  /// Throws Error for a row of no known benchmark, fewer than one sample, or a cited model that is no column; and for
-  /// limits that are not positive.
+  /// Throws Error for no row, one of no known benchmark, fewer than one sample, or a cited model that is no column; and
+  /// for limits that are not positive.
   void validate() const;
 };
 

@@ -27,6 +27,10 @@ class Error : public std::runtime_error {
   }
 };
 
+/// What an exception says: of an Error without its `[where] `, for messages that it becomes a part of; of a lack of memory
+/// a sentence, of LibTorch's what a user can read.
+std::string reason_of(const std::exception& error);
+
 /// Prints `error: …` to standard error and returns the exit status 1; what a driver's `main` does with an exception.
 int report(const std::exception& error);
 

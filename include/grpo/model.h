@@ -37,6 +37,7 @@ class RunFiles {
   /// `chat`, with the model folder's own template where its text is empty. Throws Error where there is none.
   ChatTemplate chat(const ChatTemplate& chat) const;
   /// What `config` asks for: with `from` the model folder's; else itself, with as many rows as the tokenizer has.
+  /// Throws Error for fewer.
   PolicyConfig policy_config(const PolicyConfig& config) const;
   /// The policy to begin with: the weights in config.from, or fresh ones.
   Policy first_policy(const PolicyConfig& config, uint64_t seed, at::Device device) const;

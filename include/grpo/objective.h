@@ -148,7 +148,7 @@ struct ObjectiveConfig {
     v("selection", selection, "completions of a group that enter the loss: all, or the one with the best reward");
     v("mask_truncated", mask_truncated,
       "keep completions that were cut by length out of the loss, not of the baseline");
-    v("epochs", epochs, "times that a rollout is gone through", at_least(1));
+    v("epochs", epochs, "times that a rollout is gone through", at_least(1).at_most(1 << 10));
     v("minibatches", minibatches, "updates in each of those passes", at_least(1));
     v("dynamic_sampling", dynamic_sampling, "replace groups whose rewards are all equal by fresh ones (DAPO)");
     v("max_refills", max_refills, "rounds of such replacement in a step before it goes on with what it has",

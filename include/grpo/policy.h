@@ -178,7 +178,7 @@ struct PolicyConfig {
       "and moe.auxiliary_loss, and brings its tokenizer");
     v("vocab_size", vocab_size, "rows of the embedding; 0: as many as the tokenizer has", at_least(0).at_most(1 << 24));
     v("hidden_size", hidden_size, "width of the residual stream", at_least(1).at_most(1 << 20));
-    v("layers", layers, "decoder layers", at_least(1).at_most(1 << 16));
+    v("layers", layers, "decoder layers", at_least(1).at_most(1 << 12));
     v("heads", heads, "query heads", at_least(1).at_most(1 << 16));
     v("kv_heads", kv_heads, "key and value heads, shared by heads / kv_heads query heads each",
       at_least(1).at_most(1 << 16));

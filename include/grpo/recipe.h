@@ -66,7 +66,7 @@ struct DataConfig {
     v("file", file, "JSONL of demonstrations: prompt, completion, and optionally kind, language, id");
     v("stage", stage, "the selection of an earlier stage that sampled");
     v("topic", topic, "demonstrations written by the corpus about this");
-    v("count", count, "how many of these", at_least(0));
+    v("count", count, "how many of these", at_least(0).at_most(1 << 24));
     v("share", share, "share of what is learned, relative to the other data; 0 in all: by their sizes",
       at_least(0).at_most(1e9));
   }

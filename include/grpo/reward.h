@@ -123,6 +123,7 @@ FormatReading read_format(std::string_view text, bool think_open = false);
 /// The verdict behind `accuracy`, of `completion.answer` or, where that is empty and accuracy_needs_format is off, of
 /// what final_answer finds. The task's kind says who decides: check_countdown, check_verifiable, chosen_letter for
 /// "choice", else check_answer; for "arithmetic" the answer must be worked out, too: 36-25 is 11, but the question again.
+/// Of tasks without a kind, whose answers may be formulas, only an expression of the prompt itself is no answer to it.
 /// bad_reference also for a task without a reference, a choice without a letter, and for the kinds whose reference
 /// another reward reads ("code", "instructions", "regex"). Never throws because of the completion.
 Verdict answer_verdict(const Task& task, const Completion& completion, const RewardsConfig& config);

@@ -58,7 +58,8 @@ class Run {
   Progress& progress() { return *progress_; }
 
   /// Does the driver's work in this run and gives its exit status. An error goes to the log, too, with the way to go
-  /// on behind it; Interrupted ends as stopped() does.
+  /// on behind it; Interrupted ends as stopped() does. After an error before any step was done all is as it was: the
+  /// folder that this run made is gone, and the run that it moved aside is back.
   int attempt(const std::function<int()>& work);
 
   /// Whether a resumed run must keep the knob `key` ("policy.layers"), whose checkpoint has this state.
@@ -122,17 +123,19 @@ class Run {
 
   Run();
   void lock();
-  void write_metrics(int64_t step, const nlohmann::ordered_json& line);
+  void write_metrics(const nlohmann::ordered_json& line);
   void watch_signal(int64_t step, const std::vector<Group>& groups);
   std::optional<CheckpointContents> find_checkpoint();
   void refuse_changes(const Stays& stays, const CheckpointContents& checkpoint) const;
+  bool take_back();
   void go_back_to(const std::filesystem::path& checkpoint);
   void open_logs(const std::vector<uint64_t>& offsets);
   [[noreturn]] void refuse_diverged(int64_t step, const std::string& why) const;
 
   RunConfig config_;
   bool is_stage_ = false;  // a stage resumes by itself, so there is nothing to say where it begins
-  std::filesystem::path folder_;
+  std::filesystem::path folder_, aside_;  // aside_: where the run is that was in `folder_`; "" where none was
+  bool is_made_ = false;                  // the folder is this run's own
   std::string command_;
   nlohmann::ordered_json resolved_;
   std::shared_ptr<StopSignal> signal_;

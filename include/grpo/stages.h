@@ -46,6 +46,10 @@ OptimizerConfig lasting(OptimizerConfig config, int64_t updates, std::string_vie
 /// config's own.
 std::vector<std::string> schedule_notes(const OptimizerConfig& config, int64_t updates, const std::string& name);
 
+/// What is to be said of the reward `overlong` where no completion can be as long as it begins to punish; "" where some
+/// can, or it has no weight. `name` is the config's own.
+std::string overlong_note(const RewardsConfig& rewards, int max_new_tokens, const std::string& name);
+
 struct StageResult {
   bool finished = false;  ///< false: a signal stopped it; what was done is saved
   int64_t steps = 0;
@@ -207,14 +211,13 @@ struct RejectionConfig {
 
   template <class V>
   void visit(V& v) {
-    v("count", count, "tasks that are answered", at_least(1));
+    v("count", count, "tasks that are answered", at_least(1).at_most(1 << 24));
     v("tasks_per_batch", tasks_per_batch, "tasks between two saved states", at_least(1).at_most(1 << 20));
     v("tasks", tasks, "the mixture of tasks");
     v("rollout", rollout, "sampling");
     v("rewards", rewards, "scores, by which the best are chosen");
     v("screen", screen, "what is kept");
   }
-  void validate() const;
 };
 
 /// What became of all completions, by reason.

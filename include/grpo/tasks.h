@@ -23,7 +23,8 @@ struct LeftOut {
   std::vector<std::string> first = {};
   std::vector<std::string> remarks = {};  ///< such as a key that looks like a misspelt one; each once
 
-  void add(std::string_view why);  ///< an Error's what(), too
+  void add(std::string_view why);
+  void add(const Error& error);  ///< without its room
   void add(const LeftOut& other);
   /// "2 of 90 tasks are left out: data.jsonl:3: expected …; data.jsonl:70: …"
   std::string text(std::string_view what = "tasks") const;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <utility>
@@ -30,6 +31,8 @@ class EventWriter {
   /// that is not finite there is left out, and nothing is written when none is left; broken UTF-8 in a tag becomes
   /// U+FFFD.
   void write(int64_t step, double wall_time, const std::vector<std::pair<std::string, double>>& scalars);
+  /// The numbers of a line of metrics.jsonl, as those of its "step", at this moment.
+  void write(const nlohmann::ordered_json& line);
 
   /// Size of the file in bytes: what a checkpoint keeps as `resume_offset`.
   uint64_t offset() const;

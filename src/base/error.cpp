@@ -22,6 +22,11 @@ std::string plain_words(const std::exception& error) {
   return text.substr(0, text.find("\nException raised from"));
 }
 
+std::string reason_of(const std::exception& error) {
+  const std::string text = plain_words(error);
+  return dynamic_cast<const Error*>(&error) ? text.substr(text.find("] ") + 2) : text;
+}
+
 int report(const std::exception& error) {
   if (const auto* help = dynamic_cast<const HelpRequested*>(&error)) {
     std::cout << help->what() << std::flush;

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <string_view>
 
 #include "base/files/append_file.h"
@@ -67,6 +68,8 @@ std::string mend_utf8(std::string_view text) {
 
 // --- TFRecord: length, its checksum, the data, its checksum ---------------------------------------------------------
 
+double now() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
+
 constexpr std::size_t kHead = 12, kTail = 4;
 
 std::string record(std::string_view data) {
@@ -104,8 +107,7 @@ EventWriter::EventWriter(std::filesystem::path path, std::optional<uint64_t> res
   }
   file_->cut();
   if (offset() > 0) return;
-  const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
-  std::string event = begin_event(now.count());
+  std::string event = begin_event(now());
   put_bytes(event, 3, "brain.Event:2");
   file_->write(record(event));
 }
@@ -124,6 +126,13 @@ void EventWriter::write(int64_t step, double wall_time, const std::vector<std::p
   put_varint(event, static_cast<uint64_t>(step));
   put_bytes(event, 5, summary);
   file_->write(record(event));
+}
+
+void EventWriter::write(const nlohmann::ordered_json& line) {
+  std::vector<std::pair<std::string, double>> scalars;
+  for (const auto& [name, value] : line.items())
+    if (value.is_number() && name != "step") scalars.emplace_back(name, value.get<double>());
+  write(line.at("step").get<int64_t>(), now(), scalars);
 }
 
 uint64_t EventWriter::offset() const { return file_->offset(); }

@@ -95,6 +95,10 @@ void PolicyConfig::validate() const {
                   moe.experts / moe.groups, " experts that hold the ", moe.experts_per_token, " of a token, got ",
                   moe.groups_per_token);
   }
+  constexpr int64_t kAngles = int64_t{1} << 27;  // cosines and sines that are kept, half a gigabyte of them
+  if (const int64_t most = kAngles / layout().rotary_dim(); max_positions > most)
+    throw Error("config", "policy.max_positions: expected at most ", most,
+                ", whose rotary angles take half a gigabyte, got ", max_positions);
 }
 
 double PolicyConfig::page_bytes(int64_t page_size) const {

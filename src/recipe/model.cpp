@@ -82,7 +82,12 @@ ChatTemplate RunFiles::chat(const ChatTemplate& chat) const {
 PolicyConfig RunFiles::policy_config(const PolicyConfig& config) const {
   if (!config.from.empty()) return shape_from(pretrained(), config);
   PolicyConfig complete = config;
-  if (config.vocab_size == 0) complete.vocab_size = tokenizer().vocab_size();
+  if (config.vocab_size > 0 && !has_tokenizer()) return complete;  // whoever asks works with tokens
+  const int pieces = tokenizer().vocab_size();
+  if (config.vocab_size == 0) complete.vocab_size = pieces;
+  if (complete.vocab_size < pieces)
+    throw Error("config", "policy.vocab_size: expected at least the ", pieces, " pieces of the tokenizer, got ",
+                config.vocab_size, "; 0 stands for as many");
   return complete;
 }
 

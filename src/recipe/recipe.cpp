@@ -141,7 +141,7 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) try : config_(config), run_
       if (samples(stage) && asked_in(stage).find('/') == std::string::npos)
         require_tasks(stage.rejection.tasks, stage.rejection.rollout, find(config_, asked_in(stage)));
     } catch (const Error& error) {
-      throw Error("recipe", "stage \"", stage.name, "\": ", error.what());
+      throw Error("recipe", "stage \"", stage.name, "\": ", reason_of(error));
     }
   }
 
@@ -221,7 +221,7 @@ std::unique_ptr<Policy> Recipe::load(const std::string& name, const std::string&
                   " differs from it; let the teacher write a JSONL file of demonstrations, and name that");
     return std::make_unique<Policy>(std::move(model.policy));
   } catch (const Error& error) {
-    throw Error("recipe", what, ": ", error.what());
+    throw Error("recipe", what, ": ", reason_of(error));
   }
 }
 
@@ -303,9 +303,9 @@ bool Recipe::perform(const StageConfig& stage) {
   } catch (const Interrupted&) {
     return false;
   } catch (const Error& error) {
-    throw Error("recipe", "stage \"", stage.name, "\": ", error.what());
+    throw Error("recipe", "stage \"", stage.name, "\": ", reason_of(error));
   } catch (const fs::filesystem_error& error) {
-    throw Error("recipe", "stage \"", stage.name, "\": ", error.what());
+    throw Error("recipe", "stage \"", stage.name, "\": ", reason_of(error));
   }
 }
 

@@ -1,5 +1,6 @@
 // What a recipe may be, and what can be told of it before any work.
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 #include <set>
@@ -57,6 +58,11 @@ void RecipeConfig::choose_defaults(const GivenKeys& given, const RecipeConfig* m
   if (defaults) notes = defaults->notes();
 }
 
+// What else than stages has a name in the folder of a recipe.
+constexpr std::array<std::string_view, 12> kOfTheRun{
+    "checkpoints", "config.json", "judge.json", "log.txt",  "model",      "pretrained", "selection.json",
+    "stages.json", "superseded",  "table.json", "table.md", "tokenizer.model"};
+
 void RecipeConfig::validate() const {
   RunConfig::validate();
   if (chat.text.empty() && pretrained_folder().empty())
@@ -69,6 +75,9 @@ void RecipeConfig::validate() const {
     if (stage.name.empty()) throw Error("recipe", "stage ", earlier.size() + 1, ": expected a name, got none");
     if (stage.name.find_first_of("/\\") != std::string::npos || stage.name[0] == '.')
       throw Error("recipe", "stage \"", stage.name, "\": expected a name that can be a folder's");
+    if (std::find(kOfTheRun.begin(), kOfTheRun.end(), stage.name) != kOfTheRun.end())
+      throw Error("recipe", "stage \"", stage.name, "\": expected a name that nothing else in the run's folder has; ",
+                  "give it another");
     if (types.contains(stage.name))
       throw Error("recipe", "stage \"", stage.name, "\": expected names that differ, got this one twice");
     const auto require = [&](const char* key, const std::string& name, auto fits, const char* what) {
@@ -94,7 +103,8 @@ void RecipeConfig::validate() const {
             [](StageType type) { return type == StageType::rejection_sample || type == StageType::distill; },
             "samples");
       if (data.topic != Topic::none && data.count < 1)
-        throw Error("recipe", "stage \"", stage.name, "\", data: expected a count of at least 1 with a topic");
+        throw Error("recipe", "stage \"", stage.name, "\", data: expected a count of at least 1 with a topic, got ",
+                    data.count);
     }
     if (stage.type == StageType::sft && stage.data.empty())
       throw Error("recipe", "stage \"", stage.name, "\": expected data to learn, got none");
@@ -147,6 +157,17 @@ std::string RecipeConfig::pretrained_folder() const {
 
 namespace {
 
+// Whether a reward that a judge gives counts in a stage.
+bool asks_judge(const StageConfig& stage) {
+  const RewardsConfig& rewards = stage.type == StageType::grpo ? stage.grpo.rewards : stage.rejection.rewards;
+  const auto is_judged = [](const auto& weights) {
+    return weights.contains("helpful") || weights.contains("harmless");
+  };
+  return is_judged(rewards.weights) ||
+         std::any_of(rewards.by_kind.begin(), rewards.by_kind.end(),
+                     [&](const KindWeights& each) { return is_judged(each.weights); });
+}
+
 // The parts of a stage that somebody filled in and that nothing reads, given its type or its `from`.
 std::vector<std::string> unread_parts(const StageConfig& stage) {
   using enum StageType;
@@ -164,6 +185,8 @@ std::vector<std::string> unread_parts(const StageConfig& stage) {
   read_by("rejection", {rejection_sample, distill});
   read_by("teacher", {distill});
   read_by("judge", {StageType::grpo, rejection_sample, distill});
+  if (!stage.judge.empty() && (samples(stage) || stage.type == StageType::grpo) && !asks_judge(stage))
+    unread.push_back("judge: no reward of the stage asks it, as helpful and harmless do");
   if (!stage.from.empty() && filled.at("policy") != blank.at("policy"))
     unread.push_back("policy: the stage has that of " + stage.from);
   return unread;
@@ -230,8 +253,19 @@ std::vector<std::string> check_recipe(const RecipeConfig& config) {
         if (reads) {
           const TaskMixture mixture(learns ? stage.grpo.tasks : stage.rejection.tasks, config.seed,
                                     [&](const Task& task) { return scorer.refusal(task); });
-          for (const std::string& each : scorer.forewarn(mixture.preview(), !stage.judge.empty(), name + ".rewards"))
+          const std::vector<Task> tasks = mixture.preview();
+          for (const std::string& each : scorer.forewarn(tasks, !stage.judge.empty(), name + ".rewards"))
             told.push_back("warning: " + each);
+          const auto open =
+              std::count_if(tasks.begin(), tasks.end(), [](const Task& each) { return each.answer.empty(); });
+          const bool is_judged = !stage.judge.empty() && asks_judge(stage);
+          if (open > 0 && !learns && !is_judged && stage.rejection.screen.min_helpful > 0)
+            told.push_back("warning: " + name + ".screen.min_helpful: " + std::to_string(open) + " of " +
+                           std::to_string(tasks.size()) +
+                           " tasks have no answer, and without a judge's reward helpful nothing of theirs is kept");
+          const auto& rollout = learns ? stage.grpo.rollout : stage.rejection.rollout;
+          const auto note = overlong_note(scorer.config(), rollout.max_new_tokens, name + ".rewards");
+          if (!note.empty()) told.push_back(note);
           left_out.add(mixture.left_out());
         }
       }
@@ -251,7 +285,7 @@ std::vector<std::string> check_recipe(const RecipeConfig& config) {
       if (samples(stage) && asked_in(stage).find('/') == std::string::npos)
         require_room(stage.rejection.rollout, shape_of(find(config, asked_in(stage))), key + "rejection.rollout");
     } catch (const Error& error) {
-      throw Error("recipe", "stage \"", stage.name, "\": ", error.what());
+      throw Error("recipe", "stage \"", stage.name, "\": ", reason_of(error));
     }
   }
   return told;

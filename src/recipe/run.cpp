@@ -203,19 +203,19 @@ Run::Run(const RunConfig& config, const Json& resolved, const std::string& name)
   signal_ = std::make_shared<StopSignal>(
       "stopping as soon as all is saved; once more ends this at once\n",
       "ended at once: what was saved before stands; to go on: " + resume_command() + "\n");
-  std::string moved;
   if (!config_.resume && (fs::exists(folder_ / "config.json") || !list_checkpoints(folder_).empty())) {
     const FolderLock its_own(folder_);
     const fs::path aside = free_name(folder_);
     rename_durably("run", folder_, aside);
-    moved = "the run that was in " + folder_.string() + " is now in " + aside.string();
+    aside_ = aside;
   }
   std::error_code error;
-  fs::create_directories(folder_, error);
+  is_made_ = fs::create_directories(folder_, error);
   if (error) throw Error("run", "cannot make the folder ", folder_.string(), ": ", error.message());
   lock();
   progress_ = std::make_shared<Progress>(folder_ / "log.txt");
-  if (!moved.empty()) progress_->note(moved);
+  if (!aside_.empty())
+    progress_->note("the run that was in " + folder_.string() + " is now in " + aside_.string());
   if (!lock_->missing().empty())
     progress_->note("warning: " + folder_.string() + " cannot be locked (" + lock_->missing() +
                     "); see to it that no other process works on it");
@@ -424,9 +424,25 @@ int Run::attempt(const std::function<int()>& work) {
   } catch (const std::exception& error) {
     progress_->end();
     progress_->note("error: " + plain_words(error));
-    progress_->note("what was saved before stands; to go on: " + resume_command());
+    if (!take_back()) progress_->note("what was saved before stands; to go on: " + resume_command());
     return 1;
   }
+}
+
+// A folder in which no step was done yet goes: whoever mends what was wrong finds all as it was. False where it stays.
+bool Run::take_back() {
+  if (!is_made_) return false;
+  std::error_code code;
+  for (const auto& each : fs::recursive_directory_iterator(folder_, code)) {
+    const std::string name = each.path().filename().string();
+    if (name == "manifest.json" || (name == "metrics.jsonl" && each.file_size(code) > 0)) return false;
+  }
+  metrics_.reset(), samples_.reset(), events_.reset();
+  fs::remove_all(folder_, code);
+  if (code || aside_.empty()) return !code;
+  fs::rename(aside_, folder_, code);
+  if (!code) progress_->note("the run that was in " + folder_.string() + " is there again");
+  return true;
 }
 
 int Run::stopped() {
@@ -437,20 +453,16 @@ int Run::stopped() {
 
 // ---- What is written of each step -----------------------------------------------------------------------------------
 
-void Run::write_metrics(int64_t step, const Json& line) {
+void Run::write_metrics(const Json& line) {
   go_on();
   metrics_->write(line);
-  NamedValues scalars;
-  for (const auto& [name, value] : line.items())
-    if (value.is_number() && name != "step") scalars.emplace_back(name, value.get<double>());
-  const double since_1970 = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-  events_->write(step, since_1970, scalars);
+  events_->write(line);
 }
 
 void Run::record(int64_t step, const NamedValues& values, const NamedValues& shown, double seconds) {
   Json line{{"step", step}};
   for (const auto& [name, value] : values) line[name] = json_of(value);
-  write_metrics(step, line);
+  write_metrics(line);
   progress_->step(step, shown, seconds);
 }
 
@@ -538,7 +550,7 @@ void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateRep
                {"seconds/reward", times.reward},
                {"seconds/train", times.train}});
   for (const auto& [name, value] : more) line[name] = json_of(value);
-  write_metrics(step, line);
+  write_metrics(line);
   for (const auto& [g, i] : notebook_samples(groups, config_.notebook)) {
     const Group& group = groups[g];
     const Completion& completion = group.completions[i];

@@ -182,6 +182,21 @@ std::vector<std::string> schedule_notes(const OptimizerConfig& config, int64_t u
   return notes;
 }
 
+std::string overlong_note(const RewardsConfig& rewards, int max_new_tokens, const std::string& name) {
+  const auto counts = [](const std::map<std::string, double>& weights) {
+    const auto found = weights.find("overlong");
+    return found != weights.end() && found->second != 0;
+  };
+  const int64_t allowed = rewards.overlong_max_length - rewards.overlong_buffer;
+  if (allowed < max_new_tokens || !(counts(rewards.weights) ||
+                                    std::any_of(rewards.by_kind.begin(), rewards.by_kind.end(),
+                                                [&](const KindWeights& each) { return counts(each.weights); })))
+    return "";
+  return "warning: " + name + ".weights.overlong punishes what is longer than " + std::to_string(allowed) +
+         " tokens (overlong_max_length less overlong_buffer), and with rollout.max_new_tokens = " +
+         std::to_string(max_new_tokens) + " nothing is";
+}
+
 void require_learnable(const RolloutConfig& rollout) {
   if (!(rollout.sampling.temperature > 0))
     throw Error("config", "rollout.sampling.temperature: expected more than 0, got ", rollout.sampling.temperature,
@@ -198,7 +213,7 @@ void leave_out(std::vector<Demonstration>& all, const Tokenizer& tokenizer, cons
       return "expected at most policy.max_positions = " + std::to_string(max_positions) + " tokens, got " +
              std::to_string(length) + "; shorten it or raise that";
     } catch (const Error& error) {  // of a chat template that cannot say this
-      return error.what();
+      return reason_of(error);
     }
   };
   left_out.of += all.size();
@@ -434,8 +449,6 @@ Json RejectionReport::json() const {
     }
   return {{"finished", finished}, {"tasks", tasks}, {"sampled", sampled}, {"kept", kept}, {"dropped", reasons}};
 }
-
-void RejectionConfig::validate() const { check_places(0, static_cast<uint64_t>(count), {}); }
 
 RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, const std::string& source, Judge* judge) {
   validate(config, "rejection");

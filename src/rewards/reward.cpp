@@ -10,20 +10,18 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <ranges>
 #include <set>
 #include <stop_token>
 #include <thread>
 #include <tuple>
 #include <unordered_map>
 
-#include "answers/reading.h"
 #include "base/nearest.h"
 #include "base/thread_room.h"
 #include "grpo/code.h"
 #include "grpo/verifiable.h"
 #include "rewards/built_in.h"
-#include "text/ascii.h"
+#include "rewards/worked_out.h"
 
 namespace grpo {
 namespace {
@@ -109,43 +107,6 @@ Registered find_reward(const std::string& name, const std::string& key) {
               "\"? A reward of your own is registered with register_reward before the Scorer is built");
 }
 
-// ---- Arithmetic -----------------------------------------------------------------------------------------------------
-
-// Whether `text` leaves something to be worked out: an operator between two operands. `quotients`: a fraction counts.
-bool has_operation(std::string_view text, bool quotients) {
-  static constexpr std::string_view kOperators[] = {"+", "-", "−", "*", "×", "·", "\\times", "\\cdot", "^"};
-  static constexpr std::string_view kQuotients[] = {"/", "÷", "\\div", "\\frac"};
-  constexpr auto is_in = [](char c, std::string_view set) { return is_digit(c) || set.find(c) != set.npos; };
-  const auto operates = [&](std::string_view op, std::size_t at) {
-    if (!text.substr(at).starts_with(op)) return false;
-    if (op == "\\frac") return true;
-    const std::size_t before = text.substr(0, at).find_last_not_of(' ');
-    const std::size_t behind = text.find_first_not_of(' ', at + op.size());
-    return before != text.npos && is_in(text[before], ")]}%") && behind != text.npos && is_in(text[behind], "([{\\+-");
-  };
-  for (std::size_t at = 0; at < text.size(); ++at) {
-    if (std::ranges::any_of(kOperators, [&](auto op) { return operates(op, at); })) return true;
-    if (quotients && std::ranges::any_of(kQuotients, [&](auto op) { return operates(op, at); })) return true;
-  }
-  return false;
-}
-
-// Whether a right answer to an arithmetic task says its number, and not only the question again. Of an equation one
-// side is enough.
-bool is_worked_out(std::string_view answer, std::string_view reference) {
-  if (has_operation(reference, false)) return true;
-  const bool quotients = !has_operation(reference, true);
-  bool leaves_work = false;
-  for (const auto side : std::views::split(unwrap_answer(answer), '=')) {
-    const std::string_view text(side.begin(), side.end());
-    if (has_operation(text, quotients))
-      leaves_work = true;
-    else if (std::ranges::any_of(text, is_digit))
-      return true;
-  }
-  return !leaves_work;
-}
-
 /// Whether another reward than accuracy reads the answers of tasks of this kind.
 bool is_read_elsewhere(std::string_view kind) { return kind == "code" || kind == "instructions" || kind == "regex"; }
 
@@ -178,7 +139,9 @@ Verdict answer_verdict(const Task& task, const Completion& completion, const Rew
       return right == '\0' ? Verdict::bad_reference : as_verdict(chosen_letter(answer) == right);
     }
     const Verdict verdict = check_answer(answer, task.answer, config.answers);
-    return verdict == Verdict::correct && task.kind == "arithmetic" && !is_worked_out(answer, task.answer)
+    const bool is_arithmetic = task.kind == "arithmetic";
+    return verdict == Verdict::correct && (is_arithmetic || task.kind.empty()) &&
+                   !is_worked_out(answer, task.answer) && (is_arithmetic || is_echo(answer, task.answer, task.prompt))
                ? Verdict::wrong
                : verdict;
   };
@@ -215,9 +178,9 @@ std::vector<std::string> unknown_kinds(const std::vector<Task>& tasks, const std
       ++unknown.try_emplace(task.kind, &task, 0).first->second.second;
   std::vector<std::string> told;
   for (const auto& [kind, found] : unknown) {
-    std::string line = found.first->name() + ": unknown kind \"" + std::string(kind) + "\" (" +
-                       std::to_string(found.second) + (found.second == 1 ? " task" : " tasks") +
-                       "): answers are read as mathematics or text; did you mean \"" + nearest(kind, kKnown) +
+    std::string line = found.first->name() + ": unknown kind \"" + std::string(kind) + '"' +
+                       (found.second == 1 ? "" : " (" + std::to_string(found.second) + " tasks)") +
+                       ": answers are read as mathematics or text; did you mean \"" + nearest(kind, kKnown) +
                        "\"? Known are";
     for (const std::string& each : kKnown) line += (&each == kKnown.data() ? " " : ", ") + each;
     told.push_back(std::move(line));
@@ -355,8 +318,7 @@ Scores Scorer::Pool::score(const Task& task, Completion& completion) const {
   for (const Evaluated& each : rewards) {
     if (!evaluates(each, task)) continue;
     const std::string& name = each.name;
-    const auto refuse = [&](std::string_view why) {
-      if (why.starts_with("[reward] ")) why.remove_prefix(9);
+    const auto refuse = [&](const std::string& why) {
       return Error("reward", "\"", name, "\" of ", task.name(), ": ", why);
     };
     try {
@@ -365,7 +327,7 @@ Scores Scorer::Pool::score(const Task& task, Completion& completion) const {
         throw Error("reward", "expected a finite score or Score::undefined(), got ", score.value());
       scores.emplace(name, score);
     } catch (const std::exception& error) {
-      throw refuse(error.what());
+      throw refuse(reason_of(error));
     } catch (...) {
       throw refuse("expected a std::exception or a score, got something else thrown");
     }
@@ -386,9 +348,7 @@ Scores Scorer::Pool::probe(const Task& task, std::string& refused) const {
     try {
       scores.emplace(each.name, each.is_own ? Score(0.0) : each.reward(task, completion, scores));
     } catch (const std::exception& error) {
-      std::string_view why = error.what();
-      if (why.starts_with('[')) why.remove_prefix(std::min(why.size(), why.find("] ") + 2));
-      if (refused.empty()) refused = each.key + " cannot read its answer: " + std::string(why);
+      if (refused.empty()) refused = each.key + " cannot read its answer: " + reason_of(error);
       scores.emplace(each.name, Score::undefined());  // others look at it
     }
   }
@@ -406,7 +366,7 @@ void Scorer::Pool::work(std::stop_token stop) {
     try {
       job.group->scores[job.sample] = score(job.group->task, job.group->completions[job.sample]);
     } catch (const std::exception& error) {
-      failed = error.what();
+      failed = reason_of(error);
     }
     lock.lock();
     if (failed) failures.push_back({job, *std::move(failed)});
@@ -558,9 +518,7 @@ void Scorer::finish(std::vector<Group>& groups) {
     const auto first = std::min_element(failures.begin(), failures.end(), [](const auto& a, const auto& b) {
       return std::tie(a.job.group, a.job.sample) < std::tie(b.job.group, b.job.sample);
     });
-    std::string_view message = first->message;
-    if (message.starts_with("[reward] ")) message.remove_prefix(9);
-    throw Error("reward", message);
+    throw Error("reward", first->message);
   }
   for (Group& group : groups) submitted.erase(&group);
   if (!submitted.empty())

@@ -208,7 +208,7 @@ std::string Rollout::refusal(const Task& task) const {
   try {
     return refusal(tokenizer_.encode(chat_template_.render(task)));
   } catch (const Error& error) {  // of a chat template that cannot say this
-    return error.what();
+    return reason_of(error);
   }
 }
 

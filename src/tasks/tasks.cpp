@@ -26,7 +26,7 @@ constexpr std::uint64_t kOrder = 1, kWording = 2;  // purposes of draws
 std::string describe(const Json& value) {
   if (value.is_array()) return "an array";
   if (value.is_object()) return "an object";
-  return std::string(value.is_null() || value.is_boolean() ? "" : "a ") + value.type_name();
+  return std::string(value.is_null() ? "" : "a ") + value.type_name();
 }
 
 /// Reads one line of a JSONL file.
@@ -176,7 +176,7 @@ void read_lines(const std::filesystem::path& path, const std::string& what, BadT
       }
     } catch (const Error& error) {
       if (on_bad == BadTasks::refuse) throw;
-      left_out.add(error.what());
+      left_out.add(error);
     }
   }
   if (count == 0 && left_out.count > 0)
@@ -192,10 +192,11 @@ void read_lines(const std::filesystem::path& path, const std::string& what, BadT
 
 void LeftOut::add(std::string_view why) {
   constexpr std::size_t kNamed = 3;
-  if (why.starts_with('[')) why.remove_prefix(std::min(why.size(), why.find("] ") + 2));  // an error's room
   if (first.size() < kNamed) first.emplace_back(why);
   ++count;
 }
+
+void LeftOut::add(const Error& error) { add(std::string_view(reason_of(error))); }
 
 void LeftOut::add(const LeftOut& other) {
   of += other.of;

@@ -111,6 +111,8 @@ class JsonTokenizer : public TokenModel {
   };
 
   static const Json& model_of(const Json& json, const std::string& where) {
+    if (json.is_object() && !json.contains("model"))
+      throw Error("tokenizer", where, ": expected a tokenizer.json, got JSON without \"model\"; check the path");
     const JsonReader model(JsonReader(json, where + ": ").required("model"), where + ": model");
     if (const Json& type = model.optional("type"); !type.is_null() && type != "BPE")
       refuse_component(model.where(), "model", model.string("type"));

@@ -141,9 +141,9 @@ std::string what_to_do(const fs::path& folder) {
   std::vector<fs::path> older = checkpoints_in(folder.parent_path());
   std::erase_if(older, [&](const fs::path& each) { return step_of(each) >= step_of(folder); });
   for (auto each = older.rbegin(); each != older.rend(); ++each) {
-    if (!find_damage(*each)) return "resume from " + each->filename().string();
+    if (!find_damage(*each)) return "the newest whole one before it is " + each->string();
   }
-  return "no older checkpoint there is whole: start the run again";
+  return "no older one there is whole: start the run again";
 }
 
 // What both int64_t and uint64_t hold. (Numbers of 0 or more are unsigned once they are parsed.)

@@ -627,6 +627,7 @@ TEST(Suite, has_every_row_of_the_table) {
 
 TEST(Suite, refuses_unknown_rows_and_models) {
   SuiteConfig suite;
+  EXPECT_THAT(error_of([&] { validate(suite, "suite"); }), HasSubstr("suite.rows: expected at least one benchmark"));
   suite.rows.resize(1);
   suite.rows[0].name = "mmlu_por";
   EXPECT_THAT(error_of([&] { validate(suite, ""); }), HasSubstr("mmlu_pro"));

@@ -107,6 +107,8 @@ class Driver : public testing::Test {
     ASSERT_EQ(got.size(), expected.size()) << output(name);
     for (size_t i = 0; i < got.size(); ++i) EXPECT_EQ(got[i], expected[i]) << "step " << i + 1;
     EXPECT_EQ(metrics_without_timings(folder_ / name / "base"), metrics_without_timings(folder_ / "whole/base"));
+    EXPECT_EQ(fs::file_size(folder_ / name / "base/events.out.tfevents.grpo"),
+              fs::file_size(folder_ / "whole/base/events.out.tfevents.grpo"));
     EXPECT_TRUE(read_file(folder_ / name / "samples.jsonl") == read_file(folder_ / "whole/samples.jsonl"));
     EXPECT_EQ(read_file(folder_ / name / "summary.json"), read_file(folder_ / "whole/summary.json"));
     for (const char* file : {"policy", "optimizer", "reference"}) {
@@ -360,6 +362,8 @@ TEST_F(Driver, finds_what_is_wrong_before_any_work) {
       {"--set rollout.samples=65537", "rollout.samples: expected 1 <= x <= 65536"},
       {"--set chat.text=", "chat.text"},
       {"--set policy.from=nowhere", "nowhere"},
+      {"--set tasks.heldout_share=0 --set tasks.file=" GRPO_FIXTURES "/../../examples/data/tasks.jsonl",
+       "error: [task] " GRPO_FIXTURES "/../../examples/data/tasks.jsonl: expected at least one held-out task"},
   };
   for (const auto& [words, what] : cases) expect_refused(words, what);
 }
@@ -379,7 +383,15 @@ TEST_F(Driver, finds_tasks_and_rewards_that_do_not_fit_before_any_work) {
       {"--set tasks.file=" + folder + "sums.jsonl --set tasks.heldout_file=" + folder + "sums.jsonl",
        "tasks.heldout_file: expected another file"},
       {"--set objective.minibatches=5", "objective.minibatches: expected at most prompts_per_step (4), got 5"},
+      // What takes the tokenizer to tell is told before any work, and leaves nothing behind either.
+      {"--set evaluate.problems=0 --set tasks.on_bad=refuse --set tasks.file=" + folder + "long.jsonl",
+       "long.jsonl:1: a prompt of "},
+      {"--set rollout.max_new_tokens=127", "exceed policy.max_positions = 128"},
+      {"--set tasks.generator=countdown", "policy.max_positions: expected room for the documents of pretraining"},
+      {"--set tokenizer.vocab_size=270", "tokenizer] vocab_size: expected at least "},
+      {"--set policy.vocab_size=300", "policy.vocab_size: expected at least the "},
   };
+  std::ofstream(folder_ / "long.jsonl") << Json{{"prompt", std::string(300, '7')}, {"answer", 1}}.dump();
   for (const auto& [words, what] : cases) expect_refused(words, what);
 }
 
@@ -397,12 +409,14 @@ TEST_F(Driver, warns_of_what_will_do_nothing) {
   start_in_shell(GRPO_DRIVER " --config " + (folder_ / "config.json").string() + " --out " +
                      (folder_ / "run").string() +
                      " --steps 1 --set pretrain.steps=1 --set evaluate.problems=2 --set tasks.seed=5"
-                     " --set optimizer.learning_rate=0 --set rewards.weights.code=1 --set tasks.file=" +
+                     " --set optimizer.learning_rate=0 --set rewards.weights.code=1 --set rewards.weights.overlong=1"
+                     " --set rewards.overlong_max_length=40 --set rewards.overlong_buffer=8 --set tasks.file=" +
                      (folder_ / "tasks.jsonl").string(),
                  "run");
   EXPECT_EQ(child_.wait(), 0) << output("run");
   const std::string said = output("run");
-  for (const char* what : {"rewards.weights.code: no task can earn it", "tasks.jsonl:1: unknown kind \"sum\"",
+  for (const char* what : {"rewards.weights.overlong punishes what is longer than 32 tokens",
+                           "rewards.weights.code: no task can earn it", "tasks.jsonl:1: unknown kind \"sum\"",
                            "tasks.jsonl:1: unknown key \"languag\" in 30 lines; did you mean \"language\"?",
                            "optimizer.learning_rate is 0: nothing will be learned"}) {
     EXPECT_THAT(said, HasSubstr(what));
@@ -426,14 +440,6 @@ TEST_F(Driver, keeps_a_seed_of_tasks_that_was_given) {
              other = prompts("other", "--seed 5 --set tasks.seed=6");
   EXPECT_EQ(plain, same);
   EXPECT_NE(plain, other);
-}
-
-TEST_F(Driver, says_that_documents_are_too_long_before_it_learns_any) {
-  start_in_shell(GRPO_DRIVER " --config " + (folder_ / "config.json").string() + " --out " +
-                     (folder_ / "run").string() + " --set tasks.generator=countdown --set evaluate.problems=0",
-                 "run");
-  EXPECT_EQ(child_.wait(), 1) << output("run");
-  EXPECT_THAT(output("run"), HasSubstr("policy.max_positions: expected room for the documents of pretraining"));
 }
 
 // Quick tries, and stages that are left out.

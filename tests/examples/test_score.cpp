@@ -62,6 +62,19 @@ TEST_F(Score, stands_in_pipes) {
   EXPECT_EQ(read_file(folder_ / "in.jsonl"), lines) << "standard input is that file";
 }
 
+TEST_F(Score, tells_of_kinds_that_nobody_knows_once) {
+  write("in.jsonl", R"({"kind": "sum", "answer": "2", "completion": "2"}
+{"kind": "sum", "answer": "2", "completion": "2"}
+{"kind": "sudoko", "answer": "2", "completion": "2"}
+{"kind": "choice", "answer": "B", "completion": "2"}
+)");
+  EXPECT_EQ(run({"--rewards", "accuracy, format"}), 0) << said();
+  const std::string told = said(), sum = (folder_ / "in.jsonl").string() + ":1: unknown kind \"sum\": answers are read";
+  EXPECT_THAT(told, AllOf(HasSubstr(sum), HasSubstr("in.jsonl:3: unknown kind \"sudoko\""), HasSubstr("\"sudoku\"?")));
+  EXPECT_EQ(told.find("\"sum\""), told.rfind("\"sum\""));
+  EXPECT_EQ(told.find("unknown kind \"choice\""), told.npos);
+}
+
 TEST_F(Score, gives_each_pair_its_verdict) {
   const std::map<std::string, std::pair<std::string, std::string>> cases{{"correct", {"\\frac{1}{2}", "0.5"}},
                                                                          {"wrong", {"2", "3"}},
@@ -344,6 +357,8 @@ TEST_F(Score, refuses_what_it_cannot_read_write_or_compute) {
   EXPECT_EQ(run({"--rewards", "accurracy"}), 1);
   EXPECT_THAT(said(), HasSubstr("rewards: expected some of accuracy, choice, "));
   EXPECT_THAT(said(), HasSubstr("got \"accurracy\""));
+  EXPECT_EQ(run({"--set", "scoring.weights.format=0"}), 1);
+  EXPECT_THAT(said(), HasSubstr("scoring.weights.format: expected none; --rewards says"));
   EXPECT_EQ(run({"--rewards", "accuracy,helpful"}), 1);
   EXPECT_THAT(said(), HasSubstr("rewards: expected rewards that rules decide, got helpful"));
   EXPECT_EQ(run({"--rewards", "overlong"}), 1);

@@ -377,12 +377,10 @@ inline int fuzz(int argc, char** argv, const std::function<std::vector<Room>(con
   }
   const Folder folder;
   fuzz.rooms = rooms(folder);
+  std::string names;
+  for (const Room& each : fuzz.rooms) names += ' ' + each.name;
   if (!fuzz.room.empty()) std::erase_if(fuzz.rooms, [&](const Room& room) { return room.name != fuzz.room; });
-  if (fuzz.rooms.empty()) {
-    std::string names;
-    for (const Room& each : rooms(folder)) names += ' ' + each.name;
-    return report(Error("fuzz", "room: expected one of", names, ", got ", fuzz.room));
-  }
+  if (fuzz.rooms.empty()) return report(Error("config", "room: expected one of", names, ", got ", fuzz.room));
   return fuzz.run();
 }
 

@@ -109,6 +109,23 @@ TEST_F(Events, leave_out_what_is_not_a_number_and_mend_tags) {
                                                                                       "a"))));
 }
 
+TEST_F(Events, hold_the_numbers_of_a_line_of_metrics) {
+  using Json = nlohmann::ordered_json;
+  EventWriter writer(path());
+  writer.write(Json{{"step", 300}, {"a", 0.5}, {"none", nullptr}, {"name", "x"}, {"reward/x", -2}});
+  const auto events = records(read_file(path()));
+  ASSERT_EQ(events.size(), 2u);
+  EXPECT_EQ(events[1].substr(9),
+            "\x10\xAC\x02"s  // step 300
+            "\x2A\x1B"s
+            "\x0A\x08\x0A\x01"s
+            "a"
+            "\x15\0\0\0\x3F"s
+            "\x0A\x0F\x0A\x08"s
+            "reward/x"
+            "\x15\0\0\0\xC0"s);
+}
+
 TEST_F(Events, resuming_gives_the_file_of_a_run_that_was_never_killed) {
   const auto write = [](EventWriter& writer, int first, int last) {
     for (int i = first; i < last; ++i) writer.write(i, 1000.0 + i, {{"reward", i / 7.0}});

@@ -621,9 +621,12 @@ TEST(PolicyConfigRefuses, what_makes_no_model) {
               says("policy.hidden_size: expected a multiple of policy.heads"));
   EXPECT_THAT(broken([](auto& c) { c.head_dim = 7; }), says("policy.head_dim: expected an even number"));
   EXPECT_THAT(broken([](auto& c) { c.vocab_size = 0; }), says("policy.vocab_size"));
-  EXPECT_THAT(broken([](auto& c) { c.hidden_size = 1024, c.layers = 1 << 16, c.moe.intermediate_size = 1 << 20; }),
+  EXPECT_THAT(broken([](auto& c) { c.hidden_size = 1024, c.layers = 1 << 12, c.moe.intermediate_size = 1 << 20; }),
               says("policy: expected weights that fit into the memory of this machine"));
-  EXPECT_THAT(broken([](auto& c) { c.layers = 0; }), says("policy.layers: expected 1 <= x <= 65536, got 0"));
+  EXPECT_THAT(broken([](auto& c) { c.layers = 0; }), says("policy.layers: expected 1 <= x <= 4096, got 0"));
+  EXPECT_THAT(broken([](auto& c) { c.head_dim = 8, c.max_positions = 60'000'000; }),
+              says("policy.max_positions: expected at most 16777216, whose rotary angles take half a gigabyte, got "
+                   "60000000"));
   EXPECT_THAT(broken([](auto& c) { c.moe.experts_per_token = 6; }),
               says("policy.moe.experts_per_token: expected 1 … 5, got 6"));
   EXPECT_THAT(broken([](auto& c) { c.moe.shared_experts = -1; }),

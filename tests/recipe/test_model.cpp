@@ -520,6 +520,11 @@ TEST_F(Models, evaluate_asks_a_model_folder) {
 TEST_F(Models, tools_say_what_is_wrong_by_the_name_that_was_given) {
   write_lines(folder_ / "tasks.jsonl", {{{"prompt", "1+1"}, {"answr", "2"}, {"kind", "arithmatic"}}});
   write_lines(folder_ / "other.jsonl", {{{"prompt", "1+1"}, {"answer", "2"}, {"kind", "sudoku"}}});
+  write_lines(folder_ / "letters.jsonl",
+              {{{"prompt", "1+1"}, {"answer", 2}}, {{"prompt", "1+1"}, {"answer", 2}, {"kind", "choice"}}});
+  write_lines(folder_ / "pairs.jsonl",
+              {{{"prompt", "1+1"}, {"completion", "2"}}, {{"prompt", "1"}, {"completon", "2"}}});
+  write(folder_ / "text", "no JSON\nat all\n");
   const std::string tasks = folder_ / "tasks.jsonl", other = folder_ / "other.jsonl", suite = "configs/eval_r1.json";
   struct Case {
     const char* program;
@@ -532,8 +537,22 @@ TEST_F(Models, tools_say_what_is_wrong_by_the_name_that_was_given) {
        {"--tasks", tasks, "--k", "1", "--max_new_tokens", "2"},
        0,
        {"tasks.jsonl:1: unknown key \"answr\" in 1 line; did you mean \"answer\"?",
-        "tasks.jsonl:1: unknown kind \"arithmatic\" (1 task)", "has an answer, so that none can be right"}},
+        "tasks.jsonl:1: unknown kind \"arithmatic\": answers are read", "has an answer, so that none can be right"}},
       {GRPO_EVALUATE, {"--tasks", other}, 1, {"other.jsonl:1: accuracy cannot read its answer: expected a sudoku"}},
+      {GRPO_EVALUATE,
+       {"--tasks", folder_ / "letters.jsonl", "--k", "1", "--max_new_tokens", "2"},
+       0,
+       {"1 of 2 tasks have an answer that accuracy cannot read, and no part in pass@1; the first is " +
+        (folder_ / "letters.jsonl").string() + ":2"}},
+      {GRPO_LOGPROBS,
+       {"--in", folder_ / "pairs.jsonl", "--out", folder_ / "o"},
+       1,
+       {"pairs.jsonl:2: expected \"completion\" to be a text, got none"}},
+      {GRPO_GENERATE,
+       {"--in", folder_ / "text", "--out", folder_ / "o"},
+       1,
+       {"at least one JSON object, got none; 2 of 2 lines are left out: " + (folder_ / "text").string() + ":1: "}},
+      {GRPO_GENERATE, {"--n", "3"}, 1, {"[config] n: expected --in and --out with it"}},
       {GRPO_EVALUATE, {"--tasks", tasks, "--system", "Count."}, 1, {"[config] system: expected --chat"}},
       {GRPO_EVALUATE,
        {"--tasks", tasks, "--template", "Count."},
@@ -559,7 +578,7 @@ TEST_F(Models, tools_say_what_is_wrong_by_the_name_that_was_given) {
     words.insert(words.end(), {"--model", model_});
     EXPECT_EQ(tool(each.program, words), each.status) << each.words[1] << output();
     for (const std::string& what : each.said) EXPECT_THAT(output(), HasSubstr(what));
-    EXPECT_FALSE(fs::exists(folder_ / "o"));
+    EXPECT_FALSE(fs::exists(folder_ / "o") || fs::exists(folder_ / "o.part"));
   }
 }
 
@@ -582,7 +601,6 @@ TEST_F(Models, generate_ends_completions_where_the_model_s_positions_end) {
 }
 
 TEST_F(Models, generate_answers_the_lines_that_can_be_asked) {
-  write_lines(folder_ / "in.jsonl", {{{"prompt", "1+1"}}, {{"prompt_ids", std::vector<int>(9000, 5)}}, {{"prompt", 3}}});
   // (No number that is no id is taken for one.)
   const std::vector<Json> none{{{"prompt_ids", {1.5}}}, {{"prompt_ids", {4294967301}}}, {{"prompt_ids", 5}}};
   for (const Json& line : generated(none, {}))
@@ -746,7 +764,9 @@ TEST_F(FromPretrained, defaults_are_those_of_a_pretrained_model_where_the_user_s
     return tool(GRPO_R1_ZERO, all);
   };
   const auto config = [&](const std::string& name) { return Json::parse(read_file(folder_ / name / "config.json")); };
-  ASSERT_EQ(start("own", {}), 0) << output();
+  ASSERT_EQ(start("own", {"--set", "policy.layers=3", "--set", "policy.max_positions=600"}), 0) << output();
+  EXPECT_THAT(output(), HasSubstr("warning: policy.layers counts for nothing: the model and its vocabulary are"));
+  EXPECT_THAT(output(), testing::Not(HasSubstr("max_positions counts for nothing")));
   EXPECT_THAT(output(), testing::AllOf(HasSubstr("optimizer.learning_rate 1e-05: the default for a pretrained model"),
                                        HasSubstr("--set optimizer.learning_rate=…"), HasSubstr("chat.system"),
                                        HasSubstr("objective.kl none")));
@@ -799,6 +819,7 @@ TEST_F(FromPretrained, the_published_job_on_smollm2_runs_on_any_such_model) {
                                 "evaluate.problems=2", "--set", "evaluate.samples=1", "--out", folder_ / "sums"}),
             0)
       << output();
+  EXPECT_THAT(output(), testing::Not(HasSubstr("warning: ")));
   const auto samples = lines_of(folder_ / "sums/samples.jsonl");
   ASSERT_EQ(samples.size(), 4u);
   for (const Json& each : samples) EXPECT_EQ(each["kind"], "arithmetic");

@@ -232,12 +232,16 @@ TEST_F(Recipes, refuse_stages_without_names_sources_or_anything_to_do) {
   EXPECT_THAT(refusal(), HasSubstr("stage 6: expected a name"));
   config_ = good, stage("student")["name"] = "../student";
   EXPECT_THAT(refusal(), HasSubstr("a name that can be a folder's"));
+  config_ = good, stage("student")["name"] = "pretrained";
+  EXPECT_THAT(refusal(), HasSubstr("stage \"pretrained\": expected a name that nothing else in the run's folder has"));
   config_ = good, stage("taught")["data"] = Json::array();
   EXPECT_THAT(refusal(), HasSubstr("stage \"taught\": expected data"));
   config_ = good, stage("taught")["data"] = {{{"stage", "pick"}, {"topic", "problem"}, {"count", 3}}};
   EXPECT_THAT(refusal(), HasSubstr("one of file, stage and topic"));
   config_ = good, stage("taught")["data"] = {{{"topic", "problem"}}};
-  EXPECT_THAT(refusal(), HasSubstr("count of at least 1"));
+  EXPECT_THAT(refusal(), HasSubstr("a count of at least 1 with a topic, got 0"));
+  stage("taught")["data"][0]["count"] = 1'000'000'000;
+  EXPECT_THAT(refusal(), HasSubstr("stages.4.data.0.count: expected 0 <= x <= 16777216, got 1000000000"));
   config_ = good, stage("pick").erase("from");
   EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"pick\", from"), HasSubstr("got none")));
   config_ = good, stage("distilled").erase("teacher");
@@ -291,10 +295,24 @@ TEST_F(Recipes, tell_of_rewards_and_files_before_anything_is_computed) {
                    HasSubstr("stages.2.sft: a stage of type grpo does not read it"),
                    HasSubstr("stages.2.policy: the stage has that of ")}));
   config_ = good;
-  EXPECT_THAT(check_recipe(load()), testing::Each(testing::Not(HasSubstr("read it"))));
+  EXPECT_THAT(check_recipe(load()),
+              testing::Each(testing::Not(
+                  testing::AnyOf(HasSubstr("read it"), HasSubstr("asks it"), HasSubstr("min_helpful")))));
+  stage("matched")["judge"] = "cold", stage("matched")["grpo"]["rewards"]["overlong_max_length"] = 50;
+  std::ofstream(folder_ / "open.jsonl") << R"({"prompt": "Why?"})";
+  const Json open{{"file", (folder_ / "open.jsonl").string()}, {"heldout_share", 0}};
+  stage("pick")["rejection"]["tasks"] = {{{"tasks", open}}};
+  stage("pick")["rejection"]["rewards"] = {{"weights", {{"format", 1}}}};
+  stage("pick")["rejection"]["screen"]["min_helpful"] = 0.5;
+  EXPECT_THAT(
+      check_recipe(load()),
+      testing::IsSupersetOf(
+          {HasSubstr("stages.7.judge: no reward of the stage asks it"),
+           HasSubstr("stages.7.grpo.rewards.weights.overlong punishes what is longer than 39 tokens"),
+           HasSubstr("stages.3.rejection.screen.min_helpful: 1 of 1 tasks have no answer, and without")}));
   for (const auto& [name, part] : {std::pair{"matched", "grpo"}, std::pair{"pick", "rejection"}}) {
     config_ = good, stage(name)[part]["rewards"] = {{"weights", {{"code", 1}}}};
-    EXPECT_THAT(refusal(), AllOf(HasSubstr("stage \"" + std::string(name) + "\""), HasSubstr("no task can earn it")));
+    EXPECT_THAT(refusal(), HasSubstr("[recipe] stage \"" + std::string(name) + "\": expected a reward that some task"));
   }
   config_ = good;
   EXPECT_THAT(error_of([&] {

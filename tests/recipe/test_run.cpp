@@ -496,6 +496,8 @@ TEST_F(RunFolder, writes_the_error_that_ends_it_to_the_log_with_the_way_to_go_on
   c.out = (folder_ / "it's mine").string();
   grpo::Run run(c, kResolved, "r1_zero");
   EXPECT_EQ(run.attempt([] { return 7; }), 7);
+  run.resume();
+  record(run, 1);
   EXPECT_EQ(run.attempt([]() -> int { throw Error("rollout", "no more pages"); }), 1);
   const std::string command = "r1_zero --resume --out '" + (folder_ / "it'\\''s mine").string() + "'";
   EXPECT_THAT(read_file(run.folder() / "log.txt"),
@@ -503,6 +505,39 @@ TEST_F(RunFolder, writes_the_error_that_ends_it_to_the_log_with_the_way_to_go_on
   std::raise(SIGHUP);
   EXPECT_EQ(run.attempt([]() -> int { throw Interrupted(); }), 128 + SIGHUP);
   EXPECT_THAT(read_file(run.folder() / "log.txt"), HasSubstr("all is saved; to go on: " + command));
+}
+
+// An error before the first step leaves all as it was.
+TEST_F(RunFolder, takes_back_what_it_made_where_nothing_was_done_yet) {
+  const auto fails = [&](const RunConfig& c, bool works) {
+    grpo::Run run(c, kResolved, "test");
+    EXPECT_EQ(run.attempt([&]() -> int {
+                run.resume();
+                std::ofstream(run.folder() / "tokenizer.model") << "pieces";
+                if (works) record(run, 1);
+                throw Error("task", "too long");
+              }),
+              1);
+  };
+  fails(config(), false);
+  EXPECT_FALSE(fs::exists(folder_ / "zero"));
+
+  fails(config(), true);  // what was done stays, and is what a later start finds again
+  ASSERT_EQ(lines_of(at("metrics.jsonl")).size(), 1u);
+  const std::string log = read_file(at("log.txt"));
+  fails(config(), false);
+  EXPECT_EQ(read_file(at("log.txt")), log);
+  EXPECT_EQ(lines_of(at("metrics.jsonl")).size(), 1u);
+  EXPECT_FALSE(fs::exists(folder_ / "zero.1"));
+
+  RunConfig other = config();  // whose folder was there before, with what else is in it
+  other.out = (folder_ / "mine").string();
+  fs::create_directory(other.out);
+  std::ofstream(folder_ / "mine/notes.txt") << "mine";
+  fails(other, false);
+  EXPECT_EQ(read_file(folder_ / "mine/notes.txt"), "mine");
+  fails(config(/*resume=*/true), false);
+  EXPECT_TRUE(fs::exists(at("log.txt")));
 }
 
 TEST_F(RunFolder, says_once_when_nothing_is_learned_for_long) {
@@ -744,6 +779,7 @@ TEST(Device, is_refused_by_name) {
   EXPECT_THAT(error_of([] { open_device("warp"); }),
               AllOf(HasSubstr("device: expected \"cpu\""), HasSubstr("\"warp\"")));
   EXPECT_THAT(error_of([] { open_device("meta"); }), HasSubstr("\"meta\""));
+  EXPECT_THAT(error_of([] { open_device("cpu:7"); }), HasSubstr("\"cpu:7\""));
 }
 
 }  // namespace

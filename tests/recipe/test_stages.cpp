@@ -364,6 +364,8 @@ TEST(StageConfigs, refuse_what_cannot_be_before_anything_is_done) {
   grpo.objective.max_refills = 16;
   EXPECT_THAT(error(grpo, "grpo"), AllOf(HasSubstr("16777216 tasks in a step"), HasSubstr("16 refills"),
                                          HasSubstr("objective.max_refills")));
+  grpo = {}, grpo.objective.epochs = 1'000'000'000;
+  EXPECT_THAT(error(grpo, "grpo"), HasSubstr("grpo.objective.epochs: expected 1 <= x <= 1024, got 1000000000"));
   grpo = {}, grpo.rollout.sampling.temperature = 0;
   EXPECT_THAT(error(grpo, "grpo"), HasSubstr("greedy"));
   grpo = {}, grpo.rollout.samples = 1;

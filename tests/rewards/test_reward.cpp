@@ -117,7 +117,8 @@ TEST(Reward, an_arithmetic_answer_is_worked_out) {
   const auto score = [](const std::string& answer, const std::string& reference, const std::string& kind) {
     return score_of("accuracy", {"t", "", reference, kind, ""}, completion_of(solution(answer)));
   };
-  for (const char* right : {"11", "+11", "11.0", "11 apples", "\\boxed{11}", "36-25=11", "11 = 36 - 25", "x = 11", "1.1e+1"})
+  for (const char* right :
+       {"11", "+11", "11.0", "11 apples", "\\boxed{11}", "36-25=11", "11 = 36 - 25", "x = 11", "1.1e+1"})
     EXPECT_EQ(score(right, "11", "arithmetic"), 1.0) << right;
   for (const char* question : {"36-25", "36 - 25", "$36-25$", "\\boxed{36-25}", "36 − 25", "5+6", "(5)+(6)", "x = 5+6",
                                "22/2", "\\frac{22}{2}", "11*1", "11\\cdot 1", "11+0 apples", "11^1", "12+-1"}) {
@@ -128,6 +129,38 @@ TEST(Reward, an_arithmetic_answer_is_worked_out) {
   EXPECT_EQ(score("2/4", "1/2", "arithmetic"), 1.0);
   EXPECT_EQ(score("1/4+1/4", "1/2", "arithmetic"), 0.0);
   EXPECT_EQ(score("12", "11", "arithmetic"), 0.0);
+}
+
+// Of a task without a kind an expression may be the answer, but not that of the question for its number.
+TEST(Reward, an_expression_of_the_question_is_no_answer_to_it) {
+  const auto score = [](const char* prompt, const char* answer, const char* reference) {
+    return score_of("accuracy", {"t", prompt, reference, "", ""}, completion_of(solution(answer)));
+  };
+  struct Case {
+    const char *prompt, *answer, *reference;
+  };
+  for (const Case& echo : {Case{"What is 36-25?", "36-25", "11"},
+                           {"What is 36 − 25?", "$36 - 25$", "11"},
+                           {"Compute 36-25.", "\\boxed{(36)-25}", "11"},
+                           {"36+25=", "25+36", "61"},
+                           {"Compute $3 \\cdot 4 + 5$.", "x = 3*4+5", "17"},
+                           {"Find \\frac{22}{2}.", "22/2", "11"},
+                           {"What is 1,000+2?", "1000 + 2", "1002"},
+                           {"1. 36-25", "36-25", "11"},
+                           {"Compute $2^{10}$", "2^{10}", "1024"}})
+    EXPECT_EQ(score(echo.prompt, echo.answer, echo.reference), 0.0) << echo.answer;
+  for (const Case& right : {Case{"What is 36-25?", "11", "11"},
+                            {"What is 36-25?", "36-25=11", "11"},
+                            {"What is 36-25?", "5+6", "11"},
+                            {"What is 36-25+0?", "36-25", "11"},
+                            {"Ten to the third, as a power of 10?", "10^3", "1000"},
+                            {"Write 3+2x with its powers falling.", "3+2x", "2x+3"},
+                            {"Write the sum of 36 and -25.", "36-25", "36-25"},
+                            {"Simplify \\frac{2}{4}.", "1/2", "1/2"},
+                            {"Solve 2x = 4-2.", "x = 1", "1"}})
+    EXPECT_EQ(score(right.prompt, right.answer, right.reference), 1.0) << right.answer;
+  EXPECT_EQ(score_of("accuracy", {"t", "What is 36-25?", "11", "mine", ""}, completion_of(solution("36-25"))), 1.0)
+      << "a kind of one's own";
 }
 
 TEST(Accuracy, reads_the_answer_of_the_strict_form) {

@@ -203,6 +203,7 @@ def check_panel(test, panel, names):
     xs = sorted(float(x) for x in re.findall(r'rotate\(-\d+ ([\d.]+) ', panel))
     test.assertFalse([x for x, after in zip(xs, xs[1:]) if after - x < 11])
     ticks = re.findall(r'<text [^>]*fill="var\(--faint\)"[^>]*text-anchor="(end|middle)">(-?[\d.]+)</text>', panel)
+    test.assertEqual({anchor for anchor, _ in ticks}, {"end", "middle"})
     for anchor, tick in ticks:
         test.assertRegex(tick, r"^-?\d+(\.\d{1,2})?$" if anchor == "end" else r"^\d+$")
 
@@ -302,6 +303,7 @@ class ReportTest(unittest.TestCase):
         self.assertGreater(steps[-1], 20)
         ys = re.findall(r'<circle cx="([\d.]+)" cy="([\d.-]+)" r="9"', self.section("growth"))
         boxes = [(float(x), float(y)) for x, y in ys]
+        self.assertEqual(len(boxes), 6)
         for i, (x, y) in enumerate(boxes):
             self.assertTrue(36 + 9 <= y <= 280 - 42 - 9, y)
             self.assertFalse([b for b in boxes[:i] if abs(b[0] - x) < 18 and abs(b[1] - y) < 18])
@@ -347,9 +349,7 @@ class ReportTest(unittest.TestCase):
             write_lines(self.folder / name / "metrics.jsonl",
                         [{"step": i, "reward": 0.5, "accuracy": 0.1 * i, "completion_length": 30, "loss": 0.3333}
                          for i in range(1, 4 if len(name) < 12 else 301)])
-        (self.folder / "stages.json").write_text(json.dumps([{"name": name, "state": "done"} for name in names]))
         figures = {"pass@1": 0.9876, "pass@1_ci95": 0.0123, "completion_length": 123.4, "judge": 0.5}
-        (self.folder / "table.json").write_text(json.dumps({name: figures for name in names}))
         for count in (4, 13, len(names)):
             (self.folder / "stages.json").write_text(json.dumps([{"name": name} for name in names[:count]]))
             (self.folder / "table.json").write_text(json.dumps({name: figures for name in names[:count]}))
@@ -364,7 +364,9 @@ class ReportTest(unittest.TestCase):
             for panel in re.findall(r"<svg viewBox.*?</svg>", self.source):
                 check_panel(self, panel, names[:count])
             self.assertGreater(len(re.findall(r"<svg viewBox", self.source)), 5)
-            for table in re.findall(r"<table class=\"figures.*?</table>", self.section("figures")):
+            tables = re.findall(r"<table class=\"figures.*?</table>", self.section("figures"))
+            self.assertEqual(len(tables) > 1, count > 4)
+            for table in tables:
                 self.assertLess(width_of(table), 1112, f"{count} stages")
             self.assertEqual(self.section("figures").count("0.988"), count)
 
@@ -412,8 +414,7 @@ class ReportTest(unittest.TestCase):
 
     def test_pages_and_curves_go_to_standard_output_when_asked(self):
         build(self.folder, steps=3)
-        plot = Path(REPORT).parent / "plot_metrics.py"
-        for program, run, begin in [(REPORT, self.folder, "<!doctype html>"), (plot, self.folder / "zero", "<svg")]:
+        for program, run, begin in [(REPORT, self.folder, "<!doctype html>"), (PLOT, self.folder / "zero", "<svg")]:
             done = subprocess.run([sys.executable, program, run, "--out", "-"], capture_output=True, text=True)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertTrue(done.stdout.lower().startswith(begin), done.stdout[:80])
@@ -421,7 +422,7 @@ class ReportTest(unittest.TestCase):
                                     capture_output=True, text=True)
             self.assertEqual(closed.stderr, "")
             self.assertFalse((self.folder / "report.html").exists())
-        nowhere = subprocess.run([sys.executable, plot, self.folder / "zero", "--out", "/none/x.svg"],
+        nowhere = subprocess.run([sys.executable, PLOT, self.folder / "zero", "--out", "/none/x.svg"],
                                  capture_output=True, text=True)
         self.assertEqual(nowhere.stderr, "error: [plot] /none/x.svg: No such file or directory\n")
 
@@ -430,17 +431,22 @@ class ReportTest(unittest.TestCase):
                                        "the folder of a run, and has it begun?")
         (self.folder / "metrics.jsonl").write_text('{"step": 1, "reward": 1}\n{"step": \n{"step": 3}\n')
         self.assertEqual(self.error(), f"error: [report] {self.folder}/metrics.jsonl:2: expected a JSON object")
-        (self.folder / "metrics.jsonl").write_text('{"step": 1, "reward": 1}\n{"reward": 1}\n')
-        self.assertEqual(self.error(), f'error: [report] {self.folder}/metrics.jsonl:2: expected a number "step"')
+        for step in ("true", '"1"', "null", "1e999", "1" + 400 * "0", "NaN"):
+            (self.folder / "metrics.jsonl").write_text('{"step": 1, "reward": 1}\n{"step": %s, "reward": 1}\n' % step)
+            self.assertEqual(self.error(), f'error: [report] {self.folder}/metrics.jsonl:2: expected a number "step"')
         (self.folder / "metrics.jsonl").write_text('{"step": 1, "reward": 1}\n')
         self.assertIn("/none/x.html: No such file", self.error("--out", str(self.folder / "none" / "x.html")))
         (self.folder / "table.json").write_text('{"zero":\n 5')
         self.assertRegex(self.error(), r"\[report\] .*table.json:2: expected JSON: ")
         (self.folder / "table.json").write_text('{"zero": 5}')
         self.assertRegex(self.error(), r'\[report\] .*table.json: expected "zero" to be an object')
-        (self.folder / "stages.json").write_text('[{"name": "../elsewhere"}]')
-        self.assertRegex(self.error(), r"\[report\] .*stages.json: expected stage 1 ")
-        self.assertIn("expected the folder of a run", self.report(folder=self.folder / "none").stderr)
+        for name in ("../elsewhere", "..", ".", ""):
+            (self.folder / "stages.json").write_text(json.dumps([{"name": name}]))
+            self.assertRegex(self.error(), r"\[report\] .*stages.json: expected stage 1 ", name)
+        (self.folder / "stages.json").write_text("[" * 100000)
+        self.assertRegex(self.error(), r"\[report\] .*stages.json:1: expected JSON: ")
+        self.assertIn("expected the folder of a run, got none", self.report(folder=self.folder / "none").stderr)
+        self.assertIn("expected the folder of a run, got a file", self.report(folder=REPORT).stderr)
 
     def test_runs_in_a_browser(self):
         browser = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -468,9 +474,9 @@ class PlotTest(unittest.TestCase):
         self.addCleanup(holder.cleanup)
         self.folder = Path(holder.name)
 
-    def plot(self, *paths):
+    def plot(self, *arguments):
         out = self.folder / "curves.svg"
-        done = subprocess.run([sys.executable, PLOT, *paths, "--out", out], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, PLOT, *arguments, "--out", out], capture_output=True, text=True)
         self.assertNotIn("Traceback", done.stderr)
         return out.read_text(encoding="utf-8") if done.returncode == 0 else done.stderr.strip()
 
@@ -525,6 +531,16 @@ class PlotTest(unittest.TestCase):
         self.assertRegex(self.plot(self.folder / "none"), r"^error: \[plot\] .*none: No such file")
         (self.folder / "stages.json").write_text("{}")
         self.assertRegex(self.plot(self.folder), r"^error: \[plot\] .*stages.json: expected an array")
+        self.assertRegex(self.plot(self.folder, "--smooth", "0"), r"^error: \[plot\] --smooth: expected at least 1, got 0")
+
+    def test_what_is_no_figure_is_left_out(self):
+        rows = [{"step": 1, "reward": 0.5}, {"step": 2, "reward": True}, {"step": 3, "reward": 10**400}]
+        write_lines(self.folder / "metrics.jsonl", [*rows, {"step": None, "reward": 1}, {"step": "4", "reward": 1}])
+        (self.folder / "summary.json").write_text('{"before": [0.25], "after": {"pass@1": true, "format": 0.5}}')
+        svg = self.plot(self.folder)
+        self.assertEqual([name for _, name in self.legend(svg)], [f"{self.folder.name} · held-out format 0.50"])
+        self.assertEqual(svg.count("<polyline"), 0)
+        self.assertEqual(svg.count("<circle"), 2)
 
 
 if __name__ == "__main__":

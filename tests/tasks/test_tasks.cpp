@@ -100,7 +100,7 @@ TEST_F(TaskFile, bad_lines_are_named) {
   EXPECT_THAT(error_in("{\"prompt\": \"\"}"), HasSubstr("got an empty one"));
   EXPECT_THAT(error_in("{\"prompt\": \"p\", \"answer\": [1]}"),
               HasSubstr("a string or a number as \"answer\", got an array"));
-  EXPECT_THAT(error_in("{\"prompt\": \"p\", \"answer\": true}"), HasSubstr("got boolean"));
+  EXPECT_THAT(error_in("{\"prompt\": \"p\", \"answer\": true}"), HasSubstr("got a boolean"));
   EXPECT_THAT(error_in("{\"prompt\": \"p\", \"kind\": 1}"), HasSubstr("expected a string as \"kind\", got a number"));
   EXPECT_THAT(error_in("{\"prompt\": \"p\", \"language\": {}}"), HasSubstr("\"language\", got an object"));
   EXPECT_THAT(error_in(good + "{\"prompt\": \"\xff\"}"), HasSubstr(":2: "));
@@ -167,6 +167,16 @@ TEST_F(TaskFile, languages_are_those_that_can_be_told) {
               AllOf(HasSubstr(":1: expected one of en af "), HasSubstr(" ja as \"language\", got \"english\"")));
   EXPECT_EQ(read_tasks(write("{\"prompt\": \"p\", \"language\": \"\"}"))[0].language, "");
   EXPECT_EQ(read_tasks(write("{\"prompt\": \"p\", \"language\": \"zh-CN\"}"))[0].language, "zh-CN");
+}
+
+TEST_F(TaskFile, names_with_brackets_are_told_whole) {
+  LeftOut left_out;
+  const std::string lines = "{\"prompt\": \"p\"}\n{\"prompt\": \"p\", \"answer\": true}\n";
+  read_tasks(write(lines, "[a] b.jsonl"), BadTasks::drop, &left_out);
+  left_out.add("[a] b.jsonl:3: too long");
+  EXPECT_EQ(left_out.text("lines"), "2 of 2 lines are left out: " + (folder_ / "[a] b.jsonl").string() +
+                                        ":2: expected a string or a number as \"answer\", got a boolean; "
+                                        "[a] b.jsonl:3: too long");
 }
 
 TEST_F(TaskFile, tasks_know_their_lines) {

@@ -455,6 +455,8 @@ TEST(TokenizerJson, refuses_text_that_is_not_json) {
   std::string twice = good;
   twice.insert(twice.find("\"ab\""), "\"a\":7,");
   EXPECT_THAT(error_of([&] { Tokenizer::from_serialized(twice, "FILE"); }), HasSubstr("twice"));
+  EXPECT_THAT(error_of([&] { Tokenizer::from_serialized("{\"steps\": 3}", "FILE"); }),
+              HasSubstr("FILE: expected a tokenizer.json, got JSON without \"model\""));
   EXPECT_THAT(error_of([&] { Tokenizer::from_serialized(std::string(100'000, '[') + good, "FILE"); }),
               HasSubstr("FILE"));
   EXPECT_THAT(error_of([&] { Tokenizer::from_serialized("{\"a\":" + std::string(100'000, '['), "FILE"); }),

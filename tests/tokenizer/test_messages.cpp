@@ -213,6 +213,17 @@ TEST_F(Program, names_the_line_that_it_cannot_render) {
               AllOf(HasSubstr("in.jsonl:2"), HasSubstr("expected messages that are objects, got number")));
 }
 
+TEST_F(Program, names_the_line_and_one_room) {
+  write("in.jsonl", "{\"ids\": [1]}\n{\"ids\": [99999]}\n");
+  Child child;
+  child.start({GRPO_TOKENIZE, "--decode", "--model", folder_.path(), "--in", folder_ / "in.jsonl", "--out",
+               folder_ / "out.jsonl"},
+              folder_ / "said");
+  EXPECT_EQ(child.wait(), 1);
+  EXPECT_THAT(read_file(folder_ / "said"), HasSubstr("error: [tokenize] " + (folder_ / "in.jsonl").string() +
+                                                     ":2: expected a token id from 0 to "));
+}
+
 TEST_F(Program, passes_over_blank_lines_and_keeps_the_old_output) {
   write("in.jsonl", "\n{\"messages\": []}\n  \r\n{\"messages\": []}\n\n");
   ASSERT_EQ(run(folder_), 0) << read_file(folder_ / "said");

@@ -53,6 +53,7 @@ std::string title_of(const SuiteRow& row) {
 }  // namespace
 
 void SuiteConfig::validate() const {
+  if (rows.empty()) throw Error("benchmark", "rows: expected at least one benchmark, got none");
   for (const SuiteRow& row : rows) {
     find_benchmark(row.name);
     for (const auto& [model, value] : row.cited)
