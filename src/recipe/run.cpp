@@ -440,8 +440,12 @@ bool Run::take_back() {
   metrics_.reset(), samples_.reset(), events_.reset();
   fs::remove_all(folder_, code);
   if (code || aside_.empty()) return !code;
-  fs::rename(aside_, folder_, code);
-  if (!code) progress_->note("the run that was in " + folder_.string() + " is there again");
+  try {
+    rename_durably("run", aside_, folder_);
+    progress_->note("the run that was in " + folder_.string() + " is there again");
+  } catch (const Error& error) {
+    progress_->note("warning: " + reason_of(error));
+  }
   return true;
 }
 
