@@ -39,6 +39,7 @@ NOT_RUN = {  # command, as README has it: why not
     "build/bin/r1_zero --resume --out RUN": PLACEHOLDER,
     "build/bin/evaluate --model RUN": PLACEHOLDER,
     "build/bin/evaluate --model runs/mine": PLACEHOLDER,
+    "build/bin/generate --model runs/smollm2/model --chat": MINUTES,
     ".venv/bin/tensorboard --logdir runs": "serves until it is stopped",
     ".peer-venv/bin/python scripts/peer_trl.py --model $M --ours build/bin/r1_zero --micro-batch 8 --steps 1 --rounds 1":
         PEERS,
