@@ -65,33 +65,24 @@ void check(const Pair& pair, const std::string& where, const grpo::PolicyConfig&
 /// The lines of one forward pass, laid end to end: a completion is a segment behind its prompt's, as in sampling, so
 /// that the bits are those of sampling, too.
 struct Batch {
-  std::vector<int32_t> tokens, positions, targets;
-  std::vector<int64_t> rows;  // whose hidden state the next target follows
-  std::vector<int32_t> starts{0}, parents;
+  grpo::PassBuilder pass;
+  std::vector<int32_t> targets;
+  std::vector<int64_t> rows;           // whose hidden state the next target follows
   std::vector<size_t> lines, lengths;  // which they are, and how long their completions
 
   void add(size_t line, const Pair& pair) {
-    const size_t first = tokens.size();
-    int32_t parent = -1;
-    for (const auto* part : {&pair.prompt, &pair.completion}) {
-      for (const int32_t token : *part) {
-        if (part == &pair.completion) rows.push_back(static_cast<int64_t>(tokens.size()) - 1), targets.push_back(token);
-        positions.push_back(static_cast<int32_t>(tokens.size() - first));
-        tokens.push_back(token);
-      }
-      if (part->empty()) continue;
-      starts.push_back(static_cast<int32_t>(tokens.size())), parents.push_back(parent);
-      parent = static_cast<int32_t>(parents.size()) - 1;
-    }
+    const int32_t parent = pass.add(pair.prompt);
+    for (size_t i = 0; i < pair.completion.size(); ++i)
+      rows.push_back(static_cast<int64_t>(pass.tokens.size() + i) - 1), targets.push_back(pair.completion[i]);
+    if (!pair.completion.empty()) pass.add(pair.completion, static_cast<int32_t>(pair.prompt.size()), parent);
     lines.push_back(line), lengths.push_back(pair.completion.size());
   }
 
   std::vector<float> logprobs(const grpo::Policy& policy) const {
     if (targets.empty()) return {};
     const auto device = policy.device();
-    const grpo::Segments segments{at::tensor(tokens, at::kInt).to(device), at::tensor(positions, at::kInt).to(device),
-                                  starts, parents};
-    const at::Tensor hidden = policy.hidden(segments).index_select(0, at::tensor(rows, at::kLong).to(device));
+    const at::Tensor hidden =
+        policy.hidden(pass.build(device)).index_select(0, at::tensor(rows, at::kLong).to(device));
     const at::Tensor all =
         policy.token_logprobs(hidden, at::tensor(targets, at::kInt).to(device), 1.0).logprobs.cpu().contiguous();
     return {all.data_ptr<float>(), all.data_ptr<float>() + all.numel()};
@@ -139,13 +130,13 @@ int main(int argc, char** argv) try {
       const Json perplexity = own.empty() ? Json(nullptr) : Json(std::exp(-sum / static_cast<double>(own.size())));
       out.write_lines(lines[batch.lines[i]].with({{"logprobs", own}, {"perplexity", perplexity}}));
     }
-    tokens += static_cast<int64_t>(batch.tokens.size());
+    tokens += static_cast<int64_t>(batch.pass.tokens.size());
     if (!batch.lines.empty()) progress.step(static_cast<int64_t>(batch.lines.back()) + 1, {}, lap.lap());
     batch = {};
   };
   for (size_t i = 0; i < lines.size() && !stop.requested(); ++i) {
-    if (!batch.tokens.empty() && batch.tokens.size() + pairs[i].size() > static_cast<size_t>(config.max_batch_tokens))
-      flush();
+    const size_t before = batch.pass.tokens.size();
+    if (before > 0 && before + pairs[i].size() > static_cast<size_t>(config.max_batch_tokens)) flush();
     batch.add(i, pairs[i]);
   }
   if (stop.requested()) {

@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <span>
+
 #include "kernels/op.h"
 
 namespace grpo {
@@ -66,10 +69,11 @@ struct Linear : Function<Linear> {
 // Experts side by side, one to a thread: their few rows are too little to share out. f gets the expert's product and
 // functions that find its part of a tensor of rows and of a tensor of weights.
 template <class F>
-void each_expert(const Tensor& x, const Tensor& weight, const std::vector<int64_t>& offsets, F f) {
+void each_expert(const Tensor& x, const Tensor& weight, const Tensor& offsets, F f) {
   const cpu::Type type = kernel_type(x, "grouped_linear");
+  const int32_t* starts = offsets.data_ptr<int32_t>();
   parallel_for(weight.size(0), [&](int64_t e) {
-    const int64_t first = offsets[e], rows = offsets[e + 1] - first;
+    const int64_t first = starts[e], rows = starts[e + 1] - first;
     if (rows == 0) return;
     const auto at_row = [first](const Tensor& t) {
       return static_cast<char*>(t.data_ptr()) + first * t.size(1) * t.element_size();
@@ -82,13 +86,12 @@ void each_expert(const Tensor& x, const Tensor& weight, const std::vector<int64_
 }
 
 struct GroupedLinear : Function<GroupedLinear> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, std::vector<int64_t> offsets) {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, Tensor offsets) {
     Tensor y = at::empty({x.size(0), weight.size(1)}, x.options());
     each_expert(x, weight, offsets, [&](const Product& product, auto at_row, auto at_expert) {
       product.forward(at_row(x), at_expert(weight), at_row(y));
     });
-    ctx->save_for_backward({x, weight});
-    ctx->saved_data["offsets"] = offsets;
+    ctx->save_for_backward({x, weight, offsets});
     return y;
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
@@ -98,13 +101,12 @@ struct GroupedLinear : Function<GroupedLinear> {
     std::optional<WeightGradient> dweight;
     if (ctx->needs_input_grad(0)) dx = at::empty_like(x);
     if (ctx->needs_input_grad(1)) dweight.emplace(weight);
-    each_expert(x, weight, ctx->saved_data["offsets"].toIntVector(),
-                [&](const Product& product, auto at_row, auto at_expert) {
-                  if (dx.defined()) product.input_gradient(at_row(dy), at_expert(weight), at_row(dx));
-                  if (!dweight) return;
-                  const Tensor& dw = dweight->sum;
-                  product.weight_gradient(at_row(dy), at_row(x), at_expert(dw), dw.stride(1), dw.stride(2));
-                });
+    each_expert(x, weight, saved[2], [&](const Product& product, auto at_row, auto at_expert) {
+      if (dx.defined()) product.input_gradient(at_row(dy), at_expert(weight), at_row(dx));
+      if (!dweight) return;
+      const Tensor& dw = dweight->sum;
+      product.weight_gradient(at_row(dy), at_row(x), at_expert(dw), dw.stride(1), dw.stride(2));
+    });
     return {dx, dweight ? dweight->for_autograd() : Tensor(), Tensor()};
   }
 };
@@ -126,18 +128,21 @@ Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>
                        bias ? std::optional<Tensor>(bias->contiguous()) : std::nullopt);
 }
 
-Tensor grouped_linear(const Tensor& x, const Tensor& weight, const std::vector<int32_t>& offsets) {
+Tensor grouped_linear(const Tensor& x, const Tensor& weight, const Tensor& offsets) {
   require(x.dim() == 2 && weight.dim() == 3 && x.size(1) == weight.size(2), "grouped_linear",
           "expected x [rows, in] and weight [experts, out, in], got ", x.sizes(), " and ", weight.sizes());
   require_alike(weight, x, "grouped_linear", "weight");
-  require(static_cast<int64_t>(offsets.size()) == weight.size(0) + 1 && offsets.front() == 0 &&
-              offsets.back() == x.size(0) && std::is_sorted(offsets.begin(), offsets.end()),
-          "grouped_linear", "expected ", weight.size(0) + 1, " ascending offsets from 0 to ", x.size(0));
+  require(offsets.dim() == 1 && offsets.size(0) == weight.size(0) + 1 && offsets.scalar_type() == at::kInt &&
+              offsets.device() == x.device() && offsets.is_contiguous(),
+          "grouped_linear", "expected int32 offsets [", weight.size(0) + 1, "] on ", x.device(), ", got ",
+          offsets.scalar_type(), " ", offsets.sizes(), " on ", offsets.device());
   if (!x.is_cpu()) return reference::grouped_linear(x, weight, offsets);
+  const std::span<const int32_t> starts(offsets.data_ptr<int32_t>(), offsets.size(0));
+  require(starts.front() == 0 && starts.back() == x.size(0) && std::ranges::is_sorted(starts), "grouped_linear",
+          "expected offsets that ascend from 0 to ", x.size(0));
   kernel_type(x, "grouped_linear");
   const bool usable = weight.stride(1) == 1 || weight.stride(2) == 1;
-  return GroupedLinear::apply(x.contiguous(), usable ? weight : weight.contiguous(),
-                              std::vector<int64_t>(offsets.begin(), offsets.end()));
+  return GroupedLinear::apply(x.contiguous(), usable ? weight : weight.contiguous(), offsets);
 }
 
 }  // namespace grpo

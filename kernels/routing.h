@@ -14,13 +14,14 @@ inline constexpr float kTiny = 1e-20f;  // in the sum of chosen scores, all of w
 inline void assign_slots(Routing& routing, int64_t experts) {
   const Tensor chosen = routing.experts.cpu();
   const int32_t* expert = chosen.data_ptr<int32_t>();
-  routing.offsets.assign(experts + 1, 0);
-  for (int64_t i = 0; i < chosen.numel(); ++i) ++routing.offsets[expert[i] + 1];
-  std::partial_sum(routing.offsets.begin(), routing.offsets.end(), routing.offsets.begin());
-  std::vector<int32_t> next(routing.offsets.begin(), routing.offsets.end() - 1);
-  Tensor slots = at::empty(chosen.sizes(), at::kInt);
+  Tensor offsets = at::zeros({experts + 1}, at::kInt), slots = at::empty(chosen.sizes(), at::kInt);
+  int32_t* starts = offsets.data_ptr<int32_t>();
+  for (int64_t i = 0; i < chosen.numel(); ++i) ++starts[expert[i] + 1];
+  std::partial_sum(starts, starts + experts + 1, starts);
+  std::vector<int32_t> next(starts, starts + experts);
   for (int64_t i = 0; i < chosen.numel(); ++i) slots.data_ptr<int32_t>()[i] = next[expert[i]]++;
   routing.slots = slots.to(routing.experts.device());
+  routing.offsets = offsets.to(routing.experts.device());
 }
 
 // Token of each row of the expert-sorted batch.

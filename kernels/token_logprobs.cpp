@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 #include "kernels/cpu/sample.h"
 #include "kernels/op.h"
@@ -148,22 +149,27 @@ TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& head, const Ten
           "expected int32 targets [", hidden.size(0), "], got ", targets.scalar_type(), " ", targets.sizes());
   require(targets.device() == hidden.device(), op, "expected targets on ", hidden.device(), ", got ", targets.device());
   require(temperature > 0, op, "expected a temperature above 0, got ", temperature);
-  require(kept.empty() || static_cast<int64_t>(kept.starts.size()) == hidden.size(0) + 1, op, "expected kept sets of ",
-          hidden.size(0), " tokens, got ", kept.starts.size() - 1);
-  require(kept.empty() || (kept.starts.front() == 0 && kept.starts.back() == std::ssize(kept.ids) &&
-                           std::ranges::is_sorted(kept.starts)),
-          op, "expected kept sets whose starts ascend from 0 to ", kept.ids.size());
-  for (const int32_t id : kept.ids)
-    require(id >= 0 && id < head.size(0), op, "expected kept ids in [0, ", head.size(0), "), got ", id);
+  if (kept.ids.defined())
+    require(kept.ids.dim() == 1 && kept.ids.scalar_type() == at::kInt && kept.starts.defined() &&
+                kept.starts.scalar_type() == at::kLong && kept.starts.sizes() == at::IntArrayRef({hidden.size(0) + 1}),
+            op, "expected kept sets of ", hidden.size(0), " tokens: int32 ids [N] and int64 starts [",
+            hidden.size(0) + 1, "]");
   if (!hidden.is_cpu()) return reference::token_logprobs(hidden, head, targets, temperature, kept);
   for (int64_t t = 0; t < targets.size(0); ++t)
     if (const int32_t id = targets.data_ptr<int32_t>()[t]; id < 0 || id >= head.size(0))
       throw Error(op, "expected targets in [0, ", head.size(0), "), got ", id, " at token ", t);
+  if (kept.ids.defined()) {
+    const std::span<const int32_t> ids(kept.ids.data_ptr<int32_t>(), kept.ids.numel());
+    const std::span<const int64_t> starts(kept.starts.data_ptr<int64_t>(), kept.starts.numel());
+    require(starts.front() == 0 && starts.back() == std::ssize(ids) && std::ranges::is_sorted(starts), op,
+            "expected kept sets whose starts ascend from 0 to ", ids.size());
+    for (const int32_t id : ids)
+      require(id >= 0 && id < head.size(0), op, "expected kept ids in [0, ", head.size(0), "), got ", id);
+  }
   kernel_type(hidden, op);
+  const auto maybe = [](const Tensor& t) { return t.defined() ? std::optional<Tensor>(t) : std::nullopt; };
   const auto out = TokenLogprobsFunction::apply(
-      hidden.contiguous(), head.contiguous(), targets.contiguous(),
-      kept.empty() ? std::nullopt : std::optional<Tensor>(at::tensor(kept.ids, at::kInt)),
-      kept.empty() ? std::nullopt : std::optional<Tensor>(at::tensor(kept.starts, at::kLong)), temperature,
+      hidden.contiguous(), head.contiguous(), targets.contiguous(), maybe(kept.ids), maybe(kept.starts), temperature,
       at::GradMode::is_enabled() && (hidden.requires_grad() || head.requires_grad()));
   return {out[0], out[1]};
 }

@@ -23,6 +23,7 @@
 #include "grpo/objective.h"
 #include "grpo/ops.h"
 #include "grpo/optimizer.h"
+#include "grpo/pass.h"
 #include "grpo/policy.h"
 #include "grpo/pretrained.h"
 #include "grpo/range.h"

@@ -12,9 +12,9 @@
 #include <optional>
 #include <vector>
 
-namespace grpo {
+#include "grpo/pass.h"
 
-using at::Tensor;
+namespace grpo {
 
 /// Rows of weight [vocab, n] at tokens [T] int32. Returns [T, n].
 Tensor embedding(const Tensor& weight, const Tensor& tokens);
@@ -23,8 +23,8 @@ Tensor embedding(const Tensor& weight, const Tensor& tokens);
 Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias = std::nullopt);
 
 /// Rows offsets[e] … offsets[e + 1] of x times expert e's weight.  x [rows, in], weight [experts, out, in] (slices and
-/// transposes of larger ones are not copied), offsets [experts + 1] on the host. Returns [rows, out].
-Tensor grouped_linear(const Tensor& x, const Tensor& weight, const std::vector<int32_t>& offsets);
+/// transposes of larger ones are not copied), offsets [experts + 1] int32, from 0 to rows. Returns [rows, out].
+Tensor grouped_linear(const Tensor& x, const Tensor& weight, const Tensor& offsets);
 
 /// x / rms(x) · weight with rms(x) = sqrt(mean(x²) + epsilon) (Zhang & Sennrich, arXiv:1910.07467).
 /// x [tokens, n], weight [n].
@@ -69,24 +69,16 @@ struct SharedRows {
   Tensor gradient;  ///< [prompt, layout.width()] fp32, zeros at first; undefined without gradients
 };
 
-/// Causal attention over segments laid end to end. Segment s holds rows starts[s] … starts[s + 1]; its tokens attend
-/// first to all tokens of segment parents[s] (−1: none; a parent has no parent itself and comes before its children),
-/// then to their own predecessors and themselves.  qkv [tokens, layout.width()]; returns [tokens,
-/// heads·layout.value_dim()].
-/// `first` says what segment 0 shares with other passes. With rows, these are segment 0, before those of qkv; they have
-/// no outputs, and their keys' and values' gradient is added to first.gradient. Without, first.gradient is added to
-/// that of qkv. Any division into passes gives the same bits as one pass, but of latent layouts, which may differ in the
-/// rounding of fp32.
-Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const std::vector<int32_t>& parents,
-                 const HeadLayout& layout, const SharedRows& first = {});
-
-/// New tokens of running sequences and where the keys and values of their earlier ones lie. Run r holds rows
-/// tokens[r] … tokens[r + 1]; they stand at positions first[r] … of their segment.
-struct PageRuns {
-  int64_t page_size = 0;
-  std::vector<int32_t> tokens{0}, first, prompt_length;
-  std::vector<int32_t> prompt_pages, prompt_page_starts{0}, own_pages, own_page_starts{0};
-};
+/// Causal attention over the pass's segments.  qkv [pass.capacity(), layout.width()]; returns [pass.capacity(),
+/// heads·layout.value_dim()], zeros for inert rows.
+/// `first` says what segment 0 shares with other passes. With rows, these are segment 0, which has no rows of qkv and no
+/// outputs, and their keys' and values' gradient is added to first.gradient. Without, first.gradient is added to that of
+/// qkv. Any division into passes gives the same bits as one pass, but of latent layouts, which may differ in the rounding
+/// of fp32.
+///
+/// The order in which a row adds up is what sampling and training share, one for each device. On the CPU: blocks of 16
+/// keys from each segment's start, its parent's first; one maximum and one sum over all of them, values in key order.
+Tensor attention(const Tensor& qkv, const Pass& pass, const HeadLayout& layout, const SharedRows& first = {});
 
 /// One layer's pages. keys [pages, kv_heads, page_size / 16, head_dim, 16] (16 keys transposed), values [pages,
 /// kv_heads, page_size, head_dim]. Of a latent layout there is one row a token: values [pages, kv_heads, page_size,
@@ -95,17 +87,19 @@ struct LayerPages {
   Tensor keys, values;
 };
 
-/// Stores the runs' new keys and values in their pages and attends as `attention` would, had the whole sequences been
-/// one batch: the same bits. Not differentiable.
-Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const PageRuns& runs, const HeadLayout& layout);
+/// Stores the new keys and values of the pass's sequences in their pages and attends as `attention` would, had the whole
+/// sequences been one batch: the same bits. Not differentiable. On the CPU it trusts the table (Policy::hidden looks at
+/// it).
+Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const Pass& pass, const PageTable& table,
+                       const HeadLayout& layout);
 
 /// Where each token goes in a mixture of experts.
 struct Routing {
-  Tensor experts;                ///< [tokens, k] int32, by descending selection score (ties: lower index; NaN first)
-  Tensor weights;                ///< [tokens, k] fp32
-  Tensor scores;                 ///< [tokens, experts] fp32: sigmoid, or softmax over experts
-  Tensor slots;                  ///< [tokens, k] int32: row in the expert-sorted batch
-  std::vector<int32_t> offsets;  ///< [experts + 1] rows of each expert in that batch
+  Tensor experts;  ///< [tokens, k] int32, by descending selection score (ties: lower index; NaN first)
+  Tensor weights;  ///< [tokens, k] fp32
+  Tensor scores;   ///< [tokens, experts] fp32: sigmoid, or softmax over experts
+  Tensor slots;    ///< [tokens, k] int32: row in the expert-sorted batch
+  Tensor offsets;  ///< [experts + 1] int32: expert e has rows offsets[e] … offsets[e + 1] of that batch
 };
 
 struct RouterOptions {
@@ -131,9 +125,8 @@ Tensor combine(const Tensor& x, const Routing& routing, const Tensor& base);
 
 /// Truncated sampling's kept vocabulary of each token: ids[starts[t]] … ids[starts[t + 1]]; an empty range means all.
 struct KeptSets {
-  std::vector<int32_t> ids;
-  std::vector<int64_t> starts{0};
-  bool empty() const { return ids.empty(); }
+  Tensor ids;     ///< [N] int32; undefined: all of every token
+  Tensor starts;  ///< [tokens + 1] int64
 };
 
 struct TokenLogprobs {
@@ -157,15 +150,15 @@ float log_sum_exp(const float* row, int64_t n, double temperature);
 namespace reference {  // the same functions out of plain ATen operations
 Tensor embedding(const Tensor& weight, const Tensor& tokens);
 Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias = std::nullopt);
-Tensor grouped_linear(const Tensor& x, const Tensor& weight, const std::vector<int32_t>& offsets);
+Tensor grouped_linear(const Tensor& x, const Tensor& weight, const Tensor& offsets);
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon);
 Tensor swiglu(const Tensor& gate_up);
 Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, const HeadLayout& layout,
             const std::optional<Tensor>& q_norm, const std::optional<Tensor>& k_norm, double epsilon,
             bool interleaved = false);
-Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const std::vector<int32_t>& parents,
-                 const HeadLayout& layout, const SharedRows& first = {});
-Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const PageRuns& runs, const HeadLayout& layout);
+Tensor attention(const Tensor& qkv, const Pass& pass, const HeadLayout& layout, const SharedRows& first = {});
+Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const Pass& pass, const PageTable& table,
+                       const HeadLayout& layout);
 Routing route(const Tensor& logits, const Tensor& selection_bias, const RouterOptions& options);
 Tensor dispatch(const Tensor& x, const Routing& routing);
 Tensor combine(const Tensor& x, const Routing& routing, const Tensor& base);

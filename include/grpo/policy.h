@@ -5,9 +5,7 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -214,29 +212,19 @@ struct PolicyConfig {
   }
 };
 
-/// A ragged batch: segments laid end to end, nothing between them. Segment s holds tokens starts[s] … starts[s + 1] and
-/// attends first to those of segment parents[s], unless that is −1. A group is one prompt segment and G completion
-/// segments whose parent it is.
-struct Segments {
-  Tensor tokens;     ///< [T] int32
-  Tensor positions;  ///< [T] int32, a child's going on where its parent's end
-  std::vector<int32_t> starts{0}, parents;
-};
-
 /// The paged memory of earlier keys and values, one entry a layer.
 using KvPages = std::vector<LayerPages>;
 
-/// What sampling passes to the forward: the pages, and where this batch's sequences lie in them. The batch's segments
-/// are then the runs of new tokens.
+/// What sampling passes to the forward beside a pass with slots: the pages, and where the slots' sequences lie in them.
 struct KvView {
   KvPages* pages;
-  PageRuns runs;
+  const PageTable* table;
 };
 
 /// What the routers did in a forward pass, added up over passes.
 struct RouterRecord {
-  std::vector<std::vector<int64_t>> load;  ///< [MoE layers][experts] tokens
-  Tensor auxiliary_loss;                   ///< scalar, of the last pass; undefined for a dense model or coefficient 0
+  Tensor load;            ///< [MoE layers, experts] int64, tokens; undefined before the first pass
+  Tensor auxiliary_loss;  ///< scalar, of the last pass; undefined for a dense model or coefficient 0
   /// The largest load of any expert over the mean load of its layer; 1 is perfect balance, NaN a dense model.
   double max_load() const;
 };
@@ -256,14 +244,14 @@ class Policy {
   Policy(const Policy&) = delete;
   Policy& operator=(const Policy&) = delete;
 
-  /// Hidden states [T, hidden] after the last norm. Without `kv`, segments attend as their parents say; with it, each
-  /// run of new tokens attends to its pages, which it extends. On the CPU a token's hidden state has the same bits
-  /// either way. `record` (optional) gathers the routers' loads. `first` (optional, without `kv`) has what each layer
-  /// shares of segment 0 with other passes (ops.h): empty, it is filled by this pass; else segment 0 counts in
-  /// `segments.starts` and `parents`, but its tokens are not given again and get no hidden states. Throws Error for
-  /// tokens that are not of the vocabulary, positions beyond max_positions, segments that do not fit together, pages of
-  /// another policy, and runs with too few pages for their tokens.
-  Tensor hidden(const Segments& segments, KvView* kv = nullptr, RouterRecord* record = nullptr,
+  /// Hidden states [pass.capacity(), hidden] after the last norm. Without `kv`, segments attend as their parents say;
+  /// with it, each segment's new tokens attend to the pages of its slot, which they extend. On the CPU a token's hidden
+  /// state has the same bits either way. `record` (optional) gathers the routers' loads. `first` (optional, without `kv`)
+  /// has what each layer shares of segment 0 with other passes (ops.h): empty, it is filled by this pass; else it is the
+  /// segment that the pass was told of by add_shared, and gets no hidden states. Throws Error for tokens that are not of
+  /// the vocabulary, positions beyond max_positions, pages of another policy, and slots with too few pages for their
+  /// tokens.
+  Tensor hidden(const Pass& pass, const KvView* kv = nullptr, RouterRecord* record = nullptr,
                 std::vector<SharedRows>* first = nullptr) const;
 
   /// Log-probability and entropy of the token `targets` [N] int32 that follows each of `hidden` [N, hidden]. Throws
@@ -297,7 +285,6 @@ class Policy {
   at::Device device() const { return embedding_.device(); }
   int64_t parameter_count() const;                      ///< all of them
   int64_t active_count() const;                         ///< those that one token goes through
-  int64_t tokens_seen() const { return *tokens_seen_; }  ///< rows that went through `hidden` so far, of either kind
   /// "0.6M (0.3M active), 8 experts top-2 + 1 shared · cpu avx512 float32, 2 threads": the kernels that run are named
   std::string describe() const;
 
@@ -325,13 +312,20 @@ class Policy {
   Tensor queries_keys_values(const Layer& layer, const Tensor& x, const Tensor& positions) const;
   Tensor latent_queries_keys(const Layer& layer, const Tensor& x, const Tensor& positions) const;
   Tensor values_seen(const Layer& layer, const Tensor& seen) const;
-  Tensor feed_forward(const Layer& layer, const Tensor& x, RouterRecord* record, std::vector<int64_t>* load) const;
+  struct LayerOutput {
+    Tensor x;               // [capacity, hidden]
+    Tensor qkv;             // what attention had
+    Tensor load;            // [experts] int64; undefined for a dense layer
+    Tensor auxiliary_loss;  // scalar; undefined without a coefficient, too
+  };
+  /// A function of its arguments alone (the pages of `kv` aside), so that it can be computed again.
+  LayerOutput layer(size_t number, const Tensor& x, const Pass& pass, const KvView* kv, const SharedRows& first) const;
+  void feed_forward(const Layer& layer, const Tensor& x, const Pass& pass, LayerOutput& out) const;
 
   PolicyConfig config_;
   Tensor embedding_, final_norm_, head_, rope_table_;
   std::vector<Layer> layers_;
   NamedTensors parameters_, biases_;
-  std::unique_ptr<std::atomic<int64_t>> tokens_seen_ = std::make_unique<std::atomic<int64_t>>(0);
 };
 
 }  // namespace grpo

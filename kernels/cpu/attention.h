@@ -225,8 +225,7 @@ void attention(const cpu::Attention& a, const void* qkv_, void* out_, float* lse
   const int64_t d = a.head_dim, width = a.width();
   parallel_for(HeadTask::count(a, a.families), [&](int64_t number) {
     const HeadTask task(a, number);
-    const int32_t* member = a.members + a.family_starts[task.item];
-    const int32_t* end = a.members + a.family_starts[task.item + 1];
+    const int32_t root = a.family_starts[task.item], end = a.family_starts[task.item + 1];
     const T *k = qkv + a.key_column(task.kv_head), *v = qkv + a.value_column(task.kv_head);
     KeyBlocks<T> keys;
     keys.v_stride = width;
@@ -238,16 +237,16 @@ void attention(const cpu::Attention& a, const void* qkv_, void* out_, float* lse
       for (int64_t j = 0; j < n; j += kKeys)
         keys.add(store.data() + j * d, v + (start + j) * width, static_cast<int>(std::min<int64_t>(kKeys, n - j)));
     };
-    extend(*member, root_keys);
+    extend(root, root_keys);
     const size_t root_blocks = keys.k.size();
-    for (const int32_t* segment = member; segment != end; ++segment) {
-      if (a.given && *segment == 0) continue;
-      if (segment != member) {
+    for (int32_t segment = root; segment != end; ++segment) {
+      if (a.given && segment == 0) continue;
+      if (segment != root) {
         keys.k.resize(root_blocks), keys.v.resize(root_blocks), keys.count.resize(root_blocks);
-        extend(*segment, own_keys);
+        extend(segment, own_keys);
       }
-      attend_rows(a, keys, task, segment == member ? 0 : root_blocks * kKeys, 0, a.starts[*segment],
-                  a.starts[*segment + 1] - a.starts[*segment], qkv, static_cast<T*>(out_), lse);
+      attend_rows(a, keys, task, segment == root ? 0 : root_blocks * kKeys, 0, a.starts[segment],
+                  a.starts[segment + 1] - a.starts[segment], qkv, static_cast<T*>(out_), lse);
     }
   });
 }
@@ -259,8 +258,16 @@ void paged_attention(const cpu::Attention& a, const cpu::Pages& pages, const voi
   const bool latent = a.latent > 0;
   parallel_for(HeadTask::count(a, pages.runs), [&](int64_t number) {
     const HeadTask task(a, number);
-    const int64_t run = task.item, first = pages.first[run], token = pages.tokens[run],
-                  count = pages.tokens[run + 1] - token, prompt = padded(pages.prompt_length[run]);
+    const int32_t slot = pages.slots[task.item], parent = slot < 0 ? -1 : pages.parents[slot];
+    const int64_t token = pages.tokens[task.item], count = pages.tokens[task.item + 1] - token;
+    if (slot < 0) {
+      const int64_t dv = a.value_dim();
+      for (int64_t row = token; row < token + count; ++row)
+        std::fill_n(static_cast<T*>(out) + (row * a.heads + task.first_head) * dv, task.heads * dv, T());
+      return;
+    }
+    const int64_t first = pages.lengths[slot], prompt_length = parent < 0 ? 0 : pages.lengths[parent],
+                  prompt = padded(prompt_length);
     KeyBlocks<T> keys;
     keys.v_stride = d;
     std::vector<T> transposed(latent ? (prompt + padded(first + count)) * d : 0);
@@ -276,8 +283,8 @@ void paged_attention(const cpu::Attention& a, const cpu::Pages& pages, const voi
         next += latent ? kKeys * d : 0;
       }
     };
-    extend(pages.prompt_pages + pages.prompt_page_starts[run], pages.prompt_length[run]);
-    extend(pages.own_pages + pages.own_page_starts[run], first + count);
+    if (parent >= 0) extend(pages.table + parent * pages.most_pages, prompt_length);
+    extend(pages.table + slot * pages.most_pages, first + count);
     attend_rows<T>(a, keys, task, prompt, first, token, count, qkv, static_cast<T*>(out), nullptr);
   });
 }
@@ -288,9 +295,11 @@ void write_pages(const cpu::Attention& a, const cpu::Pages& pages, const void* q
   const T* qkv = static_cast<const T*>(qkv_);
   const int64_t d = a.head_dim, width = a.width(), page_width = pages.page_size * d;
   parallel_for(pages.runs, [&](int64_t run) {
-    const int32_t* table = pages.own_pages + pages.own_page_starts[run];
+    const int64_t owner = pages.slots[run];
+    if (owner < 0) return;
+    const int32_t* table = pages.table + owner * pages.most_pages;
     for (int64_t row = pages.tokens[run]; row < pages.tokens[run + 1]; ++row) {
-      const int64_t position = pages.first[run] + row - pages.tokens[run], slot = position % pages.page_size;
+      const int64_t position = pages.lengths[owner] + row - pages.tokens[run], slot = position % pages.page_size;
       for (int64_t head = 0; head < a.kv_heads; ++head) {
         const int64_t at = (table[position / pages.page_size] * a.kv_heads + head) * page_width;
         std::memcpy(static_cast<T*>(v_cache) + at + slot * d, qkv + row * width + a.value_column(head), sizeof(T) * d);
@@ -317,8 +326,7 @@ void attention_backward(const cpu::Attention& a, const void* qkv_, const void* o
   const int64_t dims[2] = {d, dv};  // of keys and of values
   parallel_for(a.families * a.kv_heads, [&](int64_t task) {
     const int64_t kv_head = task % a.kv_heads;
-    const int32_t* member = a.members + a.family_starts[task / a.kv_heads];
-    const int32_t* end = a.members + a.family_starts[task / a.kv_heads + 1];
+    const int32_t family = a.family_starts[task / a.kv_heads], end = a.family_starts[task / a.kv_heads + 1];
     const T *k = qkv + a.key_column(kv_head), *v = qkv + a.value_column(kv_head);
     KeyBlocks<T> keys;
     std::vector<const T*> transposed_values, key_rows;
@@ -352,18 +360,17 @@ void attention_backward(const cpu::Attention& a, const void* qkv_, const void* o
       }
     };
     std::vector<float> q(kRows * d), grad(kRows * dv), dq(kRows * d), p, ds;
-    extend(*member, 0);
-    const bool first = *member == 0, given = first && a.given;
+    extend(family, 0);
+    const bool first = family == 0, given = first && a.given;
     for (int64_t j = 0; first && a.root_gradient && j < a.starts[1]; ++j) {
       const float* from = a.root_gradient + j * width;
       std::copy_n(from + a.key_column(kv_head), d, gradient[0][0].data() + j * d);
       if (a.latent == 0) std::copy_n(from + a.value_column(kv_head), d, gradient[0][1].data() + j * d);
     }
     const size_t root_blocks = keys.k.size();
-    std::vector<int32_t> segments(member + 1, end);
-    if (!given) segments.push_back(*member);
-    for (const int32_t segment : segments) {
-      const bool root = segment == *member;
+    for (int32_t next = family + 1; next < end + (given ? 0 : 1); ++next) {
+      const int32_t segment = next < end ? next : family;  // the root itself comes last
+      const bool root = segment == family;
       keys.k.resize(root_blocks), keys.v.resize(root_blocks), keys.count.resize(root_blocks);
       transposed_values.resize(root_blocks), key_rows.resize(root_blocks);
       if (!root) extend(segment, 1);
@@ -431,7 +438,7 @@ void attention_backward(const cpu::Attention& a, const void* qkv_, const void* o
       }
       if (!root) write(segment, 1, dqkv);
     }
-    given ? write(0, 0, a.root_gradient) : write(*member, 0, dqkv);
+    given ? write(0, 0, a.root_gradient) : write(family, 0, dqkv);
   });
 }
 

@@ -27,14 +27,14 @@ struct Rope {
   float epsilon;
 };
 
-/// Segments laid end to end; `members` lists each family: its root and then the segments whose parent the root is.
+/// Segments laid end to end, family by family: a root and then the segments whose parent it is.
 /// The root's keys and values gather their gradient from its children first, in order, and from itself last.
 struct Attention {
   int64_t heads, kv_heads, head_dim;
   int64_t latent;  // not 0: a key's first `latent` columns are its value, and no others are
   float scale;
-  const int32_t* starts = nullptr;  // [segments + 1]
-  const int32_t *members = nullptr, *family_starts = nullptr;
+  const int32_t* starts = nullptr;         // [segments + 1]
+  const int32_t* family_starts = nullptr;  // [families + 1] segments
   int64_t families = 0;
   bool given = false;              // segment 0 is attended to, and has no queries here
   float* root_gradient = nullptr;  // [segment 0's rows, width()]: its gradient starts from this; if `given`, ends there
@@ -46,13 +46,14 @@ struct Attention {
   int64_t value_column(int64_t kv_head) const { return key_column(kv_head) + (latent > 0 ? 0 : kv_heads * head_dim); }
 };
 
-/// Runs of new tokens, each a continuation of one sequence whose earlier keys and values lie in pages.
+/// Runs of new tokens, each a continuation of the sequence in a slot, whose earlier keys and values lie in pages.
 struct Pages {
-  int64_t page_size, runs;
-  const int32_t* tokens;         // [runs + 1] rows of qkv
-  const int32_t* first;          // [runs] position of the run's first token in its own segment
-  const int32_t* prompt_length;  // [runs] tokens of the parent, 0 for none
-  const int32_t *prompt_pages, *prompt_page_starts, *own_pages, *own_page_starts;
+  int64_t page_size, most_pages, runs;
+  const int32_t* tokens;   // [runs + 1] rows of qkv
+  const int32_t* slots;    // [runs]; −1: inert
+  const int32_t* table;    // [slots, most_pages]
+  const int32_t* lengths;  // [slots] tokens that lie there already
+  const int32_t* parents;  // [slots] whose tokens come first; −1: none
   // [pages, kv_heads, page_size / kKeyBlock, head_dim, kKeyBlock] (latent: null), [pages, kv_heads, page_size,
   // head_dim]
   const void *k, *v;

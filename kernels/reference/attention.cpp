@@ -5,8 +5,9 @@
 namespace grpo::reference {
 namespace {
 
-// Rows of q [sum of counts, heads, d] against gathered keys: run r's queries see rows visible[r] of keys (all but the
-// last `count - 1 - i` of them for its i-th query). Padded to the longest run.
+// Rows of q [rows, heads, d] against gathered keys: run r's queries see rows visible[r] of keys (all but the
+// last `count - 1 - i` of them for its i-th query). Padded to the longest run. Rows of no run, and of runs that see
+// nothing, get zeros.
 Tensor ragged_attention(const Tensor& q, const Tensor& keys, const Tensor& values, const HeadLayout& layout,
                         const std::vector<std::vector<int64_t>>& visible, const std::vector<int32_t>& starts) {
   const int64_t runs = static_cast<int64_t>(visible.size()), heads = q.size(1), d = q.size(2),
@@ -18,13 +19,13 @@ Tensor ragged_attention(const Tensor& q, const Tensor& keys, const Tensor& value
   }
   Tensor query_rows = at::zeros({runs, longest}, at::kLong), key_rows = at::zeros({runs, most}, at::kLong);
   Tensor allowed = at::zeros({runs, longest}, at::kLong);  // how many keys the query sees
-  std::vector<int64_t> live;                               // padded index of each row of q
+  std::vector<int64_t> live, from;                         // rows of q that see something, and their padded index
   for (int64_t r = 0; r < runs; ++r) {
     const int64_t count = starts[r + 1] - starts[r], seen = static_cast<int64_t>(visible[r].size());
     for (int64_t i = 0; i < count; ++i) {
       query_rows.data_ptr<int64_t>()[r * longest + i] = starts[r] + i;
       allowed.data_ptr<int64_t>()[r * longest + i] = seen - (count - 1 - i);
-      live.push_back(r * longest + i);
+      if (seen > 0) live.push_back(starts[r] + i), from.push_back(r * longest + i);
     }
     std::copy(visible[r].begin(), visible[r].end(), key_rows.data_ptr<int64_t>() + r * most);
   }
@@ -45,7 +46,10 @@ Tensor ragged_attention(const Tensor& q, const Tensor& keys, const Tensor& value
   const Tensor p = at::softmax(scores.masked_fill(mask.logical_not(), -INFINITY), -1);
   const Tensor out =
       at::matmul(p, gather(values).to(at::kFloat)).transpose(1, 2).reshape({runs * longest, heads * values.size(2)});
-  return out.index_select(0, at::tensor(live, at::kLong).to(device)).to(q.scalar_type());
+  const auto index = [&](const std::vector<int64_t>& rows) { return at::tensor(rows, at::kLong).to(device); };
+  return at::zeros({q.size(0), out.size(1)}, out.options())
+      .index_copy(0, index(live), out.index_select(0, index(from)))
+      .to(q.scalar_type());
 }
 
 // The values in rows of heads [tokens, heads of all kinds, head_dim].
@@ -56,15 +60,14 @@ Tensor values_of(const Tensor& heads, const HeadLayout& layout) {
 
 }  // namespace
 
-Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const std::vector<int32_t>& parents,
-                 const HeadLayout& layout, const SharedRows& first) {
+Tensor attention(const Tensor& qkv, const Pass& pass, const HeadLayout& layout, const SharedRows& first) {
   if (first.rows.defined()) {
     Tensor rows = first.rows.detach();
     if (first.gradient.defined()) {
       rows.requires_grad_(true).set_grad_dtype(at::kFloat);
       rows.mutable_grad() = first.gradient;
     }
-    return reference::attention(at::cat({rows, qkv}), starts, parents, layout).slice(0, rows.size(0));
+    return reference::attention(at::cat({rows, qkv}), pass, layout).slice(0, rows.size(0));
   }
   if (first.gradient.defined() && qkv.requires_grad())
     qkv.register_hook([sum = first.gradient](const Tensor& gradient) {
@@ -72,6 +75,7 @@ Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const st
       whole.narrow(0, 0, sum.size(0)).add_(sum);
       return whole;
     });
+  const std::vector<int32_t>&starts = pass.host_starts, &parents = pass.host_parents;
   const Tensor heads = qkv.view({qkv.size(0), qkv.size(1) / layout.head_dim, layout.head_dim});
   std::vector<std::vector<int64_t>> visible(parents.size());
   for (size_t s = 0; s < parents.size(); ++s) {
@@ -83,44 +87,52 @@ Tensor attention(const Tensor& qkv, const std::vector<int32_t>& starts, const st
                           values_of(heads, layout), layout, visible, starts);
 }
 
-Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const PageRuns& runs, const HeadLayout& layout) {
+Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const Pass& pass, const PageTable& table,
+                       const HeadLayout& layout) {
   const Tensor heads = qkv.view({qkv.size(0), qkv.size(1) / layout.head_dim, layout.head_dim});
-  const int64_t size = runs.page_size;
-  std::vector<std::vector<int64_t>> visible(runs.first.size());
-  std::vector<int64_t> read, written;  // places of keys: page · page_size + slot
+  const int64_t size = table.page_size, most = table.pages.size(1);
+  const Tensor slots = pass.slots.cpu(), lists = table.pages.cpu(), lengths = table.lengths.cpu(),
+               parents = table.parents.cpu();
+  std::vector<std::vector<int64_t>> visible(pass.segments());
+  std::vector<int64_t> read, written, live;  // places of keys: page · page_size + row; rows of qkv that are stored
   for (size_t r = 0; r < visible.size(); ++r) {
-    const auto see = [&](const int32_t* table, int32_t i) {
+    const int32_t slot = slots.data_ptr<int32_t>()[r], first_row = pass.host_starts[r],
+                  count = pass.host_starts[r + 1] - first_row;
+    if (slot < 0) continue;
+    const auto see = [&](int32_t owner, int32_t i) {
       visible[r].push_back(static_cast<int64_t>(read.size()));
-      read.push_back(table[i / size] * size + i % size);
+      read.push_back(lists.data_ptr<int32_t>()[owner * most + i / size] * size + i % size);
     };
-    for (int32_t i = 0; i < runs.prompt_length[r]; ++i) see(runs.prompt_pages.data() + runs.prompt_page_starts[r], i);
-    for (int32_t i = 0; i < runs.first[r] + runs.tokens[r + 1] - runs.tokens[r]; ++i) {
-      see(runs.own_pages.data() + runs.own_page_starts[r], i);
-      if (i >= runs.first[r]) written.push_back(read.back());
+    const int32_t parent = parents.data_ptr<int32_t>()[slot], first = lengths.data_ptr<int32_t>()[slot];
+    for (int32_t i = 0; parent >= 0 && i < lengths.data_ptr<int32_t>()[parent]; ++i) see(parent, i);
+    for (int32_t i = 0; i < first + count; ++i) {
+      see(slot, i);
+      if (i >= first) written.push_back(read.back()), live.push_back(first_row + i - first);
     }
   }
-  // Both kinds of page seen as [pages, slots, kv_heads, head_dim].
+  // Both kinds of page seen as [pages, rows, kv_heads, head_dim].
   const Tensor values = pages.values.transpose(1, 2);
   const auto places = [&](const std::vector<int64_t>& list, bool blocked) {
     const Tensor at_place = at::tensor(list, at::kLong).to(qkv.device());
-    const Tensor page = at_place.floor_divide(size), slot = at_place.remainder(size);
+    const Tensor page = at_place.floor_divide(size), row = at_place.remainder(size);
     c10::List<std::optional<Tensor>> where;
     where.push_back(page);
-    if (blocked) where.push_back(slot.floor_divide(cpu::kKeyBlock));
-    where.push_back(blocked ? slot.remainder(cpu::kKeyBlock) : slot);
+    if (blocked) where.push_back(row.floor_divide(cpu::kKeyBlock));
+    where.push_back(blocked ? row.remainder(cpu::kKeyBlock) : row);
     return where;
   };
-  const Tensor queries = heads.narrow(1, 0, layout.heads), new_keys = heads.narrow(1, layout.heads, layout.kv_heads);
+  const Tensor rows = heads.index_select(0, at::tensor(live, at::kLong).to(qkv.device()));
+  const Tensor queries = heads.narrow(1, 0, layout.heads), new_keys = rows.narrow(1, layout.heads, layout.kv_heads);
   if (layout.latent > 0) {
     values.index_put_(places(written, false), new_keys);
     const Tensor latents = values.index(places(read, false));
-    return ragged_attention(queries, latents, latents.narrow(2, 0, layout.latent), layout, visible, runs.tokens);
+    return ragged_attention(queries, latents, latents.narrow(2, 0, layout.latent), layout, visible, pass.host_starts);
   }
   const Tensor keys = pages.keys.permute({0, 2, 4, 1, 3});
   keys.index_put_(places(written, true), new_keys);
-  values.index_put_(places(written, false), values_of(heads, layout));
+  values.index_put_(places(written, false), values_of(rows, layout));
   return ragged_attention(queries, keys.index(places(read, true)), values.index(places(read, false)), layout, visible,
-                          runs.tokens);
+                          pass.host_starts);
 }
 
 }  // namespace grpo::reference

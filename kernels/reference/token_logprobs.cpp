@@ -32,11 +32,14 @@ Tensor wide_logits(const Tensor& hidden, const Tensor& head) { return WideLogits
 TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& head, const Tensor& targets, double temperature,
                              const KeptSets& kept) {
   Tensor logits = wide_logits(hidden, head) / temperature;
-  if (!kept.empty()) {
+  if (kept.ids.defined()) {
+    const Tensor host_ids = kept.ids.cpu(), host_starts = kept.starts.cpu();
+    const int32_t* ids = host_ids.data_ptr<int32_t>();
+    const int64_t* starts = host_starts.data_ptr<int64_t>();
     Tensor allowed = at::zeros(logits.sizes(), at::kBool);
     for (int64_t t = 0; t < hidden.size(0); ++t) {
-      if (kept.starts[t] == kept.starts[t + 1]) allowed.select(0, t).fill_(true);
-      for (int64_t i = kept.starts[t]; i < kept.starts[t + 1]; ++i) allowed.select(0, t)[kept.ids[i]] = true;
+      if (starts[t] == starts[t + 1]) allowed.select(0, t).fill_(true);
+      for (int64_t i = starts[t]; i < starts[t + 1]; ++i) allowed.select(0, t)[ids[i]] = true;
     }
     logits = logits.masked_fill(allowed.logical_not().to(logits.device()), -INFINITY);
   }

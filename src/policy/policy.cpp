@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/record_function.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -151,13 +152,12 @@ std::vector<double> RopeScaling::frequencies(int64_t head_dim, double theta) con
 }
 
 double RouterRecord::max_load() const {
+  if (!load.defined() || load.numel() == 0) return std::numeric_limits<double>::quiet_NaN();
+  const Tensor counts = load.to(at::kDouble), total = counts.sum(-1);
+  // fmax of layers, of which one without tokens is NaN: 0 / 0
+  const Tensor shares = (std::get<0>(counts.max(-1)) * counts.size(-1) / total).cpu();
   double highest = std::numeric_limits<double>::quiet_NaN();
-  for (const auto& layer : load) {
-    double total = 0, most = 0;
-    for (const int64_t count : layer)
-      total += static_cast<double>(count), most = std::max(most, static_cast<double>(count));
-    if (total > 0) highest = std::fmax(highest, most * static_cast<double>(layer.size()) / total);
-  }
+  for (int64_t i = 0; i < shares.size(0); ++i) highest = std::fmax(highest, shares.data_ptr<double>()[i]);
   return highest;
 }
 
@@ -285,18 +285,10 @@ Policy::Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Dev
 
 namespace {
 
-// Adds the tokens that each expert got.
-void count_load(const Routing& routing, std::vector<int64_t>& load) {
-  const int64_t experts = static_cast<int64_t>(routing.offsets.size()) - 1;
-  load.resize(experts);
-  for (int64_t e = 0; e < experts; ++e) load[e] += routing.offsets[e + 1] - routing.offsets[e];
-}
-
 // Each head's rows times a weight of its own: x [tokens, heads, in], weight [heads, out, in] → [tokens, heads, out].
 Tensor per_head(const Tensor& x, const Tensor& weight) {
   const int64_t tokens = x.size(0), heads = x.size(1);
-  std::vector<int32_t> offsets;
-  for (int64_t h = 0; h <= heads; ++h) offsets.push_back(static_cast<int32_t>(h * tokens));
+  const Tensor offsets = at::arange(heads + 1, x.options().dtype(at::kInt).requires_grad(false)) * tokens;
   const Tensor y = grouped_linear(x.transpose(0, 1).reshape({heads * tokens, x.size(2)}), weight, offsets);
   return y.view({heads, tokens, weight.size(1)}).transpose(0, 1);
 }
@@ -318,31 +310,30 @@ constexpr double kLatentNormEpsilon = 1e-6;  // DeepSeek's own, whatever norm_ep
 
 }  // namespace
 
-Tensor Policy::feed_forward(const Layer& layer, const Tensor& x, RouterRecord* record,
-                            std::vector<int64_t>* load) const {
+void Policy::feed_forward(const Layer& layer, const Tensor& x, const Pass& pass, LayerOutput& out) const {
   const auto dense = [&](const FeedForward& f) { return grpo::linear(swiglu(grpo::linear(x, f.gate_up)), f.down); };
-  if (!layer.moe.router.defined()) return dense(layer.dense);
-
+  if (!layer.moe.router.defined()) {
+    out.x = out.x + dense(layer.dense);
+    return;
+  }
   const MoeConfig& moe = config_.moe;
   const Routing routing = route(grpo::linear(x.to(at::kFloat), layer.moe.router), layer.moe.selection_bias,
                                 {moe.experts_per_token, moe.scoring == Scoring::softmax, moe.normalize, moe.scaling,
                                  moe.groups, moe.groups_per_token, moe.group_best});
-  if (load) count_load(routing, *load);
-  if (record && moe.auxiliary_loss > 0) {
+  const Tensor chosen = routing.experts.narrow(0, 0, pass.live()).flatten().to(at::kLong);
+  out.load = at::zeros({moe.experts}, chosen.options()).scatter_add_(0, chosen, at::ones_like(chosen));
+  if (moe.auxiliary_loss > 0 && !pass.slots.defined()) {
     // Switch Transformer (arXiv:2101.03961), eq. 4: experts · Σ share of tokens · mean score, scores summing to 1.
-    std::vector<float> share(moe.experts);
-    for (int e = 0; e < moe.experts; ++e)
-      share[e] = static_cast<float>(routing.offsets[e + 1] - routing.offsets[e]) /
-                 static_cast<float>(std::max<int64_t>(1, routing.slots.numel()));
-    const Tensor mean_score = (routing.scores / routing.scores.sum(-1, true)).mean(0);
-    const Tensor loss =
-        (at::tensor(share).to(mean_score.device()) * mean_score).sum() * (moe.auxiliary_loss * moe.experts);
-    record->auxiliary_loss = record->auxiliary_loss.defined() ? record->auxiliary_loss + loss : loss;
+    const Tensor scores = routing.scores.narrow(0, 0, pass.live());
+    const Tensor share =
+        out.load.to(at::kFloat) / static_cast<float>(std::max<int64_t>(1, pass.live() * moe.experts_per_token));
+    const Tensor mean_score = (scores / scores.sum(-1, true)).mean(0);
+    out.auxiliary_loss = (share * mean_score).sum() * (moe.auxiliary_loss * moe.experts);
   }
   const Tensor rows = dispatch(x, routing);
-  const Tensor out =
+  const Tensor y =
       grouped_linear(swiglu(grouped_linear(rows, layer.moe.gate_up, routing.offsets)), layer.moe.down, routing.offsets);
-  return combine(out, routing, moe.shared_experts > 0 ? dense(layer.moe.shared) : Tensor());
+  out.x = out.x + combine(y, routing, moe.shared_experts > 0 ? dense(layer.moe.shared) : Tensor());
 }
 
 Tensor Policy::queries_keys_values(const Layer& layer, const Tensor& x, const Tensor& positions) const {
@@ -392,77 +383,93 @@ Tensor Policy::values_seen(const Layer& layer, const Tensor& seen) const {
 
 namespace {
 
-// What the ops take on trust for the sake of speed, once a pass: they read pages wherever the runs say they lie.
-void check_runs(const KvView& kv, const Segments& segments, int64_t layers, const HeadLayout& layout) {
-  const PageRuns& runs = kv.runs;
-  const size_t count = runs.first.size();
-  const auto cuts = [&](const std::vector<int32_t>& starts, int64_t end) {
-    return starts.size() == count + 1 && starts.front() == 0 && starts.back() == end &&
-           std::is_sorted(starts.begin(), starts.end());
-  };
+// What the ops take on trust for the sake of speed, once a pass: they read pages wherever the table says they lie. Of a
+// table on a device the host knows nothing, and whoever fills it answers for it.
+void check_table(const KvView& kv, const Pass& pass, int64_t layers, const HeadLayout& layout) {
   if (kv.pages == nullptr || static_cast<int64_t>(kv.pages->size()) != layers)
     throw Error("policy", "expected pages of ", layers, " layers, got ", kv.pages ? kv.pages->size() : 0);
-  if (!cuts(runs.tokens, segments.tokens.size(0)) || runs.prompt_length.size() != count ||
-      !cuts(runs.prompt_page_starts, std::ssize(runs.prompt_pages)) ||
-      !cuts(runs.own_page_starts, std::ssize(runs.own_pages)))
-    throw Error("policy", "expected page runs of ", count, " sequences that cover ", segments.tokens.size(0),
-                " tokens, got others");
-  const int64_t pages = kv.pages->front().values.size(0);
-  for (const auto* list : {&runs.prompt_pages, &runs.own_pages})
-    for (const int32_t page : *list)
-      if (page < 0 || page >= pages) throw Error("policy", "expected pages in [0, ", pages, "), got ", page);
-  const std::vector<int64_t> shape{pages, layout.kv_heads, runs.page_size, layout.head_dim};
+  if (kv.table == nullptr || !pass.slots.defined())
+    throw Error("policy", "expected pages together with a table and a pass with slots, got none");
+  const PageTable& table = *kv.table;
+  const int64_t slots = table.lengths.defined() ? table.lengths.numel() : 0, pages = kv.pages->front().values.size(0);
+  for (const Tensor* t : {&table.pages, &table.lengths, &table.parents})
+    if (!t->defined() || t->scalar_type() != at::kInt || t->dim() != (t == &table.pages ? 2 : 1) ||
+        t->size(0) != slots || !t->is_contiguous() || t->device() != pass.slots.device())
+      throw Error("policy",
+                  "expected a page table of int32 pages [slots, most pages], lengths and parents [slots], got others");
+  const std::vector<int64_t> shape{pages, layout.kv_heads, table.page_size, layout.head_dim};
   for (const LayerPages& layer : *kv.pages)
     if (layer.values.sizes() != at::IntArrayRef(shape))
-      throw Error("policy", "expected pages of ", at::IntArrayRef(shape), " with a page_size of ", runs.page_size,
+      throw Error("policy", "expected pages of ", at::IntArrayRef(shape), " with a page_size of ", table.page_size,
                   ", got ", layer.values.sizes());
-  for (size_t r = 0; r < count; ++r) {
-    const auto room = [&](const std::vector<int32_t>& starts) {
-      return runs.page_size * (int64_t{starts[r + 1]} - starts[r]);
-    };
-    const int64_t prompt = runs.prompt_length[r], first = runs.first[r],
-                  end = first + runs.tokens[r + 1] - runs.tokens[r];
-    if (first < 0 || end > room(runs.own_page_starts) || prompt < 0 || prompt > room(runs.prompt_page_starts))
-      throw Error("policy", "expected pages that hold run ", r, ", got ", room(runs.own_page_starts),
-                  " places for its tokens ", first, " to ", end, " and ", room(runs.prompt_page_starts),
-                  " for the ", prompt, " of its prompt");
+  if (!pass.slots.is_cpu()) return;
+  const int64_t most = table.pages.size(1);
+  const auto check_slot = [&](int64_t slot, int64_t first, int64_t end, size_t segment) {
+    if (first < 0 || end > table.page_size * most)
+      throw Error("policy", "expected pages that hold segment ", segment, ", got ", table.page_size * most,
+                  " places for tokens ", first, " to ", end);
+    for (int64_t i = 0; i * table.page_size < end; ++i)
+      if (const int32_t page = table.pages.data_ptr<int32_t>()[slot * most + i]; page < 0 || page >= pages)
+        throw Error("policy", "expected pages in [0, ", pages, "), got ", page);
+  };
+  for (int64_t s = 0; s < pass.segments(); ++s) {
+    const int32_t slot = pass.slots.data_ptr<int32_t>()[s];
+    if (slot < 0) continue;
+    if (slot >= slots) throw Error("policy", "expected slots below ", slots, ", got ", slot);
+    const int32_t parent = table.parents.data_ptr<int32_t>()[slot];
+    if (parent >= slots) throw Error("policy", "expected parents below ", slots, ", got ", parent);
+    const int32_t* lengths = table.lengths.data_ptr<int32_t>();
+    const int64_t first = lengths[slot], count = pass.host_starts[s + 1] - pass.host_starts[s];
+    check_slot(slot, first, first + count, s);
+    if (parent >= 0) check_slot(parent, lengths[parent], lengths[parent], s);
   }
 }
 
 }  // namespace
 
-Tensor Policy::hidden(const Segments& segments, KvView* kv, RouterRecord* record,
-                      std::vector<SharedRows>* first) const {
-  if (!segments.tokens.defined() || !segments.positions.defined() || segments.tokens.dim() != 1 ||
-      segments.positions.sizes() != segments.tokens.sizes())
-    throw Error("policy", "expected tokens [T] and a position for each, got others");
+Policy::LayerOutput Policy::layer(size_t number, const Tensor& x, const Pass& pass, const KvView* kv,
+                                  const SharedRows& first) const {
+  const Layer& layer = layers_[number];
   const HeadLayout layout = config_.layout();
-  if (kv) check_runs(*kv, segments, config_.layers, layout);
+  const bool latent = config_.attention == Attention::mla;
+  const Tensor normed = rms_norm(x, layer.attention_norm, config_.norm_epsilon);
+  LayerOutput out;
+  out.qkv = latent ? latent_queries_keys(layer, normed, pass.positions)
+                   : queries_keys_values(layer, normed, pass.positions);
+  const Tensor seen = kv ? paged_attention(out.qkv, (*kv->pages)[number], pass, *kv->table, layout)
+                         : attention(out.qkv, pass, layout, first);
+  out.x = x + grpo::linear(latent ? values_seen(layer, seen) : seen, layer.output);
+  feed_forward(layer, rms_norm(out.x, layer.feed_forward_norm, config_.norm_epsilon), pass, out);
+  return out;
+}
+
+Tensor Policy::hidden(const Pass& pass, const KvView* kv, RouterRecord* record, std::vector<SharedRows>* first) const {
+  if (!pass.tokens.defined() || !pass.positions.defined() || pass.tokens.dim() != 1 ||
+      pass.positions.sizes() != pass.tokens.sizes() || pass.live() > pass.capacity())
+    throw Error("policy", "expected tokens [T] and a position for each, got others");
+  if (kv) check_table(*kv, pass, config_.layers, config_.layout());
   const bool filling = first && first->empty();
   if (first && (kv || (!filling && std::ssize(*first) != config_.layers)))
     throw Error("policy", "expected shared rows of ", config_.layers, " layers and no pages, got ", first->size(),
                 kv ? " and pages" : "");
-  const bool latent = config_.attention == Attention::mla;
-  if (record) {
-    record->load.resize(biases_.size());
-    record->auxiliary_loss = Tensor();
-  }
-  *tokens_seen_ += segments.tokens.size(0);
-  Tensor x = grpo::embedding(embedding_, segments.tokens);
-  size_t moe_layer = 0;
+  RECORD_FUNCTION("grpo::Policy::hidden", std::vector<c10::IValue>{pass.tokens});  // what profilers show and tests count
+  Tensor x = grpo::embedding(embedding_, pass.tokens);
+  std::vector<Tensor> load;
+  Tensor auxiliary_loss;
   for (size_t i = 0; i < layers_.size(); ++i) {
-    const Layer& layer = layers_[i];
-    const Tensor normed = rms_norm(x, layer.attention_norm, config_.norm_epsilon);
-    const Tensor qkv = latent ? latent_queries_keys(layer, normed, segments.positions)
-                              : queries_keys_values(layer, normed, segments.positions);
     SharedRows shared = first && !filling ? (*first)[i] : SharedRows();
-    if (filling && at::GradMode::is_enabled()) shared.gradient = at::zeros_like(qkv, at::kFloat);
-    const Tensor seen = kv ? paged_attention(qkv, (*kv->pages)[i], kv->runs, layout)
-                           : attention(qkv, segments.starts, segments.parents, layout, shared);
-    if (filling) first->push_back({qkv.detach(), shared.gradient});
-    x = x + grpo::linear(latent ? values_seen(layer, seen) : seen, layer.output);
-    std::vector<int64_t>* load = record && layer.moe.router.defined() ? &record->load[moe_layer++] : nullptr;
-    x = x + feed_forward(layer, rms_norm(x, layer.feed_forward_norm, config_.norm_epsilon), record, load);
+    if (filling && at::GradMode::is_enabled())
+      shared.gradient = at::zeros({pass.host_starts[1], config_.layout().width()}, x.options().dtype(at::kFloat));
+    LayerOutput out = layer(i, x, pass, kv, shared);
+    if (filling) first->push_back({out.qkv.detach(), shared.gradient});
+    x = std::move(out.x);
+    if (out.load.defined()) load.push_back(std::move(out.load));
+    if (out.auxiliary_loss.defined())
+      auxiliary_loss = auxiliary_loss.defined() ? auxiliary_loss + out.auxiliary_loss : out.auxiliary_loss;
+  }
+  if (record) {
+    record->auxiliary_loss = auxiliary_loss;
+    if (!load.empty()) record->load = record->load.defined() ? record->load + at::stack(load) : at::stack(load);
   }
   return rms_norm(x, final_norm_, config_.norm_epsilon);
 }
@@ -490,23 +497,14 @@ KvPages Policy::make_pages(int64_t pages, int64_t page_size) const {
 }
 
 void Policy::balance(const RouterRecord& record, double rate) {
-  if (!record.load.empty() && record.load.size() != biases_.size())
-    throw Error("policy", "expected the loads of ", biases_.size(), " layers, got those of ", record.load.size());
-  for (const auto& load : record.load)
-    if (!load.empty() && std::ssize(load) != config_.moe.experts)
-      throw Error("policy", "expected the loads of ", config_.moe.experts, " experts, got those of ", load.size());
-  for (size_t i = 0; i < biases_.size() && i < record.load.size(); ++i) {
-    const auto& load = record.load[i];
-    if (load.empty()) continue;
-    double mean = 0;
-    for (const int64_t count : load) mean += static_cast<double>(count) / static_cast<double>(load.size());
-    std::vector<float> change;
-    for (const int64_t count : load) {
-      const double excess = static_cast<double>(count) - mean;
-      change.push_back(static_cast<float>(rate * (excess > 0 ? -1 : excess < 0 ? 1 : 0)));
-    }
-    biases_[i].second.add_(at::tensor(change).to(device()));
-  }
+  if (!record.load.defined()) return;
+  const std::vector<int64_t> shape{std::ssize(biases_), config_.moe.experts};
+  if (record.load.sizes() != at::IntArrayRef(shape))
+    throw Error("policy", "expected loads [MoE layers, experts] ", at::IntArrayRef(shape), ", got ",
+                record.load.sizes());
+  const Tensor load = record.load.to(at::kDouble), change = (load.mean(-1, true) - load).sign() * rate;
+  for (size_t i = 0; i < biases_.size(); ++i)
+    biases_[i].second.add_(change[static_cast<int64_t>(i)].to(biases_[i].second.options()));
 }
 
 NamedTensors Policy::state() const {

@@ -101,11 +101,11 @@ std::optional<std::string> not_finite(const NamedTensors& tensors) {
 bool gives_numbers(const Policy& policy) {
   const at::NoGradGuard no_grad;
   const int64_t count = std::min({policy.config().vocab_size, policy.config().max_positions, 8});
-  Segments text;
-  text.tokens = at::arange(count, at::kInt).to(policy.device());
-  text.positions = text.tokens;
-  text.starts.push_back(static_cast<int32_t>(count)), text.parents.push_back(-1);
-  return at::isfinite(policy.logits(policy.hidden(text))).all().item<bool>();
+  PassBuilder text;
+  std::vector<int32_t> tokens(count);
+  std::iota(tokens.begin(), tokens.end(), 0);
+  text.add(tokens);
+  return at::isfinite(policy.logits(policy.hidden(text.build(policy.device())))).all().item<bool>();
 }
 
 }  // namespace

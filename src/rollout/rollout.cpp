@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <span>
 #include <sstream>
 
 #include "base/parallel.h"
@@ -23,37 +24,48 @@ struct DueDraw {
   int group, sample;
 };
 
-// A forward pass made out of the scheduler's work: tokens, positions, pages, and the draws that follow.
+// A forward pass made out of the scheduler's work, and the draws that follow.
 struct Step {
-  std::vector<int32_t> tokens, positions;
-  PageRuns runs;
+  PassBuilder pass;
   std::vector<int64_t> rows;   // hidden states whose logits are needed
   std::vector<DueDraw> draws;  // `row` counts in `rows`
 };
 
-Step build_step(const std::vector<Work>& work, const std::vector<Group>& groups, int page_size) {
+// The rows of the work's slots in the page table, as they are before the pass.
+void write_rows(const std::vector<Work>& work, int slots, PageTable& table) {
+  if (const int64_t more = slots - table.lengths.size(0); more > 0) {
+    const auto grown = [&](const Tensor& t) {
+      std::vector<int64_t> shape = t.sizes().vec();
+      shape[0] = more;
+      return at::cat({t, at::zeros(shape, t.options())});
+    };
+    table.pages = grown(table.pages), table.lengths = grown(table.lengths), table.parents = grown(table.parents);
+  }
+  int32_t *pages = table.pages.data_ptr<int32_t>(), *lengths = table.lengths.data_ptr<int32_t>(),
+          *parents = table.parents.data_ptr<int32_t>();
+  for (const Work& w : work) {
+    std::copy(w.pages.begin(), w.pages.end(), pages + w.slot * table.pages.size(1));
+    lengths[w.slot] = w.first;
+    parents[w.slot] = w.prompt_slot;
+  }
+}
+
+// Takes the pass's tokens as stored.
+void lengthen(const std::vector<Work>& work, PageTable& table) {
+  for (const Work& w : work) table.lengths.data_ptr<int32_t>()[w.slot] = w.first + w.count;
+}
+
+Step build_step(const std::vector<Work>& work, const std::vector<Group>& groups) {
   Step step;
-  step.runs.page_size = page_size;
   for (const Work& w : work) {
     const Group& group = groups[w.group];
     const bool is_prompt = w.sample < 0;
     const std::vector<int32_t>& source = is_prompt ? group.prompt : group.completions[w.sample].tokens;
     const int32_t before = is_prompt ? 0 : static_cast<int32_t>(group.prompt.size());
-    for (int i = w.first; i < w.first + w.count; ++i) {
-      step.tokens.push_back(source[i]);
-      step.positions.push_back(before + i);
-    }
-    PageRuns& runs = step.runs;
-    runs.tokens.push_back(static_cast<int32_t>(step.tokens.size()));
-    runs.first.push_back(w.first);
-    runs.prompt_length.push_back(before);
-    runs.prompt_pages.insert(runs.prompt_pages.end(), w.prompt_pages.begin(), w.prompt_pages.end());
-    runs.prompt_page_starts.push_back(static_cast<int32_t>(runs.prompt_pages.size()));
-    runs.own_pages.insert(runs.own_pages.end(), w.own_pages.begin(), w.own_pages.end());
-    runs.own_page_starts.push_back(static_cast<int32_t>(runs.own_pages.size()));
+    step.pass.add_to_slot(std::span(source).subspan(w.first, w.count), before + w.first, w.slot);
     if (!w.draws) continue;
     const int64_t row = static_cast<int64_t>(step.rows.size());
-    step.rows.push_back(static_cast<int64_t>(step.tokens.size()) - 1);
+    step.rows.push_back(static_cast<int64_t>(step.pass.tokens.size()) - 1);
     if (is_prompt)
       for (size_t s = 0; s < group.completions.size(); ++s) step.draws.push_back({row, w.group, static_cast<int>(s)});
     else
@@ -229,7 +241,7 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
     throw Error("rollout", "expected a prompt for each of ", tasks.size(), " tasks, got ", prompts.size());
   if (!stream.indices.empty() && stream.indices.size() != tasks.size())
     throw Error("rollout", "expected an index for each of ", tasks.size(), " tasks, got ", stream.indices.size());
-  int64_t most_pages = 0;
+  int64_t most_pages = 0, longest = 1;  // of all groups, of a segment
   std::vector<int> most_tokens;  // of a completion, by group
   for (size_t g = 0; g < tasks.size(); ++g) {
     groups[g].task = tasks[g];
@@ -241,8 +253,10 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
     const size_t most = std::numeric_limits<uint32_t>::max();
     check(DrawKey{stream.seed, stream.purpose, stream.step, static_cast<uint32_t>(std::min(groups[g].index, most))});
     most_tokens.push_back(new_tokens(config_, prompts[g].size(), policy_.config().max_positions));
-    most_pages += pages_of(config_, prompts[g].size()) +
-                  pages_of(config_, static_cast<size_t>(most_tokens[g] - 1)) * config_.samples;
+    const int64_t of_prompt = pages_of(config_, prompts[g].size()),
+                  of_sample = pages_of(config_, static_cast<size_t>(most_tokens[g] - 1));
+    most_pages += of_prompt + of_sample * config_.samples;
+    longest = std::max({longest, of_prompt, of_sample});
   }
   if (tasks.empty()) return {};
 
@@ -255,6 +269,10 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
       {config_.page_size, static_cast<int>(pages), config_.max_running_sequences, config_.max_batch_tokens});
   for (size_t g = 0; g < groups.size(); ++g)
     scheduler.add_group(static_cast<int>(groups[g].prompt.size()), config_.samples, most_tokens[g]);
+
+  // On the host, which fills it in; a pass has it where it runs.
+  const Tensor ints = at::empty({0}, at::kInt);
+  PageTable table{config_.page_size, at::zeros({0, longest}, at::kInt), ints, ints};
 
   std::vector<TextStream> texts;  // read while sampling only where stop strings are looked for
   if (!config_.stop.empty()) texts.assign(groups.size() * config_.samples, TextStream(tokenizer_));
@@ -295,18 +313,19 @@ std::vector<Group> Rollout::generate(const std::vector<Task>& tasks, const std::
   };
 
   for (std::vector<Work> work; !(work = scheduler.next()).empty();) {
-    const Step step = build_step(work, groups, config_.page_size);
-    KvView view{&pages_, step.runs};
-    Segments segments;
-    segments.tokens = at::tensor(step.tokens, at::kInt).to(policy_.device());
-    segments.positions = at::tensor(step.positions, at::kInt).to(policy_.device());
-    const Tensor hidden = policy_.hidden(segments, &view);
+    const Step step = build_step(work, groups);
+    write_rows(work, scheduler.slots(), table);
+    const at::Device device = policy_.device();
+    const PageTable there{table.page_size, table.pages.to(device), table.lengths.to(device), table.parents.to(device)};
+    const KvView view{&pages_, &there};
+    const Tensor hidden = policy_.hidden(step.pass.build(device), &view);
+    lengthen(work, table);
     ++stats_.forward_passes;
     if (step.draws.empty()) continue;
 
-    const Tensor rows = step.rows.size() == step.tokens.size()
+    const Tensor rows = step.rows.size() == step.pass.tokens.size()
                             ? hidden
-                            : hidden.index_select(0, at::tensor(step.rows, at::kLong).to(policy_.device()));
+                            : hidden.index_select(0, at::tensor(step.rows, at::kLong).to(device));
     std::vector<Draw> drawn = draw(policy_.logits(rows), step.draws, groups, config_.sampling, stream);
     for (size_t i = 0; i < drawn.size(); ++i) {
       const DueDraw& due = step.draws[i];

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <ranges>
 #include <string_view>
+#include <utility>
 
 #include "grpo/error.h"
 
@@ -145,9 +146,7 @@ Work Scheduler::compute(int number, int i, int count) {
   } else {
     group.samples[i].drawing = draws;
   }
-  std::span<const int32_t> prompt_pages;
-  if (!is_prompt) prompt_pages = group.prompt.pages;
-  return {number, i, first, count, draws, segment.pages, prompt_pages};
+  return {number, i, first, count, draws, segment.slot, is_prompt ? -1 : group.prompt.slot, segment.pages};
 }
 
 void Scheduler::drew(int group, int i) {
@@ -174,13 +173,18 @@ void Scheduler::finish(int number, int i) {
   groups_.erase(number);
 }
 
-// Gives the segment the pages for its first `tokens` tokens, all or none.
+// Gives the segment the pages for its first `tokens` tokens, all or none, and with the first ones a slot.
 bool Scheduler::grow(Segment& segment, int tokens, int group, int sample) {
   const int missing = pages_for(tokens) - static_cast<int>(segment.pages.size());
   if (missing <= 0) return true;
   if (!make_room(missing, group, sample)) return false;
   segment.pages.insert(segment.pages.end(), free_.rbegin(), free_.rbegin() + missing);
   free_.resize(free_.size() - missing);
+  if (segment.slot < 0) {
+    if (free_slots_.empty()) free_slots_.push_back(slots_++);
+    segment.slot = free_slots_.back();
+    free_slots_.pop_back();
+  }
   return true;
 }
 
@@ -231,6 +235,7 @@ void Scheduler::release(Segment& segment) {
   free_.insert(free_.end(), segment.pages.rbegin(), segment.pages.rend());
   segment.pages.clear();
   segment.cached = 0;
+  if (segment.slot >= 0) free_slots_.push_back(std::exchange(segment.slot, -1));
 }
 
 Scheduler::Sample& Scheduler::find(int group, int i) {
@@ -253,9 +258,13 @@ void Scheduler::check() const {
     }
   };
   count(free_);
+  std::vector<int> slot_holders(slots_, 0);
+  for (const int slot : free_slots_) ++slot_holders.at(slot);
   int held = 0, running = 0, unfinished = 0;
   const auto count_segment = [&](const Segment& segment) {
     count(segment.pages);
+    expect((segment.slot >= 0) == !segment.pages.empty() && segment.slot < slots_, "a slot for whoever holds pages");
+    if (segment.slot >= 0) ++slot_holders[segment.slot];
     held += static_cast<int>(segment.pages.size());
     expect(segment.cached <= segment.tokens && segment.cached <= segment.computed,
            "no more cached tokens than there are");
@@ -277,6 +286,7 @@ void Scheduler::check() const {
     unfinished += left;
   }
   expect(std::ranges::all_of(holders, [](int n) { return n == 1; }), "every page free or held exactly once");
+  expect(std::ranges::all_of(slot_holders, [](int n) { return n == 1; }), "every slot free or held exactly once");
   expect(held == held_pages(), "free + held pages = all pages");
   expect(running == running_ && running <= config_.max_running_sequences, "no more running samples than allowed");
   expect(unfinished == unfinished_, "as many unfinished samples as counted");

@@ -29,16 +29,20 @@ struct SchedulerConfig {
 };
 
 /// One segment's share of a step: compute its tokens first … first + count − 1. They attend to the whole prompt (for a
-/// sample) and to the segment's tokens up to themselves; token i of a segment lies on page own_pages[i / page_size],
-/// row i % page_size. The spans are valid until the next call of next() or finish().
+/// sample) and to the segment's tokens up to themselves; token i of a segment lies on page pages[i / page_size], row
+/// i % page_size. The span is valid until the next call of next() or finish().
+///
+/// A segment has a slot, a number of its own, for as long as it holds pages: the row of a page table that lives longer
+/// than a step. `pages` only grows meanwhile.
 struct Work {
   int group;
   int sample;  ///< −1: the prompt
   int first, count;
   bool draws;  ///< the last row's logits are needed: of the prompt for the first token of every sample, of a sample for
                ///< its next one. Never set twice for the same token.
-  std::span<const int32_t> own_pages;
-  std::span<const int32_t> prompt_pages;  ///< empty for the prompt itself
+  int slot;
+  int prompt_slot;  ///< the prompt's, whose pages a sample reads; −1 for the prompt itself
+  std::span<const int32_t> pages;
 };
 
 class Scheduler {
@@ -83,10 +87,11 @@ class Scheduler {
   int held_pages() const { return config_.num_pages - free_pages(); }
   int running() const { return running_; }        ///< samples that hold pages
   int unfinished() const { return unfinished_; }  ///< samples of all groups
+  int slots() const { return slots_; }            ///< all slots so far are below this
   const Stats& stats() const { return stats_; }
 
-  /// Throws Error unless every page is free or held exactly once, every running sample's prompt is in the cache and the
-  /// counts agree. For tests: it looks at everything.
+  /// Throws Error unless every page and slot is free or held exactly once, every running sample's prompt is in the
+  /// cache and the counts agree. For tests: it looks at everything.
   void check() const;
 
  private:
@@ -94,6 +99,7 @@ class Scheduler {
     int tokens = 0;    // that exist: the prompt's length, or the tokens drawn so far
     int cached = 0;    // of these, how many are in the KV cache
     int computed = 0;  // the most that ever were
+    int slot = -1;     // while it holds pages
     std::vector<int32_t> pages;
   };
   enum class State { waiting, running, finished };
@@ -122,6 +128,8 @@ class Scheduler {
 
   SchedulerConfig config_;
   std::vector<int32_t> free_;    // a stack
+  std::vector<int> free_slots_;  // a stack; further ones are numbered from slots_ on
+  int slots_ = 0;
   std::map<int, Group> groups_;  // unfinished groups, oldest first
   int next_group_ = 0;
   int running_ = 0;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "grpo/error.h"
@@ -38,7 +39,7 @@ struct Trainer::MicroBatch {
 
 // What a forward pass reads, and the places where targets follow.
 struct Trainer::Batch {
-  Segments segments;               // where a group is cut, segment 0 is its prompt, whose tokens are not among these
+  Pass pass;                       // where a group is cut, segment 0 is its prompt, whose tokens are not among these
   Tensor rows, targets;            // [N]: hidden state `rows[i]` is followed by `targets[i]`
   Tensor first_rows, order;        // of a cut group: `order` puts first_rows, of the prompt, and rows in place
   std::vector<int64_t> starts{0};  // [sequences + 1] in targets
@@ -135,36 +136,27 @@ std::vector<Trainer::MicroBatch> Trainer::micro_batches(const std::vector<Sequen
 
 Trainer::Batch Trainer::assemble(const MicroBatch& micro) const {
   Batch batch;
-  std::vector<int32_t> tokens, positions, targets, rows;
+  PassBuilder pass;
+  std::vector<int32_t> targets, rows, kept_ids;
   std::vector<int64_t> firsts, others;  // places of targets: of those behind a cut group's prompt, and of the others
-  const auto add_segment = [&](const std::vector<int32_t>& source, int64_t count, int32_t first_position,
-                               int32_t parent) {
-    for (int64_t i = 0; i < count; ++i) {
-      tokens.push_back(source[i]);
-      positions.push_back(first_position + static_cast<int32_t>(i));
-    }
-    batch.segments.starts.push_back(batch.segments.starts.back() + static_cast<int32_t>(count));
-    batch.segments.parents.push_back(parent);
-  };
+  std::vector<int64_t> kept_starts{0};
   const std::vector<int32_t>* prompt = nullptr;
   int32_t parent = -1;
   int64_t prompt_end = 0;  // row behind the prompt's last token
   if (micro.cut) {
     prompt = micro.sequences.front().prompt;
     parent = 0;
-    batch.segments.starts.push_back(static_cast<int32_t>(prompt->size()));
-    batch.segments.parents.push_back(-1);
+    pass.add_shared(std::ssize(*prompt));
   }
   for (const Sequence& sequence : micro.sequences) {
     if (sequence.prompt && sequence.prompt != prompt) {
-      parent = static_cast<int32_t>(batch.segments.parents.size());
-      add_segment(*sequence.prompt, std::ssize(*sequence.prompt), 0, -1);
-      prompt_end = std::ssize(tokens);
+      parent = pass.add(*sequence.prompt);
+      prompt_end = std::ssize(pass.tokens);
     }
     prompt = sequence.prompt;
-    const int64_t start = std::ssize(tokens);
-    add_segment(*sequence.tokens, sequence.inputs(), prompt ? static_cast<int32_t>(prompt->size()) : 0,
-                prompt ? parent : -1);
+    const int64_t start = std::ssize(pass.tokens);
+    pass.add(std::span(*sequence.tokens).first(sequence.inputs()), prompt ? static_cast<int32_t>(prompt->size()) : 0,
+             prompt ? parent : -1);
     for (size_t i = sequence.first_target; i < sequence.tokens->size(); ++i) {
       const bool first = i == 0 && micro.cut;
       (first ? firsts : others).push_back(std::ssize(targets));
@@ -174,13 +166,13 @@ Trainer::Batch Trainer::assemble(const MicroBatch& micro) const {
     batch.starts.push_back(std::ssize(targets));
     if (sequence.completion && !sequence.completion->kept.empty())
       for (const auto& ids : sequence.completion->kept) {
-        batch.kept.ids.insert(batch.kept.ids.end(), ids.begin(), ids.end());
-        batch.kept.starts.push_back(std::ssize(batch.kept.ids));
+        kept_ids.insert(kept_ids.end(), ids.begin(), ids.end());
+        kept_starts.push_back(std::ssize(kept_ids));
       }
   }
   const at::Device device = policy_.device();
-  batch.segments.tokens = int_tensor(tokens, device);
-  batch.segments.positions = int_tensor(positions, device);
+  batch.pass = pass.build(device);
+  if (!kept_ids.empty()) batch.kept = {int_tensor(kept_ids, device), at::tensor(kept_starts, at::kLong).to(device)};
   batch.rows = int_tensor(rows, device);
   batch.targets = int_tensor(targets, device);
   if (micro.cut) {
@@ -195,13 +187,10 @@ Trainer::Batch Trainer::assemble(const MicroBatch& micro) const {
 
 Trainer::CutPrompt Trainer::forward(const Policy& policy, const std::vector<int32_t>& prompt,
                                     RouterRecord* record) const {
-  Segments segments;
-  segments.starts.push_back(static_cast<int32_t>(prompt.size()));
-  segments.parents.push_back(-1);
-  segments.tokens = int_tensor(prompt, policy.device());
-  segments.positions = at::arange(std::ssize(prompt), segments.tokens.options());
+  PassBuilder pass;
+  pass.add(prompt);
   CutPrompt cut{&prompt, {}, {}, {}};
-  cut.last = policy.hidden(segments, nullptr, record, &cut.layers).slice(0, std::ssize(prompt) - 1);
+  cut.last = policy.hidden(pass.build(policy.device()), nullptr, record, &cut.layers).slice(0, std::ssize(prompt) - 1);
   if (record) record->auxiliary_loss = Tensor();  // goes by the tokens in the loss, of which there are none here
   cut.last_apart = cut.last.detach();
   if (cut.last.requires_grad()) {
@@ -216,8 +205,8 @@ Trainer::CutPrompt Trainer::forward(const Policy& policy, const std::vector<int3
 TokenLogprobs Trainer::forward(const Policy& policy, const Batch& batch, RouterRecord* record,
                                CutPrompt* prompt) const {
   Tensor hidden;
-  if (batch.segments.tokens.numel() > 0) {  // completions of one token have none beside a prompt that is apart
-    hidden = policy.hidden(batch.segments, nullptr, record, prompt ? &prompt->layers : nullptr);
+  if (batch.pass.capacity() > 0) {  // completions of one token have none beside a prompt that is apart
+    hidden = policy.hidden(batch.pass, nullptr, record, prompt ? &prompt->layers : nullptr);
     hidden = grpo::embedding(hidden, batch.rows);
   }
   if (prompt) {
@@ -243,7 +232,7 @@ int64_t Trainer::each_pass(const Policy& policy, const std::vector<Sequence>& li
     if (prompt && prompt->tokens != cut) end_prompt();
     if (cut && !prompt) prompt = forward(policy, *cut, record), tokens += std::ssize(*cut);
     const Batch batch = assemble(micro);
-    tokens += batch.segments.tokens.numel();
+    tokens += batch.pass.capacity();
     take(micro.sequences, batch, forward(policy, batch, record, prompt ? &*prompt : nullptr));
   }
   end_prompt();

@@ -105,7 +105,7 @@ void run(const Bench& bench, int type) {
     both("linear " + std::to_string(rows) + "x256x688", true, work, 2 * work,
          {randn({rows, hidden}), randn({wide, hidden})}, [](const auto& t) { return grpo::linear(t[0], t[1]); });
   }
-  const std::vector<int32_t> offsets{0, 900, 1100, 1100, 2500, 2600, 3600, 3700, 4096};
+  const Tensor offsets = at::tensor({0, 900, 1100, 1100, 2500, 2600, 3600, 3700, 4096}, at::kInt);
   both("grouped_linear 8 experts", true, 2.0 * tokens * hidden * 128, 4.0 * tokens * hidden * 128,
        {randn({tokens, hidden}), randn({8, 128, hidden})},
        [&](const auto& t) { return grpo::grouped_linear(t[0], t[1], offsets); });
@@ -121,40 +121,44 @@ void run(const Bench& bench, int type) {
        [&](const auto& t) { return grpo::rope(t[0], positions, table, layout, {}, {}, 1e-6); });
 
   // 16 groups of a 32-token prompt and 8 completions of 64.
-  std::vector<int32_t> starts{0}, parents;
   double pairs = 0;
-  for (int group = 0; group < 16; ++group)
-    for (int s = 0; s < 9; ++s) {
-      starts.push_back(starts.back() + (s == 0 ? 32 : 64));
-      parents.push_back(s == 0 ? -1 : group * 9);
-      pairs += s == 0 ? 32 * 33 / 2 : 64 * 32 + 64 * 65 / 2;
-    }
+  const auto groups_of = [&](int groups) {
+    grpo::PassBuilder builder;
+    pairs = 0;
+    for (int group = 0; group < groups; ++group)
+      for (int s = 0; s < 9; ++s) {
+        builder.add(std::vector<int32_t>(s == 0 ? 32 : 64), s == 0 ? 0 : 32, s == 0 ? -1 : group * 9);
+        pairs += s == 0 ? 32 * 33 / 2 : 64 * 32 + 64 * 65 / 2;
+      }
+    return builder.build();
+  };
+  const grpo::Pass few = groups_of(4), groups = groups_of(16);
   both("attention 16 x (32 + 8 x 64)", true, 4.0 * pairs * 256, 10.0 * pairs * 256,
-       {randn({starts.back(), layout.width()})},
-       [&](const auto& t) { return grpo::attention(t[0], starts, parents, layout); });
-  grpo::PageRuns runs;  // 128 sequences, one new token each, 32 of prompt and 63 of their own before it
-  runs.page_size = 16;
-  for (int s = 0; s < 128; ++s) {
-    runs.tokens.push_back(s + 1), runs.first.push_back(63), runs.prompt_length.push_back(32);
-    for (int page = 0; page < 2; ++page) runs.prompt_pages.push_back(s / 8 * 2 + page);
-    for (int page = 0; page < 4; ++page) runs.own_pages.push_back(32 + s * 4 + page);
-    runs.prompt_page_starts.push_back(2 * s + 2), runs.own_page_starts.push_back(4 * s + 4);
+       {randn({groups.live(), layout.width()})}, [&](const auto& t) { return grpo::attention(t[0], groups, layout); });
+  // 128 sequences, one new token each, 32 of prompt and 63 of their own before it
+  grpo::PassBuilder decoding;
+  grpo::PageTable pages_of{16, at::zeros({16 + 128, 4}, at::kInt), at::full({16 + 128}, 63, at::kInt),
+                           at::full({16 + 128}, -1, at::kInt)};
+  for (int64_t slot = 0; slot < 16 + 128; ++slot) {
+    const int64_t sample = slot - 16, own = sample < 0 ? 2 : 4;
+    for (int64_t page = 0; page < own; ++page) pages_of.pages[slot][page] = (sample < 0 ? slot : 8 + sample) * own + page;
+    if (sample < 0) pages_of.lengths[slot] = 32;
+    if (sample >= 0) pages_of.parents[slot] = sample / 8;
+    if (sample >= 0) decoding.add_to_slot(std::vector<int32_t>(1), 95, static_cast<int32_t>(slot));
   }
+  const grpo::Pass one_token = decoding.build();
   const grpo::LayerPages pages{randn({32 + 512, 2, 1, 64, 16}), randn({32 + 512, 2, 16, 64})};
   const Tensor step = randn({128, layout.width()});
   bench.line("paged_attention 128 x 1 token", type, true, 4.0 * 128 * 96 * 256,
-             [&] { grpo::paged_attention(step, pages, runs, layout); });
+             [&] { grpo::paged_attention(step, pages, one_token, pages_of, layout); });
 
   // Multi-head latent attention, from projected queries and latents to values, with DeepSeek-V2-Lite's widths:
   // absorbed, as the policy computes it, and plain, the keys and values of all heads made first (values are padded to
   // the keys' width, which costs the plain form 64 columns of 320).
   const int64_t heads = 16, latent = 512, turn = 64, nope = 128, value = 128, rows = 4 * 32 + 4 * 8 * 64;
-  const std::vector<int32_t> few_starts(starts.begin(), starts.begin() + 37),
-      few_parents(parents.begin(), parents.begin() + 36);
   const grpo::HeadLayout absorbed{heads, 1, latent + turn, latent, turn, 0.07}, plain{heads, heads, nope + turn};
   const auto per_head = [&](const Tensor& x, const Tensor& weight) {  // [tokens, heads, in] by [heads, out, in]
-    std::vector<int32_t> offsets;
-    for (int64_t h = 0; h <= heads; ++h) offsets.push_back(static_cast<int32_t>(h * rows));
+    const Tensor offsets = at::arange(heads + 1, at::kInt) * rows;
     return grpo::grouped_linear(x.transpose(0, 1).reshape({heads * rows, -1}), weight, offsets)
         .view({heads, rows, -1})
         .transpose(0, 1);
@@ -166,7 +170,7 @@ void run(const Bench& bench, int type) {
        4 * part * (2 * latent + turn) + 2 * up * (nope + value), inputs, [&](const auto& t) {
          const Tensor q = per_head(t[0].narrow(2, 0, nope), t[2].narrow(1, 0, nope).transpose(1, 2));
          const Tensor qkv = at::cat({at::cat({q, t[0].narrow(2, nope, turn)}, 2).flatten(1), t[1]}, 1);
-         const Tensor seen = grpo::attention(qkv, few_starts, few_parents, absorbed);
+         const Tensor seen = grpo::attention(qkv, few, absorbed);
          return per_head(seen.view({rows, heads, latent}), t[2].narrow(1, nope, value)).flatten(1);
        });
   both("latent attention, plain", true, 2 * part * (nope + turn + value) + up * (nope + value),
@@ -175,7 +179,7 @@ void run(const Bench& bench, int type) {
          const Tensor turned = t[1].narrow(1, latent, turn).unsqueeze(1).expand({rows, heads, turn});
          const Tensor values = at::constant_pad_nd(kv.narrow(2, nope, value), {0, nope + turn - value});
          const Tensor qkv = at::cat({t[0], at::cat({kv.narrow(2, 0, nope), turned}, 2), values}, 1).flatten(1);
-         return grpo::attention(qkv, few_starts, few_parents, plain);
+         return grpo::attention(qkv, few, plain);
        });
 
   const Tensor scores = at::randn({tokens, 8});

@@ -17,7 +17,22 @@ struct Shape {
     }
   }
   int32_t length(size_t s) const { return starts[s + 1] - starts[s]; }
+  /// Of tokens that do not matter, `inert` of them behind the last segment.
+  Pass pass(int64_t inert = 0) const {
+    PassBuilder builder;
+    for (size_t s = 0; s < parents.size(); ++s) builder.add(std::vector<int32_t>(length(s)), 0, parents[s]);
+    builder.tokens.resize(builder.tokens.size() + inert), builder.positions.resize(builder.tokens.size());
+    return builder.build();
+  }
 };
+
+/// A prompt whose rows are shared, and one child.
+Pass child_pass(int32_t prompt, int32_t child) {
+  PassBuilder builder;
+  builder.add_shared(prompt);
+  builder.add(std::vector<int32_t>(child), prompt, 0);
+  return builder.build();
+}
 
 // Prompts with several children, single segments, empty ones, lengths about the edges of the 16-key blocks.
 const Shape kShapes[] = {
@@ -25,7 +40,7 @@ const Shape kShapes[] = {
     Shape({{0, -1}, {5, 0}, {3, -1}}),
     Shape({{7, -1}, {1, 0}, {0, 0}, {4, 0}}),
     Shape({{16, -1}, {15, 0}, {16, 0}, {17, 0}}),
-    Shape({{15, -1}, {33, -1}, {17, 0}, {31, 1}, {2, 0}, {16, -1}, {0, 5}, {32, 1}}),
+    Shape({{15, -1}, {17, 0}, {2, 0}, {33, -1}, {31, 3}, {32, 3}, {16, -1}, {0, 6}}),
 };
 // The last ones have latent values; 19 query heads are more than one task takes.
 const HeadLayout kLayouts[] = {{1, 1, 8},   {2, 1, 16},     {4, 1, 24},
@@ -37,7 +52,7 @@ class AttentionTest : public OpTest {};
 INSTANTIATE_FOR_TYPES(AttentionTest);
 
 Op run_attention(const Shape& shape, const HeadLayout& layout) {
-  return [=](const Tensors& t) { return Tensors{attention(t[0], shape.starts, shape.parents, layout)}; };
+  return [=](const Tensors& t) { return Tensors{attention(t[0], shape.pass(), layout)}; };
 }
 
 TEST_P(AttentionTest, matches_its_reference_forward_and_backward) {
@@ -48,7 +63,7 @@ TEST_P(AttentionTest, matches_its_reference_forward_and_backward) {
       // In bf16 the backward's D = dO·O is of rounded outputs.
       check_op(
           run_attention(shape, layout),
-          [&](const Tensors& t) { return Tensors{reference::attention(t[0], shape.starts, shape.parents, layout)}; },
+          [&](const Tensors& t) { return Tensors{reference::attention(t[0], shape.pass(), layout)}; },
           {randn({shape.starts.back(), layout.width()})}, {narrow() ? 1e-4 : 1e-5, narrow() ? 4e-3 : 2e-5});
     }
 }
@@ -59,21 +74,21 @@ TEST(Attention, of_one_segment_is_softmax_attention) {
   const Tensor q = qkv.narrow(1, 0, 8), k = qkv.narrow(1, 8, 8), v = qkv.narrow(1, 16, 8);
   const Tensor future = at::ones({21, 21}, at::kBool).triu(1);
   const Tensor p = at::softmax((at::matmul(q, k.t()) / std::sqrt(8.0)).masked_fill(future, -INFINITY), -1);
-  EXPECT_TRUE(at::allclose(attention(qkv, {0, 21}, {-1}, layout), at::matmul(p, v), 1e-5, 1e-5));
+  EXPECT_TRUE(at::allclose(attention(qkv, Shape({{21, -1}}).pass(), layout), at::matmul(p, v), 1e-5, 1e-5));
 }
 
 TEST(Attention, of_a_child_is_that_of_prompt_and_child_in_one_segment) {
   const HeadLayout layout{2, 1, 8};
   const Tensor qkv = at::randn({30, layout.width()});
-  const Tensor split = attention(qkv, {0, 13, 30}, {-1, 0}, layout), whole = attention(qkv, {0, 30}, {-1}, layout);
+  const Tensor split = attention(qkv, Shape({{13, -1}, {17, 0}}).pass(), layout), whole = attention(qkv, Shape({{30, -1}}).pass(), layout);
   EXPECT_TRUE(at::allclose(split, whole, 1e-5, 1e-5));
 }
 
 TEST(Attention, survives_scores_beyond_what_exp_can_hold) {
   const HeadLayout layout{1, 1, 8};
   const Tensor qkv = at::randn({19, 24}) * 100;
-  const Tensor expected = reference::attention(qkv, {0, 19}, {-1}, layout);
-  EXPECT_TRUE(at::allclose(attention(qkv, {0, 19}, {-1}, layout), expected, 1e-4, 1e-3));
+  const Tensor expected = reference::attention(qkv, Shape({{19, -1}}).pass(), layout);
+  EXPECT_TRUE(at::allclose(attention(qkv, Shape({{19, -1}}).pass(), layout), expected, 1e-4, 1e-3));
 }
 
 TEST_P(AttentionTest, a_family_has_the_same_bits_alone_and_in_any_batch) {
@@ -81,23 +96,23 @@ TEST_P(AttentionTest, a_family_has_the_same_bits_alone_and_in_any_batch) {
     const Shape& shape = kShapes[4];
     const Tensor qkv = randn({shape.starts.back(), layout.width()});
     set_num_threads(1);
-    const Tensor all = attention(qkv, shape.starts, shape.parents, layout);
+    const Tensor all = attention(qkv, shape.pass(), layout);
     for (const int threads : {1, 2, 3}) {
       set_num_threads(threads);
-      EXPECT_TRUE(same_bits(attention(qkv, shape.starts, shape.parents, layout), all));
+      EXPECT_TRUE(same_bits(attention(qkv, shape.pass(), layout), all));
       for (size_t s = 0; s < shape.parents.size(); ++s) {
         SCOPED_TRACE(::testing::Message() << "segment " << s << ", " << threads << " threads");
         const auto rows = [&](const Tensor& t, size_t segment) {
           return t.narrow(0, shape.starts[segment], shape.length(segment));
         };
         if (shape.parents[s] < 0) {
-          EXPECT_TRUE(same_bits(attention(rows(qkv, s), {0, shape.length(s)}, {-1}, layout), rows(all, s)));
+          EXPECT_TRUE(same_bits(attention(rows(qkv, s), Shape({{shape.length(s), -1}}).pass(), layout), rows(all, s)));
           continue;
         }
         const size_t parent = shape.parents[s];
         const int32_t prompt = shape.length(parent);
         const Tensor alone = attention(at::cat({rows(qkv, parent), rows(qkv, s)}),
-                                       {0, prompt, prompt + shape.length(s)}, {-1, 0}, layout);
+                                       Shape({{prompt, -1}, {shape.length(s), 0}}).pass(), layout);
         EXPECT_TRUE(same_bits(alone.slice(0, prompt), rows(all, s)));
         EXPECT_TRUE(same_bits(alone.slice(0, 0, prompt), rows(all, parent)));
       }
@@ -117,12 +132,12 @@ TEST_P(AttentionTest, a_prompt_and_its_children_have_the_same_bits_in_passes_of_
                      dout = randn({shape.starts.back(), layout.heads * layout.value_dim()});
         const auto rows = [&](const Tensor& t, size_t s) { return t.narrow(0, shape.starts[s], shape.length(s)); };
         const auto leaf = [](const Tensor& t) { return t.clone().requires_grad_(true); };
-        const Tensor whole = leaf(qkv), expected = attend(whole, shape.starts, shape.parents, layout, {});
+        const Tensor whole = leaf(qkv), expected = attend(whole, shape.pass(), layout, {});
         expected.backward(dout);
 
         const int32_t prompt = shape.length(0);
         const Tensor first = leaf(rows(qkv, 0)), sum = at::zeros({prompt, layout.width()});
-        const Tensor own = attend(first, {0, prompt}, {-1}, layout, {Tensor(), sum});
+        const Tensor own = attend(first, Shape({{prompt, -1}}).pass(), layout, {Tensor(), sum});
         // The reference pads to the longest segment of a pass, and adds up gradients in their own type.
         const auto expect_alike = [&](const Tensor& got, const Tensor& want, bool exact, size_t segment) {
           const double difference = (got - want).to(at::kDouble).norm().item<double>(),
@@ -134,7 +149,7 @@ TEST_P(AttentionTest, a_prompt_and_its_children_have_the_same_bits_in_passes_of_
         std::vector<Tensor> gradients{Tensor()};
         for (size_t s = 1; s < shape.parents.size(); ++s) {
           const Tensor child = leaf(rows(qkv, s));
-          const Tensor out = attend(child, {0, prompt, prompt + shape.length(s)}, {-1, 0}, layout, {rows(qkv, 0), sum});
+          const Tensor out = attend(child, child_pass(prompt, shape.length(s)), layout, {rows(qkv, 0), sum});
           expect_alike(out, rows(expected, s), !reference, s);
           out.backward(rows(dout, s));
           gradients.push_back(child.grad());
@@ -151,7 +166,7 @@ TEST_P(AttentionTest, what_is_not_finite_reaches_the_rows_that_see_it_and_no_oth
   for (const HeadLayout& layout : {HeadLayout{4, 2, 18}, HeadLayout{5, 1, 18, 10}}) {
     const int64_t d = layout.head_dim, rows = shape.starts.back(), value_dim = layout.value_dim();
     const Tensor qkv = randn({rows, layout.width()});
-    const Tensor healthy = attention(qkv, shape.starts, shape.parents, layout);
+    const Tensor healthy = attention(qkv, shape.pass(), layout);
     const auto segment_of = [&](int64_t row) {
       return std::upper_bound(shape.starts.begin(), shape.starts.end(), row) - shape.starts.begin() - 1;
     };
@@ -164,7 +179,7 @@ TEST_P(AttentionTest, what_is_not_finite_reaches_the_rows_that_see_it_and_no_oth
       const Tensor broken = qkv.clone();
       broken[row][column] = bad;
       const Tensor leaf = broken.clone().requires_grad_(true);
-      const Tensor out = attention(leaf, shape.starts, shape.parents, layout);
+      const Tensor out = attention(leaf, shape.pass(), layout);
       const int64_t head = column / d, group = layout.heads / layout.kv_heads;
       const bool query = head < layout.heads, key = !query && head < layout.heads + layout.kv_heads;
       const bool value = layout.latent > 0 ? key && column % d < value_dim : !query && !key;
@@ -203,30 +218,63 @@ TEST(AttentionGradient, agrees_with_finite_differences) {
 TEST(AttentionRefuses, what_does_not_fit) {
   const HeadLayout layout{2, 1, 4};
   const Tensor qkv = at::randn({6, 16});
-  EXPECT_ERROR(attention(at::randn({6, 15}), {0, 6}, {-1}, layout),
-               "[attention] expected qkv [tokens, 16], got [6, 15]");
-  EXPECT_ERROR(attention(at::randn({6, 28}), {0, 6}, {-1}, {3, 2, 4}),
+  const Pass six = Shape({{6, -1}}).pass();
+  EXPECT_ERROR(attention(at::randn({6, 15}), six, layout), "[attention] expected qkv [tokens, 16], got [6, 15]");
+  EXPECT_ERROR(attention(at::randn({6, 28}), six, {3, 2, 4}),
                "[attention] expected heads to be a multiple of kv_heads, got 3 and 2");
-  EXPECT_ERROR(attention(at::randn({6, 12}), {0, 6}, {-1}, {2, 1, 4, 5}),
+  EXPECT_ERROR(attention(at::randn({6, 12}), six, {2, 1, 4, 5}),
                "[attention] expected a latent of at most head_dim = 4, got 5");
-  EXPECT_ERROR(attention(qkv.to(at::kDouble), {0, 6}, {-1}, layout),
-               "[attention] expected float32 or bfloat16, got Double");
-  for (const std::vector<int32_t>& starts :
-       std::vector<std::vector<int32_t>>{{0, 6}, {0, 3, 5}, {1, 3, 6}, {0, 7, 6}, {}})
-    EXPECT_ERROR(attention(qkv, starts, {-1, -1}, layout), "[attention] expected 3 ascending starts from 0 to 6");
-  for (const std::vector<int32_t>& parents : std::vector<std::vector<int32_t>>{{1, -1, -1}, {-1, 1, -1}, {-1, 0, 1}})
-    EXPECT_ERROR(attention(qkv, {0, 2, 4, 6}, parents, layout),
-                 "expected an earlier segment without parent as its parent");
+  EXPECT_ERROR(attention(qkv.to(at::kDouble), six, layout), "[attention] expected float32 or bfloat16, got Double");
+  EXPECT_ERROR(attention(qkv, Shape({{7, -1}}).pass(), layout),
+               "[attention] expected qkv of the 7 rows of the pass, got 6");
+  PassBuilder slots;
+  slots.add_to_slot(std::vector<int32_t>(6), 0, 0);
+  EXPECT_ERROR(attention(qkv, slots.build(), layout), "[attention] expected a pass without slots");
   const Tensor prompt = at::randn({4, 16}), sum = at::zeros({4, 16});
-  EXPECT_NO_THROW(attention(qkv, {0, 4, 10}, {-1, 0}, layout, {prompt, sum}));
-  EXPECT_ERROR(attention(qkv, {0, 3, 10}, {-1, 0}, layout, {prompt, sum}),
-               "[attention] expected the 3 rows of segment 0 to be shared, got 4");
-  EXPECT_ERROR(attention(qkv, {0, 4, 9}, {-1, 0}, layout, {prompt, sum}), "expected 3 ascending starts from 0 to 10");
-  EXPECT_ERROR(attention(qkv, {0, 4, 10}, {-1, 0}, layout, {prompt.to(at::kBFloat16), sum}),
+  EXPECT_NO_THROW(attention(qkv, child_pass(4, 6), layout, {prompt, sum}));
+  EXPECT_ERROR(attention(qkv, child_pass(3, 6), layout, {prompt, sum}), "[attention] expected 3 shared rows, got 4");
+  EXPECT_ERROR(attention(qkv, child_pass(4, 6), layout), "[attention] expected 4 shared rows, got 0");
+  EXPECT_ERROR(attention(qkv, child_pass(4, 6), layout, {prompt.to(at::kBFloat16), sum}),
                "[attention] expected the shared rows to be Float");
   for (const Tensor& bad : {at::zeros({3, 16}), at::zeros({4, 15}), sum.to(at::kBFloat16), sum.t()})
-    EXPECT_ERROR(attention(qkv, {0, 4, 10}, {-1, 0}, layout, {prompt, bad}),
+    EXPECT_ERROR(attention(qkv, child_pass(4, 6), layout, {prompt, bad}),
                  "[attention] expected a Float gradient [4, 16] of segment 0");
+}
+
+TEST(PassRefuses, segments_that_do_not_fit_together) {
+  const std::vector<int32_t> two(2);
+  const auto family = [&](const std::vector<int32_t>& parents) {
+    PassBuilder builder;
+    for (const int32_t parent : parents) builder.add(two, 0, parent);
+    return builder;
+  };
+  EXPECT_NO_THROW(family({-1, 0, 0, -1, 3}).build());
+  for (const std::vector<int32_t>& parents :
+       std::vector<std::vector<int32_t>>{{0}, {1, -1}, {-1, 1}, {-1, 0, 1}, {-1, -1, 0}, {-2, 3}})
+    EXPECT_ERROR(family(parents).build(), "expected the family of the last segment without parent");
+  PassBuilder mixed = family({-1});
+  mixed.add_to_slot(two, 0, 3);
+  EXPECT_ERROR(mixed.build(), "[pass] expected a slot for each of 2 segments, got 1");
+  EXPECT_ERROR(mixed.add_shared(4), "[pass] expected shared rows as the first segment, got 2 before them");
+}
+
+TEST_P(AttentionTest, rows_behind_the_last_segment_are_inert) {
+  for (const HeadLayout& layout : {HeadLayout{4, 2, 24}, HeadLayout{18, 1, 20, 12}})
+    for (const bool reference : {false, true}) {
+      const auto attend = reference ? reference::attention : attention;
+      const Shape& shape = kShapes[4];
+      const int64_t rows = shape.starts.back();
+      Tensor qkv = randn({rows + 5, layout.width()});
+      qkv.slice(0, rows).fill_(NAN);
+      const Tensor whole = qkv.clone().requires_grad_(true), live = qkv.slice(0, 0, rows).clone().requires_grad_(true);
+      const Tensor out = attend(whole, shape.pass(5), layout, {}), expected = attend(live, shape.pass(), layout, {});
+      EXPECT_TRUE(same_bits(out.slice(0, 0, rows), expected));
+      EXPECT_TRUE(out.slice(0, rows).eq(0).all().item<bool>());
+      out.slice(0, 0, rows).square().sum().backward();
+      expected.square().sum().backward();
+      EXPECT_TRUE(same_bits(whole.grad().slice(0, 0, rows), live.grad()));
+      EXPECT_TRUE(whole.grad().slice(0, rows).eq(0).all().item<bool>());
+    }
 }
 
 // -------------------------------------------------------------------------------------------------------------- pages
@@ -263,8 +311,7 @@ class PagedFeeder {
 
   /// One call with the next tokens, at most `most` each, of some of the segments that can go on. False: all are done.
   bool feed(int32_t most, bool everyone) {
-    PageRuns runs;
-    runs.page_size = page_size_;
+    PassBuilder builder;
     std::vector<int64_t> rows;
     std::vector<size_t> ready;
     for (size_t s = 0; s < tables_.size(); ++s)
@@ -274,30 +321,27 @@ class PagedFeeder {
     if (ready.empty()) return false;
     std::shuffle(ready.begin(), ready.end(), random_);
     if (!everyone) ready.resize(1 + random_() % ready.size());
+    const PageTable table = page_table();
     for (const size_t s : ready) {
       const int32_t count = std::min<int32_t>(shape_.length(s) - done_[s], 1 + random_() % most);
       for (int32_t i = 0; i < count; ++i) rows.push_back(shape_.starts[s] + done_[s] + i);
-      runs.tokens.push_back(static_cast<int32_t>(rows.size()));
-      runs.first.push_back(done_[s]);
-      const auto append = [](std::vector<int32_t>& pages, std::vector<int32_t>& starts,
-                             const std::vector<int32_t>& table) {
-        pages.insert(pages.end(), table.begin(), table.end());
-        starts.push_back(static_cast<int32_t>(pages.size()));
-      };
-      const int32_t parent = shape_.parents[s];
-      runs.prompt_length.push_back(parent < 0 ? 0 : shape_.length(parent));
-      append(runs.prompt_pages, runs.prompt_page_starts, parent < 0 ? std::vector<int32_t>() : tables_[parent]);
-      append(runs.own_pages, runs.own_page_starts, tables_[s]);
+      builder.add_to_slot(std::vector<int32_t>(count), done_[s], static_cast<int32_t>(s));
       done_[s] += count;
     }
-    const Tensor index = at::tensor(rows, at::kLong), input = qkv_.index_select(0, index);
+    // A segment of no slot, and rows of no segment: both are inert.
+    builder.add_to_slot(std::vector<int32_t>(2), 0, -1);
+    builder.tokens.resize(builder.tokens.size() + 3), builder.positions.resize(builder.tokens.size());
+    const Pass pass = builder.build();
+    const Tensor index = at::tensor(rows, at::kLong),
+                 input = at::cat({qkv_.index_select(0, index), at::full({5, qkv_.size(1)}, NAN, qkv_.options())});
     const bool latent = layout_.latent > 0;
     LayerPages copy{latent ? Tensor() : pages_.keys.clone(), pages_.values.clone()};
-    const Tensor result = paged_attention(input, pages_, runs, layout_);
-    out.index_copy_(0, index, result);
+    const Tensor result = paged_attention(input, pages_, pass, table, layout_);
+    EXPECT_TRUE(result.slice(0, std::ssize(rows)).eq(0).all().item<bool>());
+    out.index_copy_(0, index, result.slice(0, 0, std::ssize(rows)));
     if (check_reference) {
       const double tolerance = qkv_.scalar_type() == at::kFloat ? 1e-5 : 0x1p-7;
-      EXPECT_TRUE(at::allclose(result, reference::paged_attention(input, copy, runs, layout_), tolerance, tolerance));
+      EXPECT_TRUE(at::allclose(result, reference::paged_attention(input, copy, pass, table, layout_), tolerance, tolerance));
       EXPECT_TRUE((latent || same_bits(copy.keys, pages_.keys)) && same_bits(copy.values, pages_.values));
     }
     return true;
@@ -307,6 +351,16 @@ class PagedFeeder {
   bool check_reference = false;
 
  private:
+  PageTable page_table() const {
+    size_t most = 1;
+    for (const auto& pages : tables_) most = std::max(most, pages.size());
+    const auto slots = std::ssize(tables_);
+    PageTable table{page_size_, at::full({slots, static_cast<int64_t>(most)}, -1, at::kInt), at::tensor(done_, at::kInt),
+                    at::tensor(shape_.parents, at::kInt)};
+    for (int64_t s = 0; s < slots; ++s)
+      for (int64_t i = 0; i < std::ssize(tables_[s]); ++i) table.pages[s][i] = tables_[s][i];
+    return table;
+  }
   int32_t pages_of(int32_t tokens) const { return static_cast<int32_t>((tokens + page_size_ - 1) / page_size_); }
 
   const Tensor qkv_;
@@ -326,7 +380,7 @@ TEST_P(PagedAttentionTest, has_the_bits_of_the_training_form_however_the_tokens_
   for (const HeadLayout& layout : kLayouts)
     for (const Shape& shape : kShapes) {
       const Tensor qkv = randn({shape.starts.back(), layout.width()});
-      const Tensor expected = attention(qkv, shape.starts, shape.parents, layout);
+      const Tensor expected = attention(qkv, shape.pass(), layout);
       for (const int64_t page_size : {16, 32, 64})
         for (const int32_t most : {1, 3, 16, 40}) {
           set_num_threads(1 + most % 2);
@@ -354,27 +408,27 @@ TEST(PagedAttentionRefuses, what_does_not_fit) {
   const HeadLayout layout{2, 1, 4};
   const Tensor qkv = at::randn({2, 16});
   const LayerPages pages = empty_pages(2, 16, layout, at::kFloat);
-  const auto runs_of = [](int64_t page_size, int32_t tokens) {
-    PageRuns runs;
-    runs.page_size = page_size;
-    runs.tokens = {0, tokens};
-    runs.first = runs.prompt_length = {0};
-    runs.own_pages = {1};
-    runs.prompt_page_starts = {0, 0};
-    runs.own_page_starts = {0, 1};
-    return runs;
+  const auto table_of = [](int64_t page_size) {
+    return PageTable{page_size, at::ones({1, 1}, at::kInt), at::zeros({1}, at::kInt), at::full({1}, -1, at::kInt)};
   };
-  EXPECT_NO_THROW(paged_attention(qkv, pages, runs_of(16, 2), layout));
-  EXPECT_ERROR(paged_attention(at::randn({2, 15}), pages, runs_of(16, 2), layout),
+  const auto pass_of = [](int32_t tokens) {
+    PassBuilder builder;
+    builder.add_to_slot(std::vector<int32_t>(tokens), 0, 0);
+    return builder.build();
+  };
+  EXPECT_NO_THROW(paged_attention(qkv, pages, pass_of(2), table_of(16), layout));
+  EXPECT_ERROR(paged_attention(at::randn({2, 15}), pages, pass_of(2), table_of(16), layout),
                "[paged_attention] expected qkv [tokens, 16]");
-  EXPECT_ERROR(paged_attention(qkv, pages, runs_of(16, 3), layout),
-               "[paged_attention] expected runs that cover 2 rows, got 3");
+  EXPECT_ERROR(paged_attention(qkv, pages, pass_of(3), table_of(16), layout),
+               "[paged_attention] expected a pass with slots and qkv of its 3 rows, got 2");
+  EXPECT_ERROR(paged_attention(qkv, pages, Shape({{2, -1}}).pass(), table_of(16), layout),
+               "[paged_attention] expected a pass with slots");
   for (const int64_t size : {0, 8, 24})
-    EXPECT_ERROR(paged_attention(qkv, pages, runs_of(size, 2), layout),
+    EXPECT_ERROR(paged_attention(qkv, pages, pass_of(2), table_of(size), layout),
                  "[paged_attention] expected page_size to be a multiple of 16");
-  EXPECT_ERROR(paged_attention(qkv, empty_pages(2, 16, layout, at::kBFloat16), runs_of(16, 2), layout),
+  EXPECT_ERROR(paged_attention(qkv, empty_pages(2, 16, layout, at::kBFloat16), pass_of(2), table_of(16), layout),
                "[paged_attention] expected the pages to be Float");
-  EXPECT_ERROR(paged_attention(qkv.to(at::kHalf), empty_pages(2, 16, layout, at::kHalf), runs_of(16, 2), layout),
+  EXPECT_ERROR(paged_attention(qkv.to(at::kHalf), empty_pages(2, 16, layout, at::kHalf), pass_of(2), table_of(16), layout),
                "[paged_attention] expected float32 or bfloat16");
 }
 

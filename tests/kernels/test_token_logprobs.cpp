@@ -23,26 +23,34 @@ Op run(Form form, const Tensor& targets, double temperature, const KeptSets& kep
   };
 }
 
+/// Kept sets in the making.
+struct Sets {
+  std::vector<int32_t> ids;
+  std::vector<int64_t> starts{0};
+  void end() { starts.push_back(std::ssize(ids)); }
+  operator KeptSets() const { return {at::tensor(ids, at::kInt), at::tensor(starts, at::kLong)}; }
+};
+
 /// Sets of random sizes, each with its token's target in it; every fifth token has none.
-KeptSets random_sets(const Tensor& targets, int64_t vocab) {
-  KeptSets kept;
+Sets random_sets(const Tensor& targets, int64_t vocab) {
+  Sets kept;
   for (int64_t t = 0; t < targets.size(0); ++t) {
     const int32_t target = targets[t].item<int32_t>();
     const Tensor chosen = at::rand({vocab}).lt(at::rand({1})).contiguous();
     for (int32_t id = 0; t % 5 != 4 && id < vocab; ++id)
       if (id == target || chosen.const_data_ptr<bool>()[id]) kept.ids.push_back(id);
-    kept.starts.push_back(std::ssize(kept.ids));
+    kept.end();
   }
   return kept;
 }
 
 /// Row `t` of `kept` alone, for every t of `rows`.
-KeptSets select(const KeptSets& kept, const Tensor& rows) {
-  KeptSets some;
+Sets select(const Sets& kept, const Tensor& rows) {
+  Sets some;
   for (int64_t i = 0; i < rows.size(0); ++i) {
     const int64_t t = rows[i].item<int64_t>();
     some.ids.insert(some.ids.end(), kept.ids.begin() + kept.starts[t], kept.ids.begin() + kept.starts[t + 1]);
-    some.starts.push_back(std::ssize(some.ids));
+    some.end();
   }
   return some;
 }
@@ -74,7 +82,7 @@ TEST_P(TokenLogprobsTest, match_their_reference_over_kept_sets) {
 
 TEST_P(TokenLogprobsTest, of_an_only_choice_are_certain) {
   const Tensor targets = at::tensor({4, 2}, at::kInt), hidden = randn({2, 6}), head = randn({7, 6});
-  const TokenLogprobs out = token_logprobs(hidden, head, targets, 0.5, {{4, 2}, {0, 1, 2}});
+  const TokenLogprobs out = token_logprobs(hidden, head, targets, 0.5, {targets, at::tensor({0, 1, 2}, at::kLong)});
   EXPECT_TRUE(at::allclose(out.logprobs, at::zeros({2}), 0, 1e-6)) << out.logprobs;
   EXPECT_TRUE(at::allclose(out.entropy, at::zeros({2}), 0, 1e-6)) << out.entropy;
 }
@@ -87,7 +95,7 @@ TEST_P(TokenLogprobsTest, are_the_samplers_bits) {
   for (const SamplingConfig& config : configs) {
     std::vector<int32_t> drawn;
     std::vector<float> recorded;
-    KeptSets kept;
+    Sets kept;
     for (int64_t t = 0; t < tokens; ++t) {  // as sampling does: few rows at a time
       const Tensor row = logits(hidden.narrow(0, t, 1), head);
       const float* values = row.const_data_ptr<float>();
@@ -96,7 +104,7 @@ TEST_P(TokenLogprobsTest, are_the_samplers_bits) {
       drawn.push_back(draw.token);
       recorded.push_back(draw.logprob);
       kept.ids.insert(kept.ids.end(), draw.kept.begin(), draw.kept.end());
-      kept.starts.push_back(std::ssize(kept.ids));
+      kept.end();
     }
     for (const int threads : {1, 2}) {
       set_num_threads(threads);
@@ -110,7 +118,7 @@ TEST_P(TokenLogprobsTest, are_the_samplers_bits) {
 TEST_P(TokenLogprobsTest, rows_and_their_logits_do_not_depend_on_the_batch_or_the_threads) {
   const int64_t tokens = 75, vocab = 131;
   const Tensor hidden = randn({tokens, 65}), head = randn({vocab, 65}), targets = targets_of(tokens, vocab);
-  const KeptSets kept = random_sets(targets, vocab);
+  const Sets kept = random_sets(targets, vocab);
   expect_rows_independent(tokens, [&](const Tensor& rows) {
     const Tensor some = hidden.index_select(0, rows), wanted = targets.index_select(0, rows);
     const TokenLogprobs all = token_logprobs(some, head, wanted, 0.9),
@@ -128,7 +136,7 @@ TEST_P(TokenLogprobsTest, rows_and_their_logits_do_not_depend_on_the_batch_or_th
 TEST_P(TokenLogprobsTest, gradients_are_the_same_from_kept_logits_and_from_logits_worked_out_again) {
   const int64_t tokens = 300, vocab = 37;
   const Tensor targets = targets_of(tokens, vocab);
-  for (const KeptSets& kept : {KeptSets(), random_sets(targets, vocab)}) {
+  for (const KeptSets& kept : {KeptSets(), KeptSets(random_sets(targets, vocab))}) {
     const Tensor hidden = randn({tokens, 17}).requires_grad_(), head = randn({vocab, 17}).requires_grad_();
     const TokenLogprobs out = token_logprobs(hidden, head, targets, 0.8, kept);
     const Tensor loss = (out.logprobs * randn({tokens}).to(at::kFloat)).sum() + out.entropy.sum();
@@ -157,13 +165,13 @@ TEST_P(TokenLogprobsTest, rows_keep_their_bits_across_the_edge_of_a_chunk) {
 
 TEST_P(TokenLogprobsTest, threads_change_no_gradient) {
   const Tensor targets = targets_of(400, 135);
-  for (const KeptSets& kept : {KeptSets(), random_sets(targets, 135)})
+  for (const KeptSets& kept : {KeptSets(), KeptSets(random_sets(targets, 135))})
     expect_threads_change_nothing(run(token_logprobs, targets, 0.8, kept), {randn({400, 67}), randn({135, 67})});
 }
 
 TEST(TokenLogprobsGradient, agrees_with_finite_differences) {
   const Tensor targets = at::tensor({3, 0, 6}, at::kInt);
-  const KeptSets kept{{1, 3, 5, 0, 2}, {0, 3, 5, 5}};
+  const KeptSets kept = Sets{{1, 3, 5, 0, 2}, {0, 3, 5, 5}};
   const Tensors inputs{at::randn({3, 5}), at::randn({7, 5})};
   check_finite_differences(run(token_logprobs, targets, 0.7), inputs, 5e-3);
   check_finite_differences(run(token_logprobs, targets, 1.0, kept), inputs, 5e-3);
@@ -201,11 +209,11 @@ TEST(TokenLogprobsRefuse, what_does_not_fit) {
   for (const int id : {-1, 7})
     EXPECT_ERROR(token_logprobs(hidden, head, at::full({3}, id, at::kInt), 1),
                  "[token_logprobs] expected targets in [0, 7), got " + std::to_string(id));
-  EXPECT_ERROR(token_logprobs(hidden, head, targets, 1, {{0, 1}, {0, 2}}),
-               "[token_logprobs] expected kept sets of 3 tokens, got 1");
-  EXPECT_ERROR(token_logprobs(hidden, head, targets, 1, {{0, 1}, {0, 1, 1, 3}}),
+  EXPECT_ERROR(token_logprobs(hidden, head, targets, 1, Sets{{0, 1}, {0, 2}}),
+               "[token_logprobs] expected kept sets of 3 tokens: int32 ids");
+  EXPECT_ERROR(token_logprobs(hidden, head, targets, 1, Sets{{0, 1}, {0, 1, 1, 3}}),
                "[token_logprobs] expected kept sets whose starts ascend");
-  EXPECT_ERROR(token_logprobs(hidden, head, targets, 1, {{0, 7}, {0, 1, 1, 2}}),
+  EXPECT_ERROR(token_logprobs(hidden, head, targets, 1, Sets{{0, 7}, {0, 1, 1, 2}}),
                "[token_logprobs] expected kept ids in [0, 7), got 7");
   EXPECT_ERROR(logits(hidden, at::randn({7, 4})), "[logits] expected hidden [tokens, hidden] and head [vocab, hidden]");
   EXPECT_ERROR(logits(hidden, head.to(at::kBFloat16)), "[logits] expected head to be Float");

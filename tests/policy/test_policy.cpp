@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cmath>
 #include <map>
+#include <span>
 #include <thread>
 #include <type_traits>
 
@@ -11,6 +12,7 @@
 #include "grpo/policy.h"
 #include "kernels/cpu/kernels.h"
 #include "op_test.h"
+#include "tokens_seen.h"
 
 namespace grpo {
 namespace {
@@ -110,19 +112,11 @@ Policy lively(PolicyConfig config, DType dtype, uint64_t seed = 3) {
   return policy;
 }
 
-Segments segments_of(const std::vector<std::vector<int32_t>>& tokens, const std::vector<int32_t>& parents) {
-  std::vector<int32_t> all, positions;
-  Segments segments;
-  segments.parents = parents;
-  for (size_t s = 0; s < tokens.size(); ++s) {
-    const auto first = static_cast<int32_t>(parents[s] < 0 ? 0 : tokens[parents[s]].size());
-    for (size_t i = 0; i < tokens[s].size(); ++i) positions.push_back(first + static_cast<int32_t>(i));
-    all.insert(all.end(), tokens[s].begin(), tokens[s].end());
-    segments.starts.push_back(static_cast<int32_t>(all.size()));
-  }
-  segments.tokens = at::tensor(all, at::kInt);
-  segments.positions = at::tensor(positions, at::kInt);
-  return segments;
+Pass pass_of(const std::vector<std::vector<int32_t>>& tokens, const std::vector<int32_t>& parents) {
+  PassBuilder builder;
+  for (size_t s = 0; s < tokens.size(); ++s)
+    builder.add(tokens[s], static_cast<int32_t>(parents[s] < 0 ? 0 : tokens[parents[s]].size()), parents[s]);
+  return builder.build();
 }
 
 /// Random tokens: groups of lengths that cross key blocks.
@@ -137,7 +131,7 @@ std::vector<std::vector<int32_t>> random_tokens(const std::vector<int32_t>& leng
 const std::vector<int32_t> kLengths{17, 5, 16, 0, 33, 9}, kParents{-1, 0, 0, 0, -1, 4};
 
 /// The same forward, spelled out with the references of the ops and the tensors' names.
-Tensor reference_hidden(const Policy& policy, const Segments& segments, Tensor* auxiliary = nullptr) {
+Tensor reference_hidden(const Policy& policy, const Pass& pass, Tensor* auxiliary = nullptr) {
   const PolicyConfig& config = policy.config();
   std::map<std::string, Tensor> w;
   for (const auto& [name, tensor] : policy.state()) w[name] = tensor;
@@ -168,7 +162,7 @@ Tensor reference_hidden(const Policy& policy, const Segments& segments, Tensor* 
                           .view({n, heads, -1});
     const auto turned = [&](const Tensor& t) {  // [n, heads, turn]
       const HeadLayout layout{t.size(1), 0, turn};
-      return reference::rope(t.reshape({n, -1}), segments.positions, table, layout, {}, {}, 1e-6,
+      return reference::rope(t.reshape({n, -1}), pass.positions, table, layout, {}, {}, 1e-6,
                              config.rope_interleaved)
           .view_as(t);
     };
@@ -180,8 +174,7 @@ Tensor reference_hidden(const Policy& policy, const Segments& segments, Tensor* 
     const HeadLayout layout{
         heads, heads, nope + turn,
         0,     0,     config.rope_scaling.score_factor / std::sqrt(static_cast<double>(nope + turn))};
-    return reference::attention(at::cat({queries, keys, values}, 1).reshape({n, -1}), segments.starts, segments.parents,
-                                layout)
+    return reference::attention(at::cat({queries, keys, values}, 1).reshape({n, -1}), pass, layout)
         .view({n, heads, -1})
         .narrow(2, 0, mla.v_head_dim)
         .reshape({n, -1});
@@ -199,11 +192,11 @@ Tensor reference_hidden(const Policy& policy, const Segments& segments, Tensor* 
       qkv = at::cat(parts, 1);
     }
     const Tensor turned =
-        reference::rope(qkv, segments.positions, table, layout, whole ? std::nullopt : maybe(attn + "q_norm.weight"),
+        reference::rope(qkv, pass.positions, table, layout, whole ? std::nullopt : maybe(attn + "q_norm.weight"),
                         whole ? std::nullopt : maybe(attn + "k_norm.weight"), config.norm_epsilon);
-    return reference::attention(turned, segments.starts, segments.parents, layout);
+    return reference::attention(turned, pass, layout);
   };
-  Tensor x = w["model.embed_tokens.weight"].index_select(0, segments.tokens);
+  Tensor x = w["model.embed_tokens.weight"].index_select(0, pass.tokens);
   for (int i = 0; i < config.layers; ++i) {
     const std::string layer = "model.layers." + std::to_string(i), attn = layer + ".self_attn.", mlp = layer + ".mlp";
     const Tensor normed = reference::rms_norm(x, w[layer + ".input_layernorm.weight"], config.norm_epsilon);
@@ -259,18 +252,18 @@ TEST_P(PolicyTest, hidden_states_of_a_batch_are_those_of_each_sequence_alone) {
   at::NoGradGuard guard;
   const Policy policy = make();
   const auto tokens = random_tokens(kLengths);
-  const Segments batch = segments_of(tokens, kParents);
+  const Pass batch = pass_of(tokens, kParents);
   for (const int threads : {1, 2}) {
     set_num_threads(threads);
     const Tensor all = policy.hidden(batch);
     for (size_t s = 0; s < tokens.size(); ++s) {
-      const Tensor mine = all.slice(0, batch.starts[s], batch.starts[s + 1]);
+      const Tensor mine = all.slice(0, batch.host_starts[s], batch.host_starts[s + 1]);
       if (kParents[s] < 0) {
-        EXPECT_TRUE(same_bits(policy.hidden(segments_of({tokens[s]}, {-1})), mine)) << "segment " << s;
+        EXPECT_TRUE(same_bits(policy.hidden(pass_of({tokens[s]}, {-1})), mine)) << "segment " << s;
         continue;
       }
       const auto& prompt = tokens[kParents[s]];
-      const Tensor pair = policy.hidden(segments_of({prompt, tokens[s]}, {-1, 0}));
+      const Tensor pair = policy.hidden(pass_of({prompt, tokens[s]}, {-1, 0}));
       EXPECT_TRUE(same_bits(pair.slice(0, std::ssize(prompt)), mine)) << "segment " << s;
     }
   }
@@ -280,46 +273,38 @@ TEST_P(PolicyTest, sampling_out_of_pages_gives_the_training_forwards_bits) {
   at::NoGradGuard guard;
   const Policy policy = make();
   const auto tokens = random_tokens(kLengths);
-  const Segments batch = segments_of(tokens, kParents);
+  const Pass batch = pass_of(tokens, kParents);
   const Tensor all = policy.hidden(batch);
   KvPages pages = policy.make_pages(32, 16);
   std::vector<int32_t> done(tokens.size(), 0);
-  const auto table = [](size_t s, int32_t slot) {
-    return static_cast<int32_t>((s * 3 + slot) * 7 % 32);
-  };  // up to 3 each, scattered
-  for (int pass = 0, fed = 1; fed > 0; ++pass) {
-    KvView view{&pages, {}};
-    view.runs.page_size = 16;
+  const auto slots = std::ssize(tokens);
+  PageTable table{16, at::zeros({slots, 3}, at::kInt), at::zeros({slots}, at::kInt), at::tensor(kParents, at::kInt)};
+  for (int64_t s = 0; s < slots; ++s)
+    for (int64_t i = 0; i < 3; ++i) table.pages[s][i] = (s * 3 + i) * 7 % 32;  // up to 3 each, scattered
+  const KvView view{&pages, &table};
+  for (int number = 0, fed = 1; fed > 0; ++number) {
+    PassBuilder step;
     std::vector<int64_t> rows;
-    std::vector<std::vector<int32_t>> pieces;
+    table.lengths.copy_(at::tensor(done, at::kInt));
     for (size_t s = 0; s < tokens.size(); ++s) {
       const int32_t parent = kParents[s], prompt = parent < 0 ? 0 : kLengths[parent], left = kLengths[s] - done[s];
-      if (left == 0 || (parent >= 0 && done[parent] < prompt)) continue;
+      if (left == 0 || (parent >= 0 && table.lengths[parent].item<int32_t>() < prompt)) continue;
       const int32_t count = std::min<int32_t>(left, parent < 0 ? 7 : 1);  // prompts in chunks, completions by the token
-      for (int32_t i = 0; i < count; ++i) rows.push_back(batch.starts[s] + done[s] + i);
-      view.runs.tokens.push_back(static_cast<int32_t>(rows.size()));
-      view.runs.first.push_back(done[s]);
-      view.runs.prompt_length.push_back(prompt);
-      for (int32_t slot = 0; slot * 16 < prompt; ++slot) view.runs.prompt_pages.push_back(table(parent, slot));
-      for (int32_t slot = 0; slot * 16 < kLengths[s]; ++slot) view.runs.own_pages.push_back(table(s, slot));
-      view.runs.prompt_page_starts.push_back(static_cast<int32_t>(view.runs.prompt_pages.size()));
-      view.runs.own_page_starts.push_back(static_cast<int32_t>(view.runs.own_pages.size()));
+      for (int32_t i = 0; i < count; ++i) rows.push_back(batch.host_starts[s] + done[s] + i);
+      step.add_to_slot(std::span(tokens[s]).subspan(done[s], count), prompt + done[s], static_cast<int32_t>(s));
       done[s] += count;
     }
     fed = static_cast<int>(rows.size());
     if (fed == 0) break;
     const Tensor index = at::tensor(rows, at::kLong);
-    Segments step;
-    step.tokens = batch.tokens.index_select(0, index);
-    step.positions = batch.positions.index_select(0, index);
-    EXPECT_TRUE(same_bits(policy.hidden(step, &view), all.index_select(0, index))) << "pass " << pass;
+    EXPECT_TRUE(same_bits(policy.hidden(step.build(), &view), all.index_select(0, index))) << "pass " << number;
   }
   EXPECT_EQ(done, kLengths);
 }
 
 TEST_P(PolicyTest, every_parameter_gets_a_gradient) {
   const Policy policy = make();
-  policy.hidden(segments_of(random_tokens({40, 30}), {-1, 0})).square().sum().backward();
+  policy.hidden(pass_of(random_tokens({40, 30}), {-1, 0})).square().sum().backward();
   for (const auto& [name, parameter] : policy.parameters()) {
     if (name == "lm_head.weight") continue;  // not part of `hidden`
     ASSERT_TRUE(parameter.grad().defined()) << name;
@@ -331,7 +316,7 @@ TEST_P(PolicyTest, every_parameter_gets_a_gradient) {
 TEST_P(PolicyTest, a_frozen_copy_computes_the_same_and_goes_its_own_way) {
   Policy policy = make();
   const Policy copy = policy.frozen_copy();
-  const Segments batch = segments_of(random_tokens({12}), {-1});
+  const Pass batch = pass_of(random_tokens({12}), {-1});
   const Tensor before = policy.hidden(batch);
   EXPECT_TRUE(same_bits(copy.hidden(batch), before));
   EXPECT_FALSE(copy.hidden(batch).requires_grad());
@@ -351,7 +336,7 @@ TEST_P(PolicyForward, is_the_forward_that_the_references_spell_out) {
   PolicyConfig config = GetParam().config;
   config.moe.auxiliary_loss = 0.3;
   const Policy policy = lively(config, DType::float32);
-  const Segments batch = segments_of(random_tokens(kLengths), kParents);
+  const Pass batch = pass_of(random_tokens(kLengths), kParents);
   Tensor auxiliary;
   const Tensor expected = reference_hidden(policy, batch, &auxiliary);
   RouterRecord record;
@@ -362,10 +347,9 @@ TEST_P(PolicyForward, is_the_forward_that_the_references_spell_out) {
   }
   int moe_layers = 0;
   for (int i = 0; i < config.layers; ++i) moe_layers += config.is_moe(i);
-  EXPECT_EQ(std::ssize(record.load), moe_layers);
-  for (const auto& load : record.load)
-    EXPECT_EQ(std::accumulate(load.begin(), load.end(), int64_t{0}),
-              batch.starts.back() * config.moe.experts_per_token);
+  if (moe_layers == 0) return;
+  ASSERT_EQ(record.load.sizes(), at::IntArrayRef({moe_layers, config.moe.experts}));
+  EXPECT_TRUE(record.load.sum(-1).eq(batch.live() * config.moe.experts_per_token).all().item<bool>());
 }
 
 TEST_P(PolicyForward, gradients_agree_with_finite_differences) {
@@ -378,7 +362,7 @@ TEST_P(PolicyForward, gradients_agree_with_finite_differences) {
     if (name.find("correction_bias") != std::string::npos)
       tensor = at::tensor({3.f, 0.f, 7.f, 0.f, 5.f, 0.f}).slice(0, 0, config.moe.experts);
   policy.load_state(decided);
-  const Segments batch = segments_of(random_tokens({6, 3, 4}), {-1, 0, 0});
+  const Pass batch = pass_of(random_tokens({6, 3, 4}), {-1, 0, 0});
   const Tensor targets = at::randint(37, {13}, at::kInt), dy = at::randn({13}), dentropy = at::randn({13});
   RouterRecord record;
   const auto loss = [&] {
@@ -456,7 +440,7 @@ static_assert(std::is_nothrow_move_constructible_v<Policy> && std::is_nothrow_mo
 TEST(Policy, is_cloned_by_name_and_the_clone_has_weights_of_its_own) {
   Policy policy = lively(moe_config(), DType::float32);
   const Policy clone = policy.clone();
-  const Segments batch = segments_of({{1, 2, 3}}, {-1});
+  const Pass batch = pass_of({{1, 2, 3}}, {-1});
   const Tensor before = policy.hidden(batch);
   EXPECT_TRUE(same_bits(clone.hidden(batch), before));
   EXPECT_TRUE(clone.hidden(batch).requires_grad()) << "it can be trained";
@@ -465,13 +449,14 @@ TEST(Policy, is_cloned_by_name_and_the_clone_has_weights_of_its_own) {
   policy.load_state(changed);
   EXPECT_FALSE(same_bits(policy.hidden(batch), before));
   EXPECT_TRUE(same_bits(clone.hidden(batch), before));
+  const Tensor changed_too = policy.hidden(batch);
   const Policy moved = std::move(policy);
-  EXPECT_EQ(moved.tokens_seen(), 6);
+  EXPECT_TRUE(same_bits(moved.hidden(batch), changed_too));
 }
 
 TEST(Policy, is_read_by_several_threads_at_once) {
   const Policy policy = lively(moe_config(), DType::float32);
-  const Segments batch = segments_of({{1, 2, 3}, {4, 5}}, {-1, 0});
+  const Pass batch = pass_of({{1, 2, 3}, {4, 5}}, {-1, 0});
   const Tensor expected = policy.hidden(batch).detach();
   std::vector<std::thread> threads;
   std::atomic<int> wrong = 0;
@@ -482,27 +467,13 @@ TEST(Policy, is_read_by_several_threads_at_once) {
     });
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(wrong, 0);
-  EXPECT_EQ(policy.tokens_seen(), 5 + 4 * 50 * 5);
-  // So often that additions would meet.
-  PolicyConfig small = dense_config();
-  small.layers = 1;
-  const Policy counting(small, 1);
-  const Segments one = segments_of({{1}}, {-1});
-  threads.clear();
-  for (int t = 0; t < 4; ++t)
-    threads.emplace_back([&] {
-      at::NoGradGuard guard;
-      for (int i = 0; i < 3000; ++i) counting.hidden(one);
-    });
-  for (auto& thread : threads) thread.join();
-  EXPECT_EQ(counting.tokens_seen(), 4 * 3000);
 }
 
 TEST(PolicyRefuses, what_its_ops_would_read_past_an_end_for) {
   const Policy policy = lively(moe_config(), DType::float32);
   const int vocab = policy.config().vocab_size, most = policy.config().max_positions;
   const auto refusal = [&](auto change) {
-    Segments batch = segments_of({{1, 2, 3}, {4, 5}}, {-1, 0});
+    Pass batch = pass_of({{1, 2, 3}, {4, 5}}, {-1, 0});
     change(batch);
     try {
       policy.hidden(batch);
@@ -511,77 +482,78 @@ TEST(PolicyRefuses, what_its_ops_would_read_past_an_end_for) {
     }
     return std::string();
   };
-  EXPECT_EQ(refusal([](Segments&) {}), "");
-  EXPECT_NE(refusal([&](Segments& s) { s.tokens[1] = vocab; }), "");
-  EXPECT_NE(refusal([&](Segments& s) { s.tokens[1] = -1; }), "");
-  EXPECT_THAT(refusal([&](Segments& s) { s.positions[4] = most; }),
+  EXPECT_EQ(refusal([](Pass&) {}), "");
+  EXPECT_NE(refusal([&](Pass& s) { s.tokens[1] = vocab; }), "");
+  EXPECT_NE(refusal([&](Pass& s) { s.tokens[1] = -1; }), "");
+  EXPECT_THAT(refusal([&](Pass& s) { s.positions[4] = most; }),
               HasSubstr("[rope] expected positions in [0, " + std::to_string(most) + "), got " + std::to_string(most)));
-  EXPECT_THAT(refusal([&](Segments& s) { s.positions[4] = -1; }), HasSubstr("got -1 at token 4"));
-  EXPECT_THAT(refusal([](Segments& s) { s.positions = s.positions.slice(0, 1); }), HasSubstr("a position for each"));
-  EXPECT_THAT(refusal([](Segments& s) { s.tokens = Tensor(); }), HasSubstr("expected tokens [T]"));
-  EXPECT_THAT(refusal([](Segments& s) { s.starts.back() = 6; }), HasSubstr("ascending starts from 0 to 5"));
-  EXPECT_THAT(refusal([](Segments& s) { s.parents[1] = 1; }), HasSubstr("an earlier segment without parent"));
+  EXPECT_THAT(refusal([&](Pass& s) { s.positions[4] = -1; }), HasSubstr("got -1 at token 4"));
+  EXPECT_THAT(refusal([](Pass& s) { s.positions = s.positions.slice(0, 1); }), HasSubstr("a position for each"));
+  EXPECT_THAT(refusal([](Pass& s) { s.tokens = Tensor(); }), HasSubstr("expected tokens [T]"));
+  EXPECT_THAT(refusal([](Pass& s) { s.host_starts.back() = 6; }), HasSubstr("expected tokens [T]"));
 
+  // Slot 1 has three tokens to come, behind those of slot 0.
   const auto paged = [&](auto change) {
     KvPages pages = policy.make_pages(4, 16);
-    Segments batch = segments_of({{1, 2, 3}}, {-1});
-    KvView view{&pages, {}};
-    view.runs.page_size = 16;
-    view.runs.tokens = {0, 3}, view.runs.first = {0}, view.runs.prompt_length = {0};
-    view.runs.prompt_page_starts = {0, 0}, view.runs.own_pages = {3}, view.runs.own_page_starts = {0, 1};
-    change(view, pages);
+    PassBuilder builder;
+    builder.add_to_slot(std::vector<int32_t>{1, 2, 3}, 0, 1);
+    Pass pass = builder.build();
+    PageTable table{16, at::tensor({1, 0, 3, 2}, at::kInt).view({2, 2}), at::tensor({20, 0}, at::kInt),
+                    at::tensor({-1, 0}, at::kInt)};
+    KvView view{&pages, &table};
+    change(view, table, pass);
     return error_of([&] {
       at::NoGradGuard guard;
-      policy.hidden(batch, &view);
+      policy.hidden(pass, &view);
     });
   };
-  EXPECT_EQ(paged([](KvView&, KvPages&) {}), "(no error)");
-  EXPECT_THAT(paged([](KvView& v, KvPages&) { v.runs.own_pages = {4}; }), HasSubstr("expected pages in [0, 4), got 4"));
-  EXPECT_THAT(paged([](KvView& v, KvPages&) { v.runs.own_pages = {-1}; }), HasSubstr("got -1"));
-  EXPECT_THAT(paged([](KvView&, KvPages& pages) { pages.pop_back(); }), HasSubstr("expected pages of 2 layers, got 1"));
-  EXPECT_THAT(paged([](KvView& v, KvPages&) { v.pages = nullptr; }), HasSubstr("layers, got 0"));
-  EXPECT_THAT(paged([](KvView& v, KvPages&) { v.runs.tokens = {}; }), HasSubstr("expected page runs"));
-  EXPECT_THAT(paged([](KvView& v, KvPages&) { v.runs.prompt_length = {}; }), HasSubstr("expected page runs"));
-  EXPECT_THAT(paged([](KvView& v, KvPages&) { v.runs.own_page_starts = {0, 2}; }), HasSubstr("expected page runs"));
-  EXPECT_EQ(paged([](KvView& v, KvPages&) { v.runs.first = {13}; }), "(no error)") << "fills its page";
-  EXPECT_THAT(paged([](KvView& v, KvPages&) { v.runs.first = {14}; }),
-              HasSubstr("expected pages that hold run 0, got 16 places for its tokens 14 to 17 and 0 for the 0 of"));
-  EXPECT_THAT(paged([](KvView& v, KvPages&) { v.runs.first = {-1}; }), HasSubstr("expected pages that hold run 0"));
-  for (const int32_t length : {-1, 1})
-    EXPECT_THAT(paged([&](KvView& v, KvPages&) { v.runs.prompt_length = {length}; }),
-                HasSubstr("expected pages that hold run 0"));
-  const auto with_prompt = [](int32_t length) {
-    return [=](KvView& v, KvPages&) {
-      v.runs.prompt_pages = {1, 0}, v.runs.prompt_page_starts = {0, 2}, v.runs.prompt_length = {length};
-    };
+  const auto with = [&](Tensor PageTable::*member, int64_t at, int32_t value) {
+    return paged([=](KvView&, PageTable& table, Pass&) { (table.*member).flatten()[at] = value; });
   };
-  EXPECT_EQ(paged(with_prompt(32)), "(no error)");
-  EXPECT_THAT(paged(with_prompt(33)), HasSubstr("32 for the 33 of its prompt"));
-  EXPECT_THAT(paged([](KvView& v, KvPages&) { v.runs.page_size = 32; }), HasSubstr("with a page_size of 32, got"));
+  EXPECT_EQ(paged([](KvView&, PageTable&, Pass&) {}), "(no error)");
+  EXPECT_THAT(with(&PageTable::pages, 2, 4), HasSubstr("expected pages in [0, 4), got 4"));
+  EXPECT_THAT(with(&PageTable::pages, 1, -1), HasSubstr("got -1")) << "of the parent";
+  EXPECT_EQ(with(&PageTable::pages, 3, -1), "(no error)") << "not read";
+  EXPECT_EQ(with(&PageTable::lengths, 1, 29), "(no error)") << "fills its pages";
+  EXPECT_THAT(with(&PageTable::lengths, 1, 30),
+              HasSubstr("expected pages that hold segment 0, got 32 places for tokens 30 to 33"));
+  EXPECT_THAT(with(&PageTable::lengths, 1, -1), HasSubstr("expected pages that hold segment 0"));
+  EXPECT_THAT(with(&PageTable::lengths, 0, 33), HasSubstr("expected pages that hold segment 0"));
+  EXPECT_THAT(with(&PageTable::parents, 1, 2), HasSubstr("expected parents below 2, got 2"));
+  EXPECT_THAT(paged([](KvView&, PageTable&, Pass& pass) { pass.slots[0] = 2; }), HasSubstr("expected slots below 2"));
+  EXPECT_EQ(paged([](KvView&, PageTable&, Pass& pass) { pass.slots[0] = -1; }), "(no error)") << "inert";
+  EXPECT_THAT(paged([](KvView& view, PageTable&, Pass&) { view.pages->pop_back(); }),
+              HasSubstr("expected pages of 2 layers, got 1"));
+  EXPECT_THAT(paged([](KvView& view, PageTable&, Pass&) { view.pages = nullptr; }), HasSubstr("layers, got 0"));
+  EXPECT_THAT(paged([](KvView& view, PageTable&, Pass&) { view.table = nullptr; }), HasSubstr("together with a table"));
+  EXPECT_THAT(paged([](KvView&, PageTable&, Pass& pass) { pass.slots = Tensor(); }), HasSubstr("a pass with slots"));
+  EXPECT_THAT(paged([](KvView&, PageTable& table, Pass&) { table.lengths = table.lengths.to(at::kLong); }),
+              HasSubstr("expected a page table of int32"));
+  EXPECT_THAT(paged([](KvView&, PageTable& table, Pass&) { table.parents = table.parents.slice(0, 1); }),
+              HasSubstr("expected a page table of int32"));
+  EXPECT_THAT(paged([](KvView&, PageTable& table, Pass&) { table.page_size = 32; }),
+              HasSubstr("with a page_size of 32, got"));
 
   std::vector<SharedRows> shared(1);
-  EXPECT_THAT(error_of([&] { policy.hidden(segments_of({{1}}, {-1}), nullptr, nullptr, &shared); }),
+  EXPECT_THAT(error_of([&] { policy.hidden(pass_of({{1}}, {-1}), nullptr, nullptr, &shared); }),
               HasSubstr("expected shared rows of 2 layers and no pages, got 1"));
 }
 
 TEST(PolicyRefuses, the_record_of_another_policy) {
   Policy policy = lively(moe_config(), DType::float32);
   RouterRecord record;
-  policy.hidden(segments_of({{1, 2, 3}}, {-1}), nullptr, &record);
+  policy.hidden(pass_of({{1, 2, 3}}, {-1}), nullptr, &record);
   EXPECT_EQ(error_of([&] { policy.balance(record, 0.1); }), "(no error)");
-  RouterRecord other = record;
-  other.load.emplace_back();
-  EXPECT_THAT(error_of([&] { policy.balance(other, 0.1); }), HasSubstr("layers, got those of"));
-  other = record;
-  other.load[0].resize(1);
-  EXPECT_THAT(error_of([&] { policy.balance(other, 0.1); }), HasSubstr("experts, got those of 1"));
+  for (const Tensor& load : {at::zeros({3, 5}), record.load.slice(1, 0, 1)})
+    EXPECT_THAT(error_of([&] { policy.balance({load, {}}, 0.1); }), HasSubstr("expected loads [MoE layers, experts]"));
 }
 
-TEST(Policy, counts_the_tokens_that_it_sees) {
+TEST(Policy, tells_observers_of_its_tokens) {
   const Policy policy(dense_config(), 1);
-  policy.hidden(segments_of({{1, 2, 3}, {4, 5}}, {-1, 0}));
-  policy.hidden(segments_of({{1}}, {-1}));
-  EXPECT_EQ(policy.tokens_seen(), 6);
+  TokensSeen seen;
+  policy.hidden(pass_of({{1, 2, 3}, {4, 5}}, {-1, 0}));
+  policy.hidden(pass_of({{1}}, {-1}));
+  EXPECT_EQ(seen.take(), 6);
 }
 
 TEST(Policy, pages_have_the_size_that_page_bytes_says) {
@@ -667,10 +639,11 @@ Tensor selection_bias(const Policy& policy, int layer) {
 
 TEST(Balance, moves_each_bias_by_the_rate_against_its_experts_load) {
   Policy policy(moe_config(), 1);
-  policy.balance({{{10, 0, 5, 4, 6}, {1, 1, 1, 1, 1}}, {}}, 0.25);
+  policy.balance({at::tensor({10, 0, 5, 4, 6, 1, 1, 1, 1, 1}, at::kLong).view({2, 5}), {}}, 0.25);
   EXPECT_TRUE(at::equal(selection_bias(policy, 0), at::tensor({-0.25f, 0.25f, 0.f, 0.25f, -0.25f})));
   EXPECT_TRUE(at::equal(selection_bias(policy, 1), at::zeros({5})));
-  policy.balance({{{0, 5, 5, 5, 10}, {}}, {}}, 0.25);  // the second layer saw nothing
+  const Tensor load = at::tensor({0, 5, 5, 5, 10, 0, 0, 0, 0, 0}, at::kLong).view({2, 5});  // the second saw nothing
+  policy.balance({load, {}}, 0.25);
   EXPECT_TRUE(at::equal(selection_bias(policy, 0), at::tensor({0.f, 0.25f, 0.f, 0.25f, -0.5f})));
 }
 
@@ -682,7 +655,7 @@ TEST(Balance, evens_out_a_skewed_load) {
     if (name.find("correction_bias") != std::string::npos) tensor = at::tensor({1.f, 0.5f, 0.f, 0.f, 0.f});
   policy.load_state(skewed);
   at::manual_seed(2);
-  const Segments batch = segments_of(random_tokens({60, 60}), {-1, -1});
+  const Pass batch = pass_of(random_tokens({60, 60}), {-1, -1});
   const auto load = [&] {
     RouterRecord record;
     policy.hidden(batch, nullptr, &record);
@@ -697,10 +670,10 @@ TEST(RouterRecord, adds_up_over_passes_and_finds_the_largest_load) {
   const Policy policy(moe_config(), 1);
   RouterRecord record;
   EXPECT_TRUE(std::isnan(record.max_load()));
-  policy.hidden(segments_of({{1, 2, 3}}, {-1}), nullptr, &record);
-  policy.hidden(segments_of({{4, 5}}, {-1}), nullptr, &record);
-  for (const auto& load : record.load) EXPECT_EQ(std::accumulate(load.begin(), load.end(), int64_t{0}), 5 * 2);
-  record.load = {{4, 4, 4}, {3, 9, 0}};
+  policy.hidden(pass_of({{1, 2, 3}}, {-1}), nullptr, &record);
+  policy.hidden(pass_of({{4, 5}}, {-1}), nullptr, &record);
+  EXPECT_TRUE(record.load.sum(-1).eq(5 * 2).all().item<bool>());
+  record.load = at::tensor({4, 4, 4, 3, 9, 0, 0, 0, 0}, at::kLong).view({3, 3});
   EXPECT_DOUBLE_EQ(record.max_load(), 9.0 * 3 / 12);
   EXPECT_FALSE(record.auxiliary_loss.defined());  // coefficient 0
 }

@@ -8,6 +8,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <span>
 
 #include "error_of.h"
 #include "files.h"
@@ -31,16 +32,14 @@ std::map<std::string, Tensor> read(const fs::path& file) {
   return all;
 }
 
-Segments segments_of(const Tensor& texts) {  // [texts, length]
-  Segments segments;
-  const int64_t count = texts.size(0), length = texts.size(1);
-  segments.tokens = texts.reshape({-1}).contiguous();
-  segments.positions = at::arange(length, at::kInt).repeat({count});
-  for (int64_t i = 0; i < count; ++i) {
-    segments.starts.push_back(static_cast<int32_t>((i + 1) * length));
-    segments.parents.push_back(-1);
-  }
-  return segments;
+std::span<const int32_t> row_of(const Tensor& texts, int64_t i) {
+  return {texts.const_data_ptr<int32_t>() + i * texts.size(1), static_cast<size_t>(texts.size(1))};
+}
+
+Pass pass_of(const Tensor& texts) {  // [texts, length]
+  PassBuilder builder;
+  for (int64_t i = 0; i < texts.size(0); ++i) builder.add(row_of(texts, i));
+  return builder.build();
 }
 
 double largest(const Tensor& difference) { return difference.abs().max().item<double>(); }
@@ -61,7 +60,7 @@ TEST_P(Pretrained, has_the_logits_and_the_gradients_of_transformers) {
   const auto expected = read(model() / "expected.safetensors");
   const Tensor &texts = expected.at("tokens"), &logits = expected.at("logits");
   const int64_t count = texts.size(0), length = texts.size(1);
-  const Tensor hidden = policy.hidden(segments_of(texts));
+  const Tensor hidden = policy.hidden(pass_of(texts));
   EXPECT_LT(largest(policy.logits(hidden).view_as(logits) - logits), 2e-4);
 
   const Tensor rows = at::arange(count * length).view({count, length}).narrow(1, 0, length - 1).reshape({-1});
@@ -89,25 +88,21 @@ TEST_P(Pretrained, has_the_same_logits_in_chunked_prefill_and_through_paged_deco
   const auto expected = read(model() / "expected.safetensors");
   const Tensor &texts = expected.at("tokens"), &logits = expected.at("logits");
   const auto length = static_cast<int32_t>(texts.size(1));
-  const Tensor whole = policy.hidden(segments_of(texts));
+  const Tensor whole = policy.hidden(pass_of(texts));
   for (const int32_t chunk : {1, 7, 17}) {  // 1: decoding from the first token on
     KvPages pages = policy.make_pages(8, 16);
+    const int64_t count_of_texts = texts.size(0);
+    PageTable table{16, at::zeros({count_of_texts, 3}, at::kInt), at::zeros({count_of_texts}, at::kInt),
+                    at::full({count_of_texts}, -1, at::kInt)};
+    for (int64_t i = 0; i < count_of_texts; ++i)
+      for (int64_t page = 0; page < 3; ++page) table.pages[i][page] = 7 - 2 * page - i;
     for (int32_t done = 0; done < length; done += chunk) {
       const int32_t count = std::min(chunk, length - done);
-      KvView view{&pages, {}};
-      view.runs.page_size = 16;
-      Segments step;
-      step.tokens = texts.narrow(1, done, count).reshape({-1}).contiguous();
-      step.positions = (at::arange(count, at::kInt) + done).to(at::kInt).repeat({texts.size(0)});
-      for (int32_t i = 0; i < texts.size(0); ++i) {
-        view.runs.tokens.push_back((i + 1) * count);
-        view.runs.first.push_back(done);
-        view.runs.prompt_length.push_back(0);
-        view.runs.prompt_page_starts.push_back(0);
-        for (int32_t page = 0; page < 3; ++page) view.runs.own_pages.push_back(7 - 2 * page - i);
-        view.runs.own_page_starts.push_back(3 * (i + 1));
-      }
-      const Tensor hidden = policy.hidden(step, &view);
+      PassBuilder step;
+      for (int32_t i = 0; i < texts.size(0); ++i) step.add_to_slot(row_of(texts, i).subspan(done, count), done, i);
+      table.lengths.fill_(done);
+      const KvView view{&pages, &table};
+      const Tensor hidden = policy.hidden(step.build(), &view);
       const Tensor theirs = logits.narrow(1, done, count).reshape({-1, logits.size(2)});
       EXPECT_LT(largest(policy.logits(hidden) - theirs), 2e-4) << "chunks of " << chunk << ", token " << done;
       const Tensor same = whole.view({texts.size(0), length, -1}).narrow(1, done, count).reshape({-1, whole.size(1)});

@@ -10,6 +10,7 @@
 #include <stdexcept>
 
 #include "tiny.h"
+#include "tokens_seen.h"
 
 namespace grpo {
 namespace {
@@ -173,11 +174,11 @@ TEST(Rollout, computes_the_prompt_once_for_its_group_and_no_token_twice) {
   const auto run = [&](int samples, RolloutStats* stats) {
     RolloutConfig config = tiny::rollout_config(samples, 1);
     Rollout rollout = tiny::rollout(dense(), config);
-    const int64_t before = dense().tokens_seen();
+    TokensSeen seen;
     const Groups groups = rollout.generate({tiny::task("long")}, {prompt}, kStream);
     *stats = rollout.stats();
     EXPECT_EQ(total_tokens(groups), samples);
-    return dense().tokens_seen() - before;
+    return seen.take();
   };
   RolloutStats one, eight;
   EXPECT_EQ(run(1, &one), 512);
@@ -189,12 +190,12 @@ TEST(Rollout, computes_the_prompt_once_for_its_group_and_no_token_twice) {
 
   // Over whole completions: all tokens but the last of each go through the policy, once.
   Rollout rollout = tiny::rollout(dense(), tiny::rollout_config());
-  const int64_t before = dense().tokens_seen();
+  TokensSeen seen;
   const Groups groups = rollout.generate(tiny::tasks(5), kStream);
   int64_t prompts = 0;
   for (const Group& group : groups) prompts += static_cast<int64_t>(group.prompt.size());
   EXPECT_EQ(rollout.stats().prompt_tokens, prompts);
-  EXPECT_EQ(dense().tokens_seen() - before, prompts + total_tokens(groups) - 20);
+  EXPECT_EQ(seen.take(), prompts + total_tokens(groups) - 20);
   EXPECT_EQ(rollout.stats().recomputed_tokens, 0);
 }
 
@@ -289,13 +290,10 @@ TEST(Rollout, takes_the_most_likely_token_at_temperature_0_whatever_the_seed) {
     // The policy's own forward agrees that each token is the most likely one.
     std::vector<int32_t> tokens = a[g].prompt;
     tokens.insert(tokens.end(), a[g].completions[0].tokens.begin(), a[g].completions[0].tokens.end());
-    Segments segments;
-    segments.tokens = at::tensor(tokens, at::kInt);
-    segments.positions = at::arange(static_cast<int64_t>(tokens.size()), at::kInt);
-    segments.starts.push_back(static_cast<int32_t>(tokens.size()));
-    segments.parents.push_back(-1);
+    PassBuilder pass;
+    pass.add(tokens);
     at::NoGradGuard guard;
-    const at::Tensor best = dense().logits(dense().hidden(segments)).argmax(-1);
+    const at::Tensor best = dense().logits(dense().hidden(pass.build())).argmax(-1);
     for (size_t i = a[g].prompt.size(); i < tokens.size(); ++i)
       EXPECT_EQ(best[static_cast<int64_t>(i) - 1].item<int64_t>(), tokens[i]);
   }

@@ -92,6 +92,7 @@ class Engine {
   SchedulerConfig config;
   Scheduler scheduler;
   std::vector<Token> rows;
+  std::map<int, std::vector<int32_t>> table;  // the pages of each slot, as the last work in it had them
   std::map<int, Group> groups;
   std::vector<std::pair<int, int>> admissions;  // samples in the order of their first token ever computed
   int64_t restarts = 0;
@@ -113,8 +114,10 @@ class Engine {
         admissions.push_back(name);
     cached = work.first + work.count;
     EXPECT_LE(cached, exists);
-    EXPECT_GE(std::ssize(work.own_pages) * config.page_size, cached);
-    for (int i = work.first; i < cached; ++i) row(work.own_pages, i) = {work.group, work.sample, i};
+    EXPECT_GE(std::ssize(work.pages) * config.page_size, cached);
+    EXPECT_LT(work.slot, scheduler.slots());
+    table[work.slot].assign(work.pages.begin(), work.pages.end());
+    for (int i = work.first; i < cached; ++i) row(work.pages, i) = {work.group, work.sample, i};
     if (work.sample >= 0)
       EXPECT_EQ(work.draws, cached == exists);
     else
@@ -124,14 +127,15 @@ class Engine {
   void read(const Work& work) {
     const Group& group = groups.at(work.group);
     for (int i = 0; i < work.first + work.count; ++i)
-      EXPECT_EQ(row(work.own_pages, i), (Token{work.group, work.sample, i})) << "own rows";
+      EXPECT_EQ(row(table[work.slot], i), (Token{work.group, work.sample, i})) << "own rows";
     if (work.sample < 0) {
-      EXPECT_TRUE(work.prompt_pages.empty());
+      EXPECT_EQ(work.prompt_slot, -1);
       return;
     }
-    ASSERT_GE(std::ssize(work.prompt_pages) * config.page_size, group.prompt);
+    const std::vector<int32_t>& prompt = table[work.prompt_slot];
+    ASSERT_GE(std::ssize(prompt) * config.page_size, group.prompt);
     for (int i = 0; i < group.prompt; ++i)
-      EXPECT_EQ(row(work.prompt_pages, i), (Token{work.group, -1, i})) << "prompt rows";
+      EXPECT_EQ(row(prompt, i), (Token{work.group, -1, i})) << "prompt rows";
   }
 
   void draw(const Work& work) {
@@ -159,7 +163,8 @@ TEST(Scheduler, computes_the_prompt_once_and_holds_its_pages_once) {
   EXPECT_EQ(engine.scheduler.held_pages(), 7);
   work = engine.step();
   ASSERT_EQ(work.size(), 8u);
-  for (const Work& each : work) EXPECT_EQ(each.prompt_pages.data(), work[0].prompt_pages.data());
+  for (const Work& each : work) EXPECT_EQ(each.prompt_slot, work[0].prompt_slot);
+  EXPECT_EQ(engine.scheduler.slots(), 1 + 8);
   EXPECT_EQ(engine.scheduler.held_pages(), 7 + 8);  // a page of its own for every sample: nothing is copied
   EXPECT_EQ(engine.run(), 39 - 1);
   engine.expect_clean();

@@ -271,14 +271,12 @@ TEST(Trainer, raises_the_probability_of_what_was_rewarded_and_lowers_the_rest) {
         std::vector<int32_t> tokens = group.prompt;
         tokens.insert(tokens.end(), completion.tokens.begin(), completion.tokens.end());
         const auto n = static_cast<int64_t>(tokens.size()), prompt = static_cast<int64_t>(group.prompt.size());
-        Segments segments;
-        segments.tokens = at::tensor(tokens, at::kInt);
-        segments.positions = at::arange(n, at::kInt);
-        segments.starts.push_back(static_cast<int32_t>(n));
-        segments.parents.push_back(-1);
-        const at::Tensor hidden = policy.hidden(segments).slice(0, prompt - 1, n - 1);
+        PassBuilder builder;
+        builder.add(tokens);
+        const Pass pass = builder.build();
+        const at::Tensor hidden = policy.hidden(pass).slice(0, prompt - 1, n - 1);
         sums.push_back(
-            policy.token_logprobs(hidden, segments.tokens.slice(0, prompt), 1.0).logprobs.sum().item<double>());
+            policy.token_logprobs(hidden, pass.tokens.slice(0, prompt), 1.0).logprobs.sum().item<double>());
       }
     return sums;
   };
@@ -581,12 +579,9 @@ TEST(Trainer, learns_documents_by_their_mean_cross_entropy) {
     for (const Example& document : documents) {
       if (document.tokens.size() == 1) continue;
       const auto n = static_cast<int64_t>(document.tokens.size());
-      Segments segments;
-      segments.tokens = at::tensor(document.tokens, at::kInt);
-      segments.positions = at::arange(n, at::kInt);
-      segments.starts.push_back(static_cast<int32_t>(n));
-      segments.parents.push_back(-1);
-      const at::Tensor logprobs = policy.logits(policy.hidden(segments)).to(at::kDouble).log_softmax(-1);
+      PassBuilder pass;
+      pass.add(document.tokens);
+      const at::Tensor logprobs = policy.logits(policy.hidden(pass.build())).to(at::kDouble).log_softmax(-1);
       for (int64_t t = static_cast<int64_t>(document.first_target); t < n; ++t, ++targets)
         sum -= logprobs[t - 1][document.tokens[static_cast<size_t>(t)]].item<double>();
       inputs += n - 1;
