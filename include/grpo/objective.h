@@ -1,12 +1,13 @@
-// The objective: rewards become advantages, and advantages, with the log-probabilities of the drawn tokens, become a
-// loss. It knows neither models nor engines: the trainer brings [tokens] vectors and calls backward on the scalar it
-// gets.
+// The objective: rewards become advantages, and advantages, with the log-probabilities of the drawn tokens, become the
+// gradient of the loss by these. It knows neither models nor engines: the trainer brings [tokens] vectors and goes
+// backward from the ones it gets.
 #pragma once
 
 #include <ATen/ATen.h>
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -198,16 +199,15 @@ Normalizer count(std::span<const Group> minibatch, std::span<const Group> rollou
 
 /// One micro-batch: S sequences, all of which enter the loss, their completion tokens end to end. All on one device.
 struct LossInput {
-  at::Tensor logprobs;            ///< [N] under the policy being trained; carries the graph
   at::Tensor old_logprobs;        ///< [N] as recorded when each token was drawn
   at::Tensor reference_logprobs;  ///< [N]; undefined without a reference
-  at::Tensor entropy;             ///< [N] of each token's distribution, in nats; may be undefined without a coefficient
   at::Tensor advantages;          ///< [S]
   at::Tensor starts;              ///< [S + 1] int64: sequence i is tokens starts[i] .. starts[i + 1]
 };
 
 /// Sums over tokens, from which metrics over any number of micro-batches come by dividing by `tokens`.
 struct LossMetrics {
+  double loss = 0;  ///< the share of the minibatch's loss
   double tokens = 0;
   double clipped_tokens = 0;   ///< whose ratio the clipping cut off from the gradient (cispo: whose weight was cut)
   double kl_sum = 0;           ///< divergence from the reference by the configured estimator; 0 without one
@@ -215,17 +215,45 @@ struct LossMetrics {
   double mismatch_kl_sum = 0;  ///< k3 of trainer against sampler; exactly 0 only if all bits agree
   double ratio_deviation = 0;  ///< largest |ratio - 1|, token by token; exactly 0 only if all bits agree
 
+  static constexpr std::int64_t kSize = 7;
+
+  LossMetrics() = default;
+  /// What a device has gathered, [rows, kSize] float64 of PolicyGradient::metrics: one transfer for all of them.
+  explicit LossMetrics(const at::Tensor& rows);
+
   void add(const LossMetrics& other);
 };
 
-struct LossOutput {
-  at::Tensor loss;  ///< scalar, float64: this micro-batch's share of the minibatch's loss
-  LossMetrics metrics;
+/// What a micro-batch's loss asks of its log-probabilities.
+struct PolicyGradient {
+  at::Tensor logprobs;  ///< [N] d loss / d log pi, of the log-probabilities' type
+  at::Tensor entropy;   ///< [N] d loss / d entropy; undefined without an entropy coefficient
+  at::Tensor metrics;   ///< [LossMetrics::kSize] float64, in the order of its members
 };
 
-/// The loss of one micro-batch. Arithmetic is float64 throughout; gradients reach `logprobs` and `entropy` in their own
-/// type. Throws Error on shapes that do not fit, an advantage that is not finite, a missing reference or entropy, or an
-/// empty normalizer. A log-probability that is not finite makes the loss so.
-LossOutput policy_loss(const LossInput& input, const Normalizer& normalizer, const ObjectiveConfig& config);
+/// The loss of one micro-batch in closed form: from log-probabilities to its gradient and its metrics, all of which
+/// stay on the device. Arithmetic is float64 throughout.
+class PolicyLoss {
+ public:
+  /// Throws Error on shapes that do not fit, an advantage that is not finite, a missing reference, or an empty
+  /// normalizer.
+  PolicyLoss(const LossInput& input, const Normalizer& normalizer, const ObjectiveConfig& config);
+
+  /// `logprobs` [N] under the policy being trained and the `entropy` [N] of each token's distribution, in nats, which
+  /// may be undefined without a coefficient. Throws Error on other shapes. A log-probability that is not finite makes
+  /// the loss so.
+  PolicyGradient gradient(const at::Tensor& logprobs, const at::Tensor& entropy) const;
+
+ private:
+  at::Tensor of_sequence(const at::Tensor& per_sequence) const;  // [S] to [N]
+  at::Tensor sequence_sum(const at::Tensor& values) const;       // [N], at each token that of its sequence; so the mean
+  at::Tensor sequence_mean(const at::Tensor& values) const;
+
+  ObjectiveConfig config_;
+  Normalizer normalizer_;
+  at::Tensor lengths_, owner_;                              // [S]; [N] each token's sequence
+  at::Tensor old_logprobs_, reference_logprobs_, advantages_;  // [N] float64, as is
+  at::Tensor share_;                                        // what a token's term counts in the loss
+};
 
 }  // namespace grpo

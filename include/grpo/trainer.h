@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "grpo/objective.h"
@@ -89,15 +90,23 @@ class Trainer {
   struct MicroBatch;
   struct Batch;
   struct CutPrompt;
+  struct Learned;
+  using ReferenceLogprobs = std::vector<std::vector<std::vector<float>>>;  // [group][sample][token]
   std::vector<MicroBatch> micro_batches(const std::vector<Sequence>& sequences) const;
   Batch assemble(const MicroBatch& micro) const;
   CutPrompt forward(const Policy& policy, const std::vector<int32_t>& prompt, RouterRecord* record) const;
-  TokenLogprobs forward(const Policy& policy, const Batch& batch, RouterRecord* record, CutPrompt* prompt) const;
+  Tensor forward(const Policy& policy, const Batch& batch, RouterRecord* record, CutPrompt* prompt) const;
+  TokenLogprobs logprobs(const Policy& policy, const Batch& batch, const Tensor& hidden) const;
   template <class Take>
   int64_t each_pass(const Policy& policy, const std::vector<Sequence>& list, RouterRecord* record, Take take) const;
   std::vector<Sequence> sequences(std::vector<Group>& groups, size_t begin, size_t end, bool all) const;
-  std::vector<std::vector<std::vector<float>>> reference_logprobs(std::vector<Group>& groups) const;
-  static std::string broken(const std::vector<Sequence>& sequences, const Batch& batch, const Tensor& logprobs);
+  ReferenceLogprobs reference_logprobs(std::vector<Group>& groups) const;
+  LossInput loss_input(const std::vector<Sequence>& sequences, const Batch& batch,
+                       const ReferenceLogprobs& reference) const;
+  static void backward(std::vector<Learned>& learned, const std::vector<Sequence>& sequences, const Batch& batch,
+                       const TokenLogprobs& current, const PolicyGradient& gradient, const Tensor& auxiliary_loss,
+                       int64_t targets);
+  static std::pair<Tensor, std::string> read(const std::vector<Learned>& learned);
   void warn_of_masks(const std::vector<Group>& groups, UpdateReport& report);
   void apply(UpdateReport& report, const RouterRecord& record, double loss, const std::string& broken, int64_t step);
 

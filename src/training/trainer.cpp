@@ -1,6 +1,7 @@
 #include "grpo/trainer.h"
 
 #include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -44,6 +45,13 @@ struct Trainer::Batch {
   Tensor first_rows, order;        // of a cut group: `order` puts first_rows, of the prompt, and rows in place
   std::vector<int64_t> starts{0};  // [sequences + 1] in targets
   KeptSets kept;
+};
+
+// A pass that has gone backward.
+struct Trainer::Learned {
+  std::vector<Sequence> sequences;
+  std::vector<int64_t> starts;  // as in Batch
+  Tensor logprobs, sums;        // [N]; float64, the loss first, still on the device
 };
 
 // The prompt of a group that is cut. Its forward pass comes before those of the parts and its backward pass, with what
@@ -200,10 +208,9 @@ Trainer::CutPrompt Trainer::forward(const Policy& policy, const std::vector<int3
   return cut;
 }
 
-// Hidden states are gathered by `embedding`, since their gradient adds up in fp32 there, for the prompt's last one that
-// all samples of a group share.
-TokenLogprobs Trainer::forward(const Policy& policy, const Batch& batch, RouterRecord* record,
-                               CutPrompt* prompt) const {
+// The hidden states [N] that the targets follow. They are gathered by `embedding`, since their gradient adds up in fp32
+// there, for the prompt's last one that all samples of a group share.
+Tensor Trainer::forward(const Policy& policy, const Batch& batch, RouterRecord* record, CutPrompt* prompt) const {
   Tensor hidden;
   if (batch.pass.capacity() > 0) {  // completions of one token have none beside a prompt that is apart
     hidden = policy.hidden(batch.pass, nullptr, record, prompt ? &prompt->layers : nullptr);
@@ -213,11 +220,15 @@ TokenLogprobs Trainer::forward(const Policy& policy, const Batch& batch, RouterR
     const Tensor firsts = grpo::embedding(prompt->last_apart, batch.first_rows);
     hidden = (hidden.defined() ? at::cat({firsts, hidden}) : firsts).index_select(0, batch.order);
   }
+  return hidden;
+}
+
+TokenLogprobs Trainer::logprobs(const Policy& policy, const Batch& batch, const Tensor& hidden) const {
   return policy.token_logprobs(hidden, batch.targets, temperature_, batch.kept);
 }
 
-// Brings the list through the policy, pass by pass. `take` gets the sequences of a pass, its batch and what came of it,
-// and goes backward, if at all, before it returns. Returns how many tokens went through the policy.
+// Brings the list through the policy, pass by pass. `take` gets the sequences of a pass, its batch and its hidden
+// states, and goes backward, if at all, before it returns. Returns how many tokens went through the policy.
 template <class Take>
 int64_t Trainer::each_pass(const Policy& policy, const std::vector<Sequence>& list, RouterRecord* record,
                            Take take) const {
@@ -239,14 +250,14 @@ int64_t Trainer::each_pass(const Policy& policy, const std::vector<Sequence>& li
   return tokens;
 }
 
-// [group][sample][token], of every completion that has tokens.
-std::vector<std::vector<std::vector<float>>> Trainer::reference_logprobs(std::vector<Group>& groups) const {
+// Of every completion that has tokens.
+Trainer::ReferenceLogprobs Trainer::reference_logprobs(std::vector<Group>& groups) const {
   at::NoGradGuard no_grad;
-  std::vector<std::vector<std::vector<float>>> out(groups.size());
+  ReferenceLogprobs out(groups.size());
   for (size_t g = 0; g < groups.size(); ++g) out[g].resize(groups[g].completions.size());
   each_pass(*reference_, sequences(groups, 0, groups.size(), true), nullptr,
-            [&](const std::vector<Sequence>& part, const Batch& batch, const TokenLogprobs& found) {
-              const Tensor logprobs = found.logprobs.cpu();
+            [&](const std::vector<Sequence>& part, const Batch& batch, const Tensor& hidden) {
+              const Tensor logprobs = this->logprobs(*reference_, batch, hidden).logprobs.cpu();
               for (size_t i = 0; i < part.size(); ++i)
                 out[part[i].group][part[i].sample].assign(logprobs.data_ptr<float>() + batch.starts[i],
                                                           logprobs.data_ptr<float>() + batch.starts[i + 1]);
@@ -254,15 +265,45 @@ std::vector<std::vector<std::vector<float>>> Trainer::reference_logprobs(std::ve
   return out;
 }
 
-// Names the sequences of a batch with a log-probability that is not finite, or else the whole batch.
-std::string Trainer::broken(const std::vector<Sequence>& sequences, const Batch& batch, const Tensor& logprobs) {
-  const Tensor finite = logprobs.detach().isfinite().cpu();
-  std::vector<const Sequence*> found;
-  for (size_t i = 0; i < sequences.size(); ++i)
-    if (!finite.slice(0, batch.starts[i], batch.starts[i + 1]).all().item<bool>()) found.push_back(&sequences[i]);
-  if (found.empty()) return "between " + sequences.front().name() + " and " + sequences.back().name();
-  const std::string others = found.size() > 1 ? " and " + std::to_string(found.size() - 1) + " others" : "";
-  return "not finite are the log-probabilities of " + found.front()->name() + others;
+// Goes backward from what came of a pass, by the gradients of the log-probabilities and, where defined, the entropies.
+// `sums` of the pass, the loss first, are read with those of the others, once.
+void Trainer::backward(std::vector<Learned>& learned, const std::vector<Sequence>& sequences, const Batch& batch,
+                       const TokenLogprobs& current, const PolicyGradient& gradient, const Tensor& auxiliary_loss,
+                       int64_t targets) {
+  std::vector<Tensor> roots{current.logprobs}, gradients{gradient.logprobs};
+  if (gradient.entropy.defined()) roots.push_back(current.entropy), gradients.push_back(gradient.entropy);
+  Tensor sums = gradient.metrics;
+  if (auxiliary_loss.defined()) {
+    const double share = static_cast<double>(batch.targets.size(0)) / static_cast<double>(targets);
+    roots.push_back(auxiliary_loss), gradients.push_back(at::full_like(auxiliary_loss, share));
+    sums = sums.clone();
+    sums[0] += auxiliary_loss.detach().to(at::kDouble) * share;
+  }
+  torch::autograd::backward(roots, gradients);
+  learned.push_back({sequences, batch.starts, current.logprobs.detach(), sums});
+}
+
+// The sums of all passes [passes, sums] on the host, and the sequences that a loss was not finite for: those with such
+// log-probabilities, or else the whole pass.
+std::pair<Tensor, std::string> Trainer::read(const std::vector<Learned>& learned) {
+  std::vector<Tensor> sums;
+  for (const Learned& pass : learned) sums.push_back(pass.sums);
+  const Tensor rows = at::stack(sums).cpu();
+  const Tensor finite = rows.select(1, 0).isfinite();
+  for (size_t p = 0; p < learned.size(); ++p) {
+    if (finite[static_cast<int64_t>(p)].item<bool>()) continue;
+    const Learned& pass = learned[p];
+    const Tensor logprobs_finite = pass.logprobs.isfinite().cpu();
+    std::vector<const Sequence*> found;
+    for (size_t i = 0; i < pass.sequences.size(); ++i)
+      if (!logprobs_finite.slice(0, pass.starts[i], pass.starts[i + 1]).all().item<bool>())
+        found.push_back(&pass.sequences[i]);
+    if (found.empty())
+      return {rows, "between " + pass.sequences.front().name() + " and " + pass.sequences.back().name()};
+    const std::string others = found.size() > 1 ? " and " + std::to_string(found.size() - 1) + " others" : "";
+    return {rows, "not finite are the log-probabilities of " + found.front()->name() + others};
+  }
+  return {rows, ""};
 }
 
 void Trainer::apply(UpdateReport& report, const RouterRecord& record, double loss, const std::string& broken,
@@ -295,10 +336,30 @@ void Trainer::warn_of_masks(const std::vector<Group>& groups, UpdateReport& repo
                               "rollout.max_new_tokens, or set objective.mask_truncated to false");
 }
 
+LossInput Trainer::loss_input(const std::vector<Sequence>& sequences, const Batch& batch,
+                              const ReferenceLogprobs& reference) const {
+  std::vector<float> old, advantages, reference_values;
+  for (const Sequence& sequence : sequences) {
+    old.insert(old.end(), sequence.completion->logprobs.begin(), sequence.completion->logprobs.end());
+    advantages.push_back(sequence.advantage);
+    if (reference_) {
+      const auto& values = reference[sequence.group][sequence.sample];
+      reference_values.insert(reference_values.end(), values.begin(), values.end());
+    }
+  }
+  const at::Device device = policy_.device();
+  LossInput input;
+  input.old_logprobs = at::tensor(old).to(device);
+  if (reference_) input.reference_logprobs = at::tensor(reference_values).to(device);
+  input.advantages = at::tensor(advantages).to(device);
+  input.starts = at::tensor(batch.starts, at::kLong).to(device);
+  return input;
+}
+
 UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
   UpdateReport report;
   report.skipped_updates = optimizer_.skipped_updates();
-  std::vector<std::vector<std::vector<float>>> reference;
+  ReferenceLogprobs reference;
   std::vector<std::vector<double>> reward_kl;
   if (reference_) {
     if (objective_.reference_refresh_steps > 0 && step > 0 && step % objective_.reference_refresh_steps == 0)
@@ -318,9 +379,7 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
   compute_advantages(groups, objective_, reward_kl);
   warn_of_masks(groups, report);
 
-  const at::Device device = policy_.device();
   LossMetrics all;
-  double loss_sum = 0;
   int updates = 0;
   for (int epoch = 0; epoch < objective_.epochs; ++epoch)
     for (int part = 0; part < objective_.minibatches; ++part) {
@@ -336,49 +395,27 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
           count(std::span<const Group>(groups.data() + begin, end - begin), groups, objective_);
       const Gradients gradients(policy_.parameters());
       RouterRecord record;
-      LossMetrics metrics;
-      double loss = 0;
-      std::string broken_in;
+      std::vector<Learned> learned;
       int64_t targets = 0;
       for (const Sequence& sequence : list) targets += sequence.targets();
-      const auto learn = [&](const std::vector<Sequence>& micro, const Batch& batch, const TokenLogprobs& current) {
-        std::vector<float> old, advantages, reference_values;
-        for (const Sequence& sequence : micro) {
-          old.insert(old.end(), sequence.completion->logprobs.begin(), sequence.completion->logprobs.end());
-          advantages.push_back(sequence.advantage);
-          if (reference_) {
-            const auto& values = reference[sequence.group][sequence.sample];
-            reference_values.insert(reference_values.end(), values.begin(), values.end());
-          }
-        }
-        LossInput input;
-        input.logprobs = current.logprobs;
-        input.old_logprobs = at::tensor(old).to(device);
-        if (reference_) input.reference_logprobs = at::tensor(reference_values).to(device);
-        input.entropy = objective_.entropy_coefficient == 0 ? current.entropy.detach() : current.entropy;
-        input.advantages = at::tensor(advantages).to(device);
-        input.starts = at::tensor(batch.starts, at::kLong).to(device);
-        LossOutput out = policy_loss(input, normalizer, objective_);
-        if (record.auxiliary_loss.defined())
-          out.loss = out.loss + record.auxiliary_loss *
-                                    (static_cast<double>(batch.targets.size(0)) / static_cast<double>(targets));
-        out.loss.backward();
-        const double value = out.loss.item<double>();
-        if (!std::isfinite(value) && broken_in.empty()) broken_in = broken(micro, batch, current.logprobs);
-        loss += value;
-        metrics.add(out.metrics);
+      const auto learn = [&](const std::vector<Sequence>& micro, const Batch& batch, const Tensor& hidden) {
+        const TokenLogprobs current = logprobs(policy_, batch, hidden);
+        const PolicyLoss loss(loss_input(micro, batch, reference), normalizer, objective_);
+        const PolicyGradient gradient = loss.gradient(current.logprobs, current.entropy);
+        backward(learned, micro, batch, current, gradient, record.auxiliary_loss, targets);
       };
       report.tokens += each_pass(policy_, list, &record, learn);
+      const auto [sums, broken] = read(learned);
+      const LossMetrics metrics(sums);
       if (updates++ == 0) {
         report.ratio_deviation = metrics.ratio_deviation;
         report.mismatch_kl = metrics.mismatch_kl_sum / metrics.tokens;
       }
       all.add(metrics);
-      loss_sum += loss;
-      apply(report, record, loss, broken_in, step);
+      apply(report, record, metrics.loss, broken, step);
     }
   if (updates > 0) {
-    report.loss = loss_sum / updates;
+    report.loss = all.loss / updates;
     report.entropy = all.entropy_sum / all.tokens;
     report.clip_fraction = all.clipped_tokens / all.tokens;
     if (reference_) report.kl = all.kl_sum / all.tokens;
@@ -402,22 +439,21 @@ UpdateReport Trainer::update(const std::vector<Example>& documents, int64_t step
   if (list.empty()) return report;
   const Gradients gradients(policy_.parameters());
   RouterRecord record;
-  double entropy = 0;
-  std::string broken_in;
-  const auto learn = [&](const std::vector<Sequence>& micro, const Batch& batch, const TokenLogprobs& current) {
-    Tensor loss = -current.logprobs.sum() / static_cast<double>(targets);
-    if (record.auxiliary_loss.defined())
-      loss = loss + record.auxiliary_loss * (static_cast<double>(batch.targets.size(0)) / targets);
-    loss.backward();
-    const double value = loss.item<double>();
-    if (!std::isfinite(value) && broken_in.empty()) broken_in = broken(micro, batch, current.logprobs);
-    report.loss += value;
-    entropy += current.entropy.detach().sum().item<double>();
+  std::vector<Learned> learned;
+  const double count = static_cast<double>(targets);
+  const auto learn = [&](const std::vector<Sequence>& micro, const Batch& batch, const Tensor& hidden) {
+    const TokenLogprobs current = logprobs(policy_, batch, hidden);
+    const Tensor sums = at::stack({-current.logprobs.detach(), current.entropy.detach()}).sum(1, false, at::kDouble);
+    const PolicyGradient gradient{at::full_like(current.logprobs, -1.0 / count), {}, sums / count};
+    backward(learned, micro, batch, current, gradient, record.auxiliary_loss, targets);
   };
   report.tokens = each_pass(policy_, list, &record, learn);
+  const auto [rows, broken] = read(learned);
+  const Tensor sums = rows.sum(0);
+  report.loss = sums[0].item<double>();
   report.loss_tokens = targets;
-  report.entropy = entropy / static_cast<double>(targets);
-  apply(report, record, report.loss, broken_in, step);
+  report.entropy = sums[1].item<double>();
+  apply(report, record, report.loss, broken, step);
   return report;
 }
 

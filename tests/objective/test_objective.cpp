@@ -3,36 +3,22 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <functional>
-#include <limits>
-#include <nlohmann/json.hpp>
 #include <random>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "grpo/error.h"
 #include "grpo/objective.h"
+#include "autograd_loss.h"
+#include "rollouts.h"
 
 namespace grpo {
 namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Pointwise;
-using json = nlohmann::json;
-
-const double kNanD = std::numeric_limits<double>::quiet_NaN();
-
-at::Tensor floats(std::vector<double> values) { return at::tensor(at::ArrayRef<double>(values)).to(at::kFloat); }
-std::vector<double> doubles(const at::Tensor& tensor) {
-  const at::Tensor flat = tensor.to(at::kDouble).contiguous();
-  return {flat.const_data_ptr<double>(), flat.const_data_ptr<double>() + flat.numel()};
-}
-at::Tensor starts_of(const std::vector<std::int64_t>& lengths) {
-  std::vector<std::int64_t> starts{0};
-  for (const std::int64_t length : lengths) starts.push_back(starts.back() + length);
-  return at::tensor(at::ArrayRef<std::int64_t>(starts));
-}
 
 Group group_of(std::vector<double> rewards, std::size_t tokens) {
   Group group;
@@ -44,181 +30,6 @@ Group group_of(std::vector<double> rewards, std::size_t tokens) {
   group.rewards = std::move(rewards);
   return group;
 }
-
-// ---------------------------------------------------------------------------------------------------------------- TRL
-
-/// A stored rollout, its tokens end to end.
-struct Rollout {
-  std::vector<Group> groups;
-  std::vector<std::int64_t> lengths;
-  std::map<std::string, std::vector<std::vector<double>>> rows;  // "old", "current", …: one vector for each completion
-};
-
-Rollout read_rollout(const json& stored) {
-  Rollout rollout;
-  const std::size_t group_size = stored["group"];
-  for (std::size_t i = 0; i < stored["sequences"].size(); ++i) {
-    const json& sequence = stored["sequences"][i];
-    if (i % group_size == 0) rollout.groups.emplace_back();
-    Completion completion;
-    completion.tokens.assign(sequence["length"].get<std::size_t>(), 2);
-    completion.finish = sequence["truncated"] ? Finish::length : Finish::stop;
-    rollout.groups.back().completions.push_back(completion);
-    rollout.groups.back().rewards.push_back(stored["rewards"][i].is_null() ? kNanD
-                                                                           : stored["rewards"][i].get<double>());
-    rollout.lengths.push_back(sequence["length"]);
-    for (const char* key : {"old", "current", "reference", "entropy"})
-      rollout.rows[key].push_back(sequence[key].get<std::vector<double>>());
-  }
-  return rollout;
-}
-
-/// Runs the chosen completions (indices into the rollout's rows) as one micro-batch.
-struct MicroBatch {
-  std::vector<std::size_t> rows;
-  LossInput input;
-
-  MicroBatch(const Rollout& rollout, std::vector<std::size_t> chosen, bool on_policy) : rows(std::move(chosen)) {
-    std::map<std::string, std::vector<double>> flat;
-    std::vector<std::int64_t> lengths;
-    std::vector<double> advantages;
-    const std::size_t group_size = rollout.groups[0].completions.size();
-    for (const std::size_t row : rows) {
-      for (const auto& [key, values] : rollout.rows)
-        flat[key].insert(flat[key].end(), values[row].begin(), values[row].end());
-      lengths.push_back(rollout.lengths[row]);
-      advantages.push_back(rollout.groups[row / group_size].advantages[row % group_size]);
-    }
-    input.logprobs = floats(flat[on_policy ? "old" : "current"]).requires_grad_();
-    input.old_logprobs = floats(flat["old"]);
-    input.reference_logprobs = floats(flat["reference"]);
-    input.entropy = floats(flat["entropy"]).requires_grad_();
-    input.advantages = floats(advantages);
-    input.starts = starts_of(lengths);
-  }
-};
-
-struct Result {
-  std::vector<double> losses;
-  std::vector<std::vector<double>> gradient, entropy_gradient;  // by completion
-  LossMetrics metrics;
-};
-
-/// The objective over a rollout cut into minibatches of whole groups, each cut by `split` into micro-batches.
-Result evaluate(Rollout& rollout, const ObjectiveConfig& config, bool on_policy, std::size_t minibatches,
-                const std::function<std::vector<std::vector<std::size_t>>(std::vector<std::size_t>)>& split) {
-  const std::size_t group_size = rollout.groups[0].completions.size(), per = rollout.groups.size() / minibatches;
-  Result result;
-  for (const std::int64_t length : rollout.lengths) result.gradient.emplace_back(length, 0.0);
-  result.entropy_gradient = result.gradient;
-  for (std::size_t m = 0; m < minibatches; ++m) {
-    const Normalizer normalizer =
-        count(std::span<const Group>(rollout.groups).subspan(m * per, per), rollout.groups, config);
-    std::vector<std::size_t> rows;
-    for (std::size_t g = m * per; g < (m + 1) * per; ++g)
-      for (std::size_t i = 0; i < group_size; ++i)
-        if (enters_loss(rollout.groups[g], i, config)) rows.push_back(g * group_size + i);
-    result.losses.push_back(0);
-    for (const std::vector<std::size_t>& part : split(rows)) {
-      const MicroBatch micro(rollout, part, on_policy);
-      const LossOutput output = policy_loss(micro.input, normalizer, config);
-      output.loss.backward();
-      result.losses.back() += output.loss.item<double>();
-      result.metrics.add(output.metrics);
-      const auto scatter = [&](const at::Tensor& gradient, std::vector<std::vector<double>>& to) {
-        if (!gradient.defined()) return;
-        const std::vector<double> values = doubles(gradient);
-        std::size_t next = 0;
-        for (const std::size_t row : part)
-          for (double& slot : to[row]) slot += values[next++];
-      };
-      scatter(micro.input.logprobs.grad(), result.gradient);
-      scatter(micro.input.entropy.grad(), result.entropy_gradient);
-    }
-  }
-  return result;
-}
-
-std::vector<std::vector<std::size_t>> whole(std::vector<std::size_t> rows) { return {std::move(rows)}; }
-
-std::vector<double> joined(const std::vector<std::vector<double>>& rows) {
-  std::vector<double> flat;
-  for (const std::vector<double>& row : rows) flat.insert(flat.end(), row.begin(), row.end());
-  return flat;
-}
-
-const json& fixture() {
-  static const json stored = [] {
-    std::ifstream file(GRPO_FIXTURES "/trl_objective.json");
-    return json::parse(file);
-  }();
-  return stored;
-}
-
-struct PrintedCase {
-  const json* stored;
-};
-void PrintTo(const PrintedCase& c, std::ostream* out) { *out << (*c.stored)["name"] << " #" << (*c.stored)["rollout"]; }
-
-class Trl : public ::testing::TestWithParam<PrintedCase> {
- protected:
-  Trl() : stored(*GetParam().stored), rollout(read_rollout(fixture()["rollouts"][stored["rollout"].get<int>()])) {
-    load_json(config, stored["config"], "fixture");
-    std::vector<std::vector<double>> reward_kl;
-    if (config.kl == Kl::k1_in_reward) {
-      const std::size_t group_size = rollout.groups[0].completions.size();
-      for (std::size_t row = 0; row < rollout.lengths.size(); ++row) {
-        if (row % group_size == 0) reward_kl.emplace_back();
-        double sum = 0;
-        for (std::size_t t = 0; t < rollout.rows["old"][row].size(); ++t)
-          sum += rollout.rows["old"][row][t] - rollout.rows["reference"][row][t];
-        reward_kl.back().push_back(sum);
-      }
-    }
-    compute_advantages(rollout.groups, config, reward_kl);
-  }
-  const json& stored;
-  ObjectiveConfig config;
-  Rollout rollout;
-};
-
-TEST_P(Trl, gives_the_same_advantages) {
-  std::vector<float> ours;
-  for (const Group& group : rollout.groups)
-    for (std::size_t i = 0; i < group.advantages.size(); ++i) {
-      EXPECT_TRUE(std::isnan(group.advantages[i]) || !std::isnan(group.rewards[i]));
-      ours.push_back(std::isnan(group.advantages[i]) ? 0.0f : group.advantages[i]);  // TRL writes 0
-    }
-  EXPECT_THAT(ours, Pointwise(::testing::FloatNear(1e-5f), stored["expected"]["advantages"].get<std::vector<float>>()));
-}
-
-TEST_P(Trl, gives_the_same_loss_and_gradient) {
-  const json& expected = stored["expected"];
-  if (!expected.contains("losses")) return;  // a case about advantages
-  const Result result = evaluate(rollout, config, stored["on_policy"], stored["minibatches"], whole);
-  EXPECT_THAT(result.losses, Pointwise(::testing::DoubleNear(2e-6), expected["losses"].get<std::vector<double>>()));
-  EXPECT_THAT(joined(result.gradient),
-              Pointwise(::testing::DoubleNear(1e-6), expected["gradient"].get<std::vector<double>>()));
-  if (expected.contains("entropy_gradient")) {
-    EXPECT_THAT(joined(result.entropy_gradient),
-                Pointwise(::testing::DoubleNear(1e-7), expected["entropy_gradient"].get<std::vector<double>>()));
-  }
-  if (stored["on_policy"]) {
-    EXPECT_EQ(result.metrics.ratio_deviation, 0.0);
-    EXPECT_EQ(result.metrics.mismatch_kl_sum, 0.0);
-    EXPECT_EQ(result.metrics.clipped_tokens, 0.0);
-  } else if (stored["rollout"] == 1) {  // far enough off policy for the clipping to matter
-    EXPECT_GT(result.metrics.clipped_tokens, 0.0);
-    EXPECT_LT(result.metrics.clipped_tokens, result.metrics.tokens);
-  }
-}
-
-std::vector<PrintedCase> trl_cases() {
-  std::vector<PrintedCase> cases;
-  for (const json& stored : fixture()["cases"]) cases.push_back({&stored});
-  return cases;
-}
-INSTANTIATE_TEST_SUITE_P(, Trl, ::testing::ValuesIn(trl_cases()));
 
 // --------------------------------------------------------------------------------------------------------- normalizer
 
@@ -315,20 +126,18 @@ TEST_P(EveryLoss, has_the_gradient_of_finite_differences) {
     config.kl_ratio_weighted = kl == Kl::k3_in_loss && config.loss != Loss::cispo;
     Rollout rollout = far_rollout();
     compute_advantages(rollout.groups, config);
-    MicroBatch micro(rollout, {0, 5, 6, 11}, false);
-    LossInput& input = micro.input;
-    input.logprobs = input.logprobs.detach().to(at::kDouble).requires_grad_();
+    MicroBatch micro = micro_batch(rollout, {0, 5, 6, 11}, false);
+    micro.logprobs = micro.logprobs.to(at::kDouble);
     const Normalizer normalizer{37, 6};
-    policy_loss(input, normalizer, config).loss.backward();
-    const std::vector<double> gradient = doubles(input.logprobs.grad());
-    const std::vector<double> current = doubles(input.logprobs.detach());
+    const std::vector<double> gradient = doubles(closed_form(micro, normalizer, config).logprobs);
+    const std::vector<double> current = doubles(micro.logprobs);
     const auto loss_at = [&](const std::vector<double>& logprobs) {
-      LossInput shifted = input;
+      MicroBatch shifted = micro;
       shifted.logprobs = at::tensor(at::ArrayRef<double>(logprobs));
       // The weight of cispo is a constant for the gradient: hold it by moving the old log-probabilities along.
       if (config.loss == Loss::cispo)
-        shifted.old_logprobs = input.old_logprobs + shifted.logprobs - input.logprobs.detach();
-      return policy_loss(shifted, normalizer, config).loss.item<double>();
+        shifted.input.old_logprobs = micro.input.old_logprobs + shifted.logprobs - micro.logprobs;
+      return closed_form(shifted, normalizer, config).loss;
     };
     for (std::size_t t = 0; t < current.size(); ++t) {
       const double step = 1e-6;
@@ -340,16 +149,50 @@ TEST_P(EveryLoss, has_the_gradient_of_finite_differences) {
   }
 }
 
+/// |a - b| <= units of fp32's rounding in b, or in a float that is far below all others.
+void expect_rounding(const at::Tensor& a, const at::Tensor& b) {
+  ASSERT_EQ(a.scalar_type(), at::kFloat);
+  ASSERT_EQ(a.sizes(), b.sizes());
+  const std::vector<double> ours = doubles(a), theirs = doubles(b);
+  for (std::size_t t = 0; t < ours.size(); ++t)
+    EXPECT_NEAR(ours[t], theirs[t], 1.2e-7 * std::abs(theirs[t]) + 1e-14) << "token " << t;
+}
+
+TEST_P(EveryLoss, has_the_gradient_that_autograd_finds) {
+  const std::vector<std::vector<std::size_t>> shapes{{3}, {0, 1}, {15, 2, 9}, {4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}};
+  for (const Kl kl : {Kl::none, Kl::k1_in_reward, Kl::k2_in_loss, Kl::k3_in_loss})
+    for (const bool weighted : {false, true})
+      for (const auto& [low, high] : {std::pair{0.2, 0.2}, {0.1, 0.5}, {0.0, 0.0}, {1.0, 1e9}})
+        for (const double entropy_coefficient : {0.0, 0.05}) {
+          SCOPED_TRACE(std::string(enum_name(kl)) + (weighted ? ", weighted, " : ", ") + std::to_string(low) + ' ' +
+                       std::to_string(high) + ' ' + std::to_string(entropy_coefficient));
+          config.kl = kl, config.kl_ratio_weighted = weighted && kl == Kl::k3_in_loss;
+          config.clip_low = low, config.clip_high = high, config.cispo_max_weight = 1 + std::min(high, 10.0);
+          config.entropy_coefficient = entropy_coefficient;
+          Rollout rollout = far_rollout();
+          compute_advantages(rollout.groups, config, std::vector<std::vector<double>>(4, {0.1, 0.3, 0, -1}));
+          for (const std::vector<std::size_t>& rows : shapes) {
+            const MicroBatch micro = micro_batch(rollout, rows, false);
+            const Normalizer normalizer{37, 6};
+            const Found ours = closed_form(micro, normalizer, config);
+            const Found theirs = autograd_loss(micro, normalizer, config);
+            EXPECT_NEAR(ours.loss, theirs.loss, 1e-12);
+            expect_rounding(ours.logprobs, theirs.logprobs);
+            ASSERT_EQ(ours.entropy.defined(), entropy_coefficient != 0);
+            if (ours.entropy.defined()) expect_rounding(ours.entropy, theirs.entropy);
+          }
+        }
+}
+
 TEST_P(EveryLoss, is_the_policy_gradient_on_policy) {
   // At ratio 1 every loss has the gradient -A times its averaging weight.
   config.kl = Kl::none;
   config.kl_coefficient = config.entropy_coefficient = 0;
-  LossInput input;
-  input.logprobs = floats({-1, -2, -0.5, -3}).requires_grad_();
-  input.old_logprobs = input.logprobs.detach().clone();
-  input.advantages = floats({2, -1});
-  input.starts = starts_of({3, 1});
-  policy_loss(input, {8, 5}, config).loss.backward();
+  MicroBatch micro;
+  micro.logprobs = micro.input.old_logprobs = floats({-1, -2, -0.5, -3});
+  micro.input.advantages = floats({2, -1});
+  micro.input.starts = starts_of({3, 1});
+  const at::Tensor gradient = closed_form(micro, {8, 5}, config).logprobs;
   std::vector<double> expected;
   switch (config.loss) {
     case Loss::grpo:
@@ -368,19 +211,15 @@ TEST_P(EveryLoss, is_the_policy_gradient_on_policy) {
       expected = {-2.0 / 8, -2.0 / 8, -2.0 / 8, 1.0 / 8};
       break;
   }
-  EXPECT_THAT(doubles(input.logprobs.grad()), Pointwise(::testing::DoubleNear(1e-7), expected));
+  EXPECT_THAT(doubles(gradient), Pointwise(::testing::DoubleNear(1e-7), expected));
 }
 
 TEST_P(EveryLoss, accepts_an_empty_micro_batch) {
-  LossInput input;
-  input.logprobs = floats({}).requires_grad_();
-  input.old_logprobs = input.reference_logprobs = input.entropy = floats({});
-  input.advantages = floats({});
-  input.starts = starts_of({});
-  const LossOutput output = policy_loss(input, {8, 5}, config);
-  output.loss.backward();
-  EXPECT_EQ(output.loss.item<double>(), 0.0);
-  EXPECT_EQ(output.metrics.tokens, 0.0);
+  const at::Tensor none = floats({});
+  const Found found = closed_form({{none, none, none, starts_of({})}, none, none}, {}, config);
+  EXPECT_EQ(found.loss, 0.0);
+  EXPECT_EQ(found.logprobs.size(0), 0);
+  EXPECT_EQ(found.metrics.tokens, 0.0);
 }
 
 INSTANTIATE_TEST_SUITE_P(, EveryLoss,
@@ -389,13 +228,13 @@ INSTANTIATE_TEST_SUITE_P(, EveryLoss,
                          [](const auto& each) { return std::string(enum_name(each.param)); });
 
 /// Three sequences of two tokens with the given log ratios.
-LossInput with_log_ratios(std::vector<double> log_ratios, std::vector<double> advantages) {
-  LossInput input;
-  input.old_logprobs = at::full({6}, -2.0, at::kDouble);
-  input.logprobs = (at::tensor(at::ArrayRef<double>(log_ratios)) - 2.0).requires_grad_();
-  input.advantages = floats(std::move(advantages));
-  input.starts = starts_of({2, 2, 2});
-  return input;
+MicroBatch with_log_ratios(std::vector<double> log_ratios, std::vector<double> advantages) {
+  MicroBatch micro;
+  micro.input.old_logprobs = at::full({6}, -2.0, at::kDouble);
+  micro.input.advantages = floats(std::move(advantages));
+  micro.input.starts = starts_of({2, 2, 2});
+  micro.logprobs = at::tensor(at::ArrayRef<double>(log_ratios)) - 2.0;
+  return micro;
 }
 
 TEST(Clipping, cuts_only_what_the_advantage_pushes_further_out) {
@@ -404,12 +243,10 @@ TEST(Clipping, cuts_only_what_the_advantage_pushes_further_out) {
   config.clip_low = 0.2;
   config.clip_high = 0.3;
   const double up = std::log(1.31), in = std::log(1.29), down = std::log(0.79), held = std::log(0.81);
-  LossInput input = with_log_ratios({up, in, up, down, down, held}, {1, -1, -1});
-  const LossOutput output = policy_loss(input, {6, 3}, config);
-  output.loss.backward();
-  EXPECT_EQ(output.metrics.clipped_tokens, 3);  // one upwards in sequence 0, one downwards in each of 1 and 2
-  EXPECT_NEAR(output.loss.item<double>(), -(1.3 + 1.29 - 1.31 - 0.8 - 0.8 - 0.81) / 6, 1e-12);
-  EXPECT_THAT(doubles(input.logprobs.grad()),
+  const Found found = closed_form(with_log_ratios({up, in, up, down, down, held}, {1, -1, -1}), {6, 3}, config);
+  EXPECT_EQ(found.metrics.clipped_tokens, 3);  // one upwards in sequence 0, one downwards in each of 1 and 2
+  EXPECT_NEAR(found.loss, -(1.3 + 1.29 - 1.31 - 0.8 - 0.8 - 0.81) / 6, 1e-12);
+  EXPECT_THAT(doubles(found.logprobs),
               Pointwise(::testing::DoubleNear(1e-12), {0.0, -1.29 / 6, 1.31 / 6, 0.0, 0.0, 0.81 / 6}));
 }
 
@@ -418,13 +255,11 @@ TEST(Clipping, of_gspo_is_for_whole_sequences) {
   config.loss = Loss::gspo;
   config.clip_low = config.clip_high = 0.1;
   // Mean log ratios 0.2 (out), 0.05 (in, though its first token alone would be out), -0.2 (out).
-  LossInput input = with_log_ratios({0.5, -0.1, 0.3, -0.2, -0.2, -0.2}, {1, 1, -1});
-  const LossOutput output = policy_loss(input, {6, 3}, config);
-  output.loss.backward();
-  EXPECT_EQ(output.metrics.clipped_tokens, 4);
-  EXPECT_NEAR(output.loss.item<double>(), -(1.1 + std::exp(0.05) - 0.9) / 3, 1e-12);
+  const Found found = closed_form(with_log_ratios({0.5, -0.1, 0.3, -0.2, -0.2, -0.2}, {1, 1, -1}), {6, 3}, config);
+  EXPECT_EQ(found.metrics.clipped_tokens, 4);
+  EXPECT_NEAR(found.loss, -(1.1 + std::exp(0.05) - 0.9) / 3, 1e-12);
   const double each = -std::exp(0.05) / 2 / 3;
-  EXPECT_THAT(doubles(input.logprobs.grad()),
+  EXPECT_THAT(doubles(found.logprobs),
               Pointwise(::testing::DoubleNear(1e-12), {0.0, 0.0, each, each, 0.0, 0.0}));
 }
 
@@ -432,17 +267,17 @@ TEST(Clipping, of_cispo_keeps_the_gradient_of_every_token) {
   ObjectiveConfig config;
   config.loss = Loss::cispo;
   config.cispo_max_weight = 2;
-  LossInput input = with_log_ratios({std::log(4.0), std::log(1.5), std::log(3.0), std::log(0.1), 0, 0}, {1, -1, 0.5});
-  const LossOutput output = policy_loss(input, {6, 3}, config);
-  output.loss.backward();
-  EXPECT_EQ(output.metrics.clipped_tokens, 2);
-  EXPECT_THAT(doubles(input.logprobs.grad()),
+  const MicroBatch micro =
+      with_log_ratios({std::log(4.0), std::log(1.5), std::log(3.0), std::log(0.1), 0, 0}, {1, -1, 0.5});
+  const Found found = closed_form(micro, {6, 3}, config);
+  EXPECT_EQ(found.metrics.clipped_tokens, 2);
+  EXPECT_THAT(doubles(found.logprobs),
               Pointwise(::testing::DoubleNear(1e-12), {-2 / 6.0, -1.5 / 6, 2 / 6.0, 0.1 / 6, -0.5 / 6, -0.5 / 6}));
 }
 
 TEST(Divergence, is_estimated_as_configured) {
-  LossInput input = with_log_ratios({0, 0, 0, 0, 0, 0}, {0, 0, 0});
-  input.reference_logprobs = at::full({6}, -2.5, at::kDouble);  // d = -0.5
+  MicroBatch micro = with_log_ratios({0, 0, 0, 0, 0, 0}, {0, 0, 0});
+  micro.input.reference_logprobs = at::full({6}, -2.5, at::kDouble);  // d = -0.5
   ObjectiveConfig config;
   config.kl_coefficient = 2;
   const double k3 = std::exp(-0.5) + 0.5 - 1;
@@ -450,26 +285,23 @@ TEST(Divergence, is_estimated_as_configured) {
       {Kl::k1_in_reward, 0.5, 0}, {Kl::k2_in_loss, 0.125, 0.25}, {Kl::k3_in_loss, k3, 2 * k3}};
   for (const auto& [kl, each, loss] : expected) {
     config.kl = kl;
-    const LossOutput output = policy_loss(input, {6, 3}, config);
-    EXPECT_NEAR(output.metrics.kl_sum, 6 * each, 1e-12) << enum_name(kl);
-    EXPECT_NEAR(output.loss.item<double>(), loss, 1e-12) << enum_name(kl);
+    const Found found = closed_form(micro, {6, 3}, config);
+    EXPECT_NEAR(found.metrics.kl_sum, 6 * each, 1e-12) << enum_name(kl);
+    EXPECT_NEAR(found.loss, loss, 1e-12) << enum_name(kl);
   }
 }
 
 TEST(Mismatch, is_exactly_zero_only_when_all_bits_agree) {
   for (const float at : {-0.0f, -1e-30f, -1e-9f, -3e-4f, -0.7f, -20.0f}) {
-    LossInput input;
-    input.logprobs = at::tensor({-1.5f, at, -0.25f});
-    input.old_logprobs = input.logprobs.clone();
-    input.advantages = floats({1});
-    input.starts = starts_of({3});
-    LossMetrics metrics = policy_loss(input, {3, 1}, {}).metrics;
+    const at::Tensor logprobs = at::tensor({-1.5f, at, -0.25f});
+    MicroBatch micro{{logprobs.clone(), {}, floats({1}), starts_of({3})}, logprobs, {}};
+    LossMetrics metrics = closed_form(micro, {3, 1}, {}).metrics;
     EXPECT_EQ(metrics.ratio_deviation, 0.0);
     EXPECT_EQ(metrics.mismatch_kl_sum, 0.0);
 
     const float ulp = std::nextafter(at, -1e9f);
-    input.old_logprobs = at::tensor({-1.5f, ulp, -0.25f});
-    metrics = policy_loss(input, {3, 1}, {}).metrics;
+    micro.input.old_logprobs = at::tensor({-1.5f, ulp, -0.25f});
+    metrics = closed_form(micro, {3, 1}, {}).metrics;
     const double d = static_cast<double>(at) - static_cast<double>(ulp);
     EXPECT_GT(metrics.ratio_deviation, 0.0) << at;
     EXPECT_NEAR(metrics.ratio_deviation, d, 1e-5 * d) << at;
@@ -479,8 +311,7 @@ TEST(Mismatch, is_exactly_zero_only_when_all_bits_agree) {
 }
 
 TEST(Mismatch, is_a_ratio_and_a_divergence_when_large) {
-  const LossInput input = with_log_ratios({0, 0.3, 0, 0, -1.0, 0}, {0, 0, 0});
-  const LossMetrics metrics = policy_loss(input, {6, 3}, {}).metrics;
+  const LossMetrics metrics = closed_form(with_log_ratios({0, 0.3, 0, 0, -1.0, 0}, {0, 0, 0}), {6, 3}, {}).metrics;
   EXPECT_NEAR(metrics.ratio_deviation, 1 - std::exp(-1.0), 1e-12);  // the largest deviation is a fall
   EXPECT_NEAR(metrics.mismatch_kl_sum, std::exp(0.3) - 1.3 + std::exp(-1.0), 1e-12);
 }
@@ -496,6 +327,22 @@ TEST(Mismatch, that_is_not_a_number_is_not_hidden_by_later_micro_batches) {
   EXPECT_TRUE(std::isnan(sum.ratio_deviation));
 }
 
+TEST(Metrics, of_many_micro_batches_are_read_as_one) {
+  const MicroBatch near = with_log_ratios({0, 0.1, 0, 0, 0, 0}, {1, 0, 0}),
+                   far = with_log_ratios({0, 0, -1, 0, 0, 0}, {0, -1, 0});
+  const auto rows = [](const MicroBatch& micro) {
+    return PolicyLoss(micro.input, {6, 3}, {}).gradient(micro.logprobs, micro.entropy).metrics;
+  };
+  LossMetrics expected = closed_form(near, {6, 3}, {}).metrics;
+  expected.add(closed_form(far, {6, 3}, {}).metrics);
+  const LossMetrics read(at::stack({rows(near), rows(far)}));
+  EXPECT_EQ(read.loss, expected.loss);
+  EXPECT_EQ(read.tokens, 12);
+  EXPECT_EQ(read.clipped_tokens, 1);
+  EXPECT_EQ(read.mismatch_kl_sum, expected.mismatch_kl_sum);
+  EXPECT_EQ(read.ratio_deviation, expected.ratio_deviation);
+}
+
 // ------------------------------------------------------------------------------------------------------------ refusals
 
 void expect_refused(const std::function<void()>& act, const std::string& words) {
@@ -509,28 +356,28 @@ void expect_refused(const std::function<void()>& act, const std::string& words) 
 }
 
 TEST(Refused, are_shapes_that_do_not_fit) {
-  const LossInput good = with_log_ratios({0, 0, 0, 0, 0, 0}, {1, 2, 3});
-  const Normalizer normalizer{6, 3};
+  const MicroBatch good = with_log_ratios({0, 0, 0, 0, 0, 0}, {1, 2, 3});
   const auto refused = [&](auto change, const std::string& words, ObjectiveConfig config = {}, Normalizer n = {6, 3}) {
-    LossInput bad = good;
+    MicroBatch bad = good;
     change(bad);
-    expect_refused([&] { policy_loss(bad, n, config); }, words);
+    expect_refused([&] { closed_form(bad, n, config); }, words);
   };
-  EXPECT_NO_THROW(policy_loss(good, normalizer, {}));
-  refused([](LossInput& i) { i.logprobs = at::zeros({2, 3}); }, "logprobs");
-  refused([](LossInput& i) { i.old_logprobs = at::zeros({5}); }, "old_logprobs");
-  refused([](LossInput& i) { i.entropy = at::zeros({5}); }, "entropy");
-  refused([](LossInput& i) { i.starts = starts_of({2, 4}); }, "starts");
-  refused([](LossInput& i) { i.starts = starts_of({2, 2, 3}); }, "starts");
-  refused([](LossInput& i) { i.starts = i.starts.to(at::kInt); }, "int64");
-  refused([](LossInput& i) { i.advantages = floats({1, kNanD, 1}); }, "finite advantages");
-  refused([](LossInput&) {}, "normalizer", {}, {0, 0});
+  EXPECT_NO_THROW(closed_form(good, {6, 3}, {}));
+  refused([](MicroBatch& m) { m.logprobs = at::zeros({2, 3}); }, " logprobs");
+  refused([](MicroBatch& m) { m.logprobs = at::zeros({5}); }, " logprobs");
+  refused([](MicroBatch& m) { m.input.old_logprobs = at::zeros({2, 3}); }, "old_logprobs");
+  refused([](MicroBatch& m) { m.entropy = at::zeros({5}); }, "entropy");
+  refused([](MicroBatch& m) { m.input.starts = starts_of({2, 4}); }, "starts");
+  refused([](MicroBatch& m) { m.input.starts = starts_of({2, 2, 3}); }, "starts");
+  refused([](MicroBatch& m) { m.input.starts = m.input.starts.to(at::kInt); }, "int64");
+  refused([](MicroBatch& m) { m.input.advantages = floats({1, kNanD, 1}); }, "finite advantages");
+  refused([](MicroBatch&) {}, "normalizer", {}, {0, 0});
   ObjectiveConfig config;
   config.entropy_coefficient = 0.1;
-  refused([](LossInput&) {}, "entropy", config);
+  refused([](MicroBatch&) {}, "entropy", config);
   config = {};
   config.kl = Kl::k3_in_loss;
-  refused([](LossInput&) {}, "reference_logprobs", config);
+  refused([](MicroBatch&) {}, "reference_logprobs", config);
 }
 
 TEST(Refused, are_configurations_that_make_no_sense) {
