@@ -63,7 +63,13 @@ def make_rollout(seed, groups, drift, unscored=()):
         rewards[:GROUP] = [0.75] * GROUP  # nothing to learn here
     for i in unscored:
         rewards[i] = None
-    return {"group": GROUP, "rewards": rewards, "sequences": sequences}
+    # Two rewards of a sample, or one, or none: for what looks at each of them.
+    scores = [[value, float(torch.randint(0, 5, (1,), generator=random)) / 4] for value in rewards]
+    for i in range(0, rows, 7):
+        scores[i][1] = None
+    for i in unscored:
+        scores[i] = [None, None]
+    return {"group": GROUP, "rewards": rewards, "scores": scores, "sequences": sequences}
 
 
 def padded(sequences, key):
@@ -89,7 +95,8 @@ class Stored:
         return prompt_ids, ids, None, texts, None, {}, None, None
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
-        return torch.tensor([[float("nan") if r is None else r] for r in self.rollout["rewards"]])
+        scores = self.rollout["scores"] if len(self.reward_funcs) > 1 else [[r] for r in self.rollout["rewards"]]
+        return torch.tensor([[float("nan") if r is None else r for r in row] for row in scores])
 
     def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
         if model is self.reference_token:
@@ -112,6 +119,10 @@ def flat(tensor, sequences):
     return [float(x) for row, s in zip(tensor, sequences) for x in row[: s["length"]]]
 
 
+def reward(**kwargs):
+    return None
+
+
 def run(rollout, kind, settings, on_policy=False, minibatches=1, accumulation=1, beta=0.0, loss_wanted=True):
     rows = len(rollout["sequences"])
     micro = rows // (minibatches * accumulation)
@@ -122,7 +133,7 @@ def run(rollout, kind, settings, on_policy=False, minibatches=1, accumulation=1,
     config = (trl.RLOOConfig if kind == "rloo" else trl.GRPOConfig)(**common, **settings)
     model, tokenizer = tiny_policy()
     trainer = (StoredRLOO if kind == "rloo" else StoredGRPO)(
-        model=model, reward_funcs=lambda **kwargs: None, args=config, processing_class=tokenizer,
+        model=model, reward_funcs=[reward] * len(settings.get("reward_weights", [1])), args=config, processing_class=tokenizer,
         train_dataset=Dataset.from_dict({"prompt": ["word"] * rows}))
     trainer.use(rollout, reference=beta != 0.0)
     trainer.beta = beta
@@ -176,6 +187,11 @@ def main():
         "gspo": ({"loss": "gspo", "clip_low": 3e-2, "clip_high": 4e-2},
                  {"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon": 3e-2, "epsilon_high": 4e-2}),
         "cispo": ({"loss": "cispo", "cispo_max_weight": 1.25}, {"loss_type": "cispo", "epsilon_high": 1.25}),
+        "luspo": ({"loss": "luspo", "clip_low": 3e-2, "clip_high": 4e-2},
+                  {"loss_type": "luspo", "importance_sampling_level": "sequence", "epsilon": 3e-2,
+                   "epsilon_high": 4e-2}),
+        "sapo": ({"loss": "sapo"}, {"loss_type": "sapo"}),
+        "vespo": ({"loss": "vespo"}, {"loss_type": "vespo"}),
     }
     k3 = {"kl": "k3_in_loss", "kl_coefficient": 0.04}
     for name, (ours, theirs) in losses.items():
@@ -192,6 +208,51 @@ def main():
     case("clip higher", {"clip_low": 0.1, "clip_high": 0.5},
          trl_settings={"loss_type": "grpo", "epsilon": 0.1, "epsilon_high": 0.5})
 
+    case("clip on two sides", {"max_ratio": 1.3}, trl_settings={"loss_type": "grpo", "delta": 1.3})
+    case("clip sequences on two sides", {"loss": "gspo", "clip_low": 3e-2, "clip_high": 4e-2, "max_ratio": 1.05},
+         trl_settings={**losses["gspo"][1], "delta": 1.05}, rollouts_used=(1,))
+    case("sapo, temperatures", {"loss": "sapo", "sapo_temperature_positive": 2.5, "sapo_temperature_negative": 0.7},
+         trl_settings={"loss_type": "sapo", "sapo_temperature_pos": 2.5, "sapo_temperature_neg": 0.7},
+         rollouts_used=(1,))
+    case("vespo, shapes", {"loss": "vespo", "vespo_k_positive": 0.5, "vespo_lambda_positive": 1.5,
+                           "vespo_k_negative": 1.25, "vespo_lambda_negative": 0.75},
+         trl_settings={"loss_type": "vespo", "vespo_k_pos": 0.5, "vespo_lambda_pos": 1.5, "vespo_k_neg": 1.25,
+                       "vespo_lambda_neg": 0.75}, rollouts_used=(1,))
+    sequence = {"importance_sampling_level": "sequence"}
+    for name in ("dapo", "bnpo", "dr_grpo", "cispo", "sapo"):
+        ours, theirs = losses[name]
+        case(name + ", sequences", {**ours, "ratio_level": "sequence"}, trl_settings={**theirs, **sequence},
+             rollouts_used=(1,))
+    case("luspo, tokens", {"loss": "luspo", "ratio_level": "token"}, trl_settings={"loss_type": "luspo"},
+         rollouts_used=(1,))
+    for name in ("grpo", "gspo", "cispo", "vespo"):
+        ours, theirs = losses[name]
+        case(name + ", off-policy masked", {**ours, "off_policy_threshold": 0.1},
+             trl_settings={**theirs, "off_policy_mask_threshold": 0.1})
+        case(name + ", off-policy masked, k3 weighted",
+             {**ours, **k3, "off_policy_threshold": 0.1, "kl_ratio_weighted": True},
+             trl_settings={**theirs, "off_policy_mask_threshold": 0.1}, rollouts_used=(1,))
+    for name, top in (("grpo", 0.2), ("gspo", 0.35), ("dapo", 0.0), ("vespo", 0.6)):
+        ours, theirs = losses[name]
+        case(name + ", top entropy", {**ours, "top_entropy": top}, trl_settings={**theirs, "top_entropy_quantile": top})
+        case(name + ", top entropy and bonus", {**ours, "top_entropy": top, "entropy_coefficient": 0.05},
+             trl_settings={**theirs, "top_entropy_quantile": top, "entropy_coef": 0.05}, minibatches=2,
+             rollouts_used=(1,))
+    case("grpo, top entropy, truncated masked", {"top_entropy": 0.3, "mask_truncated": True},
+         trl_settings={"loss_type": "grpo", "top_entropy_quantile": 0.3, "mask_truncated_completions": True},
+         rollouts_used=(1,))
+    adaptive = {"entropy_coefficient": 0.05, "entropy_coefficient_step": 0.03, "entropy_coefficient_max": 0.07}
+    for name, target, top in (("", 0.85, 1.0), (", top entropy", 0.95, 0.9)):
+        case("bnpo, adaptive entropy" + name, {"loss": "bnpo", **adaptive, "entropy_target": target, "top_entropy": top},
+             trl_settings={"loss_type": "bnpo", "entropy_coef": 0.05, "use_adaptive_entropy": True,
+                           "entropy_target": target, "entropy_coef_delta": 0.03, "entropy_coef_max": 0.07,
+                           "top_entropy_quantile": top}, minibatches=4, rollouts_used=(1,))
+
+    each = {"multi_objective_aggregation": "normalize_then_sum", "reward_weights": [1.0, 0.5]}
+    case("each reward normalized", {"normalize_each_reward": True}, trl_settings={"loss_type": "grpo", **each},
+         rollouts_used=(0, 1))
+    case("each reward normalized, unscored", {"normalize_each_reward": True},
+         trl_settings={"loss_type": "grpo", **each}, loss_wanted=False, rollouts_used=(2,))
     for scale in ("group", "batch", "none"):
         case("scale " + scale, {"scale": scale}, trl_settings={"loss_type": "grpo", "scale_rewards": scale},
              loss_wanted=False, rollouts_used=(0, 1, 2))

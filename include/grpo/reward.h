@@ -151,10 +151,10 @@ double overlong_penalty(std::int64_t length, std::int64_t max_length, std::int64
 /// each, with the first task and the nearest known kind.
 std::vector<std::string> unknown_kinds(const std::vector<Task>& tasks, const std::vector<std::string>& own = {});
 
-/// Fills group.rewards from group.scores: Σ weight · score over the weighted rewards. A reward undefined for a sample
-/// follows config.undefined; a reward undefined for the whole group is dropped there; a sample for which no weighted
-/// reward is defined gets NaN, which leaves it out of baseline and loss. A reward missing from a sample's scores is
-/// undefined.
+/// Fills group.rewards and group.weights from group.scores: Σ weight · score over the weighted rewards. A reward undefined
+/// for a sample follows config.undefined; a reward undefined for the whole group is dropped there; a sample for which no
+/// weighted reward is defined gets NaN, which leaves it out of baseline and loss. A reward missing from a sample's scores
+/// is undefined.
 void combine(Group& group, const RewardsConfig& config);
 
 /// Scores completions on a thread pool while sampling goes on:

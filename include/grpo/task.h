@@ -66,6 +66,7 @@ struct Group {
   std::vector<Completion> completions;  ///< [G]
   std::vector<Scores> scores;           ///< [G]
   std::vector<double> rewards;          ///< [G] weighted sum of the scores; NaN: no reward was defined, left out
+  std::map<std::string, double> weights;  ///< by reward name, in that sum
   std::vector<float> advantages;        ///< [G]; NaN where left out
 };
 

@@ -25,6 +25,8 @@ struct UpdateReport {
   double ratio_deviation = 0;  ///< largest |ratio − 1| between sampler and trainer in the step's first update
   double mismatch_kl = 0;      ///< the same tokens' mean KL between sampler and trainer
   double clip_fraction = 0;
+  std::optional<double> masked_fraction;      ///< of tokens out of the policy term; none where nothing masks them
+  std::optional<double> entropy_coefficient;  ///< of the last update; none without entropy_target
   double grad_norm = 0;                                               ///< of the last update
   double learning_rate = 0;                                           ///< of the last update
   double expert_load_max = std::numeric_limits<double>::quiet_NaN();  ///< see RouterRecord::max_load
@@ -80,8 +82,9 @@ class Trainer {
   /// One supervised update: mean cross-entropy over the targets of all documents.
   UpdateReport update(const std::vector<Example>& documents, int64_t step);
 
-  NamedTensors state() const { return optimizer_.state(); }
-  void load_state(const NamedTensors& state) { optimizer_.load_state(state); }
+  /// The optimizer's, and with entropy_target the coefficient of the entropy bonus. A state without one starts it anew.
+  NamedTensors state() const;
+  void load_state(const NamedTensors& state);
   Policy* reference() { return reference_.get(); }  ///< null without KL
   int64_t skipped_updates() const { return optimizer_.skipped_updates(); }
 
@@ -101,6 +104,8 @@ class Trainer {
   int64_t each_pass(const Policy& policy, const std::vector<Sequence>& list, RouterRecord* record, Take take) const;
   std::vector<Sequence> sequences(std::vector<Group>& groups, size_t begin, size_t end, bool all) const;
   ReferenceLogprobs reference_logprobs(std::vector<Group>& groups) const;
+  void refresh_reference();
+  EntropyCut entropy_cut(const std::vector<Sequence>& list) const;
   LossInput loss_input(const std::vector<Sequence>& sequences, const Batch& batch,
                        const ReferenceLogprobs& reference) const;
   static void backward(std::vector<Learned>& learned, const std::vector<Sequence>& sequences, const Batch& batch,
@@ -115,6 +120,7 @@ class Trainer {
   TrainerConfig config_;
   double temperature_;
   AdamW optimizer_;
+  EntropyControl entropy_;
   std::unique_ptr<Policy> reference_;
   bool warned_of_masks_ = false, warned_of_rounding_ = false;
 };

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <string>
+#include <string_view>
 
 #include "grpo/error.h"
 
@@ -57,6 +59,16 @@ double largest_score(const Group& group) {
   return largest;
 }
 
+/// A reward's scores in the group, NaN where it has none.
+std::vector<double> scores_of(const Group& group, const std::string& name) {
+  std::vector<double> values;
+  for (const Scores& scores : group.scores) {
+    const auto found = scores.find(name);
+    values.push_back(found != scores.end() && found->second.defined() ? found->second.value() : kNan);
+  }
+  return values;
+}
+
 double scaled(double value, double deviation, double epsilon) {
   return value == 0.0 ? 0.0 : value / (deviation + epsilon);  // 0 / 0 is 0 here: nothing to learn
 }
@@ -97,6 +109,27 @@ std::vector<double> subtract_baseline(const std::vector<double>& rewards, const 
   return advantages;
 }
 
+/// Sums over the rewards of what each one's own baseline and deviation make of it (GDPO).
+std::vector<double> normalized_sums(const Group& group, const ObjectiveConfig& config) {
+  if (group.weights.empty() || group.scores.size() != group.completions.size())
+    throw Error("objective", "expected scores of ", group.completions.size(), " completions of task \"", group.task.id,
+                "\" and their weights, got ", group.scores.size(), " and ", group.weights.size(),
+                " weights; normalize_each_reward needs both: have the rewards combined");
+  std::vector<double> sums(group.completions.size(), 0.0);
+  for (const auto& [name, weight] : group.weights) {
+    const std::vector<double> values = scores_of(group, name);
+    Moments moments;
+    moments.add(values);
+    const std::vector<double> centered = subtract_baseline(values, moments, config.baseline);
+    const double deviation = moments.deviation(config.unbiased_std);
+    for (std::size_t i = 0; i < sums.size(); ++i)
+      if (!std::isnan(centered[i])) sums[i] += weight * scaled(centered[i], deviation, config.advantage_epsilon);
+  }
+  for (std::size_t i = 0; i < sums.size(); ++i)
+    if (std::isnan(group.rewards[i])) sums[i] = kNan;
+  return sums;
+}
+
 /// Index of the highest reward, the first of several; none when every reward is undefined.
 std::optional<std::size_t> best_completion(const Group& group) {
   std::optional<std::size_t> best;
@@ -125,15 +158,20 @@ double completions(std::span<const Group> groups) {
   return sum;
 }
 
-bool token_mean_over_rollout(Loss loss) { return loss == Loss::dapo || loss == Loss::cispo; }
 }  // namespace
 
 void ObjectiveConfig::validate() const {
-  const auto expect = [](bool good, std::string_view key, std::string_view expected, double got) {
+  const auto expect = [](bool good, std::string_view key, std::string_view expected, const auto& got) {
     if (!good) throw Error("objective", key, ": expected ", expected, ", got ", got);
   };
-  expect(loss != Loss::dr_grpo || length_constant > 0, "length_constant",
-         "a value above 0 with the loss dr_grpo (set it to the completion limit)", length_constant);
+  expect(resolved_aggregation() != Aggregation::length_constant || length_constant > 0, "length_constant",
+         "a value above 0 with the loss dr_grpo or the aggregation length_constant (set it to the completion limit)",
+         length_constant);
+  expect(loss != Loss::vespo || resolved_ratio_level() == RatioLevel::token, "ratio_level",
+         "token or recipe with the loss vespo, whose weight is the whole sequence's by itself", enum_name(ratio_level));
+  const bool clips = loss != Loss::cispo && loss != Loss::sapo && loss != Loss::vespo;
+  expect(max_ratio == 0.0 || clips, "max_ratio", "0 with a loss that clips no ratio", max_ratio);
+  expect(max_ratio == 0.0 || max_ratio > 1.0 + clip_high, "max_ratio", "a value above 1 + clip_high, or 0", max_ratio);
   expect(kl == Kl::none || kl_coefficient > 0.0, "kl_coefficient", "a value above 0 with kl on (or set kl to none)",
          kl_coefficient);
   expect(kl != Kl::none || kl_coefficient == 0.0, "kl_coefficient",
@@ -142,6 +180,21 @@ void ObjectiveConfig::validate() const {
          kl_ratio_weighted);
   expect(reference_refresh_steps == 0 || kl != Kl::none, "reference_refresh_steps",
          "0 with kl off, where there is no reference", reference_refresh_steps);
+  expect(reference_mixup == 1.0 || reference_refresh_steps > 0, "reference_mixup",
+         "1 without reference_refresh_steps, at which the reference is mixed", reference_mixup);
+  if (entropy_target > 0.0) {
+    expect(entropy_coefficient_min <= entropy_coefficient && entropy_coefficient <= entropy_coefficient_max,
+           "entropy_coefficient", "a start from entropy_coefficient_min to entropy_coefficient_max with entropy_target",
+           entropy_coefficient);
+  }
+  if (normalize_each_reward) {
+    expect(baseline == Baseline::group || baseline == Baseline::rloo, "baseline",
+           "group or rloo with normalize_each_reward", enum_name(baseline));
+    expect(scale == Scale::recipe || scale == Scale::whiten || scale == Scale::none, "scale",
+           "recipe, whiten or none with normalize_each_reward, which divides every reward by itself", enum_name(scale));
+    expect(kl != Kl::k1_in_reward, "kl", "no k1_in_reward with normalize_each_reward, where the rewards have no sum",
+           enum_name(kl));
+  }
   expect(max_refills >= 1 || !dynamic_sampling, "max_refills", "at least 1 with dynamic sampling", max_refills);
 }
 
@@ -155,8 +208,37 @@ void ObjectiveConfig::check_step(int prompts, int samples) const {
                 "; raise it, or set objective.baseline to reinforce_pp");
 }
 
+RatioLevel ObjectiveConfig::resolved_ratio_level() const {
+  if (ratio_level != RatioLevel::recipe) return ratio_level;
+  if (loss == Loss::gspo || loss == Loss::luspo) return RatioLevel::sequence;
+  return loss == Loss::rloo ? RatioLevel::trajectory : RatioLevel::token;
+}
+
+Aggregation ObjectiveConfig::resolved_aggregation() const {
+  if (aggregation != Aggregation::recipe) return aggregation;
+  switch (loss) {
+    case Loss::grpo:
+    case Loss::gspo:
+    case Loss::rloo:
+    case Loss::sapo:
+      return Aggregation::sequence_mean;
+    case Loss::luspo:
+      return Aggregation::sequence_sum;
+    case Loss::dr_grpo:
+      return Aggregation::length_constant;
+    case Loss::bnpo:
+      return Aggregation::token_mean;
+    case Loss::dapo:
+    case Loss::cispo:
+    case Loss::vespo:
+      return Aggregation::rollout_token_mean;
+  }
+  throw Error("objective", "expected a named loss, got ", static_cast<int>(loss));
+}
+
 Scale ObjectiveConfig::resolved_scale() const {
   if (scale != Scale::recipe) return scale;
+  if (normalize_each_reward) return Scale::whiten;
   if (baseline == Baseline::reinforce_pp || baseline == Baseline::reinforce_pp_baseline) return Scale::whiten;
   return baseline == Baseline::rloo || loss == Loss::dr_grpo ? Scale::none : Scale::group;
 }
@@ -174,7 +256,8 @@ void compute_advantages(std::span<Group> groups, const ObjectiveConfig& config,
     const std::vector<double> rewards = penalized_rewards(groups[g], penalize ? &reward_kl[g] : nullptr, config);
     Moments moments;
     moments.add(rewards, largest_score(groups[g]));
-    advantages.push_back(subtract_baseline(rewards, moments, config.baseline));
+    advantages.push_back(config.normalize_each_reward ? normalized_sums(groups[g], config)
+                                                      : subtract_baseline(rewards, moments, config.baseline));
     if (scale == Scale::group)
       for (double& advantage : advantages.back())
         advantage = scaled(advantage, moments.deviation(config.unbiased_std), config.advantage_epsilon);
@@ -201,10 +284,16 @@ void compute_advantages(std::span<Group> groups, const ObjectiveConfig& config,
   }
 }
 
-bool has_signal(const Group& group) {
-  Moments moments;
-  moments.add(group.rewards, largest_score(group));
-  return !moments.constant();
+bool has_signal(const Group& group, bool each_reward) {
+  const auto differ = [](const std::vector<double>& values, double size) {
+    Moments moments;
+    moments.add(values, size);
+    return !moments.constant();
+  };
+  if (!each_reward) return differ(group.rewards, largest_score(group));
+  return std::any_of(group.weights.begin(), group.weights.end(), [&](const auto& weighted) {
+    return weighted.second != 0 && differ(scores_of(group, weighted.first), 0.0);
+  });
 }
 
 bool enters_loss(const Group& group, std::size_t sample, const ObjectiveConfig& config) {
@@ -216,7 +305,7 @@ Normalizer count(std::span<const Group> minibatch, std::span<const Group> rollou
   Normalizer normalizer;
   for (const Group& group : minibatch)
     for (std::size_t i = 0; i < group.completions.size(); ++i) normalizer.sequences += left_out(group, i) ? 0 : 1;
-  normalizer.tokens = token_mean_over_rollout(config.loss)
+  normalizer.tokens = config.resolved_aggregation() == Aggregation::rollout_token_mean
                           ? loss_tokens(rollout, config) * completions(minibatch) / completions(rollout)
                           : loss_tokens(minibatch, config);
   return normalizer;

@@ -1,7 +1,9 @@
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <optional>
 #include <string_view>
+#include <tuple>
 
 #include "grpo/error.h"
 #include "grpo/objective.h"
@@ -9,7 +11,6 @@
 namespace grpo {
 namespace {
 
-bool token_mean(Loss loss) { return loss == Loss::dapo || loss == Loss::cispo || loss == Loss::bnpo; }
 bool kl_in_loss(Kl kl) { return kl == Kl::k2_in_loss || kl == Kl::k3_in_loss; }
 
 void expect_size(const at::Tensor& tensor, std::int64_t size, std::string_view name, std::string_view of) {
@@ -27,6 +28,8 @@ void check(const LossInput& input, const Normalizer& normalizer, const Objective
     expect_size(input.reference_logprobs, tokens, "reference_logprobs", "N");
   if (!input.advantages.defined() || input.advantages.dim() != 1)
     throw Error("objective", "expected advantages [S], one value for each sequence");
+  if (config.top_entropy < 1.0 && !(input.cut.threshold.defined() && input.cut.tokens.defined()))
+    throw Error("objective", "expected the entropy cut of the minibatch with top_entropy ", config.top_entropy);
   expect_size(input.starts, input.advantages.size(0) + 1, "starts", "S + 1");
   if (input.starts.scalar_type() != at::kLong)
     throw Error("objective", "expected starts of type int64, got ", input.starts.scalar_type());
@@ -66,42 +69,67 @@ Estimate kl_estimate(const at::Tensor& d, Kl kl) {
   throw Error("objective", "expected a named divergence, got ", static_cast<int>(kl));
 }
 
-/// The policy term of every token: its value, its derivatives by the logarithm of the ratio and, the ratio held, by the
-/// log-probability (undefined: 0), and whether the ratio is clipped.
-struct Surrogate {
-  at::Tensor value, by_log_ratio, by_logprob, clipped;  // [N]
-};
-
-Surrogate clipped_surrogate(const at::Tensor& ratio, const at::Tensor& advantages, const ObjectiveConfig& config) {
-  const double low = 1.0 - config.clip_low, high = 1.0 + config.clip_high;
-  const at::Tensor free = -ratio * advantages;
-  const at::Tensor clipped = ((ratio < low) & (advantages < 0)) | ((ratio > high) & (advantages > 0));
-  return {at::where(clipped, -ratio.clamp(low, high) * advantages, free), at::where(clipped, 0.0, free), {}, clipped};
-}
-
-Surrogate cispo_surrogate(const at::Tensor& ratio, const at::Tensor& logprobs, const at::Tensor& advantages,
-                          const ObjectiveConfig& config) {
-  const at::Tensor slope = -ratio.clamp_max(config.cispo_max_weight) * advantages;
-  return {slope * logprobs, {}, slope, ratio > config.cispo_max_weight};
+/// `sum` + `more`, either of which may be undefined.
+at::Tensor plus(const at::Tensor& sum, const at::Tensor& more) {
+  if (!sum.defined() || !more.defined()) return sum.defined() ? sum : more;
+  return sum + more;
 }
 
 }  // namespace
 
+EntropyCut entropy_cut(const at::Tensor& entropy, double top_entropy) {
+  if (entropy.size(0) == 0) return {at::zeros({}, at::kDouble), at::zeros({}, at::kDouble)};
+  const at::Tensor values = entropy.to(at::kDouble), sorted = std::get<0>(values.sort());
+  const double place = (1.0 - top_entropy) * static_cast<double>(values.size(0) - 1);
+  const auto below = static_cast<std::int64_t>(place);
+  const at::Tensor low = sorted[below], high = sorted[std::min(below + 1, values.size(0) - 1)];
+  const at::Tensor threshold = low + (place - static_cast<double>(below)) * (high - low);
+  return {threshold, (values >= threshold).sum().to(at::kDouble)};
+}
+
+double EntropyControl::applied(const ObjectiveConfig& config) const {
+  return config.entropy_target == 0.0 || last_entropy <= config.entropy_target ? coefficient : 0.0;
+}
+
+void EntropyControl::observe(double entropy, const ObjectiveConfig& config) {
+  if (config.entropy_target == 0.0 || !std::isfinite(entropy)) return;
+  const double step = config.entropy_coefficient_step;
+  coefficient = entropy <= config.entropy_target ? std::min(coefficient + step, config.entropy_coefficient_max)
+                                                 : std::max(coefficient - step, config.entropy_coefficient_min);
+  last_entropy = entropy;
+}
+
+/// The policy term of every token: its value, its derivatives by the logarithm of the ratio and, the ratio held, by the
+/// log-probability (undefined: 0), and whether the ratio is clipped (undefined: none is).
+struct PolicyLoss::Surrogate {
+  at::Tensor value, by_weight, by_logprob, clipped;  // [N]
+};
+
 PolicyLoss::PolicyLoss(const LossInput& input, const Normalizer& normalizer, const ObjectiveConfig& config)
-    : config_(config), normalizer_(normalizer) {
+    : config_(config), normalizer_(normalizer), cut_(input.cut) {
   check(input, normalizer, config);
-  const std::int64_t tokens = input.old_logprobs.size(0);
+  config_.ratio_level = config.resolved_ratio_level();
   lengths_ = input.starts.diff();
-  owner_ = at::repeat_interleave(lengths_, std::optional(tokens));
+  owner_ = at::repeat_interleave(lengths_, std::optional(input.old_logprobs.size(0)));
   old_logprobs_ = input.old_logprobs.to(at::kDouble);
   if (input.reference_logprobs.defined()) reference_logprobs_ = input.reference_logprobs.to(at::kDouble);
   advantages_ = of_sequence(input.advantages.to(at::kDouble));
-  if (token_mean(config.loss))
-    share_ = at::full_like(old_logprobs_, 1.0 / normalizer.tokens);
-  else if (config.loss == Loss::dr_grpo)
-    share_ = at::full_like(old_logprobs_, 1.0 / (normalizer.sequences * config.length_constant));
-  else
-    share_ = of_sequence(1.0 / (lengths_.to(at::kDouble) * normalizer.sequences));
+  switch (config.resolved_aggregation()) {
+    case Aggregation::token_mean:
+    case Aggregation::rollout_token_mean:
+      share_ = at::full_like(old_logprobs_, 1.0 / normalizer.tokens);
+      break;
+    case Aggregation::length_constant:
+      share_ = at::full_like(old_logprobs_, 1.0 / (normalizer.sequences * config.length_constant));
+      break;
+    case Aggregation::sequence_sum:
+      share_ = at::full_like(old_logprobs_, 1.0 / normalizer.sequences);
+      break;
+    case Aggregation::recipe:
+    case Aggregation::sequence_mean:
+      share_ = of_sequence(1.0 / (lengths_.to(at::kDouble) * normalizer.sequences));
+      break;
+  }
 }
 
 at::Tensor PolicyLoss::of_sequence(const at::Tensor& per_sequence) const {
@@ -119,53 +147,123 @@ at::Tensor PolicyLoss::sequence_mean(const at::Tensor& values) const {
   return sequence_sum(values) / of_sequence(lengths_.to(at::kDouble));
 }
 
+at::Tensor PolicyLoss::log_weight(const at::Tensor& log_ratio) const {
+  switch (config_.ratio_level) {
+    case RatioLevel::sequence:
+    case RatioLevel::sequence_token:
+      return sequence_mean(log_ratio);
+    case RatioLevel::trajectory:
+      return sequence_sum(log_ratio);
+    case RatioLevel::recipe:
+    case RatioLevel::token:
+      return log_ratio;
+  }
+  throw Error("objective", "expected a named ratio level, got ", static_cast<int>(config_.ratio_level));
+}
+
+at::Tensor PolicyLoss::by_logprobs(const at::Tensor& by_weight) const {
+  // A token's own part of a sequence_token ratio's gradient is that of the token ratio.
+  return config_.ratio_level == RatioLevel::sequence_token ? by_weight : log_weight(by_weight);
+}
+
+PolicyLoss::Surrogate PolicyLoss::surrogate(const at::Tensor& logprobs, const at::Tensor& log_ratio,
+                                            const at::Tensor& ratio) const {
+  const at::Tensor& advantages = advantages_;
+  const auto by_sign = [](const at::Tensor& positive, double yes, double no) {
+    return positive.to(at::kDouble) * (yes - no) + no;
+  };
+  if (config_.loss == Loss::cispo) {
+    const at::Tensor slope = -ratio.clamp_max(config_.cispo_max_weight) * advantages;
+    return {slope * logprobs, {}, slope, ratio > config_.cispo_max_weight};
+  }
+  if (config_.loss == Loss::sapo) {
+    const at::Tensor t =
+        by_sign(advantages > 0, config_.sapo_temperature_positive, config_.sapo_temperature_negative);
+    const at::Tensor gate = at::sigmoid(t * (ratio - 1.0)), rest = at::sigmoid(t * (1.0 - ratio));
+    return {-4.0 * gate / t * advantages, -4.0 * gate * rest * ratio * advantages, {}, {}};
+  }
+  if (config_.loss == Loss::vespo) {
+    const at::Tensor k = by_sign(advantages >= 0, config_.vespo_k_positive, config_.vespo_k_negative);
+    const at::Tensor lambda = by_sign(advantages >= 0, config_.vespo_lambda_positive, config_.vespo_lambda_negative);
+    const at::Tensor log_w = sequence_sum(log_ratio);
+    const at::Tensor slope = -at::exp(k * log_w - lambda * at::expm1(log_w)) * advantages;
+    return {slope * logprobs, {}, slope, {}};
+  }
+  const double low = 1.0 - config_.clip_low, high = 1.0 + config_.clip_high;
+  at::Tensor clipped = ((ratio < low) & (advantages < 0)) | ((ratio > high) & (advantages > 0));
+  at::Tensor bounded = at::where(advantages > 0, ratio.clamp_max(high), ratio.clamp_min(low));
+  if (config_.max_ratio > 0.0) {
+    clipped = clipped | ((ratio > config_.max_ratio) & (advantages < 0));
+    bounded = bounded.clamp_max(config_.max_ratio);
+  }
+  const at::Tensor value = -bounded * advantages;
+  return {value, at::where(clipped, 0.0, value), {}, clipped};
+}
+
+// Which tokens' policy terms do not count; undefined where all do.
+at::Tensor PolicyLoss::masked(const at::Tensor& log_ratio, const at::Tensor& low_entropy) const {
+  if (config_.off_policy_threshold == 0.0) return low_entropy;
+  const at::Tensor strayed = (sequence_mean(-log_ratio) > config_.off_policy_threshold) & (advantages_ < 0);
+  return low_entropy.defined() ? strayed | low_entropy : strayed;
+}
+
 PolicyGradient PolicyLoss::gradient(const at::Tensor& logprobs_found, const at::Tensor& entropy_found) const {
   const at::NoGradGuard no_grad;
-  expect_size(logprobs_found, old_logprobs_.size(0), "logprobs", "N");
-  if (config_.entropy_coefficient != 0.0 || entropy_found.defined())
-    expect_size(entropy_found, old_logprobs_.size(0), "entropy", "N");
-  if (logprobs_found.size(0) == 0)
-    return {at::zeros_like(logprobs_found), entropy_found, at::zeros({LossMetrics::kSize}, old_logprobs_.options())};
+  const std::int64_t tokens = old_logprobs_.size(0);
+  expect_size(logprobs_found, tokens, "logprobs", "N");
+  const bool has_bonus = config_.entropy_coefficient != 0.0;
+  if (has_bonus || cut_.threshold.defined() || entropy_found.defined())
+    expect_size(entropy_found, tokens, "entropy", "N");
+  if (tokens == 0)
+    return {at::zeros_like(logprobs_found), has_bonus ? at::zeros_like(entropy_found) : at::Tensor(),
+            at::zeros({LossMetrics::kSize}, old_logprobs_.options())};
 
-  const at::Tensor logprobs = logprobs_found.to(at::kDouble);
-  const at::Tensor log_ratio = logprobs - old_logprobs_;
-  at::Tensor log_weight = log_ratio;
-  if (config_.loss == Loss::gspo) log_weight = sequence_mean(log_ratio);
-  if (config_.loss == Loss::rloo) log_weight = sequence_sum(log_ratio);
-  const at::Tensor ratio = log_weight.exp();
-  const Surrogate policy = config_.loss == Loss::cispo ? cispo_surrogate(ratio, logprobs, advantages_, config_)
-                                                       : clipped_surrogate(ratio, advantages_, config_);
-  at::Tensor value = policy.value, by_log_ratio = policy.by_log_ratio, by_logprob = policy.by_logprob;
-  const auto add = [](at::Tensor& sum, const at::Tensor& more) { sum = sum.defined() ? sum + more : more; };
+  const at::Tensor logprobs = logprobs_found.to(at::kDouble), log_ratio = logprobs - old_logprobs_;
+  const at::Tensor entropy = entropy_found.defined() ? entropy_found.to(at::kDouble) : at::zeros_like(log_ratio);
+  const at::Tensor ratio = log_weight(log_ratio).exp();
+  const at::Tensor low_entropy = cut_.threshold.defined() ? entropy < cut_.threshold : at::Tensor();
+  const at::Tensor off = masked(log_ratio, low_entropy);
+  Surrogate term = surrogate(logprobs, log_ratio, ratio);
+  if (!term.clipped.defined()) term.clipped = at::zeros_like(log_ratio, at::kBool);
+  if (off.defined()) {
+    // A product, since what is not finite is to show.
+    const at::Tensor on = off.logical_not().to(at::kDouble);
+    for (at::Tensor* of : {&term.value, &term.by_weight, &term.by_logprob})
+      if (of->defined()) *of = *of * on;
+    term.clipped = term.clipped & off.logical_not();
+  }
 
   Estimate kl{at::zeros_like(log_ratio), {}};
   if (reference_logprobs_.defined()) kl = kl_estimate(reference_logprobs_ - logprobs, config_.kl);
   if (kl_in_loss(config_.kl)) {
-    const at::Tensor term = config_.kl_coefficient * (config_.kl_ratio_weighted ? kl.value * ratio : kl.value);
-    add(value, term);
-    add(by_logprob, config_.kl_coefficient * (config_.kl_ratio_weighted ? kl.slope * ratio : kl.slope));
-    if (config_.kl_ratio_weighted) add(by_log_ratio, term);
+    const auto weighted = [&](const at::Tensor& x) {
+      return config_.kl_coefficient * (config_.kl_ratio_weighted ? x * ratio : x);
+    };
+    term.value = plus(term.value, weighted(kl.value));
+    term.by_logprob = plus(term.by_logprob, weighted(kl.slope));
+    if (config_.kl_ratio_weighted) term.by_weight = plus(term.by_weight, weighted(kl.value));
   }
+  at::Tensor loss = (term.value * share_).sum(), entropy_gradient;
+  const at::Tensor gradient = plus(term.by_weight.defined() ? by_logprobs(term.by_weight * share_) : at::Tensor(),
+                                   term.by_logprob.defined() ? term.by_logprob * share_ : at::Tensor());
 
-  at::Tensor gradient;
-  if (by_log_ratio.defined()) {
-    gradient = by_log_ratio * share_;
-    if (config_.loss == Loss::gspo) gradient = sequence_mean(gradient);
-    if (config_.loss == Loss::rloo) gradient = sequence_sum(gradient);
+  const at::Tensor all = at::full_like(loss, static_cast<double>(tokens));
+  at::Tensor bonus_tokens = all, bonus_entropy = entropy.sum();
+  if (low_entropy.defined()) {
+    const at::Tensor high = low_entropy.logical_not().to(at::kDouble);
+    bonus_tokens = high.sum(), bonus_entropy = (entropy * high).sum();
+    if (has_bonus) entropy_gradient = -config_.entropy_coefficient / cut_.tokens * high;
+  } else if (has_bonus) {
+    entropy_gradient = at::full_like(entropy, -config_.entropy_coefficient / normalizer_.tokens);
   }
-  if (by_logprob.defined()) add(gradient, by_logprob * share_);
-
-  at::Tensor loss = (value * share_).sum(), entropy_gradient;
-  const at::Tensor entropy = entropy_found.defined() ? entropy_found.to(at::kDouble) : at::zeros_like(log_ratio);
-  if (config_.entropy_coefficient != 0.0) {
-    const double each = config_.entropy_coefficient / normalizer_.tokens;
-    loss = loss - each * entropy.sum();
-    entropy_gradient = at::full_like(entropy_found, -each);
+  if (has_bonus) {
+    loss = loss + (entropy_gradient * entropy).sum();
+    entropy_gradient = entropy_gradient.to(entropy_found.scalar_type());
   }
-  const at::Tensor count = at::full_like(loss, static_cast<double>(log_ratio.size(0)));
+  const at::Tensor masked_tokens = off.defined() ? off.sum().to(at::kDouble) : at::zeros_like(loss);
   return {gradient.to(logprobs_found.scalar_type()), entropy_gradient,
-          at::stack({loss, count, policy.clipped.sum().to(at::kDouble), kl.value.sum(), entropy.sum(),
-                     k3(log_ratio).sum(), at::expm1(log_ratio).abs().max()})};
+          at::stack({loss, all, term.clipped.sum().to(at::kDouble), masked_tokens, kl.value.sum(), entropy.sum(),
+                     bonus_tokens, bonus_entropy, k3(log_ratio).sum(), at::expm1(log_ratio).abs().max()})};
 }
 
 LossMetrics::LossMetrics(const at::Tensor& rows) {
@@ -173,8 +271,9 @@ LossMetrics::LossMetrics(const at::Tensor& rows) {
   for (std::int64_t row = 0; row < host.size(0); ++row) {
     const double* of = host[row].const_data_ptr<double>();
     LossMetrics one;
-    one.loss = of[0], one.tokens = of[1], one.clipped_tokens = of[2], one.kl_sum = of[3], one.entropy_sum = of[4];
-    one.mismatch_kl_sum = of[5], one.ratio_deviation = of[6];
+    one.loss = of[0], one.tokens = of[1], one.clipped_tokens = of[2], one.masked_tokens = of[3], one.kl_sum = of[4];
+    one.entropy_sum = of[5], one.bonus_tokens = of[6], one.bonus_entropy = of[7], one.mismatch_kl_sum = of[8];
+    one.ratio_deviation = of[9];
     add(one);
   }
 }
@@ -183,8 +282,11 @@ void LossMetrics::add(const LossMetrics& other) {
   loss += other.loss;
   tokens += other.tokens;
   clipped_tokens += other.clipped_tokens;
+  masked_tokens += other.masked_tokens;
   kl_sum += other.kl_sum;
   entropy_sum += other.entropy_sum;
+  bonus_tokens += other.bonus_tokens;
+  bonus_entropy += other.bonus_entropy;
   mismatch_kl_sum += other.mismatch_kl_sum;
   if (other.ratio_deviation > ratio_deviation || std::isnan(other.ratio_deviation))
     ratio_deviation = other.ratio_deviation;

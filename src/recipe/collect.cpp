@@ -48,8 +48,10 @@ Collected collect(Rollout& rollout, Scorer& scorer, const TakeTasks& take, std::
     out.stats.preemptions += stats.preemptions;
     out.stats.peak_pages = std::max(out.stats.peak_pages, stats.peak_pages);
     out.stats.peak_running = std::max(out.stats.peak_running, stats.peak_running);
-    for (Group& group : groups)
-      (objective.dynamic_sampling && !has_signal(group) ? flat : out.groups).push_back(std::move(group));
+    for (Group& group : groups) {
+      const bool is_flat = objective.dynamic_sampling && !has_signal(group, objective.normalize_each_reward);
+      (is_flat ? flat : out.groups).push_back(std::move(group));
+    }
     if (out.groups.size() == count) return out;
     if (out.refills < objective.max_refills) continue;
     out.exhausted = true;

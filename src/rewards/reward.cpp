@@ -225,7 +225,8 @@ void combine(Group& group, const RewardsConfig& config) {
   const std::size_t samples = group.scores.size();
   std::vector<bool> has_reward(samples, false);
   std::vector<double> sums(samples, 0.0);
-  for (const auto& [name, weight] : config.weights_of(group.task.kind)) {
+  group.weights = config.weights_of(group.task.kind);
+  for (const auto& [name, weight] : group.weights) {
     if (weight == 0) continue;
     std::vector<std::optional<double>> values(samples);
     double total = 0.0;

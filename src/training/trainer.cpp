@@ -69,6 +69,8 @@ struct Trainer::CutPrompt {
 
 namespace {
 
+constexpr const char* kEntropyControl = "entropy_control";
+
 Tensor int_tensor(const std::vector<int32_t>& values, at::Device device) {
   return at::tensor(values, at::kInt).to(device);
 }
@@ -81,7 +83,8 @@ Trainer::Trainer(Policy& policy, const ObjectiveConfig& objective, const Optimiz
       objective_(objective),
       config_(config),
       temperature_(temperature),
-      optimizer_(policy.parameters(), optimizer) {
+      optimizer_(policy.parameters(), optimizer),
+      entropy_{objective.entropy_coefficient} {
   validate(objective_, "objective");
   validate(config_, "trainer");
   if (!(temperature > 0))
@@ -93,12 +96,37 @@ Trainer::Trainer(Policy& policy, const ObjectiveConfig& objective, const Optimiz
 Trainer::Trainer(Policy& policy, const OptimizerConfig& optimizer, const TrainerConfig& config)
     : Trainer(policy, ObjectiveConfig{}, optimizer, 1.0, config) {}
 
+NamedTensors Trainer::state() const {
+  NamedTensors state = optimizer_.state();
+  if (objective_.entropy_target != 0)
+    state.emplace_back(kEntropyControl, at::tensor({entropy_.coefficient, entropy_.last_entropy}, at::kDouble));
+  return state;
+}
+
+void Trainer::load_state(const NamedTensors& state) {
+  NamedTensors optimizer;
+  EntropyControl entropy{objective_.entropy_coefficient};
+  for (const auto& [name, tensor] : state) {
+    if (name != kEntropyControl) {
+      optimizer.emplace_back(name, tensor);
+    } else if (objective_.entropy_target != 0) {
+      if (tensor.scalar_type() != at::kDouble || tensor.sizes() != at::IntArrayRef({2}))
+        throw Error("trainer", name, ": expected float64 [2], got ", toString(tensor.scalar_type()), " ", tensor.sizes(),
+                    "; the checkpoint is damaged");
+      entropy = {tensor[0].item<double>(), tensor[1].item<double>()};
+    }
+  }
+  optimizer_.load_state(optimizer);
+  entropy_ = entropy;
+}
+
 std::vector<Trainer::Sequence> Trainer::sequences(std::vector<Group>& groups, size_t begin, size_t end,
                                                   bool all) const {
   std::vector<Sequence> list;
   // What gives a gradient, or counts tokens, whatever the advantages.
   const bool others = objective_.kl == Kl::k2_in_loss || objective_.kl == Kl::k3_in_loss ||
-                      objective_.entropy_coefficient != 0 ||
+                      objective_.entropy_coefficient != 0 || objective_.entropy_target != 0 ||
+                      objective_.top_entropy < 1 ||
                       (policy_.config().moe.experts > 0 &&
                        (config_.bias_update_rate != 0 || policy_.config().moe.auxiliary_loss != 0));
   const auto is_zero = [](float advantage) { return advantage == 0 || std::isnan(advantage); };
@@ -336,6 +364,28 @@ void Trainer::warn_of_masks(const std::vector<Group>& groups, UpdateReport& repo
                               "rollout.max_new_tokens, or set objective.mask_truncated to false");
 }
 
+// reference = mixup · policy + (1 − mixup) · reference (TR-DPO, arXiv:2404.09656, section 3).
+void Trainer::refresh_reference() {
+  if (objective_.reference_mixup == 1) return reference_->load_state(policy_.state());
+  NamedTensors mixed = policy_.state();
+  const NamedTensors before = reference_->state();  // the same names in the same order
+  for (size_t i = 0; i < mixed.size(); ++i)
+    mixed[i].second = before[i].second.to(at::kFloat).lerp(mixed[i].second.detach().to(at::kFloat), objective_.reference_mixup)
+                          .to(before[i].second.scalar_type());
+  reference_->load_state(mixed);
+}
+
+// The entropies of a whole minibatch come before any gradient: one forward pass more.
+EntropyCut Trainer::entropy_cut(const std::vector<Sequence>& list) const {
+  if (objective_.top_entropy == 1) return {};
+  at::NoGradGuard no_grad;
+  std::vector<Tensor> entropies;
+  each_pass(policy_, list, nullptr, [&](const std::vector<Sequence>&, const Batch& batch, const Tensor& hidden) {
+    entropies.push_back(logprobs(policy_, batch, hidden).entropy);
+  });
+  return grpo::entropy_cut(at::cat(entropies), objective_.top_entropy);
+}
+
 LossInput Trainer::loss_input(const std::vector<Sequence>& sequences, const Batch& batch,
                               const ReferenceLogprobs& reference) const {
   std::vector<float> old, advantages, reference_values;
@@ -363,7 +413,7 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
   std::vector<std::vector<double>> reward_kl;
   if (reference_) {
     if (objective_.reference_refresh_steps > 0 && step > 0 && step % objective_.reference_refresh_steps == 0)
-      reference_->load_state(policy_.state());
+      refresh_reference();
     reference = reference_logprobs(groups);
     if (objective_.kl == Kl::k1_in_reward)
       for (size_t g = 0; g < groups.size(); ++g) {
@@ -393,6 +443,9 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
       if (list.empty()) continue;
       const Normalizer normalizer =
           count(std::span<const Group>(groups.data() + begin, end - begin), groups, objective_);
+      ObjectiveConfig objective = objective_;
+      objective.entropy_coefficient = entropy_.applied(objective_);
+      const EntropyCut cut = entropy_cut(list);
       const Gradients gradients(policy_.parameters());
       RouterRecord record;
       std::vector<Learned> learned;
@@ -400,7 +453,9 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
       for (const Sequence& sequence : list) targets += sequence.targets();
       const auto learn = [&](const std::vector<Sequence>& micro, const Batch& batch, const Tensor& hidden) {
         const TokenLogprobs current = logprobs(policy_, batch, hidden);
-        const PolicyLoss loss(loss_input(micro, batch, reference), normalizer, objective_);
+        LossInput input = loss_input(micro, batch, reference);
+        input.cut = cut;
+        const PolicyLoss loss(input, normalizer, objective);
         const PolicyGradient gradient = loss.gradient(current.logprobs, current.entropy);
         backward(learned, micro, batch, current, gradient, record.auxiliary_loss, targets);
       };
@@ -412,6 +467,8 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
         report.mismatch_kl = metrics.mismatch_kl_sum / metrics.tokens;
       }
       all.add(metrics);
+      entropy_.observe(metrics.bonus_entropy / metrics.bonus_tokens, objective_);
+      if (objective_.entropy_target != 0) report.entropy_coefficient = objective.entropy_coefficient;
       apply(report, record, metrics.loss, broken, step);
     }
   if (updates > 0) {
@@ -419,6 +476,8 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
     report.entropy = all.entropy_sum / all.tokens;
     report.clip_fraction = all.clipped_tokens / all.tokens;
     if (reference_) report.kl = all.kl_sum / all.tokens;
+    if (objective_.top_entropy < 1 || objective_.off_policy_threshold > 0)
+      report.masked_fraction = all.masked_tokens / all.tokens;
   }
   return report;
 }

@@ -69,6 +69,13 @@ inline Rollout read_rollout(const json& stored) {
     rollout.groups.back().completions.push_back(completion);
     rollout.groups.back().rewards.push_back(stored["rewards"][i].is_null() ? kNanD
                                                                            : stored["rewards"][i].get<double>());
+    Scores scores;
+    for (const auto& [name, column] : {std::pair("first", 0), std::pair("second", 1)}) {
+      const json& score = stored["scores"][i][column];
+      scores.emplace(name, score.is_null() ? Score::undefined() : Score(score.get<double>()));
+    }
+    rollout.groups.back().scores.push_back(std::move(scores));
+    rollout.groups.back().weights = {{"first", 1.0}, {"second", 0.5}};
     rollout.lengths.push_back(sequence["length"]);
     for (const char* key : {"old", "current", "reference", "entropy"})
       rollout.rows[key].push_back(sequence[key].get<std::vector<double>>());
@@ -99,12 +106,19 @@ struct Result {
   LossMetrics metrics;
 };
 
+/// The cut through the entropies of these rows, where the objective has one.
+inline EntropyCut cut_of(const Rollout& rollout, const std::vector<std::size_t>& rows, const ObjectiveConfig& config) {
+  if (config.top_entropy == 1) return {};
+  return entropy_cut(micro_batch(rollout, rows, false).entropy, config.top_entropy);
+}
+
 /// The objective over a rollout cut into minibatches of whole groups, each cut by `split` into micro-batches.
 inline Result evaluate(
     Rollout& rollout, const ObjectiveConfig& config, bool on_policy, std::size_t minibatches,
     const std::function<std::vector<std::vector<std::size_t>>(std::vector<std::size_t>)>& split) {
   const std::size_t group_size = rollout.groups[0].completions.size(), per = rollout.groups.size() / minibatches;
   Result result;
+  EntropyControl entropy{config.entropy_coefficient};
   for (const std::int64_t length : rollout.lengths) result.gradient.emplace_back(length, 0.0);
   result.entropy_gradient = result.gradient;
   for (std::size_t m = 0; m < minibatches; ++m) {
@@ -114,10 +128,16 @@ inline Result evaluate(
     for (std::size_t g = m * per; g < (m + 1) * per; ++g)
       for (std::size_t i = 0; i < group_size; ++i)
         if (enters_loss(rollout.groups[g], i, config)) rows.push_back(g * group_size + i);
+    ObjectiveConfig applied = config;
+    applied.entropy_coefficient = entropy.applied(config);
+    const EntropyCut cut = cut_of(rollout, rows, config);
+    LossMetrics metrics;
     result.losses.push_back(0);
     for (const std::vector<std::size_t>& part : split(rows)) {
-      const Found found = closed_form(micro_batch(rollout, part, on_policy), normalizer, config);
-      result.metrics.add(found.metrics);
+      MicroBatch micro = micro_batch(rollout, part, on_policy);
+      micro.input.cut = cut;
+      const Found found = closed_form(micro, normalizer, applied);
+      metrics.add(found.metrics);
       const auto scatter = [&](const at::Tensor& gradient, std::vector<std::vector<double>>& to) {
         if (!gradient.defined()) return;
         const std::vector<double> values = doubles(gradient);
@@ -129,6 +149,8 @@ inline Result evaluate(
       scatter(found.entropy, result.entropy_gradient);
       result.losses.back() += found.loss;
     }
+    result.metrics.add(metrics);
+    entropy.observe(metrics.bonus_entropy / metrics.bonus_tokens, config);
   }
   return result;
 }

@@ -215,5 +215,55 @@ TEST(Signal, is_any_difference_of_defined_rewards) {
   EXPECT_FALSE(has_signal(cancelling));
 }
 
+/// Four completions with two rewards each; the last of the second is undefined.
+Group group_of_two_rewards(const std::vector<double>& first, const std::vector<double>& second) {
+  Group group = group_of(first);
+  group.weights = {{"first", 1.0}, {"second", 0.5}, {"absent", 3.0}};
+  for (std::size_t i = 0; i < first.size(); ++i) {
+    const Score of = std::isnan(second[i]) ? Score::undefined() : Score(second[i]);
+    group.scores.push_back({{"first", first[i]}, {"second", of}});
+    if (of.defined()) group.rewards[i] += 0.5 * second[i];
+  }
+  return group;
+}
+
+TEST(Advantages, of_rewards_that_are_normalized_one_by_one_weigh_each_by_its_own_spread) {
+  ObjectiveConfig config;
+  config.normalize_each_reward = true;
+  config.unbiased_std = false;
+  config.advantage_epsilon = 0;
+  config.scale = Scale::none;
+  // The first has mean 1 and deviation 1, the second, of three, mean 20 and deviation 10 sqrt(2 / 3).
+  std::vector<Group> groups{group_of_two_rewards({0, 2, 0, 2}, {10, 20, 30, kNanD})};
+  compute_advantages(groups, config);
+  const float d = static_cast<float>(0.5 / std::sqrt(2.0 / 3));
+  EXPECT_THAT(groups[0].advantages, Pointwise(FloatNear(1e-6f), {-1 - d, 1.0f, -1 + d, 1.0f}));
+  // Over the batch they are whitened; a group of equal rewards is at the mean, which is 0.
+  config.scale = Scale::recipe;
+  EXPECT_EQ(config.resolved_scale(), Scale::whiten);
+  groups.push_back(group_of_two_rewards({1, 1, 1, kNanD}, {2, 2, 2, 2}));
+  compute_advantages(groups, config);
+  const float w = std::sqrt((4 + 2 * d * d) / 7);
+  EXPECT_THAT(groups[0].advantages, Pointwise(FloatNear(1e-6f), {(-1 - d) / w, 1 / w, (-1 + d) / w, 1 / w}));
+  EXPECT_THAT(groups[1].advantages, Pointwise(NanSensitiveFloatEq(), {0.0f, 0.0f, 0.0f, kNanF}));
+}
+
+TEST(Advantages, of_rewards_that_are_normalized_one_by_one_need_their_scores_and_weights) {
+  ObjectiveConfig config;
+  config.normalize_each_reward = true;
+  std::vector<Group> groups{group_of({1, 2})};
+  EXPECT_THAT(error_of([&] { compute_advantages(groups, config); }), HasSubstr("expected scores of 2 completions"));
+}
+
+TEST(Signal, of_each_reward_is_there_where_the_sum_hides_it) {
+  const Group cancelling = group_of_two_rewards({0, 1}, {2, 0});  // both sum to 1
+  EXPECT_FALSE(has_signal(cancelling));
+  EXPECT_TRUE(has_signal(cancelling, true));
+  EXPECT_FALSE(has_signal(group_of_two_rewards({1, 1}, {2, 2}), true));
+  Group unweighted = cancelling;
+  unweighted.weights = {{"first", 0.0}};
+  EXPECT_FALSE(has_signal(unweighted, true));
+}
+
 }  // namespace
 }  // namespace grpo

@@ -75,6 +75,15 @@ TEST_F(Counted, dapo_and_cispo_spread_the_tokens_of_the_rollout) {
 
 Rollout far_rollout() { return read_rollout(fixture()["rollouts"][1]); }
 
+/// Equal up to the rounding of fp32.
+void expect_rounding(const at::Tensor& a, const at::Tensor& b) {
+  ASSERT_EQ(a.scalar_type(), at::kFloat);
+  ASSERT_EQ(a.sizes(), b.sizes());
+  const std::vector<double> ours = doubles(a), theirs = doubles(b);
+  for (std::size_t t = 0; t < ours.size(); ++t)
+    EXPECT_NEAR(ours[t], theirs[t], 1.2e-7 * std::abs(theirs[t]) + 1e-14) << "token " << t;
+}
+
 class EveryLoss : public ::testing::TestWithParam<Loss> {
  protected:
   EveryLoss() {
@@ -85,11 +94,28 @@ class EveryLoss : public ::testing::TestWithParam<Loss> {
     config.kl_coefficient = 0.1;
     config.entropy_coefficient = 0.05;
   }
+  bool is_weight() const { return config.loss == Loss::cispo || config.loss == Loss::vespo; }
+  bool clips() const { return !is_weight() && config.loss != Loss::sapo; }
+
+  // The closed form against autograd's.
+  void check_gradient(const std::vector<std::size_t>& rows) const {
+    Rollout rollout = far_rollout();
+    compute_advantages(rollout.groups, config, std::vector<std::vector<double>>(4, {0.1, 0.3, 0, -1}));
+    MicroBatch micro = micro_batch(rollout, rows, false);
+    if (config.top_entropy < 1) micro.input.cut = entropy_cut(micro.entropy, config.top_entropy);
+    const Found ours = closed_form(micro, {37, 6}, config), theirs = autograd_loss(micro, {37, 6}, config);
+    EXPECT_NEAR(ours.loss, theirs.loss, 1e-12);
+    expect_rounding(ours.logprobs, theirs.logprobs);
+    ASSERT_EQ(ours.entropy.defined(), config.entropy_coefficient != 0);
+    if (ours.entropy.defined()) expect_rounding(ours.entropy, theirs.entropy);
+  }
   ObjectiveConfig config;
 };
 
 TEST_P(EveryLoss, does_not_depend_on_how_a_minibatch_is_split) {
   config.mask_truncated = true;
+  config.top_entropy = 0.7;
+  config.off_policy_threshold = 0.1;
   Rollout rollout = far_rollout();
   rollout.groups[1].rewards[2] = kNanD;
   compute_advantages(rollout.groups, config);
@@ -113,6 +139,9 @@ TEST_P(EveryLoss, does_not_depend_on_how_a_minibatch_is_split) {
                 Pointwise(::testing::DoubleNear(1e-7), joined(reference.entropy_gradient)));
     EXPECT_EQ(result.metrics.tokens, reference.metrics.tokens);
     EXPECT_EQ(result.metrics.clipped_tokens, reference.metrics.clipped_tokens);
+    EXPECT_EQ(result.metrics.masked_tokens, reference.metrics.masked_tokens);
+    EXPECT_EQ(result.metrics.bonus_tokens, reference.metrics.bonus_tokens);
+    EXPECT_NEAR(result.metrics.bonus_entropy, reference.metrics.bonus_entropy, 1e-9);
     EXPECT_EQ(result.metrics.ratio_deviation, reference.metrics.ratio_deviation);
     EXPECT_NEAR(result.metrics.kl_sum, reference.metrics.kl_sum, 1e-9);
     EXPECT_NEAR(result.metrics.mismatch_kl_sum, reference.metrics.mismatch_kl_sum, 1e-9);
@@ -123,7 +152,7 @@ TEST_P(EveryLoss, does_not_depend_on_how_a_minibatch_is_split) {
 TEST_P(EveryLoss, has_the_gradient_of_finite_differences) {
   for (const Kl kl : {Kl::k2_in_loss, Kl::k3_in_loss}) {
     config.kl = kl;
-    config.kl_ratio_weighted = kl == Kl::k3_in_loss && config.loss != Loss::cispo;
+    config.kl_ratio_weighted = kl == Kl::k3_in_loss && !is_weight();
     Rollout rollout = far_rollout();
     compute_advantages(rollout.groups, config);
     MicroBatch micro = micro_batch(rollout, {0, 5, 6, 11}, false);
@@ -134,8 +163,8 @@ TEST_P(EveryLoss, has_the_gradient_of_finite_differences) {
     const auto loss_at = [&](const std::vector<double>& logprobs) {
       MicroBatch shifted = micro;
       shifted.logprobs = at::tensor(at::ArrayRef<double>(logprobs));
-      // The weight of cispo is a constant for the gradient: hold it by moving the old log-probabilities along.
-      if (config.loss == Loss::cispo)
+      // A weight is a constant for the gradient: hold it by moving the old log-probabilities along.
+      if (is_weight())
         shifted.input.old_logprobs = micro.input.old_logprobs + shifted.logprobs - micro.logprobs;
       return closed_form(shifted, normalizer, config).loss;
     };
@@ -149,17 +178,7 @@ TEST_P(EveryLoss, has_the_gradient_of_finite_differences) {
   }
 }
 
-/// |a - b| <= units of fp32's rounding in b, or in a float that is far below all others.
-void expect_rounding(const at::Tensor& a, const at::Tensor& b) {
-  ASSERT_EQ(a.scalar_type(), at::kFloat);
-  ASSERT_EQ(a.sizes(), b.sizes());
-  const std::vector<double> ours = doubles(a), theirs = doubles(b);
-  for (std::size_t t = 0; t < ours.size(); ++t)
-    EXPECT_NEAR(ours[t], theirs[t], 1.2e-7 * std::abs(theirs[t]) + 1e-14) << "token " << t;
-}
-
 TEST_P(EveryLoss, has_the_gradient_that_autograd_finds) {
-  const std::vector<std::vector<std::size_t>> shapes{{3}, {0, 1}, {15, 2, 9}, {4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}};
   for (const Kl kl : {Kl::none, Kl::k1_in_reward, Kl::k2_in_loss, Kl::k3_in_loss})
     for (const bool weighted : {false, true})
       for (const auto& [low, high] : {std::pair{0.2, 0.2}, {0.1, 0.5}, {0.0, 0.0}, {1.0, 1e9}})
@@ -169,19 +188,26 @@ TEST_P(EveryLoss, has_the_gradient_that_autograd_finds) {
           config.kl = kl, config.kl_ratio_weighted = weighted && kl == Kl::k3_in_loss;
           config.clip_low = low, config.clip_high = high, config.cispo_max_weight = 1 + std::min(high, 10.0);
           config.entropy_coefficient = entropy_coefficient;
-          Rollout rollout = far_rollout();
-          compute_advantages(rollout.groups, config, std::vector<std::vector<double>>(4, {0.1, 0.3, 0, -1}));
-          for (const std::vector<std::size_t>& rows : shapes) {
-            const MicroBatch micro = micro_batch(rollout, rows, false);
-            const Normalizer normalizer{37, 6};
-            const Found ours = closed_form(micro, normalizer, config);
-            const Found theirs = autograd_loss(micro, normalizer, config);
-            EXPECT_NEAR(ours.loss, theirs.loss, 1e-12);
-            expect_rounding(ours.logprobs, theirs.logprobs);
-            ASSERT_EQ(ours.entropy.defined(), entropy_coefficient != 0);
-            if (ours.entropy.defined()) expect_rounding(ours.entropy, theirs.entropy);
-          }
+          for (const std::vector<std::size_t>& rows :
+               std::vector<std::vector<std::size_t>>{{3}, {0, 1}, {15, 2, 9}, {4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}})
+            check_gradient(rows);
         }
+}
+
+TEST_P(EveryLoss, has_the_gradient_that_autograd_finds_at_every_ratio_level_and_aggregation) {
+  config.kl_ratio_weighted = true;
+  config.sapo_temperature_positive = 2.5, config.vespo_k_negative = 0.5;
+  for (const auto& [level, level_name] : EnumNames<RatioLevel>::values)
+    for (const auto& [aggregation, aggregation_name] : EnumNames<Aggregation>::values)
+      for (const bool masks : {false, true}) {
+        SCOPED_TRACE(std::string(level_name) + ' ' + std::string(aggregation_name) + (masks ? " masked" : ""));
+        config.ratio_level = level, config.aggregation = aggregation;
+        config.max_ratio = masks && clips() ? 1.4 : 0;
+        config.top_entropy = masks ? 0.6 : 1, config.off_policy_threshold = masks ? 0.1 : 0;
+        if (config.loss == Loss::vespo && config.resolved_ratio_level() != RatioLevel::token) continue;
+        EXPECT_NO_THROW(validate(config, "objective"));
+        check_gradient({4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14});
+      }
 }
 
 TEST_P(EveryLoss, is_the_policy_gradient_on_policy) {
@@ -197,9 +223,11 @@ TEST_P(EveryLoss, is_the_policy_gradient_on_policy) {
   switch (config.loss) {
     case Loss::grpo:
     case Loss::gspo:
+    case Loss::sapo:
       expected = {-2.0 / 15, -2.0 / 15, -2.0 / 15, 1.0 / 5};
       break;
     case Loss::rloo:
+    case Loss::luspo:
       expected = {-2.0 / 5, -2.0 / 5, -2.0 / 5, 1.0 / 5};
       break;
     case Loss::dr_grpo:
@@ -208,6 +236,7 @@ TEST_P(EveryLoss, is_the_policy_gradient_on_policy) {
     case Loss::dapo:
     case Loss::bnpo:
     case Loss::cispo:
+    case Loss::vespo:
       expected = {-2.0 / 8, -2.0 / 8, -2.0 / 8, 1.0 / 8};
       break;
   }
@@ -223,8 +252,8 @@ TEST_P(EveryLoss, accepts_an_empty_micro_batch) {
 }
 
 INSTANTIATE_TEST_SUITE_P(, EveryLoss,
-                         ::testing::Values(Loss::grpo, Loss::dr_grpo, Loss::dapo, Loss::bnpo, Loss::gspo, Loss::cispo,
-                                           Loss::rloo),
+                         ::testing::Values(Loss::grpo, Loss::dr_grpo, Loss::dapo, Loss::bnpo, Loss::gspo, Loss::luspo,
+                                           Loss::rloo, Loss::cispo, Loss::sapo, Loss::vespo),
                          [](const auto& each) { return std::string(enum_name(each.param)); });
 
 /// Three sequences of two tokens with the given log ratios.
@@ -273,6 +302,80 @@ TEST(Clipping, of_cispo_keeps_the_gradient_of_every_token) {
   EXPECT_EQ(found.metrics.clipped_tokens, 2);
   EXPECT_THAT(doubles(found.logprobs),
               Pointwise(::testing::DoubleNear(1e-12), {-2 / 6.0, -1.5 / 6, 2 / 6.0, 0.1 / 6, -0.5 / 6, -0.5 / 6}));
+}
+
+TEST(Clipping, on_two_sides_bounds_the_ratio_of_negative_advantages_too) {
+  ObjectiveConfig config;
+  config.loss = Loss::dapo;
+  config.max_ratio = 3;
+  const MicroBatch micro = with_log_ratios({std::log(4.0), std::log(2.5), std::log(4.0), 0, 0, 0}, {-1, 1, 0});
+  const Found found = closed_form(micro, {6, 3}, config);
+  EXPECT_EQ(found.metrics.clipped_tokens, 2);
+  EXPECT_NEAR(found.loss, -(-3 - 2.5 + 1.2 + 1) / 6, 1e-12);
+  EXPECT_THAT(doubles(found.logprobs), Pointwise(::testing::DoubleNear(1e-12), {0, 2.5 / 6, 0, -1 / 6.0, 0, 0}));
+}
+
+TEST(Masks, keep_completions_out_that_the_policy_left_though_they_were_bad) {
+  ObjectiveConfig config;
+  config.loss = Loss::dapo;
+  config.clip_low = 1;
+  config.off_policy_threshold = 0.15;
+  // On the mean 0.2, 0.1 and 0.3 nats less likely than when they were drawn; the last is good.
+  const Found found = closed_form(with_log_ratios({-0.5, 0.1, -0.1, -0.1, -0.3, -0.3}, {-1, -1, 1}), {6, 3}, config);
+  EXPECT_EQ(found.metrics.masked_tokens, 2);
+  const double kept = std::exp(-0.1) / 6, good = -std::exp(-0.3) / 6;
+  EXPECT_THAT(doubles(found.logprobs), Pointwise(::testing::DoubleNear(1e-12), {0.0, 0.0, kept, kept, good, good}));
+  EXPECT_NEAR(found.loss, 2 * (kept + good), 1e-12);
+}
+
+TEST(Masks, keep_the_tokens_of_the_highest_entropy) {
+  const auto kept = [](const std::vector<double>& entropy, double top) {
+    const EntropyCut cut = entropy_cut(floats(entropy), top);
+    return std::pair(cut.threshold.item<double>(), cut.tokens.item<double>());
+  };
+  EXPECT_EQ(kept({3, 1, 2, 5, 4}, 0.5), std::pair(3.0, 3.0));
+  EXPECT_EQ(kept({3, 1, 2, 5, 4}, 0.0), std::pair(5.0, 1.0));
+  EXPECT_EQ(kept({3, 1, 2, 5, 4}, 1.0), std::pair(1.0, 5.0));
+  EXPECT_EQ(kept({3, 1, 2, 5}, 0.5), std::pair(2.5, 2.0));
+  EXPECT_EQ(kept({2, 2, 2}, 0.0), std::pair(2.0, 3.0)) << "equal ones are kept together";
+  EXPECT_EQ(kept({7}, 0.2), std::pair(7.0, 1.0));
+
+  ObjectiveConfig config;
+  config.loss = Loss::dapo;
+  config.entropy_coefficient = 0.3;
+  config.top_entropy = 0.4;
+  MicroBatch micro = with_log_ratios({0, 0, 0, 0, 0, 0}, {1, 1, 1});
+  micro.entropy = floats({0.1, 0.6, 0.2, 0.5, 0.3, 0.4});
+  micro.input.cut = entropy_cut(micro.entropy, config.top_entropy);  // at 0.4
+  const Found found = closed_form(micro, {6, 3}, config);
+  EXPECT_EQ(found.metrics.masked_tokens, 3);
+  EXPECT_EQ(found.metrics.bonus_tokens, 3);
+  EXPECT_NEAR(found.metrics.bonus_entropy, 1.5, 1e-6);
+  EXPECT_NEAR(found.metrics.entropy_sum, 2.1, 1e-6);
+  EXPECT_NEAR(found.loss, -0.5 - 0.3 * 0.5, 1e-6);
+  const double each = -1.0 / 6;
+  EXPECT_THAT(doubles(found.logprobs), Pointwise(::testing::DoubleNear(1e-12), {0.0, each, 0.0, each, 0.0, each}));
+  EXPECT_THAT(doubles(found.entropy), Pointwise(::testing::DoubleNear(1e-7), {0.0, -0.1, 0.0, -0.1, 0.0, -0.1}));
+}
+
+TEST(EntropyControl, raises_the_coefficient_where_the_entropy_is_low_and_counts_only_there) {
+  ObjectiveConfig config;
+  config.entropy_coefficient = 0.1, config.entropy_target = 0.5, config.entropy_coefficient_step = 0.06;
+  config.entropy_coefficient_min = 0.05, config.entropy_coefficient_max = 0.15;
+  EntropyControl control{config.entropy_coefficient};
+  std::vector<double> coefficients, applied;
+  for (const double entropy : {0.4, 0.5, kNanD, 0.6, 0.7, 0.1}) {
+    applied.push_back(control.applied(config));
+    control.observe(entropy, config);
+    coefficients.push_back(control.coefficient);
+  }
+  const auto near = Pointwise(::testing::DoubleNear(1e-12), std::vector{0.15, 0.15, 0.15, 0.09, 0.05, 0.11});
+  EXPECT_THAT(coefficients, near);
+  EXPECT_THAT(applied, Pointwise(::testing::DoubleNear(1e-12), {0.0, 0.15, 0.15, 0.15, 0.0, 0.0}));
+  config.entropy_target = 0;
+  control.observe(0.1, config);
+  EXPECT_NEAR(control.coefficient, 0.11, 1e-12) << "without a target it stays";
+  EXPECT_EQ(control.applied(config), control.coefficient);
 }
 
 TEST(Divergence, is_estimated_as_configured) {
@@ -378,6 +481,10 @@ TEST(Refused, are_shapes_that_do_not_fit) {
   config = {};
   config.kl = Kl::k3_in_loss;
   refused([](MicroBatch&) {}, "reference_logprobs", config);
+  config = {};
+  config.top_entropy = 0.5;
+  refused([](MicroBatch&) {}, "the entropy cut of the minibatch", config);
+  refused([](MicroBatch& m) { m.input.cut = entropy_cut(floats({1, 2}), 0.5); }, "entropy", config);
 }
 
 TEST(Refused, are_configurations_that_make_no_sense) {
@@ -400,6 +507,28 @@ TEST(Refused, are_configurations_that_make_no_sense) {
   refused([](ObjectiveConfig& c) { c.kl_coefficient = -0.1; }, "kl_coefficient");
   refused([](ObjectiveConfig& c) { c.kl_ratio_weighted = true; }, "kl_ratio_weighted");
   refused([](ObjectiveConfig& c) { c.reference_refresh_steps = 5; }, "reference_refresh_steps");
+  refused([](ObjectiveConfig& c) { c.aggregation = Aggregation::length_constant; }, "length_constant");
+  refused([](ObjectiveConfig& c) { c.loss = Loss::vespo, c.ratio_level = RatioLevel::sequence; }, "ratio_level");
+  refused([](ObjectiveConfig& c) { c.max_ratio = 1.2; }, "max_ratio: expected a value above 1 + clip_high");
+  for (const Loss loss : {Loss::cispo, Loss::sapo, Loss::vespo})
+    refused([&](ObjectiveConfig& c) { c.loss = loss, c.max_ratio = 4; }, "max_ratio: expected 0");
+  refused([](ObjectiveConfig& c) { c.sapo_temperature_positive = 0; }, "sapo_temperature_positive");
+  refused([](ObjectiveConfig& c) { c.sapo_temperature_negative = -1; }, "sapo_temperature_negative");
+  refused([](ObjectiveConfig& c) { c.vespo_k_positive = -1; }, "vespo_k_positive");
+  refused([](ObjectiveConfig& c) { c.vespo_lambda_negative = 0; }, "vespo_lambda_negative");
+  refused([](ObjectiveConfig& c) { c.reference_mixup = 0.5; }, "reference_mixup: expected 1 without");
+  refused([](ObjectiveConfig& c) { c.reference_mixup = 0; }, "reference_mixup");
+  refused([](ObjectiveConfig& c) { c.entropy_target = 0.5, c.entropy_coefficient = 2; }, "entropy_coefficient_max");
+  refused([](ObjectiveConfig& c) { c.entropy_target = -0.5; }, "entropy_target");
+  refused([](ObjectiveConfig& c) { c.top_entropy = 1.5; }, "top_entropy");
+  refused([](ObjectiveConfig& c) { c.off_policy_threshold = -1; }, "off_policy_threshold");
+  refused([](ObjectiveConfig& c) { c.normalize_each_reward = true, c.scale = Scale::group; }, "scale");
+  refused([](ObjectiveConfig& c) { c.normalize_each_reward = true, c.baseline = Baseline::reinforce_pp; }, "baseline");
+  refused(
+      [](ObjectiveConfig& c) {
+        c.normalize_each_reward = true, c.kl = Kl::k1_in_reward, c.kl_coefficient = 0.1;
+      },
+      "k1_in_reward");
   refused([](ObjectiveConfig& c) { c.epochs = 0; }, "epochs");
   refused([](ObjectiveConfig& c) { c.minibatches = 0; }, "minibatches");
   refused([](ObjectiveConfig& c) { c.dynamic_sampling = true, c.max_refills = 0; }, "max_refills");

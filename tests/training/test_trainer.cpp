@@ -6,69 +6,13 @@
 #include <limits>
 #include <map>
 
-#include "tiny.h"
+#include "trainer_test.h"
 
 namespace grpo {
 namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
-
-// The first moments after one update are the gradient: beta1 = 0, no clipping.
-OptimizerConfig gradient_probe() {
-  OptimizerConfig config;
-  config.learning_rate = 1e-3;
-  config.beta1 = 0;
-  config.max_grad_norm = 0;
-  return config;
-}
-
-std::map<std::string, at::Tensor> gradients(const Trainer& trainer) {
-  std::map<std::string, at::Tensor> out;
-  for (const auto& [name, tensor] : trainer.state())
-    if (name.starts_with("first_moment.")) out[name.substr(13)] = tensor.clone();
-  return out;
-}
-
-NamedTensors copy_of(const NamedTensors& tensors) {
-  NamedTensors out;
-  for (const auto& [name, tensor] : tensors) out.emplace_back(name, tensor.detach().clone());
-  return out;
-}
-
-bool same(const NamedTensors& a, const NamedTensors& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](const auto& x, const auto& y) { return x.first == y.first && x.second.equal(y.second); });
-}
-
-// |a − b| / |b| over all parameters together.
-double relative_difference(const std::map<std::string, at::Tensor>& a, const std::map<std::string, at::Tensor>& b) {
-  double difference = 0, size = 0;
-  for (const auto& [name, tensor] : b) {
-    difference += (a.at(name).to(at::kDouble) - tensor.to(at::kDouble)).square().sum().item<double>();
-    size += tensor.to(at::kDouble).square().sum().item<double>();
-  }
-  return std::sqrt(difference / size);
-}
-
-std::vector<Group> scored_groups(const Policy& policy, uint64_t step = 0, int groups = 4) {
-  auto out = tiny::rollout(policy, tiny::rollout_config())
-                 .generate(tiny::tasks(static_cast<size_t>(groups)), {7, Purpose::rollout, step, 0});
-  tiny::reward(out);
-  return out;
-}
-
-// Tokens of the largest group's pass.
-int largest_group(const std::vector<Group>& groups) {
-  size_t largest = 0;
-  for (const Group& group : groups) {
-    size_t tokens = group.prompt.size();
-    for (const Completion& completion : group.completions)
-      tokens += std::max<size_t>(completion.tokens.size(), 1) - 1;
-    largest = std::max(largest, tokens);
-  }
-  return static_cast<int>(largest);
-}
 
 // ---- RL updates -----------------------------------------------------------------------------------------------------
 
@@ -79,7 +23,7 @@ TEST(Trainer, takes_the_same_gradient_from_any_split_into_micro_batches) {
     bool moe;
   };
   std::vector<Case> cases;
-  for (const Loss loss : {Loss::grpo, Loss::dr_grpo, Loss::dapo, Loss::bnpo, Loss::gspo, Loss::cispo, Loss::rloo}) {
+  for (const auto& [loss, name] : EnumNames<Loss>::values) {
     Case each{std::string(enum_name(loss)), {}, false};
     each.objective.loss = loss;
     each.objective.length_constant = 24;
@@ -91,6 +35,11 @@ TEST(Trainer, takes_the_same_gradient_from_any_split_into_micro_batches) {
   kl.objective.entropy_coefficient = 0.01;
   kl.objective.mask_truncated = true;
   cases.push_back(kl);
+  Case masks{"tokens of high entropy, completions close by", {}, false};
+  masks.objective.top_entropy = 0.4;
+  masks.objective.off_policy_threshold = 0.05;
+  masks.objective.entropy_coefficient = 0.01;
+  cases.push_back(masks);
   for (const Case& each : cases) {
     SCOPED_TRACE(each.name);
     const auto run = [&](int micro_batch_tokens, UpdateReport* report) {
@@ -111,6 +60,7 @@ TEST(Trainer, takes_the_same_gradient_from_any_split_into_micro_batches) {
       EXPECT_NEAR(part.loss, whole.loss, 1e-9);
       EXPECT_NEAR(part.entropy, whole.entropy, 1e-9);
       EXPECT_NEAR(part.clip_fraction, whole.clip_fraction, 1e-12);
+      EXPECT_EQ(part.masked_fraction, whole.masked_fraction);
       EXPECT_EQ(part.ratio_deviation, whole.ratio_deviation);
       if (each.moe) {
         EXPECT_EQ(part.expert_load_max, whole.expert_load_max) << "a prompt counts once, however its group is cut";
@@ -337,62 +287,6 @@ TEST(Trainer, goes_over_a_rollout_in_epochs_and_minibatches) {
         EXPECT_GT(deviation, 0.0);
     }
   EXPECT_TRUE(same(twin.state(), policy.state()));
-}
-
-TEST(Trainer, has_a_reference_only_with_kl_which_starts_at_0_and_is_refreshed_when_asked) {
-  Policy policy = tiny::policy();
-  EXPECT_EQ(Trainer(policy, {}, gradient_probe()).reference(), nullptr);
-  EXPECT_FALSE(Trainer(policy, {}, gradient_probe())
-                   .update(*std::make_unique<std::vector<Group>>(scored_groups(policy)), 0)
-                   .kl.has_value());
-  for (const Kl kl : {Kl::k1_in_reward, Kl::k2_in_loss, Kl::k3_in_loss})
-    for (const int refresh : {0, 2}) {
-      SCOPED_TRACE(std::string(enum_name(kl)) + ", refresh " + std::to_string(refresh));
-      Policy learner = tiny::policy();
-      ObjectiveConfig objective;
-      objective.kl = kl;
-      objective.kl_coefficient = 0.05;
-      objective.reference_refresh_steps = refresh;
-      Trainer trainer(learner, objective, gradient_probe(), 1.0, {80});
-      ASSERT_NE(trainer.reference(), nullptr);
-      const NamedTensors start = copy_of(learner.state());
-      std::vector<double> kls;
-      for (int64_t step = 0; step < 4; ++step) {
-        auto groups = scored_groups(learner, static_cast<uint64_t>(step));
-        const UpdateReport report = trainer.update(groups, step);
-        ASSERT_TRUE(report.kl.has_value());
-        kls.push_back(*report.kl);
-        EXPECT_EQ(report.ratio_deviation, 0.0);
-      }
-      EXPECT_EQ(kls[0], 0.0);
-      EXPECT_NE(kls[1], 0.0);
-      EXPECT_EQ(kls[2] == 0.0, refresh == 2);
-      EXPECT_NE(kls[3], 0.0);
-      EXPECT_EQ(same(trainer.reference()->state(), start), refresh == 0);
-      for (const auto& [name, tensor] : trainer.reference()->parameters()) EXPECT_FALSE(tensor.requires_grad());
-    }
-}
-
-TEST(Trainer, puts_the_divergence_into_the_reward_by_what_each_completion_strayed) {
-  Policy policy = tiny::policy();
-  ObjectiveConfig objective;
-  objective.kl = Kl::k1_in_reward;
-  objective.kl_coefficient = 0.5;
-  objective.scale = Scale::none;
-  Trainer trainer(policy, objective, gradient_probe());
-  auto groups = scored_groups(policy);
-  for (Group& group : groups) group.rewards.assign(4, 1.0);
-  trainer.update(groups, 0);
-  for (const Group& group : groups) EXPECT_EQ(group.advantages, (std::vector<float>{0, 0, 0, 0}));
-  // One completion is made 0.1 nats more likely than the reference holds it: it pays 0.5 * 0.1, and the group's mean
-  // moves.
-  auto fresh = scored_groups(policy);
-  for (Group& group : fresh) group.rewards.assign(4, 1.0);
-  fresh[1].completions[2].logprobs[0] += 0.1f;
-  trainer.update(fresh, 1);
-  EXPECT_NEAR(fresh[1].advantages[2], -0.05 * 3 / 4, 1e-6);
-  EXPECT_NEAR(fresh[1].advantages[0], 0.05 / 4, 1e-6);
-  EXPECT_EQ(fresh[0].advantages[2], 0.0f);
 }
 
 TEST(Trainer, computes_only_what_enters_the_loss) {
