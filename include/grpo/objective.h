@@ -270,6 +270,9 @@ struct ObjectiveConfig {
   Scale resolved_scale() const;
   RatioLevel resolved_ratio_level() const;
   Aggregation resolved_aggregation() const;
+
+  /// Whether a token's gradient needs nothing of its sequence but the advantage and the length.
+  bool is_by_token() const;
 };
 
 /// Fills `advantages` of every group from its `rewards`, in double precision. `groups` is the whole batch of one step:
@@ -277,8 +280,9 @@ struct ObjectiveConfig {
 /// completions that `selection` drops get NaN too; a group whose rewards are all equal (see has_signal) gets exactly 0
 /// from every baseline but reinforce_pp, before whitening; so does a batch of equal values that is whitened.
 /// With normalize_each_reward a group's `scores` and `weights` take the place of `rewards`, of which only what is NaN
-/// counts: every reward goes through the baseline and is divided by its deviation in the group (plus advantage_epsilon),
-/// an undefined score gives 0, and the weighted sums are whitened over the batch (GDPO, arXiv 2601.05242).
+/// counts: every reward goes through the baseline and is divided by its deviation in the group (plus
+/// advantage_epsilon), an undefined score gives 0, and the weighted sums are whitened over the batch (GDPO, arXiv
+/// 2601.05242).
 /// `reward_kl[g][i]` is the sum over the tokens of completion i of log pi - log pi_reference; it is needed for
 /// k1_in_reward only, and changes the advantages but not `rewards`. Throws Error when a group's rewards, scores or
 /// reward_kl do not match its completions, a reward is infinite, or a divergence not finite.
@@ -286,8 +290,8 @@ void compute_advantages(std::span<Group> groups, const ObjectiveConfig& config,
                         const std::vector<std::vector<double>>& reward_kl = {});
 
 /// Whether the group's defined rewards differ, or with `each_reward` the scores of any that has a weight, without which
-/// no advantage does: what dynamic sampling asks. Rewards are equal up to rounding: when they differ by at most 64 units
-/// of double precision in the largest reward or score.
+/// no advantage does: what dynamic sampling asks. Rewards are equal up to rounding: when they differ by at most 64
+/// units of double precision in the largest reward or score.
 bool has_signal(const Group& group, bool each_reward = false);
 
 /// Whether completion `sample` takes part in the loss: it has an advantage, and tokens, and is not masked as truncated.
@@ -377,6 +381,10 @@ class PolicyLoss {
   /// may be undefined where the loss has no use for it. Throws Error on other shapes. A log-probability that is not
   /// finite makes the loss so.
   PolicyGradient gradient(const at::Tensor& logprobs, const at::Tensor& entropy) const;
+
+  /// The same of `tokens` of them alone, from `first` on, of an objective that is_by_token: what is [N] there is
+  /// [tokens] here.
+  PolicyLoss part(std::int64_t first, std::int64_t tokens) const;
 
  private:
   struct Surrogate;

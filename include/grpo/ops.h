@@ -9,6 +9,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -141,6 +142,22 @@ struct TokenLogprobs {
 TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& head, const Tensor& targets, double temperature,
                              const KeptSets& kept = {});
 
+/// The gradients of a loss by the log-probabilities and the entropies (undefined: 0) of a chunk, [rows] fp32, given both:
+/// those of the tokens from `first` on.
+using TokenGradients = std::function<TokenLogprobs(int64_t first, const TokenLogprobs& chunk)>;
+
+struct LearnedTokens {
+  TokenLogprobs found;
+  Tensor hidden_gradient;  ///< [tokens, hidden] of the loss by `hidden`, in its type
+};
+
+/// token_logprobs, the loss and the way back in one pass over chunks of tokens: what is `found` of a chunk is known
+/// before its gradient is needed, so that the product with the head is worked out once and [tokens, vocab] never exists.
+/// The bits are those of token_logprobs and its backward pass. A head that requires a gradient has one in fp32 already,
+/// to which its own is added; autograd has no part in it.
+LearnedTokens learn_tokens(const Tensor& hidden, const Tensor& head, const Tensor& targets, double temperature,
+                           const KeptSets& kept, const TokenGradients& gradients);
+
 /// hidden·headᵀ in fp32, the logits that token_logprobs works with: [tokens, vocab]. Not differentiable.
 Tensor logits(const Tensor& hidden, const Tensor& head);
 
@@ -164,6 +181,8 @@ Tensor dispatch(const Tensor& x, const Routing& routing);
 Tensor combine(const Tensor& x, const Routing& routing, const Tensor& base);
 TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& head, const Tensor& targets, double temperature,
                              const KeptSets& kept = {});
+LearnedTokens learn_tokens(const Tensor& hidden, const Tensor& head, const Tensor& targets, double temperature,
+                           const KeptSets& kept, const TokenGradients& gradients);
 }  // namespace reference
 
 }  // namespace grpo

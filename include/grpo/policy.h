@@ -259,6 +259,10 @@ class Policy {
   TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& targets, double temperature,
                                const KeptSets& kept = {}) const;
 
+  /// The same, the loss and the way back to `hidden` in one (ops.h); the head's gradient is added to.
+  LearnedTokens learn_tokens(const Tensor& hidden, const Tensor& targets, double temperature, const KeptSets& kept,
+                             const TokenGradients& gradients) const;
+
   /// [N, vocab] fp32, not differentiable.
   Tensor logits(const Tensor& hidden) const;
 

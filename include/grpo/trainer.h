@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -94,6 +95,7 @@ class Trainer {
   struct Batch;
   struct CutPrompt;
   struct Learned;
+  using ChunkGradient = std::function<PolicyGradient(int64_t first, const TokenLogprobs& chunk)>;
   using ReferenceLogprobs = std::vector<std::vector<std::vector<float>>>;  // [group][sample][token]
   std::vector<MicroBatch> micro_batches(const std::vector<Sequence>& sequences) const;
   Batch assemble(const MicroBatch& micro) const;
@@ -108,9 +110,8 @@ class Trainer {
   EntropyCut entropy_cut(const std::vector<Sequence>& list) const;
   LossInput loss_input(const std::vector<Sequence>& sequences, const Batch& batch,
                        const ReferenceLogprobs& reference) const;
-  static void backward(std::vector<Learned>& learned, const std::vector<Sequence>& sequences, const Batch& batch,
-                       const TokenLogprobs& current, const PolicyGradient& gradient, const Tensor& auxiliary_loss,
-                       int64_t targets);
+  Learned learn(const std::vector<Sequence>& sequences, const Batch& batch, const Tensor& hidden,
+                const Tensor& auxiliary_loss, int64_t targets, bool by_token, const ChunkGradient& gradient_of);
   static std::pair<Tensor, std::string> read(const std::vector<Learned>& learned);
   void warn_of_masks(const std::vector<Group>& groups, UpdateReport& report);
   void apply(UpdateReport& report, const RouterRecord& record, double loss, const std::string& broken, int64_t step);

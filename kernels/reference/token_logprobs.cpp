@@ -1,3 +1,5 @@
+#include <torch/csrc/autograd/autograd.h>
+
 #include "kernels/op.h"
 #include "kernels/reference/wide_logits.h"
 
@@ -46,6 +48,19 @@ TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& head, const Ten
   const Tensor all = at::log_softmax(logits, -1);
   const Tensor entropy = -(all.exp() * all.clamp_min(-1e30)).sum(-1);
   return {all.gather(-1, targets.to(at::kLong).unsqueeze(-1)).squeeze(-1), entropy};
+}
+
+LearnedTokens learn_tokens(const Tensor& hidden, const Tensor& head, const Tensor& targets, double temperature,
+                           const KeptSets& kept, const TokenGradients& gradients) {
+  const at::AutoGradMode on(true);
+  const Tensor leaf = hidden.detach().requires_grad_();
+  const TokenLogprobs out = reference::token_logprobs(leaf, head, targets, temperature, kept);
+  const TokenLogprobs found{out.logprobs.detach(), out.entropy.detach()};
+  const TokenLogprobs d = gradients(0, found);
+  std::vector<Tensor> roots{out.logprobs}, by{d.logprobs};
+  if (d.entropy.defined()) roots.push_back(out.entropy), by.push_back(d.entropy);
+  torch::autograd::backward(roots, by);
+  return {found, leaf.grad()};
 }
 
 }  // namespace grpo::reference

@@ -236,6 +236,10 @@ Aggregation ObjectiveConfig::resolved_aggregation() const {
   throw Error("objective", "expected a named loss, got ", static_cast<int>(loss));
 }
 
+bool ObjectiveConfig::is_by_token() const {
+  return resolved_ratio_level() == RatioLevel::token && loss != Loss::vespo && off_policy_threshold == 0.0;
+}
+
 Scale ObjectiveConfig::resolved_scale() const {
   if (scale != Scale::recipe) return scale;
   if (normalize_each_reward) return Scale::whiten;

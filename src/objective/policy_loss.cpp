@@ -132,6 +132,18 @@ PolicyLoss::PolicyLoss(const LossInput& input, const Normalizer& normalizer, con
   }
 }
 
+PolicyLoss PolicyLoss::part(std::int64_t first, std::int64_t tokens) const {
+  if (!config_.is_by_token())
+    throw Error("objective", "expected an objective that goes token by token, got the loss ", enum_name(config_.loss),
+                " at the ratio level ", enum_name(config_.ratio_level));
+  PolicyLoss part = *this;
+  at::Tensor* const of_tokens[] = {&part.owner_, &part.old_logprobs_, &part.reference_logprobs_, &part.advantages_,
+                                   &part.share_};
+  for (at::Tensor* each : of_tokens)
+    if (each->defined()) *each = each->narrow(0, first, tokens);
+  return part;
+}
+
 at::Tensor PolicyLoss::of_sequence(const at::Tensor& per_sequence) const {
   return per_sequence.index_select(0, owner_);
 }

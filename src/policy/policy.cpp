@@ -479,6 +479,11 @@ TokenLogprobs Policy::token_logprobs(const Tensor& hidden, const Tensor& targets
   return grpo::token_logprobs(hidden, head_, targets, temperature, kept);
 }
 
+LearnedTokens Policy::learn_tokens(const Tensor& hidden, const Tensor& targets, double temperature,
+                                   const KeptSets& kept, const TokenGradients& gradients) const {
+  return grpo::learn_tokens(hidden, head_, targets, temperature, kept, gradients);
+}
+
 Tensor Policy::logits(const Tensor& hidden) const {
   at::NoGradGuard guard;
   return grpo::logits(hidden, head_);

@@ -51,7 +51,7 @@ struct Trainer::Batch {
 struct Trainer::Learned {
   std::vector<Sequence> sequences;
   std::vector<int64_t> starts;  // as in Batch
-  Tensor logprobs, sums;        // [N]; float64, the loss first, still on the device
+  Tensor logprobs, sums;        // [N]; [chunks, sums] float64, the loss first, still on the device
 };
 
 // The prompt of a group that is cut. Its forward pass comes before those of the parts and its backward pass, with what
@@ -70,6 +70,22 @@ struct Trainer::CutPrompt {
 namespace {
 
 constexpr const char* kEntropyControl = "entropy_control";
+
+// [group][sample] sums over tokens of log pi - log pi_reference.
+std::vector<std::vector<double>> divergence(const std::vector<Group>& groups,
+                                            const std::vector<std::vector<std::vector<float>>>& reference) {
+  std::vector<std::vector<double>> out;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    out.emplace_back();
+    for (size_t i = 0; i < groups[g].completions.size(); ++i) {
+      double sum = 0;
+      for (size_t t = 0; t < reference[g][i].size(); ++t)
+        sum += static_cast<double>(groups[g].completions[i].logprobs[t]) - static_cast<double>(reference[g][i][t]);
+      out.back().push_back(sum);
+    }
+  }
+  return out;
+}
 
 Tensor int_tensor(const std::vector<int32_t>& values, at::Device device) {
   return at::tensor(values, at::kInt).to(device);
@@ -111,8 +127,8 @@ void Trainer::load_state(const NamedTensors& state) {
       optimizer.emplace_back(name, tensor);
     } else if (objective_.entropy_target != 0) {
       if (tensor.scalar_type() != at::kDouble || tensor.sizes() != at::IntArrayRef({2}))
-        throw Error("trainer", name, ": expected float64 [2], got ", toString(tensor.scalar_type()), " ", tensor.sizes(),
-                    "; the checkpoint is damaged");
+        throw Error("trainer", name, ": expected float64 [2], got ", toString(tensor.scalar_type()), " ",
+                    tensor.sizes(), "; the checkpoint is damaged");
       entropy = {tensor[0].item<double>(), tensor[1].item<double>()};
     }
   }
@@ -293,34 +309,54 @@ Trainer::ReferenceLogprobs Trainer::reference_logprobs(std::vector<Group>& group
   return out;
 }
 
-// Goes backward from what came of a pass, by the gradients of the log-probabilities and, where defined, the entropies.
-// `sums` of the pass, the loss first, are read with those of the others, once.
-void Trainer::backward(std::vector<Learned>& learned, const std::vector<Sequence>& sequences, const Batch& batch,
-                       const TokenLogprobs& current, const PolicyGradient& gradient, const Tensor& auxiliary_loss,
-                       int64_t targets) {
-  std::vector<Tensor> roots{current.logprobs}, gradients{gradient.logprobs};
-  if (gradient.entropy.defined()) roots.push_back(current.entropy), gradients.push_back(gradient.entropy);
-  Tensor sums = gradient.metrics;
+// Goes backward from a pass, whose `sums`, the loss first, are read with those of the others, once. `gradient_of` makes
+// the gradient of a chunk of the pass of its log-probabilities and entropies: all of it in one, or as it comes from the
+// head, which is then gone through once.
+Trainer::Learned Trainer::learn(const std::vector<Sequence>& sequences, const Batch& batch, const Tensor& hidden,
+                                const Tensor& auxiliary_loss, int64_t targets, bool by_token,
+                                const ChunkGradient& gradient_of) {
+  Learned learned{sequences, batch.starts, {}, {}};
+  std::vector<Tensor> sums, roots, gradients;
+  const auto add_root = [&](const Tensor& root, const Tensor& gradient) {
+    if (root.requires_grad() && gradient.defined()) roots.push_back(root), gradients.push_back(gradient);
+  };
+  const auto gradient_at = [&](int64_t first, const TokenLogprobs& chunk) -> TokenLogprobs {
+    const PolicyGradient gradient = gradient_of(first, {chunk.logprobs.detach(), chunk.entropy.detach()});
+    sums.push_back(gradient.metrics);
+    return {gradient.logprobs, gradient.entropy};
+  };
+  if (by_token) {
+    const LearnedTokens head =
+        policy_.learn_tokens(hidden.detach(), batch.targets, temperature_, batch.kept, gradient_at);
+    learned.logprobs = head.found.logprobs;
+    add_root(hidden, head.hidden_gradient);
+  } else {
+    const TokenLogprobs current = logprobs(policy_, batch, hidden), gradient = gradient_at(0, current);
+    learned.logprobs = current.logprobs.detach();
+    add_root(current.logprobs, gradient.logprobs);
+    add_root(current.entropy, gradient.entropy);
+  }
   if (auxiliary_loss.defined()) {
     const double share = static_cast<double>(batch.targets.size(0)) / static_cast<double>(targets);
-    roots.push_back(auxiliary_loss), gradients.push_back(at::full_like(auxiliary_loss, share));
-    sums = sums.clone();
-    sums[0] += auxiliary_loss.detach().to(at::kDouble) * share;
+    add_root(auxiliary_loss, at::full_like(auxiliary_loss, share));
+    sums.push_back(at::zeros_like(sums.front()));
+    sums.back()[0] = auxiliary_loss.detach().to(at::kDouble) * share;
   }
   torch::autograd::backward(roots, gradients);
-  learned.push_back({sequences, batch.starts, current.logprobs.detach(), sums});
+  learned.sums = at::stack(sums);
+  return learned;
 }
 
-// The sums of all passes [passes, sums] on the host, and the sequences that a loss was not finite for: those with such
+// The sums of all passes [chunks, sums] on the host, and the sequences that a loss was not finite for: those with such
 // log-probabilities, or else the whole pass.
 std::pair<Tensor, std::string> Trainer::read(const std::vector<Learned>& learned) {
   std::vector<Tensor> sums;
   for (const Learned& pass : learned) sums.push_back(pass.sums);
-  const Tensor rows = at::stack(sums).cpu();
-  const Tensor finite = rows.select(1, 0).isfinite();
-  for (size_t p = 0; p < learned.size(); ++p) {
-    if (finite[static_cast<int64_t>(p)].item<bool>()) continue;
-    const Learned& pass = learned[p];
+  const Tensor rows = at::cat(sums).cpu();
+  int64_t end = 0;
+  for (const Learned& pass : learned) {
+    const int64_t begin = std::exchange(end, end + pass.sums.size(0));
+    if (rows.slice(0, begin, end).select(1, 0).isfinite().all().item<bool>()) continue;
     const Tensor logprobs_finite = pass.logprobs.isfinite().cpu();
     std::vector<const Sequence*> found;
     for (size_t i = 0; i < pass.sequences.size(); ++i)
@@ -369,9 +405,10 @@ void Trainer::refresh_reference() {
   if (objective_.reference_mixup == 1) return reference_->load_state(policy_.state());
   NamedTensors mixed = policy_.state();
   const NamedTensors before = reference_->state();  // the same names in the same order
-  for (size_t i = 0; i < mixed.size(); ++i)
-    mixed[i].second = before[i].second.to(at::kFloat).lerp(mixed[i].second.detach().to(at::kFloat), objective_.reference_mixup)
-                          .to(before[i].second.scalar_type());
+  for (size_t i = 0; i < mixed.size(); ++i) {
+    const Tensor &old = before[i].second, now = mixed[i].second.detach().to(at::kFloat);
+    mixed[i].second = old.to(at::kFloat).lerp(now, objective_.reference_mixup).to(old.scalar_type());
+  }
   reference_->load_state(mixed);
 }
 
@@ -415,16 +452,7 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
     if (objective_.reference_refresh_steps > 0 && step > 0 && step % objective_.reference_refresh_steps == 0)
       refresh_reference();
     reference = reference_logprobs(groups);
-    if (objective_.kl == Kl::k1_in_reward)
-      for (size_t g = 0; g < groups.size(); ++g) {
-        reward_kl.emplace_back();
-        for (size_t i = 0; i < groups[g].completions.size(); ++i) {
-          double sum = 0;
-          for (size_t t = 0; t < reference[g][i].size(); ++t)
-            sum += static_cast<double>(groups[g].completions[i].logprobs[t]) - static_cast<double>(reference[g][i][t]);
-          reward_kl.back().push_back(sum);
-        }
-      }
+    if (objective_.kl == Kl::k1_in_reward) reward_kl = divergence(groups, reference);
   }
   compute_advantages(groups, objective_, reward_kl);
   warn_of_masks(groups, report);
@@ -451,15 +479,17 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
       std::vector<Learned> learned;
       int64_t targets = 0;
       for (const Sequence& sequence : list) targets += sequence.targets();
-      const auto learn = [&](const std::vector<Sequence>& micro, const Batch& batch, const Tensor& hidden) {
-        const TokenLogprobs current = logprobs(policy_, batch, hidden);
+      const auto take = [&](const std::vector<Sequence>& micro, const Batch& batch, const Tensor& hidden) {
         LossInput input = loss_input(micro, batch, reference);
         input.cut = cut;
         const PolicyLoss loss(input, normalizer, objective);
-        const PolicyGradient gradient = loss.gradient(current.logprobs, current.entropy);
-        backward(learned, micro, batch, current, gradient, record.auxiliary_loss, targets);
+        const bool by_token = objective.is_by_token();
+        const auto gradient_of = [&](int64_t first, const TokenLogprobs& chunk) {
+          return (by_token ? loss.part(first, chunk.logprobs.size(0)) : loss).gradient(chunk.logprobs, chunk.entropy);
+        };
+        learned.push_back(learn(micro, batch, hidden, record.auxiliary_loss, targets, by_token, gradient_of));
       };
-      report.tokens += each_pass(policy_, list, &record, learn);
+      report.tokens += each_pass(policy_, list, &record, take);
       const auto [sums, broken] = read(learned);
       const LossMetrics metrics(sums);
       if (updates++ == 0) {
@@ -500,13 +530,14 @@ UpdateReport Trainer::update(const std::vector<Example>& documents, int64_t step
   RouterRecord record;
   std::vector<Learned> learned;
   const double count = static_cast<double>(targets);
-  const auto learn = [&](const std::vector<Sequence>& micro, const Batch& batch, const Tensor& hidden) {
-    const TokenLogprobs current = logprobs(policy_, batch, hidden);
-    const Tensor sums = at::stack({-current.logprobs.detach(), current.entropy.detach()}).sum(1, false, at::kDouble);
-    const PolicyGradient gradient{at::full_like(current.logprobs, -1.0 / count), {}, sums / count};
-    backward(learned, micro, batch, current, gradient, record.auxiliary_loss, targets);
+  const auto gradient_of = [&](int64_t, const TokenLogprobs& chunk) -> PolicyGradient {
+    const Tensor sums = at::stack({-chunk.logprobs, chunk.entropy}).sum(1, false, at::kDouble);
+    return {at::full_like(chunk.logprobs, -1.0 / count), {}, sums / count};
   };
-  report.tokens = each_pass(policy_, list, &record, learn);
+  const auto take = [&](const std::vector<Sequence>& some, const Batch& batch, const Tensor& hidden) {
+    learned.push_back(learn(some, batch, hidden, record.auxiliary_loss, targets, true, gradient_of));
+  };
+  report.tokens = each_pass(policy_, list, &record, take);
   const auto [rows, broken] = read(learned);
   const Tensor sums = rows.sum(0);
   report.loss = sums[0].item<double>();

@@ -195,6 +195,14 @@ void run(const Bench& bench, int type) {
   const double product = 2.0 * tokens * hidden * vocab;
   both("token_logprobs, vocabulary 512", true, product, 3 * product, {randn({tokens, hidden}), randn({vocab, hidden})},
        [&](const auto& t) { return grpo::token_logprobs(t[0], t[1], targets, 1.0).logprobs; });
+  const Tensor states = randn({tokens, hidden}), head = randn({vocab, hidden}).requires_grad_();
+  head.set_grad_dtype(at::kFloat);
+  head.mutable_grad() = at::zeros_like(head, at::kFloat);
+  const auto gradient = [](int64_t, const grpo::TokenLogprobs& chunk) {
+    return grpo::TokenLogprobs{at::ones_like(chunk.logprobs), {}};
+  };
+  bench.line("learn_tokens, vocabulary 512", type, true, 3 * product,
+             [&] { grpo::learn_tokens(states, head, targets, 1.0, {}, gradient); });
 }
 
 }  // namespace

@@ -1,5 +1,8 @@
 // token_logprobs, logits and log_sum_exp: against the reference, against the sampler, row by row.
+#include <torch/csrc/autograd/autograd.h>
+
 #include <cmath>
+#include <vector>
 
 #include "kernels/cpu/sample.h"
 #include "op_test.h"
@@ -151,6 +154,49 @@ TEST_P(TokenLogprobsTest, gradients_are_the_same_from_kept_logits_and_from_logit
   }
 }
 
+TEST_P(TokenLogprobsTest, learned_in_one_pass_have_the_bits_of_the_way_there_and_back) {
+  for (const int64_t tokens : {1, 256, 300, 520})
+    for (const bool has_sets : {false, true})
+      for (const bool has_entropy : {false, true}) {
+        const Tensor targets = targets_of(tokens, 37);
+        const KeptSets kept = has_sets ? KeptSets(random_sets(targets, 37)) : KeptSets();
+        const Tensor hidden = randn({tokens, 17}).requires_grad_(), head = randn({37, 17}).requires_grad_();
+        const Tensor by_logprob = at::randn({tokens}), by_entropy = at::randn({tokens});
+        const auto with_gradient = [&] {
+          head.set_grad_dtype(at::kFloat);
+          head.mutable_grad() = at::full_like(head, 0.25, at::kFloat);
+        };
+        const auto loss = [&](int64_t first, const TokenLogprobs& chunk) -> TokenLogprobs {
+          const int64_t rows = chunk.logprobs.size(0);
+          EXPECT_LE(first + rows, tokens);
+          return {chunk.logprobs * by_logprob.narrow(0, first, rows),
+                  has_entropy ? chunk.entropy * by_entropy.narrow(0, first, rows) : Tensor()};
+        };
+        with_gradient();
+        const TokenLogprobs out = token_logprobs(hidden, head, targets, 0.8, kept);
+        const TokenLogprobs d = loss(0, {out.logprobs.detach(), out.entropy.detach()});
+        std::vector<Tensor> roots{out.logprobs}, by{d.logprobs};
+        if (has_entropy) roots.push_back(out.entropy), by.push_back(d.entropy);
+        torch::autograd::backward(roots, by);
+        const Tensor head_gradient = head.grad().clone();
+
+        with_gradient();
+        const LearnedTokens learned = learn_tokens(hidden.detach(), head, targets, 0.8, kept, loss);
+        EXPECT_TRUE(same_bits(learned.found.logprobs, out.logprobs));
+        EXPECT_TRUE(same_bits(learned.found.entropy, out.entropy));
+        EXPECT_TRUE(same_bits(learned.hidden_gradient, hidden.grad()));
+        EXPECT_TRUE(same_bits(head.grad(), head_gradient));
+        EXPECT_FALSE(learned.found.logprobs.requires_grad());
+
+        const Tensor frozen = head.detach();
+        EXPECT_TRUE(same_bits(learn_tokens(hidden.detach(), frozen, targets, 0.8, kept, loss).hidden_gradient,
+                              learned.hidden_gradient));
+        const LearnedTokens plain = reference::learn_tokens(hidden.detach(), frozen, targets, 0.8, kept, loss);
+        EXPECT_TRUE(at::allclose(plain.hidden_gradient.to(at::kFloat), learned.hidden_gradient.to(at::kFloat), 1e-2,
+                                 narrow() ? 2e-2 : 1e-5));
+      }
+}
+
 TEST_P(TokenLogprobsTest, rows_keep_their_bits_across_the_edge_of_a_chunk) {
   const Tensor hidden = randn({300, 17}), head = randn({37, 17}), targets = targets_of(300, 37);
   expect_rows_independent(
@@ -190,6 +236,17 @@ TEST(TokenLogprobsGradient, of_the_entropy_alone_and_of_the_logprobs_alone_add_u
   };
   EXPECT_TRUE(at::allclose(gradient(true, false) + gradient(false, true), gradient(true, true), 1e-5, 1e-6));
   EXPECT_GT(gradient(false, true).abs().max().item<float>(), 1e-3);
+}
+
+TEST(TokenLogprobsRefuse, to_learn_where_there_is_no_place_for_a_gradient) {
+  const Tensor hidden = at::randn({3, 4}), head = at::randn({7, 4}).requires_grad_(), targets = at::zeros({3}, at::kInt);
+  const auto ones = [](int64_t rows) {
+    return [=](int64_t, const TokenLogprobs&) { return TokenLogprobs{at::ones({rows}), {}}; };
+  };
+  EXPECT_ERROR(learn_tokens(hidden, head, targets, 1, {}, ones(3)), "[learn_tokens] expected a head that has a gradient");
+  EXPECT_ERROR(learn_tokens(hidden, head.detach(), targets, 1, {}, ones(2)),
+               "[learn_tokens] expected gradients of a chunk's 3 tokens");
+  EXPECT_ERROR(learn_tokens(hidden, head.detach(), targets, 0, {}, ones(3)), "[token_logprobs] expected a temperature");
 }
 
 TEST(TokenLogprobsRefuse, what_does_not_fit) {

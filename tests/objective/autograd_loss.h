@@ -24,7 +24,8 @@ inline Found autograd_loss(const MicroBatch& micro, const Normalizer& normalizer
 
   const RatioLevel level = config.resolved_ratio_level();
   at::Tensor log_weight = log_ratio;
-  if (level == RatioLevel::sequence || level == RatioLevel::sequence_token) log_weight = sequence_sum(log_ratio) / length;
+  if (level == RatioLevel::sequence || level == RatioLevel::sequence_token)
+    log_weight = sequence_sum(log_ratio) / length;
   if (level == RatioLevel::trajectory) log_weight = sequence_sum(log_ratio);
   if (level == RatioLevel::sequence_token) log_weight = log_weight.detach() + logprobs - logprobs.detach();
   const at::Tensor ratio = log_weight.exp();

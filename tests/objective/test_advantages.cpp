@@ -245,7 +245,8 @@ TEST(Advantages, of_rewards_that_are_normalized_one_by_one_weigh_each_by_its_own
   compute_advantages(groups, config);
   const float w = std::sqrt((4 + 2 * d * d) / 7);
   EXPECT_THAT(groups[0].advantages, Pointwise(FloatNear(1e-6f), {(-1 - d) / w, 1 / w, (-1 + d) / w, 1 / w}));
-  EXPECT_THAT(groups[1].advantages, Pointwise(NanSensitiveFloatEq(), {0.0f, 0.0f, 0.0f, kNanF}));
+  EXPECT_THAT(groups[1].advantages,
+              Pointwise(::testing::NanSensitiveFloatNear(1e-6f), {0.0f, 0.0f, 0.0f, kNanF}));
 }
 
 TEST(Advantages, of_rewards_that_are_normalized_one_by_one_need_their_scores_and_weights) {

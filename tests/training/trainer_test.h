@@ -39,7 +39,8 @@ inline bool same(const NamedTensors& a, const NamedTensors& b) {
 }
 
 // |a − b| / |b| over all parameters together.
-inline double relative_difference(const std::map<std::string, at::Tensor>& a, const std::map<std::string, at::Tensor>& b) {
+inline double relative_difference(const std::map<std::string, at::Tensor>& a,
+                                  const std::map<std::string, at::Tensor>& b) {
   double difference = 0, size = 0;
   for (const auto& [name, tensor] : b) {
     difference += (a.at(name).to(at::kDouble) - tensor.to(at::kDouble)).square().sum().item<double>();
