@@ -1,9 +1,15 @@
 // The rollout engine: tasks become groups of sampled completions. Continuous batching over a paged KV cache, with the
 // policy's own weights and its own forward.
+//
+// A running completion has a slot: its place in the pages, its last token, the key of its next draw, where it must end.
+// A step of the engine gives each of them up to `horizon` tokens, one pass behind the other, and only then are these
+// looked at. End-of-sequence and the limit on tokens end a slot where it draws; stop strings are found afterwards, and
+// what was drawn behind one is dropped.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,8 +33,11 @@ struct RolloutConfig {
   int page_size = 16;
   int pages = 0;
   double cache_gigabytes = 1.0;
-  /// No knob: a program may have completions end where the policy's positions do, in place of refusing their prompts.
+  /// No knobs. A program may have completions end where the policy's positions do, in place of refusing their prompts.
   bool ends_at_context = false;
+  /// Tokens that a completion draws before the host looks at them; no completion depends on it. On the CPU, where a look
+  /// costs nothing, 1 is the fastest: the place of what has ended is taken at once, and nothing is drawn in vain.
+  int horizon = 1;
 
   template <class V>
   void visit(V& v) {
@@ -46,7 +55,7 @@ struct RolloutConfig {
       at_least(0).at_most(1 << 30));
     v("cache_gigabytes", cache_gigabytes, "limit of the KV cache when `pages` is 0", above(0).at_most(1e6));
   }
-  /// Throws Error for an empty stop string.
+  /// Throws Error for an empty stop string and a horizon below 1.
   void validate() const;
 };
 
@@ -68,17 +77,22 @@ struct DrawStream {
 struct RolloutStats {
   int64_t forward_passes = 0;
   int64_t prompt_tokens = 0;      ///< computed once per group, and not again unless pages ran out
-  int64_t completion_tokens = 0;  ///< drawn
+  int64_t completion_tokens = 0;  ///< of the completions
+  int64_t dropped_tokens = 0;     ///< drawn behind a stop string before it was found: below `horizon` a completion
   int64_t recomputed_tokens = 0;  ///< after preemption
   int64_t preemptions = 0;
   int peak_pages = 0, peak_running = 0;
 };
 
+class Engine;
+
 class Rollout {
  public:
-  /// Keeps references to `policy` (whose weights it reads at each call) and a copy of `tokenizer`.
+  /// Keeps references to `policy` (whose weights it reads at each step) and a copy of `tokenizer`.
   Rollout(const Policy& policy, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
           const RolloutConfig& config);
+  ~Rollout();
+  Rollout(Rollout&&) noexcept;
 
   using OnEnd = std::function<void(Group& group, std::size_t sample)>;
   using OnToken = std::function<void(const Group& group, std::size_t sample)>;
@@ -93,17 +107,46 @@ class Rollout {
   std::vector<Group> generate(const std::vector<Task>& tasks, const DrawStream& stream, const OnEnd& on_end = nullptr,
                               const OnToken& on_token = nullptr);
 
-  /// The same from prompts that are tokens already, one for each task.
+  /// The same from prompts that are tokens already, one for each task. Either throws Error while groups are under way.
   std::vector<Group> generate(const std::vector<Task>& tasks, const std::vector<std::vector<int32_t>>& prompts,
                               const DrawStream& stream, const OnEnd& on_end = nullptr,
                               const OnToken& on_token = nullptr);
+
+  /// What generate is made of, for programs with a loop of their own:
+  ///   for (Group& group : groups) rollout.submit(group, stream);
+  ///   while (rollout.step())
+  ///     for (const auto& [group, sample] : rollout.take_finished()) …
+  /// Groups may be submitted at any time, one behind the other; the order, and what else runs, change no completion.
+
+  /// Has config.samples completions sampled into `group`, whose task, place (`index`) and prompt are given. Until they
+  /// have ended, or are cancelled, the group and its vector `completions` must keep their place. Of `stream` seed,
+  /// purpose and step count. Throws Error, and submits nothing, where generate would throw.
+  void submit(Group& group, const DrawStream& stream);
+
+  /// Gives everything that runs up to config.horizon tokens, oldest groups first where not all can run; false when
+  /// nothing is under way. Throws Error when the policy has diverged, or is of another version than the one that groups
+  /// under way were begun with, whose keys and values lie in the cache. When it throws, or `on_token` does, cancel().
+  bool step(const OnToken& on_token = nullptr);
+
+  struct Ended {
+    Group* group;
+    std::size_t sample;
+  };
+  /// The completions that have ended since the last call, in the order in which they did.
+  std::vector<Ended> take_finished();
+
+  /// Forgets what is under way, and what has finished and was not taken. The groups stay as they are.
+  void cancel();
+
+  int unfinished() const;  ///< completions under way
 
   /// Why generate would refuse a task, or a prompt: a chat template that cannot render it, no tokens, one that the
   /// policy does not know, or too many for the policy or the cache. "" where it would not.
   std::string refusal(const Task& task) const;
   std::string refusal(const std::vector<int32_t>& prompt) const;
 
-  const RolloutStats& stats() const { return stats_; }  ///< of the last call
+  /// Of the last call of generate; else since there was nothing under way.
+  const RolloutStats& stats() const;
   const RolloutConfig& config() const { return config_; }
 
  private:
@@ -111,9 +154,8 @@ class Rollout {
   Tokenizer tokenizer_;
   ChatTemplate chat_template_;
   RolloutConfig config_;
-  KvPages pages_;              // kept between calls; what they hold is dropped
+  std::unique_ptr<Engine> engine_;
   std::vector<Group> groups_;  // of the call under way; still there after a throw, for those whom on_end told of them
-  RolloutStats stats_;
 };
 
 }  // namespace grpo

@@ -63,6 +63,7 @@ struct Group {
   Task task;
   std::size_t index = 0;                ///< place in the step's task list; part of the key of every draw
   std::vector<int32_t> prompt;          ///< prompt tokens, chat template included
+  uint64_t policy_version = 0;          ///< of the weights that drew the completions
   std::vector<Completion> completions;  ///< [G]
   std::vector<Scores> scores;           ///< [G]
   std::vector<double> rewards;          ///< [G] weighted sum of the scores; NaN: no reward was defined, left out

@@ -31,13 +31,12 @@ __device__ T reduce(T value, T* shared, F combine) {
 }
 
 // One block a draw. A Philox block of four words serves ids 16 apart (philox.h), so a thread takes four ids at a time.
-__global__ void sample_rows(const float* logits, int64_t vocab, float scale, DrawKey key, const CudaDraw* draws,
+__global__ void sample_rows(const float* logits, int64_t vocab, float scale, const int32_t* rows, const int64_t* keys,
                             int32_t* tokens, float* logprobs) {
   __shared__ float floats[kThreads];
   __shared__ Best bests[kThreads];
-  const CudaDraw draw = draws[blockIdx.x];
-  key.index = draw.index, key.sample = draw.sample, key.position = draw.position;
-  const float* row = logits + draw.row * vocab;
+  const DrawKey key = read_key(keys + blockIdx.x * kKeyColumns);
+  const float* row = logits + rows[blockIdx.x] * vocab;
 
   float peak = -INFINITY;
   bool broken = false;
@@ -71,10 +70,10 @@ __global__ void sample_rows(const float* logits, int64_t vocab, float scale, Dra
 
 }  // namespace
 
-void sample_rows_cuda(const float* logits, int64_t vocab, float scale, const DrawKey& key, const CudaDraw* draws,
-                      int64_t count, int32_t* tokens, float* logprobs, int device) {
+void sample_rows_cuda(const float* logits, int64_t vocab, float scale, const int32_t* rows, const int64_t* keys,
+                      int64_t draws, int32_t* tokens, float* logprobs, int device) {
   cudaSetDevice(device);
-  sample_rows<<<static_cast<unsigned>(count), kThreads>>>(logits, vocab, scale, key, draws, tokens, logprobs);
+  sample_rows<<<static_cast<unsigned>(draws), kThreads>>>(logits, vocab, scale, rows, keys, tokens, logprobs);
   if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess)
     throw Error("sample", "the CUDA kernel could not be launched: ", cudaGetErrorString(error));
 }

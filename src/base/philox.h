@@ -35,6 +35,17 @@ struct DrawKey {
   uint32_t index = 0, sample = 0, position = 0;  ///< < 2^24, < 2^16, < 2^26
 };
 
+/// A key as int64: seed, purpose, step, index, sample, position. Rows of a tensor hold keys so, on a device as well.
+constexpr int kKeyColumns = 6, kPositionColumn = 5;
+GRPO_HD constexpr DrawKey read_key(const int64_t* row) {
+  return {static_cast<uint64_t>(row[0]), static_cast<Purpose>(row[1]),  static_cast<uint64_t>(row[2]),
+          static_cast<uint32_t>(row[3]), static_cast<uint32_t>(row[4]), static_cast<uint32_t>(row[5])};
+}
+constexpr void write_key(const DrawKey& key, int64_t* row) {
+  row[0] = static_cast<int64_t>(key.seed), row[1] = static_cast<int64_t>(key.purpose);
+  row[2] = static_cast<int64_t>(key.step), row[3] = key.index, row[4] = key.sample, row[5] = key.position;
+}
+
 struct PhiloxBlock {
   uint32_t word[4];
 };

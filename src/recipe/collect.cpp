@@ -44,6 +44,7 @@ Collected collect(Rollout& rollout, Scorer& scorer, const TakeTasks& take, std::
     out.stats.forward_passes += stats.forward_passes;
     out.stats.prompt_tokens += stats.prompt_tokens;
     out.stats.completion_tokens += stats.completion_tokens;
+    out.stats.dropped_tokens += stats.dropped_tokens;
     out.stats.recomputed_tokens += stats.recomputed_tokens;
     out.stats.preemptions += stats.preemptions;
     out.stats.peak_pages = std::max(out.stats.peak_pages, stats.peak_pages);

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cassert>
+#include <numeric>
 #include <ranges>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -22,7 +24,16 @@ Scheduler::Scheduler(const SchedulerConfig& config) : config_(config) {
   expect_positive("num_pages", config.num_pages);
   expect_positive("max_running_sequences", config.max_running_sequences);
   expect_positive("max_batch_tokens", config.max_batch_tokens);
+  expect_positive("horizon", config.horizon);
   for (int page = config.num_pages - 1; page >= 0; --page) free_.push_back(page);
+}
+
+void Scheduler::add_pages(int pages) {
+  expect_positive("pages", pages);
+  std::vector<int32_t> added(pages);
+  std::iota(added.rbegin(), added.rend(), config_.num_pages);
+  free_.insert(free_.begin(), added.begin(), added.end());  // those that there were go first
+  config_.num_pages += pages;
 }
 
 int Scheduler::add_group(int prompt_tokens, int samples, int max_new_tokens) {
@@ -51,7 +62,7 @@ std::vector<Work> Scheduler::next() {
     if (group.prompt.pages.empty()) break;
     for (const Sample& sample : group.samples) {
       if (sample.state == State::finished) continue;
-      if (sample.drawing)
+      if (sample.drawing > 0)
         throw Error("scheduler", "expected drew() or finish() for every draw of the last step, got none for group ",
                     number);
       if (sample.tokens == group.max_new_tokens)
@@ -77,7 +88,7 @@ void Scheduler::decode(std::vector<Work>& work, int& budget) {
       if (budget == 0) return;
       Sample& sample = group.samples[i];
       if (sample.state != State::running || sample.tokens - sample.cached != 1) continue;
-      if (!grow(sample, sample.tokens, number, i)) continue;
+      if (!reserve(group, sample, number, i)) continue;
       work.push_back(compute(number, i, 1));
       --budget;
     }
@@ -102,7 +113,7 @@ void Scheduler::start(std::vector<Work>& work, int& budget) {
       budget -= count;
       const int coming = group.max_new_tokens > 1 ? std::min(slots, group.unfinished) : 0;
       slots -= coming;
-      promised += coming;
+      promised += coming * pages_for(reach(group, 1));
       continue;  // its samples see a complete prompt from the next step on
     }
     for (int i = 0; i < std::ssize(group.samples); ++i) {
@@ -110,7 +121,7 @@ void Scheduler::start(std::vector<Work>& work, int& budget) {
       if (budget == 0) return;
       if (sample.state == State::finished) continue;
       if (sample.state == State::waiting) {
-        if (slots == 0 || !grow(sample, sample.tokens, number, i)) return;
+        if (slots == 0 || !reserve(group, sample, number, i)) return;
         sample.state = State::running;
         ++group.readers;
         ++running_;
@@ -137,25 +148,30 @@ Work Scheduler::compute(int number, int i, int count) {
   (is_prompt ? stats_.prompt_tokens : stats_.decode_tokens) += fresh;
   stats_.recomputed_tokens += count - fresh;
 
-  bool draws = end == segment.tokens;
-  if (is_prompt) {
-    draws = draws && !group.prompt_drew;
-    group.prompt_drew |= draws;
-    if (draws)
-      for (Sample& sample : group.samples) sample.drawing = true;
-  } else {
+  int draws = 0;
+  if (end == segment.tokens && !is_prompt) {
+    const int room = static_cast<int>(segment.pages.size()) * config_.page_size;
+    draws = std::min(reach(group, segment.tokens), room) - segment.tokens + 1;
     group.samples[i].drawing = draws;
+  } else if (end == segment.tokens && !group.prompt_drew) {
+    draws = 1;
+    group.prompt_drew = true;
+    for (Sample& sample : group.samples) sample.drawing = 1;
   }
   return {number, i, first, count, draws, segment.slot, is_prompt ? -1 : group.prompt.slot, segment.pages};
 }
 
-void Scheduler::drew(int group, int i) {
+void Scheduler::drew(int group, int i, int tokens) {
   Sample& sample = find(group, i);
-  if (!sample.drawing)
-    throw Error("scheduler", "expected a draw after work that draws, got one for group ", group, ", sample ", i,
-                ", which has none due");
-  sample.drawing = false;
-  ++sample.tokens;
+  if (tokens < 1 || tokens > sample.drawing)
+    throw Error("scheduler", "expected draws after work that draws, got ", tokens, " for group ", group, ", sample ", i,
+                ", which has ", sample.drawing > 0 ? std::to_string(sample.drawing) : "none", " due");
+  sample.drawing = 0;
+  sample.tokens += tokens;
+  // All but the last have been computed, too, on the pages that were reserved.
+  sample.cached += tokens - 1;
+  sample.computed = std::max(sample.computed, sample.cached);
+  stats_.decode_tokens += tokens - 1;
 }
 
 void Scheduler::finish(int number, int i) {
@@ -171,6 +187,16 @@ void Scheduler::finish(int number, int i) {
   if (--group.unfinished > 0) return;
   release(group.prompt);
   groups_.erase(number);
+}
+
+// How many tokens of a sample that has `tokens` are in the cache when it has drawn as many more as a step lets it.
+int Scheduler::reach(const Group& group, int tokens) const {
+  return tokens - 1 + std::min(config_.horizon, group.max_new_tokens - tokens);
+}
+
+// Gives a sample the pages for the tokens of a whole horizon, or else for those that it has.
+bool Scheduler::reserve(const Group& group, Sample& sample, int number, int i) {
+  return grow(sample, reach(group, sample.tokens), number, i) || grow(sample, sample.tokens, number, i);
 }
 
 // Gives the segment the pages for its first `tokens` tokens, all or none, and with the first ones a slot.

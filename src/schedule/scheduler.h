@@ -1,5 +1,10 @@
-// Continuous batching over integers: which tokens of which sequences the next forward pass computes, and on which pages
-// of the KV cache. No tensors, no tokens' values; the rollout engine runs the work and tells what it drew.
+// Continuous batching over integers: which tokens of which sequences the next step computes, and on which pages of the
+// KV cache. No tensors, no tokens' values; the rollout engine runs the work and tells what it drew.
+//
+// A step is one forward pass over chunks of prompts and a token of each running sample, and behind it as many passes
+// over the running samples alone as the horizon has further tokens. Their pages are reserved before the first of them,
+// so that nothing has to be decided between two passes: what was drawn need be known here at the end of the step only.
+// A sample may end in the middle of it, and tokens that were drawn behind its end were never there.
 //
 // A group is one prompt and its samples. The prompt is computed once, its pages are read by all of the group's samples,
 // and the first token of each is drawn from its last row. A sample's own tokens lie on pages of its own, so nothing is
@@ -25,12 +30,13 @@ struct SchedulerConfig {
   int page_size = 16;             ///< tokens on one page
   int num_pages = 0;              ///< pages in the KV cache
   int max_running_sequences = 0;  ///< samples that hold pages at the same time
-  int max_batch_tokens = 0;       ///< tokens of one step: decoding first, the rest for prompts and recomputation
+  int max_batch_tokens = 0;       ///< tokens of one pass: decoding first, the rest for prompts and recomputation
+  int horizon = 1;                ///< tokens that a running sample may draw in one step
 };
 
-/// One segment's share of a step: compute its tokens first … first + count − 1. They attend to the whole prompt (for a
-/// sample) and to the segment's tokens up to themselves; token i of a segment lies on page pages[i / page_size], row
-/// i % page_size. The span is valid until the next call of next() or finish().
+/// One segment's share of a step's first pass: compute its tokens first … first + count − 1. They attend to the whole
+/// prompt (for a sample) and to the segment's tokens up to themselves; token i of a segment lies on page
+/// pages[i / page_size], row i % page_size. The span is valid until the next call of next() or finish().
 ///
 /// A segment has a slot, a number of its own, for as long as it holds pages: the row of a page table that lives longer
 /// than a step. `pages` only grows meanwhile.
@@ -38,8 +44,9 @@ struct Work {
   int group;
   int sample;  ///< −1: the prompt
   int first, count;
-  bool draws;  ///< the last row's logits are needed: of the prompt for the first token of every sample, of a sample for
-               ///< its next one. Never set twice for the same token.
+  int draws;  ///< not 0: the last row's logits are needed, of a prompt for the first token of every sample (1, once and
+              ///< for all), of a sample for its next one. More than 1: each further pass of the step computes the token
+              ///< that was drawn last and draws another, so many in all, unless the sample ends before.
   int slot;
   int prompt_slot;  ///< the prompt's, whose pages a sample reads; −1 for the prompt itself
   std::span<const int32_t> pages;
@@ -50,7 +57,7 @@ class Scheduler {
   struct Stats {
     int64_t steps = 0;
     int64_t prompt_tokens = 0;      ///< prompt tokens computed for the first time
-    int64_t decode_tokens = 0;      ///< samples' tokens computed for the first time
+    int64_t decode_tokens = 0;      ///< samples' tokens computed for the first time, but those behind an end
     int64_t recomputed_tokens = 0;  ///< tokens of either kind computed again
     int64_t preemptions = 0;        ///< samples that lost their pages
     int64_t released_prompts = 0;   ///< prompts that lost their pages with samples still to run
@@ -66,9 +73,12 @@ class Scheduler {
   /// together.
   int add_group(int prompt_tokens, int samples, int max_new_tokens);
 
+  /// So many more pages behind those that there are.
+  void add_pages(int pages);
+
   /// The next step's work, oldest first among decoding samples, then oldest first among prompts and (re)starting
-  /// samples; empty when every sample has finished. All of it must have been computed, and every draw reported, before
-  /// the next call.
+  /// samples; empty when every sample has finished. All of it must have been computed, and the draws of every sample
+  /// reported, before the next call.
   ///
   /// Some work is always found. The oldest unfinished sample can take the pages of everyone else, and add_group made
   /// sure that these suffice. And the work ends: a step either decodes, and a drawn token is never lost, so this
@@ -76,13 +86,15 @@ class Scheduler {
   /// first, where the oldest unfinished sample (or its prompt) advances, and nobody older is there to set it back.
   std::vector<Work> next();
 
-  /// One more token was drawn for this sample, from a Work with `draws`. Throws Error when there was none.
-  void drew(int group, int sample);
+  /// So many tokens were drawn for this sample in the step, from a Work with as many `draws` or more; of a sample that
+  /// has ended, those up to its end. Throws Error for none, and for more.
+  void drew(int group, int sample, int tokens = 1);
 
   /// The sample has ended (after a draw, or because it is no longer wanted). It leaves at once, its pages return, and
   /// the prompt's with the last sample. Throws Error when there is no such unfinished sample.
   void finish(int group, int sample);
 
+  int pages() const { return config_.num_pages; }
   int free_pages() const { return static_cast<int>(free_.size()); }
   int held_pages() const { return config_.num_pages - free_pages(); }
   int running() const { return running_; }        ///< samples that hold pages
@@ -105,7 +117,7 @@ class Scheduler {
   enum class State { waiting, running, finished };
   struct Sample : Segment {
     State state = State::waiting;
-    bool drawing = false;  // a draw is due
+    int drawing = 0;  // the most draws that are due
   };
   struct Group {
     Segment prompt;
@@ -119,6 +131,8 @@ class Scheduler {
   void decode(std::vector<Work>& work, int& budget);
   void start(std::vector<Work>& work, int& budget);
   Work compute(int group, int sample, int count);
+  int reach(const Group& group, int tokens) const;
+  bool reserve(const Group& group, Sample& sample, int number, int i);
   bool grow(Segment& segment, int tokens, int group, int sample);
   bool make_room(int pages, int group, int sample);
   void preempt(Group& group, Sample& sample);

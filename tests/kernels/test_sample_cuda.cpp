@@ -4,22 +4,16 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 #include <vector>
 
 #include "grpo/ops.h"
 #include "kernels/cpu/sample.h"
-#include "kernels/cuda/sample.h"
+#include "kernels/draw.h"
 
 namespace grpo {
 namespace {
 
 using at::Tensor;
-
-struct Drawn {
-  std::vector<int32_t> tokens;
-  std::vector<float> logprobs;
-};
 
 class SampleCuda : public testing::TestWithParam<int64_t> {
  protected:
@@ -27,18 +21,12 @@ class SampleCuda : public testing::TestWithParam<int64_t> {
     if (!dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) || !at::hasCUDA()) GTEST_SKIP() << "no GPU here";
   }
 
-  static Drawn draw(const Tensor& logits, float scale, const DrawKey& key, const std::vector<CudaDraw>& draws) {
-    const int64_t count = static_cast<int64_t>(draws.size());
-    Tensor jobs = at::empty({count, 4}, at::kInt);
-    std::memcpy(jobs.data_ptr(), draws.data(), draws.size() * sizeof(CudaDraw));
-    jobs = jobs.cuda();
-    const Tensor device = logits.cuda(), tokens = at::empty({count}, jobs.options()),
-                 logprobs = at::empty({count}, device.options());
-    sample_rows_cuda(device.data_ptr<float>(), logits.size(1), scale, key,
-                     static_cast<const CudaDraw*>(jobs.data_ptr()), count, tokens.data_ptr<int32_t>(),
-                     logprobs.data_ptr<float>(), device.device().index());
-    const Tensor t = tokens.cpu(), l = logprobs.cpu();
-    return {{t.data_ptr<int32_t>(), t.data_ptr<int32_t>() + count}, {l.data_ptr<float>(), l.data_ptr<float>() + count}};
+  static Drawn draw_there(const Tensor& logits, const std::vector<int32_t>& rows, const std::vector<DrawKey>& keys,
+                          const SamplingConfig& config = {}) {
+    Tensor columns = at::empty({static_cast<int64_t>(keys.size()), kKeyColumns}, at::kLong);
+    for (size_t i = 0; i < keys.size(); ++i) write_key(keys[i], columns.data_ptr<int64_t>() + i * kKeyColumns);
+    const Drawn drawn = draw(logits.cuda(), at::tensor(rows, at::kInt), columns, config);
+    return {drawn.tokens.cpu(), drawn.logprobs.cpu(), {}};
   }
 };
 
@@ -48,24 +36,26 @@ TEST_P(SampleCuda, draws_the_tokens_that_the_cpu_draws) {
   const Tensor logits = at::randn({rows, vocab}) * 3;
   SamplingConfig config;
   config.temperature = 0.7;
-  DrawKey key{.seed = 0x123456789abcdef, .purpose = Purpose::evaluation, .step = 9};
-  std::vector<CudaDraw> draws;
+  std::vector<int32_t> from;
+  std::vector<DrawKey> keys;
   for (int32_t row = 0; row < rows; ++row)
-    for (uint32_t i = 0; i < each; ++i) draws.push_back({row, i / 10, i % 10, 1000 * i});
-  const Drawn drawn = draw(logits, config.scale(), key, draws);
+    for (uint32_t i = 0; i < each; ++i) {
+      from.push_back(row);
+      keys.push_back({0x123456789abcdef + i % 3, Purpose::evaluation, 9 + i % 2, i / 10, i % 10, 1000 * i});
+    }
+  const Drawn drawn = draw_there(logits, from, keys, config);
   int differing = 0;
-  for (size_t i = 0; i < draws.size(); ++i) {
-    const float* row = logits.data_ptr<float>() + draws[i].row * vocab;
-    key.index = draws[i].index, key.sample = draws[i].sample, key.position = draws[i].position;
-    const Draw expected = sample_row(row, vocab, log_sum_exp(row, vocab, config.temperature), config, key);
+  for (size_t i = 0; i < keys.size(); ++i) {
+    const float* row = logits.data_ptr<float>() + from[i] * vocab;
+    const Draw expected = sample_row(row, vocab, log_sum_exp(row, vocab, config.temperature), config, keys[i]);
     // Both add the same noise to logits that are rounded once more on the GPU (the row's maximum is taken off first):
     // only two candidates within an ulp of each other may change places.
-    if (drawn.tokens[i] != expected.token)
+    if (drawn.tokens.data_ptr<int32_t>()[i] != expected.token)
       ++differing;
     else
-      EXPECT_NEAR(drawn.logprobs[i], expected.logprob, 2e-5f) << "draw " << i;
+      EXPECT_NEAR(drawn.logprobs.data_ptr<float>()[i], expected.logprob, 2e-5f) << "draw " << i;
   }
-  EXPECT_LE(differing, 1) << "of " << draws.size();
+  EXPECT_LE(differing, 1) << "of " << keys.size();
 }
 
 TEST_P(SampleCuda, marks_a_row_that_is_not_finite) {
@@ -73,10 +63,11 @@ TEST_P(SampleCuda, marks_a_row_that_is_not_finite) {
   Tensor logits = at::randn({3, vocab});
   logits[1][vocab / 2] = NAN;
   logits[2][vocab - 1] = INFINITY;
-  const Drawn drawn = draw(logits, 1.0f, {}, {{0, 0, 0, 0}, {1, 0, 0, 0}, {2, 0, 0, 0}});
-  EXPECT_GE(drawn.tokens[0], 0);
-  EXPECT_EQ(drawn.tokens[1], -1);
-  EXPECT_EQ(drawn.tokens[2], -1);
+  const Drawn drawn = draw_there(logits, {0, 1, 2}, {{}, {}, {}});
+  const int32_t* tokens = drawn.tokens.data_ptr<int32_t>();
+  EXPECT_GE(tokens[0], 0);
+  EXPECT_EQ(tokens[1], -1);
+  EXPECT_EQ(tokens[2], -1);
 }
 
 INSTANTIATE_TEST_SUITE_P(Vocabularies, SampleCuda, testing::Values(1, 2, 17, 64, 65, 512, 1031, 128256));

@@ -2,13 +2,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstring>
 #include <functional>
 #include <limits>
 #include <map>
 #include <set>
 #include <stdexcept>
 
+#include "same_groups.h"
 #include "tiny.h"
 #include "tokens_seen.h"
 
@@ -18,7 +18,6 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::StartsWith;
-using Groups = std::vector<Group>;
 
 constexpr DrawStream kStream{11, Purpose::rollout, 5, 0};
 constexpr int32_t kTokenA = 65;  // any id will do
@@ -35,40 +34,6 @@ Groups generate(const RolloutConfig& config, const std::vector<Task>& tasks, con
   Groups groups = rollout.generate(tasks, stream);
   if (stats) *stats = rollout.stats();
   return groups;
-}
-
-void expect_same(const Completion& a, const Completion& b) {
-  EXPECT_EQ(a.tokens, b.tokens);
-  ASSERT_EQ(a.logprobs.size(), b.logprobs.size());
-  EXPECT_EQ(std::memcmp(a.logprobs.data(), b.logprobs.data(), a.logprobs.size() * sizeof(float)), 0)
-      << "a log-probability differs";
-  EXPECT_EQ(a.kept, b.kept);
-  EXPECT_EQ(a.finish, b.finish);
-  EXPECT_EQ(a.text, b.text);
-}
-
-void expect_same(const Groups& a, const Groups& b) {
-  ASSERT_EQ(a.size(), b.size());
-  for (size_t g = 0; g < a.size(); ++g) {
-    ASSERT_EQ(a[g].completions.size(), b[g].completions.size());
-    for (size_t i = 0; i < a[g].completions.size(); ++i) {
-      SCOPED_TRACE("group " + std::to_string(g) + ", sample " + std::to_string(i));
-      expect_same(a[g].completions[i], b[g].completions[i]);
-    }
-  }
-}
-
-std::vector<std::vector<int32_t>> tokens_of(const Group& group) {
-  std::vector<std::vector<int32_t>> out;
-  for (const Completion& completion : group.completions) out.push_back(completion.tokens);
-  return out;
-}
-
-int64_t total_tokens(const Groups& groups) {
-  int64_t total = 0;
-  for (const Group& group : groups)
-    for (const Completion& completion : group.completions) total += static_cast<int64_t>(completion.tokens.size());
-  return total;
 }
 
 // ---- the same completions, however they are batched -----------------------------------------------------------------
@@ -459,6 +424,7 @@ TEST(Rollout, names_the_task_and_the_knob_of_what_cannot_be_sampled) {
             "rollout.page_size: expected a multiple of 16 with 16 <= x <= 4096, got 24"},
            {[](RolloutConfig& c) { c.pages = -1; }, "rollout.pages"},
            {[](RolloutConfig& c) { c.stop = {""}; }, "rollout.stop"},
+           {[](RolloutConfig& c) { c.horizon = 0; }, "horizon: expected at least 1, got 0"},
            {[](RolloutConfig& c) { c.sampling.top_p = 0; }, "top_p"}}) {
     RolloutConfig bad = tiny::rollout_config();
     change(bad);

@@ -34,12 +34,19 @@ class Engine {
   explicit Engine(const SchedulerConfig& config)
       : config(config), scheduler(config), rows(config.num_pages * config.page_size, Token{-1, -1, -1}) {}
 
-  // `lengths` are the numbers of tokens after which the samples end.
-  int add(int prompt, int max_new_tokens, const std::vector<int>& lengths) {
+  // `lengths` are the numbers of tokens after which the samples end. That is known when they are drawn, or `late`: at
+  // the end of the step, when more may have been drawn behind them.
+  int add(int prompt, int max_new_tokens, const std::vector<int>& lengths, bool late = false) {
     const int group = scheduler.add_group(prompt, static_cast<int>(lengths.size()), max_new_tokens);
     groups[group] = {prompt, 0, lengths, std::vector<int>(lengths.size(), 0), std::vector<int>(lengths.size(), 0),
-                     false};
+                     false, late};
     return group;
+  }
+
+  void add_pages(int pages) {
+    scheduler.add_pages(pages);
+    config.num_pages += pages;
+    rows.resize(config.num_pages * config.page_size, Token{-1, -1, -1});
   }
 
   std::vector<Work> step() {
@@ -56,8 +63,25 @@ class Engine {
     }
     for (const Work& each : work) read(each);  // after every write: nobody may write where another one reads
     EXPECT_LE(tokens, config.max_batch_tokens);
+    if (tokens < config.max_batch_tokens) expect_oldest_first(seen);
+    std::map<std::pair<int, int>, int> drawn;
     for (const Work& each : work)
-      if (each.draws) draw(each);
+      if (each.draws > 0 && each.sample >= 0) drawn[{each.group, each.sample}] = 1;
+    for (int further = 1; further < config.horizon && further <= kLongest; ++further) {
+      for (const Work& each : work) {
+        if (each.sample < 0 || further >= each.draws) continue;
+        const Group& group = groups.at(each.group);
+        if (!group.late && group.drawn[each.sample] + further >= group.lengths[each.sample]) continue;
+        Work more = each;
+        more.first = each.first + each.count + further - 1, more.count = 1;
+        row(more.pages, more.first) = {more.group, more.sample, more.first};
+        read(more);
+        ++drawn.at({each.group, each.sample});
+        ++further_tokens;
+      }
+    }
+    for (const Work& each : work)
+      if (each.draws > 0) draw(each, each.sample < 0 ? 1 : drawn.at({each.group, each.sample}));
     scheduler.check();
     return work;
   }
@@ -86,8 +110,9 @@ class Engine {
   struct Group {
     int prompt, prompt_cached;
     std::vector<int> lengths, drawn, cached;
-    bool prompt_drew;
+    bool prompt_drew, late;
   };
+  static constexpr int kLongest = 100;  // of what tests sample
 
   SchedulerConfig config;
   Scheduler scheduler;
@@ -95,7 +120,7 @@ class Engine {
   std::map<int, std::vector<int32_t>> table;  // the pages of each slot, as the last work in it had them
   std::map<int, Group> groups;
   std::vector<std::pair<int, int>> admissions;  // samples in the order of their first token ever computed
-  int64_t restarts = 0;
+  int64_t restarts = 0, further_tokens = 0, dropped = 0;
 
  private:
   Token& row(std::span<const int32_t> pages, int index) {
@@ -119,9 +144,22 @@ class Engine {
     table[work.slot].assign(work.pages.begin(), work.pages.end());
     for (int i = work.first; i < cached; ++i) row(work.pages, i) = {work.group, work.sample, i};
     if (work.sample >= 0)
-      EXPECT_EQ(work.draws, cached == exists);
+      EXPECT_EQ(work.draws > 0, cached == exists);
     else
       EXPECT_EQ(work.draws, cached == exists && !group.prompt_drew);
+    EXPECT_LE(work.draws, config.horizon);
+  }
+
+  // No sample goes on while an older one waits.
+  void expect_oldest_first(const std::map<std::pair<int, int>, int>& in_step) {
+    bool waits = false;
+    for (const auto& [number, group] : groups)
+      for (int i = 0; i < std::ssize(group.lengths); ++i) {
+        if (group.drawn[i] == 0 || group.drawn[i] == group.lengths[i]) continue;
+        const bool goes_on = in_step.contains({number, i});
+        EXPECT_FALSE(goes_on && waits) << "an older one than group " << number << ", sample " << i;
+        waits |= !goes_on;
+      }
   }
 
   void read(const Work& work) {
@@ -138,17 +176,21 @@ class Engine {
       EXPECT_EQ(row(prompt, i), (Token{work.group, -1, i})) << "prompt rows";
   }
 
-  void draw(const Work& work) {
+  void draw(const Work& work, int tokens) {
     Group& group = groups.at(work.group);
-    if (work.sample >= 0) return draw(work.group, work.sample);
+    if (work.sample >= 0) return draw(work.group, work.sample, tokens);
     group.prompt_drew = true;
-    for (int i = 0; i < std::ssize(group.lengths); ++i) draw(work.group, i);
+    for (int i = 0; i < std::ssize(group.lengths); ++i) draw(work.group, i, 1);
   }
 
-  void draw(int number, int sample) {
+  void draw(int number, int sample, int tokens) {
     Group& group = groups.at(number);
-    scheduler.drew(number, sample);
-    if (++group.drawn[sample] == group.lengths[sample]) scheduler.finish(number, sample);
+    const int taken = std::min(tokens, group.lengths[sample] - group.drawn[sample]);
+    dropped += tokens - taken;
+    group.drawn[sample] += taken;
+    group.cached[sample] += taken - 1;
+    scheduler.drew(number, sample, taken);
+    if (group.drawn[sample] == group.lengths[sample]) scheduler.finish(number, sample);
   }
 };
 
@@ -187,6 +229,83 @@ TEST(Scheduler, takes_a_page_only_when_a_boundary_is_crossed) {
     held.push_back(engine.scheduler.held_pages());
   }
   EXPECT_EQ(held, (std::vector<int>{1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 0}));
+}
+
+TEST(Scheduler, reserves_the_pages_of_a_whole_horizon_at_once) {
+  Engine engine({.page_size = 4, .num_pages = 9, .max_running_sequences = 2, .max_batch_tokens = 8, .horizon = 6});
+  engine.add(4, 14, {14, 3});
+  std::vector<int> held, draws;
+  while (engine.scheduler.unfinished() > 0) {
+    for (const Work& each : engine.step())
+      if (each.sample == 0) draws.push_back(each.draws);
+    held.push_back(engine.scheduler.held_pages());
+  }
+  // The prompt's page; places for six tokens of either sample, of which the second one ends; for twelve; for all.
+  EXPECT_EQ(held, (std::vector<int>{1, 3, 4, 0}));
+  EXPECT_EQ(draws, (std::vector<int>{6, 6, 1}));
+  EXPECT_EQ(engine.scheduler.stats().steps, 4);
+  EXPECT_EQ(engine.scheduler.stats().decode_tokens, 13 + 2);
+  EXPECT_EQ(engine.scheduler.stats().peak_pages, 5);
+  engine.expect_clean();
+}
+
+TEST(Scheduler, a_sample_that_finds_no_pages_for_a_horizon_goes_on_as_far_as_it_has_some) {
+  // The prompt, and three pages for two samples of up to three pages each.
+  Engine engine({.page_size = 4, .num_pages = 4, .max_running_sequences = 2, .max_batch_tokens = 8, .horizon = 3});
+  engine.add(4, 13, {13, 13});
+  std::vector<int> draws;
+  while (engine.scheduler.stats().preemptions == 0)
+    for (const Work& each : engine.step())
+      if (each.sample == 1) draws.push_back(each.draws);
+  // Three tokens are computed and a fourth one drawn; there is a place for it, and the second page went to the elder.
+  EXPECT_EQ(draws, (std::vector<int>{3, 1}));
+  EXPECT_EQ(engine.groups[0].drawn[1], 5);
+  engine.run();
+  engine.expect_clean();
+}
+
+TEST(Scheduler, admits_a_sample_that_finds_pages_for_less_than_a_horizon) {
+  Engine engine({.page_size = 1, .num_pages = 9, .max_running_sequences = 3, .max_batch_tokens = 8, .horizon = 3});
+  engine.add(1, 9, {9, 9, 9});
+  engine.step();
+  std::vector<int> draws;
+  for (const Work& each : engine.step()) draws.push_back(each.draws);
+  EXPECT_EQ(draws, (std::vector<int>{3, 3, 1}));  // two pages are left for the last one, and it takes one
+  engine.run();
+  engine.expect_clean();
+}
+
+TEST(Scheduler, tokens_drawn_behind_an_end_were_never_there) {
+  Engine late({.page_size = 4, .num_pages = 20, .max_running_sequences = 3, .max_batch_tokens = 64, .horizon = 5});
+  Engine known(late.config);
+  for (const auto& [engine, is_late] : {std::pair{&late, true}, {&known, false}}) {
+    for (int g = 0; g < 3; ++g) engine->add(5, 12, {7, 12, 2}, is_late);
+    engine->run();
+    engine->expect_clean();
+  }
+  EXPECT_GT(late.dropped, 0);
+  EXPECT_EQ(known.dropped, 0);
+  EXPECT_EQ(late.scheduler.stats().decode_tokens, known.scheduler.stats().decode_tokens);
+  EXPECT_EQ(late.scheduler.stats().steps, known.scheduler.stats().steps);
+}
+
+TEST(Scheduler, takes_further_pages_while_samples_run) {
+  Engine engine({.page_size = 4, .num_pages = 4, .max_running_sequences = 8, .max_batch_tokens = 64});
+  engine.add(8, 8, {8, 8, 8});
+  engine.step();
+  engine.step();
+  EXPECT_EQ(engine.scheduler.running(), 2);
+  EXPECT_THROW(engine.add(20, 8, {8}), Error);  // seven pages
+  engine.add_pages(3);
+  engine.scheduler.check();
+  EXPECT_EQ(engine.scheduler.pages(), 7);
+  engine.add(20, 8, {8});
+  engine.step();
+  EXPECT_EQ(engine.scheduler.running(), 3);
+  EXPECT_EQ(engine.scheduler.stats().preemptions, 0);
+  engine.run();
+  engine.expect_clean();
+  EXPECT_THROW(engine.scheduler.add_pages(0), Error);
 }
 
 TEST(Scheduler, prefills_in_chunks_behind_the_decoding_tokens) {
@@ -348,6 +467,10 @@ TEST(Scheduler, refuses_misuse) {
       HasSubstr("page_size"));
   EXPECT_THAT(error_of([] { Scheduler({.num_pages = 1, .max_running_sequences = 1, .max_batch_tokens = 0}); }),
               HasSubstr("max_batch_tokens"));
+  EXPECT_THAT(error_of([] {
+                Scheduler({.num_pages = 1, .max_running_sequences = 1, .max_batch_tokens = 1, .horizon = 0});
+              }),
+              HasSubstr("horizon"));
   Scheduler scheduler({.page_size = 4, .num_pages = 8, .max_running_sequences = 2, .max_batch_tokens = 64});
   EXPECT_THROW(scheduler.add_group(0, 1, 1), Error);
   EXPECT_THROW(scheduler.add_group(1, 0, 1), Error);
@@ -357,6 +480,8 @@ TEST(Scheduler, refuses_misuse) {
   scheduler.next();
   scheduler.drew(0, 0);
   EXPECT_THROW(scheduler.drew(0, 0), Error);                              // once for each draw
+  EXPECT_THAT(error_of([&] { scheduler.drew(0, 1, 2); }), HasSubstr("got 2 for group 0, sample 1, which has 1 due"));
+  EXPECT_THROW(scheduler.drew(0, 1, 0), Error);
   EXPECT_THAT(error_of([&] { scheduler.next(); }), HasSubstr("drew()"));  // sample 1 has not drawn
   EXPECT_THROW(scheduler.drew(0, 2), Error);
   EXPECT_THROW(scheduler.drew(1, 0), Error);
@@ -367,15 +492,16 @@ TEST(Scheduler, refuses_misuse) {
   EXPECT_THAT(error_of([&] { scheduler.next(); }), HasSubstr("max_new_tokens"));  // sample 0 should have finished
 }
 
-// Anything at random: sizes, tiny pools, budgets, groups that arrive while others run.
+// Anything at random: sizes, tiny pools, budgets, horizons, groups that arrive while others run, and pages.
 TEST(Scheduler, random_traffic_ends_with_every_token_computed_in_order_on_pages_of_its_own) {
-  int64_t preemptions = 0, released = 0, restarts = 0, recomputed = 0;
-  for (int seed = 0; seed < 400 && !HasFailure(); ++seed) {
+  int64_t preemptions = 0, released = 0, restarts = 0, recomputed = 0, further = 0, dropped = 0;
+  for (int seed = 0; seed < 800 && !HasFailure(); ++seed) {
     SCOPED_TRACE(seed);
     std::mt19937 random(seed);
     const auto pick = [&](int low, int high) { return low + static_cast<int>(random() % (high - low + 1)); };
     SchedulerConfig config{
         .page_size = pick(1, 5), .num_pages = 0, .max_running_sequences = pick(1, 9), .max_batch_tokens = pick(1, 30)};
+    if (seed % 2 == 1) config.horizon = pick(2, 8);
     const int longest_prompt = pick(1, 20), longest = pick(1, 20);
     const auto pages = [&](int tokens) { return (tokens + config.page_size - 1) / config.page_size; };
     config.num_pages = pages(longest_prompt) + pages(longest - 1) + pick(0, 12);
@@ -388,8 +514,9 @@ TEST(Scheduler, random_traffic_ends_with_every_token_computed_in_order_on_pages_
         for (int& each : lengths) tokens += each = pick(1, longest);
         const int prompt = pick(1, longest_prompt);
         tokens += prompt;
-        engine.add(prompt, longest, lengths);
+        engine.add(prompt, longest, lengths, pick(0, 1) == 1);
         ++added;
+        if (pick(0, 15) == 0) engine.add_pages(pick(1, 3));
       }
       ASSERT_FALSE(engine.step().empty());
       ASSERT_LT(++steps, 100 * (tokens + 10)) << "livelock";
@@ -411,10 +538,14 @@ TEST(Scheduler, random_traffic_ends_with_every_token_computed_in_order_on_pages_
     released += stats.released_prompts;
     restarts += engine.restarts;
     recomputed += stats.recomputed_tokens;
+    further += engine.further_tokens;
+    dropped += engine.dropped;
   }
   EXPECT_GT(preemptions, 300);  // the pools were tight enough to mean something
   EXPECT_GT(released, 50);
   EXPECT_GT(restarts, 300);
+  EXPECT_GT(further, 1000);
+  EXPECT_GT(dropped, 100);
   RecordProperty("recomputed_tokens", static_cast<int>(recomputed));
 }
 
@@ -426,7 +557,11 @@ TEST(Scheduler, what_is_drawn_does_not_depend_on_the_limits) {
         SchedulerConfig{.page_size = 1, .num_pages = 30, .max_running_sequences = 1, .max_batch_tokens = 1000},
         SchedulerConfig{.page_size = 7, .num_pages = 5, .max_running_sequences = 100, .max_batch_tokens = 3},
         SchedulerConfig{.page_size = 64, .num_pages = 2, .max_running_sequences = 100, .max_batch_tokens = 1000},
-        SchedulerConfig{.page_size = 64, .num_pages = 2000, .max_running_sequences = 100, .max_batch_tokens = 1000}}) {
+        SchedulerConfig{.page_size = 64, .num_pages = 2000, .max_running_sequences = 100, .max_batch_tokens = 1000},
+        SchedulerConfig{
+            .page_size = 1, .num_pages = 30, .max_running_sequences = 3, .max_batch_tokens = 2, .horizon = 9},
+        SchedulerConfig{
+            .page_size = 64, .num_pages = 8, .max_running_sequences = 100, .max_batch_tokens = 99, .horizon = 1000}}) {
     Engine engine(config);
     for (int g = 0; g < 5; ++g) engine.add(10 + g, 16, {16, 1, 7, 12});
     engine.run();

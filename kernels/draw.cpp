@@ -1,0 +1,48 @@
+#include "kernels/draw.h"
+
+#include "kernels/cpu/sample.h"
+#include "kernels/cuda/sample.h"
+#include "kernels/op.h"
+
+namespace grpo {
+
+Drawn draw(const Tensor& logits, const Tensor& rows, const Tensor& keys, const SamplingConfig& config) {
+  const int64_t draws = rows.numel();
+  require(logits.dim() == 2 && logits.scalar_type() == at::kFloat, "draw",
+          "expected float32 logits [rows, vocab], got ", logits.scalar_type(), " ", logits.sizes());
+  require(rows.dim() == 1 && rows.scalar_type() == at::kInt, "draw", "expected int32 rows [draws], got ",
+          rows.scalar_type(), " ", rows.sizes());
+  require(keys.sizes() == at::IntArrayRef({draws, kKeyColumns}) && keys.scalar_type() == at::kLong, "draw",
+          "expected int64 keys [", draws, ", ", kKeyColumns, "], got ", keys.scalar_type(), " ", keys.sizes());
+  Drawn drawn{at::empty({draws}, at::kInt), at::empty({draws}, at::kFloat), {}};
+#ifdef GRPO_CUDA
+  if (logits.is_cuda() && !config.truncates() && config.temperature != 0) {
+    const at::Device device = logits.device();
+    const Tensor there = logits.contiguous(), from = rows.to(device).contiguous(), by = keys.to(device).contiguous();
+    drawn.tokens = drawn.tokens.to(device), drawn.logprobs = drawn.logprobs.to(device);
+    sample_rows_cuda(there.data_ptr<float>(), there.size(1), config.scale(), from.data_ptr<int32_t>(),
+                     by.data_ptr<int64_t>(), draws, drawn.tokens.data_ptr<int32_t>(), drawn.logprobs.data_ptr<float>(),
+                     device.index());
+    return drawn;
+  }
+#endif
+  const Tensor host = logits.cpu().contiguous(), from = rows.cpu().contiguous(), by = keys.cpu().contiguous();
+  const float* const row = host.data_ptr<float>();
+  const int64_t vocab = host.size(1);
+  const double temperature = config.temperature == 0 ? 1.0 : config.temperature;
+  std::vector<float> sums(host.size(0));
+  parallel_for(host.size(0), [&](int64_t r) { sums[r] = log_sum_exp(row + r * vocab, vocab, temperature); });
+  if (config.truncates()) drawn.kept.resize(draws);
+  int32_t* const tokens = drawn.tokens.data_ptr<int32_t>();
+  float* const logprobs = drawn.logprobs.data_ptr<float>();
+  parallel_for(draws, [&](int64_t d) {
+    const int64_t r = from.data_ptr<int32_t>()[d];
+    Draw one =
+        sample_row(row + r * vocab, vocab, sums[r], config, read_key(by.data_ptr<int64_t>() + d * kKeyColumns));
+    tokens[d] = one.token, logprobs[d] = one.logprob;
+    if (config.truncates()) drawn.kept[d] = std::move(one.kept);
+  });
+  return drawn;
+}
+
+}  // namespace grpo
