@@ -309,6 +309,9 @@ class Policy {
   };
 
   Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Device device);
+  struct Fresh;  // weights in the making
+  Layer fresh_layer(int number, Fresh& fresh);
+  void fresh_attention(const std::string& name, Fresh& fresh, Layer& layer) const;
   Tensor queries_keys_values(const Layer& layer, const Tensor& x, const Tensor& positions) const;
   Tensor latent_queries_keys(const Layer& layer, const Tensor& x, const Tensor& positions) const;
   Tensor values_seen(const Layer& layer, const Tensor& seen) const;

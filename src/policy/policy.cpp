@@ -59,110 +59,6 @@ std::string millions(int64_t count) {
   return text;
 }
 
-}  // namespace
-
-void PolicyConfig::validate() const {
-  if (rope_scaling.type == RopeType::llama3 && !(rope_scaling.high_freq_factor > rope_scaling.low_freq_factor))
-    throw Error("config", "policy.rope_scaling.high_freq_factor: expected more than low_freq_factor = ",
-                rope_scaling.low_freq_factor, ", got ", rope_scaling.high_freq_factor);
-  if (attention == Attention::mla) {
-    if (mla.kv_lora_rank + mla.qk_rope_head_dim > 1024)
-      throw Error("config", "policy.mla: expected kv_lora_rank and qk_rope_head_dim up to 1024 together, got ",
-                  mla.kv_lora_rank + mla.qk_rope_head_dim);
-    if (qk_norm != QkNorm::none) throw Error("config", "policy.qk_norm: expected none with attention = mla");
-    if (attention_bias) throw Error("config", "policy.attention_bias: expected false with attention = mla");
-  } else {
-    if (heads % kv_heads != 0)
-      throw Error("config", "policy.heads: expected a multiple of policy.kv_heads = ", kv_heads, ", got ", heads);
-    if (head_dim == 0 && hidden_size % heads != 0)
-      throw Error("config", "policy.hidden_size: expected a multiple of policy.heads = ", heads, ", got ", hidden_size,
-                  "; or set policy.head_dim");
-    if (head_size() % 2 != 0 || head_size() > 1024)
-      throw Error("config", "policy.head_dim: expected an even number up to 1024, got ", head_size());
-  }
-  if (moe.experts > 0) {
-    if (moe.experts_per_token > moe.experts)
-      throw Error("config", "policy.moe.experts_per_token: expected 1 … ", moe.experts, ", got ",
-                  moe.experts_per_token);
-    if (moe.experts % moe.groups != 0)
-      throw Error("config", "policy.moe.groups: expected a divisor of policy.moe.experts = ", moe.experts, ", got ",
-                  moe.groups);
-    for (const int layer : moe.dense)
-      if (layer >= layers)
-        throw Error("config", "policy.moe.dense: expected layers from 0 to ", layers - 1, ", got ", layer);
-    if (moe.groups_per_token > moe.groups ||
-        moe.experts / moe.groups * moe.groups_per_token < moe.experts_per_token)
-      throw Error("config", "policy.moe.groups_per_token: expected up to ", moe.groups, " groups of ",
-                  moe.experts / moe.groups, " experts that hold the ", moe.experts_per_token, " of a token, got ",
-                  moe.groups_per_token);
-  }
-  constexpr int64_t kAngles = int64_t{1} << 27;  // cosines and sines that are kept, half a gigabyte of them
-  if (const int64_t most = kAngles / layout().rotary_dim(); max_positions > most)
-    throw Error("config", "policy.max_positions: expected at most ", most,
-                ", whose rotary angles take half a gigabyte, got ", max_positions);
-}
-
-double PolicyConfig::page_bytes(int64_t page_size) const {
-  const HeadLayout own = layout();
-  return static_cast<double>((own.width() - own.heads * own.head_dim) * layers * page_size) *
-         (dtype == DType::bfloat16 ? 2 : 4);
-}
-
-HeadLayout PolicyConfig::layout() const {
-  if (attention == Attention::gqa) {
-    const double scale =
-        rope_scaling.score_factor == 1 ? 0.0 : rope_scaling.score_factor / std::sqrt(static_cast<double>(head_size()));
-    return {heads, kv_heads, head_size(), 0, 0, scale};
-  }
-  const int64_t nope = mla.qk_nope_head_dim, rope = mla.qk_rope_head_dim;
-  return {heads,
-          1,
-          mla.kv_lora_rank + rope,
-          mla.kv_lora_rank,
-          rope,
-          rope_scaling.score_factor / std::sqrt(static_cast<double>(nope + rope))};
-}
-
-std::vector<double> RopeScaling::frequencies(int64_t head_dim, double theta) const {
-  const int64_t count = head_dim / 2;
-  std::vector<double> out;
-  for (int64_t i = 0; i < count; ++i)
-    out.push_back(1.0 / std::pow(theta, 2.0 * static_cast<double>(i) / static_cast<double>(head_dim)));
-  const double length = original_max_positions;
-  // The dimension whose frequency makes so many turns within the original context.
-  const auto dimension = [&](double turns) {
-    return static_cast<double>(head_dim) * std::log(length / (turns * 2.0 * std::numbers::pi)) /
-           (2.0 * std::log(theta));
-  };
-  double low = dimension(beta_fast), high = dimension(beta_slow);
-  if (truncate) low = std::floor(low), high = std::ceil(high);
-  low = std::max(low, 0.0), high = std::min(high, static_cast<double>(head_dim - 1));
-  if (low == high) high += 0.001;
-  for (int64_t i = 0; i < count; ++i) {
-    double kept = 1.0;  // how much of the original frequency stays
-    if (type == RopeType::linear) kept = 0.0;
-    if (type == RopeType::llama3) {
-      const double turns = length * out[i] / (2.0 * std::numbers::pi);
-      kept = std::clamp((turns - low_freq_factor) / (high_freq_factor - low_freq_factor), 0.0, 1.0);
-    }
-    if (type == RopeType::yarn) kept = 1.0 - std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
-    out[i] *= kept + (1.0 - kept) / factor;
-  }
-  return out;
-}
-
-double RouterRecord::max_load() const {
-  if (!load.defined() || load.numel() == 0) return std::numeric_limits<double>::quiet_NaN();
-  const Tensor counts = load.to(at::kDouble), total = counts.sum(-1);
-  // fmax of layers, of which one without tokens is NaN: 0 / 0
-  const Tensor shares = (std::get<0>(counts.max(-1)) * counts.size(-1) / total).cpu();
-  double highest = std::numeric_limits<double>::quiet_NaN();
-  for (int64_t i = 0; i < shares.size(0); ++i) highest = std::fmax(highest, shares.data_ptr<double>()[i]);
-  return highest;
-}
-
-namespace {
-
 // Weights that no memory of this machine holds are refused at once: the kernel would end whoever asks for them, or all
 // else, after minutes.
 void require_memory(const PolicyConfig& config) {
@@ -184,11 +80,107 @@ void require_memory(const PolicyConfig& config) {
 
 }  // namespace
 
+double RouterRecord::max_load() const {
+  if (!load.defined() || load.numel() == 0) return std::numeric_limits<double>::quiet_NaN();
+  const Tensor counts = load.to(at::kDouble), total = counts.sum(-1);
+  // fmax of layers, of which one without tokens is NaN: 0 / 0
+  const Tensor shares = (std::get<0>(counts.max(-1)) * counts.size(-1) / total).cpu();
+  double highest = std::numeric_limits<double>::quiet_NaN();
+  for (int64_t i = 0; i < shares.size(0); ++i) highest = std::fmax(highest, shares.data_ptr<double>()[i]);
+  return highest;
+}
+
 Policy::Policy(const PolicyConfig& config, uint64_t seed, at::Device device)
     : Policy(config, std::optional<uint64_t>(seed), device) {}
 
 Policy Policy::uninitialized(const PolicyConfig& config, at::Device device) {
   return Policy(config, std::optional<uint64_t>(), device);
+}
+
+// Every weight's bits go by its place among those that are drawn.
+struct Policy::Fresh {
+  std::optional<uint64_t> seed;
+  at::TensorOptions options;
+  double std, residual_std;  // of what writes to the residual stream
+  NamedTensors& parameters;
+  uint32_t drawn = 0;
+
+  Tensor add(const std::string& name, const Tensor& value, const at::TensorOptions& as) {
+    Tensor parameter = value.to(as);
+    parameter.requires_grad_(true);
+    parameter.set_grad_dtype(at::kFloat);
+    parameters.emplace_back(name, parameter);
+    return parameter;
+  }
+  Tensor weight(const std::string& name, at::IntArrayRef shape, double deviation, const at::TensorOptions& as) {
+    return add(name, seed ? normal(shape, deviation, *seed, drawn++) : at::empty(shape, as), as);
+  }
+  Tensor weight(const std::string& name, at::IntArrayRef shape, double deviation) {
+    return weight(name, shape, deviation, options);
+  }
+  Tensor ones(const std::string& name, int64_t n) { return add(name, at::ones({n}, options), options); }
+  FeedForward feed_forward(const std::string& name, int64_t hidden, int64_t width) {
+    FeedForward f;
+    f.gate_up = weight(name + ".gate_up_proj.weight", {2 * width, hidden}, std);
+    f.down = weight(name + ".down_proj.weight", {hidden, width}, residual_std);
+    return f;
+  }
+};
+
+void Policy::fresh_attention(const std::string& name, Fresh& fresh, Layer& layer) const {
+  const int64_t hidden = config_.hidden_size, d = config_.head_size();
+  const HeadLayout layout = config_.layout();
+  if (config_.attention == Attention::mla) {
+    const MlaConfig& mla = config_.mla;
+    const int64_t heads = config_.heads, rank = mla.q_lora_rank, latent = mla.kv_lora_rank;
+    if (rank > 0) {
+      layer.latent.q_down = fresh.weight(name + "q_a_proj.weight", {rank, hidden}, fresh.std);
+      layer.latent.q_norm = fresh.ones(name + "q_a_layernorm.weight", rank);
+    }
+    layer.latent.q_up =
+        fresh.weight(name + (rank > 0 ? "q_b_proj.weight" : "q_proj.weight"),
+                     {heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim), rank > 0 ? rank : hidden}, fresh.std);
+    layer.latent.kv_down =
+        fresh.weight(name + "kv_a_proj_with_mqa.weight", {latent + mla.qk_rope_head_dim, hidden}, fresh.std);
+    layer.latent.kv_norm = fresh.ones(name + "kv_a_layernorm.weight", latent);
+    layer.latent.kv_up =
+        fresh.weight(name + "kv_b_proj.weight", {heads * (mla.qk_nope_head_dim + mla.v_head_dim), latent}, fresh.std);
+  } else {
+    layer.qkv = fresh.weight(name + "qkv_proj.weight", {layout.width(), hidden}, fresh.std);
+    if (config_.attention_bias)
+      layer.qkv_bias = fresh.add(name + "qkv_proj.bias", at::zeros({layout.width()}, fresh.options), fresh.options);
+  }
+  if (config_.qk_norm != QkNorm::none) {
+    const bool whole = config_.qk_norm == QkNorm::projection;
+    layer.q_norm = fresh.ones(name + "q_norm.weight", whole ? layout.heads * d : d);
+    layer.k_norm = fresh.ones(name + "k_norm.weight", whole ? layout.kv_heads * d : d);
+  }
+  const int64_t seen = config_.heads * (config_.attention == Attention::mla ? config_.mla.v_head_dim : d);
+  layer.output = fresh.weight(name + "o_proj.weight", {hidden, seen}, fresh.residual_std);
+}
+
+Policy::Layer Policy::fresh_layer(int number, Fresh& fresh) {
+  const std::string name = "model.layers." + std::to_string(number);
+  const int64_t hidden = config_.hidden_size;
+  Layer layer;
+  layer.attention_norm = fresh.ones(name + ".input_layernorm.weight", hidden);
+  fresh_attention(name + ".self_attn.", fresh, layer);
+  layer.feed_forward_norm = fresh.ones(name + ".post_attention_layernorm.weight", hidden);
+  if (!config_.is_moe(number)) {
+    layer.dense = fresh.feed_forward(name + ".mlp", hidden, config_.intermediate_size);
+    return layer;
+  }
+  const MoeConfig& moe = config_.moe;
+  const int64_t width = moe.intermediate_size;
+  const auto fp32 = fresh.options.dtype(at::kFloat);
+  layer.moe.router = fresh.weight(name + ".mlp.gate.weight", {moe.experts, hidden}, fresh.std, fp32);
+  layer.moe.selection_bias = at::zeros({moe.experts}, fp32);
+  biases_.emplace_back(name + ".mlp.gate.e_score_correction_bias", layer.moe.selection_bias);
+  layer.moe.gate_up = fresh.weight(name + ".mlp.experts.gate_up_proj", {moe.experts, 2 * width, hidden}, fresh.std);
+  layer.moe.down = fresh.weight(name + ".mlp.experts.down_proj", {moe.experts, hidden, width}, fresh.residual_std);
+  if (moe.shared_experts > 0)
+    layer.moe.shared = fresh.feed_forward(name + ".mlp.shared_experts", hidden, moe.shared_experts * width);
+  return layer;
 }
 
 Policy::Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Device device) : config_(config) {
@@ -198,89 +190,17 @@ Policy::Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Dev
   if (device.is_cpu()) at::set_num_threads(1);
   if (device.is_cpu()) require_memory(config_);
 
-  const auto options = at::TensorOptions(device).dtype(scalar_type(config_.dtype));
-  const double residual_std = config_.init_std / std::sqrt(2.0 * config_.layers);
-  uint32_t index = 0;
-  const auto add = [&](const std::string& name, Tensor value, bool fp32 = false) {
-    Tensor parameter = fp32 ? value.to(device) : value.to(options);
-    parameter.requires_grad_(true);
-    parameter.set_grad_dtype(at::kFloat);
-    parameters_.emplace_back(name, parameter);
-    return parameter;
-  };
-  const auto weight = [&](const std::string& name, at::IntArrayRef shape, double deviation, bool fp32 = false) {
-    if (!seed) return add(name, at::empty(shape, fp32 ? options.dtype(at::kFloat) : options), fp32);
-    return add(name, normal(shape, deviation, *seed, index++), fp32);
-  };
-  const auto ones = [&](const std::string& name, int64_t n) { return add(name, at::ones({n}, options)); };
-
-  const int64_t hidden = config_.hidden_size, d = config_.head_size();
-  const HeadLayout layout = config_.layout();
-  const auto feed_forward = [&](const std::string& name, int64_t width) {
-    FeedForward f;
-    f.gate_up = weight(name + ".gate_up_proj.weight", {2 * width, hidden}, config_.init_std);
-    f.down = weight(name + ".down_proj.weight", {hidden, width}, residual_std);
-    return f;
-  };
-
-  embedding_ = weight("model.embed_tokens.weight", {config_.vocab_size, hidden}, config_.init_std);
-  for (int i = 0; i < config_.layers; ++i) {
-    const std::string name = "model.layers." + std::to_string(i);
-    Layer layer;
-    layer.attention_norm = ones(name + ".input_layernorm.weight", hidden);
-    const std::string attention = name + ".self_attn.";
-    if (config_.attention == Attention::mla) {
-      const MlaConfig& mla = config_.mla;
-      const int64_t heads = config_.heads, rank = mla.q_lora_rank, latent = mla.kv_lora_rank;
-      if (rank > 0) {
-        layer.latent.q_down = weight(attention + "q_a_proj.weight", {rank, hidden}, config_.init_std);
-        layer.latent.q_norm = ones(attention + "q_a_layernorm.weight", rank);
-      }
-      layer.latent.q_up =
-          weight(attention + (rank > 0 ? "q_b_proj.weight" : "q_proj.weight"),
-                 {heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim), rank > 0 ? rank : hidden}, config_.init_std);
-      layer.latent.kv_down =
-          weight(attention + "kv_a_proj_with_mqa.weight", {latent + mla.qk_rope_head_dim, hidden}, config_.init_std);
-      layer.latent.kv_norm = ones(attention + "kv_a_layernorm.weight", latent);
-      layer.latent.kv_up = weight(attention + "kv_b_proj.weight",
-                                  {heads * (mla.qk_nope_head_dim + mla.v_head_dim), latent}, config_.init_std);
-    } else {
-      layer.qkv = weight(attention + "qkv_proj.weight", {layout.width(), hidden}, config_.init_std);
-      if (config_.attention_bias)
-        layer.qkv_bias = add(attention + "qkv_proj.bias", at::zeros({layout.width()}, options));
-    }
-    if (config_.qk_norm != QkNorm::none) {
-      const bool whole = config_.qk_norm == QkNorm::projection;
-      layer.q_norm = ones(attention + "q_norm.weight", whole ? layout.heads * d : d);
-      layer.k_norm = ones(attention + "k_norm.weight", whole ? layout.kv_heads * d : d);
-    }
-    const int64_t seen = config_.heads * (config_.attention == Attention::mla ? config_.mla.v_head_dim : d);
-    layer.output = weight(attention + "o_proj.weight", {hidden, seen}, residual_std);
-    layer.feed_forward_norm = ones(name + ".post_attention_layernorm.weight", hidden);
-    if (config_.is_moe(i)) {
-      const MoeConfig& moe = config_.moe;
-      layer.moe.router = weight(name + ".mlp.gate.weight", {moe.experts, hidden}, config_.init_std, true);
-      layer.moe.selection_bias = at::zeros({moe.experts}, at::TensorOptions(device).dtype(at::kFloat));
-      biases_.emplace_back(name + ".mlp.gate.e_score_correction_bias", layer.moe.selection_bias);
-      layer.moe.gate_up = weight(name + ".mlp.experts.gate_up_proj", {moe.experts, 2 * moe.intermediate_size, hidden},
-                                 config_.init_std);
-      layer.moe.down =
-          weight(name + ".mlp.experts.down_proj", {moe.experts, hidden, moe.intermediate_size}, residual_std);
-      if (moe.shared_experts > 0)
-        layer.moe.shared = feed_forward(name + ".mlp.shared_experts",
-                                        static_cast<int64_t>(moe.shared_experts) * moe.intermediate_size);
-    } else {
-      layer.dense = feed_forward(name + ".mlp", config_.intermediate_size);
-    }
-    layers_.push_back(std::move(layer));
-  }
-  final_norm_ = ones("model.norm.weight", hidden);
-  head_ =
-      config_.tied_embeddings ? embedding_ : weight("lm_head.weight", {config_.vocab_size, hidden}, config_.init_std);
-  rope_table_ =
-      rope_table(config_.max_positions, config_.rope_scaling.frequencies(layout.rotary_dim(), config_.rope_theta),
-                 config_.rope_scaling.attention_factor)
-          .to(device);
+  Fresh fresh{seed, at::TensorOptions(device).dtype(scalar_type(config_.dtype)), config_.init_std,
+              config_.init_std / std::sqrt(2.0 * config_.layers), parameters_};
+  const std::vector<int64_t> table{config_.vocab_size, config_.hidden_size};
+  embedding_ = fresh.weight("model.embed_tokens.weight", table, config_.init_std);
+  for (int i = 0; i < config_.layers; ++i) layers_.push_back(fresh_layer(i, fresh));
+  final_norm_ = fresh.ones("model.norm.weight", config_.hidden_size);
+  head_ = config_.tied_embeddings ? embedding_ : fresh.weight("lm_head.weight", table, config_.init_std);
+  rope_table_ = rope_table(config_.max_positions,
+                           config_.rope_scaling.frequencies(config_.layout().rotary_dim(), config_.rope_theta),
+                           config_.rope_scaling.attention_factor)
+                    .to(device);
 }
 
 namespace {
