@@ -229,8 +229,8 @@ struct RouterRecord {
   double max_load() const;
 };
 
-/// Moves, and is copied by name alone: a copy costs all its weights again. Const members may be called from several
-/// threads.
+/// Moves, and is copied by name alone (snapshot, copy_from): a copy costs all its weights again. Const members may be
+/// called from several threads.
 class Policy {
  public:
   /// Fresh weights, a pure function of (config, seed). Throws Error on an invalid config.
@@ -277,9 +277,15 @@ class Policy {
   NamedTensors state() const;
   void load_state(const NamedTensors& state);
 
-  /// A policy with weights of its own, which are now the same; or one that is not trained, for a KL reference.
-  Policy clone() const;
-  Policy frozen_copy() const;
+  /// The weights as they are now, in a policy of their own that is not trained.
+  Policy snapshot() const;
+  /// Takes over the weights of another policy, in place. Throws Error, before anything changes, for other shapes.
+  void copy_from(const Policy& other);
+
+  /// Names the weights, so that it can be told which drew a group: load_state raises it, and whoever updates the
+  /// parameters; a copy has that of the original.
+  uint64_t version() const { return version_; }
+  void raise_version() { ++version_; }
 
   const PolicyConfig& config() const { return config_; }
   at::Device device() const { return embedding_.device(); }
@@ -329,6 +335,7 @@ class Policy {
   Tensor embedding_, final_norm_, head_, rope_table_;
   std::vector<Layer> layers_;
   NamedTensors parameters_, biases_;
+  uint64_t version_ = 0;
 };
 
 }  // namespace grpo

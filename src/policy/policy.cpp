@@ -434,18 +434,21 @@ NamedTensors Policy::state() const {
   return all;
 }
 
-void Policy::load_state(const NamedTensors& from) { copy_state(from, state()); }
+void Policy::load_state(const NamedTensors& from) {
+  copy_state(from, state());
+  raise_version();
+}
 
-Policy Policy::clone() const {
+Policy Policy::snapshot() const {
   Policy copy = uninitialized(config_, device());
-  copy.load_state(state());
+  copy.copy_from(*this);
+  for (auto& [name, tensor] : copy.parameters_) tensor.requires_grad_(false);
   return copy;
 }
 
-Policy Policy::frozen_copy() const {
-  Policy copy = clone();
-  for (auto& [name, tensor] : copy.parameters_) tensor.requires_grad_(false);
-  return copy;
+void Policy::copy_from(const Policy& other) {
+  copy_state(other.state(), state());
+  version_ = other.version_;
 }
 
 int64_t Policy::parameter_count() const {

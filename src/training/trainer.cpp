@@ -79,7 +79,7 @@ Trainer::Trainer(Policy& policy, const ObjectiveConfig& objective, const Optimiz
   if (!(temperature > 0))
     throw Error("trainer", "expected a temperature above 0, got ", temperature,
                 "; greedy samples cannot be trained on");
-  if (objective_.kl != Kl::none) reference_ = std::make_unique<Policy>(policy.frozen_copy());
+  if (objective_.kl != Kl::none) reference_ = std::make_unique<Policy>(policy.snapshot());
 }
 
 Trainer::Trainer(Policy& policy, const OptimizerConfig& optimizer, const TrainerConfig& config)
@@ -268,10 +268,12 @@ std::string Trainer::broken(const std::vector<Sequence>& sequences, const Batch&
 void Trainer::apply(UpdateReport& report, const RouterRecord& record, double loss, const std::string& broken,
                     int64_t step) {
   const StepReport done = optimizer_.step(step, loss);
-  if (done.skipped)
+  if (done.skipped) {
     report.skipped.push_back(done.why + (broken.empty() ? "" : " (" + broken + ")"));
-  else if (config_.bias_update_rate > 0)
-    policy_.balance(record, config_.bias_update_rate);
+  } else {
+    policy_.raise_version();
+    if (config_.bias_update_rate > 0) policy_.balance(record, config_.bias_update_rate);
+  }
   // At the peak of the schedule: where it ends, steps are to vanish.
   if (done.rounded_away > 0.5 && done.learning_rate >= 0.999 * optimizer_.config().learning_rate &&
       !std::exchange(warned_of_rounding_, true))
@@ -302,7 +304,7 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
   std::vector<std::vector<double>> reward_kl;
   if (reference_) {
     if (objective_.reference_refresh_steps > 0 && step > 0 && step % objective_.reference_refresh_steps == 0)
-      reference_->load_state(policy_.state());
+      reference_->copy_from(policy_);
     reference = reference_logprobs(groups);
     if (objective_.kl == Kl::k1_in_reward)
       for (size_t g = 0; g < groups.size(); ++g) {

@@ -313,9 +313,9 @@ TEST_P(PolicyTest, every_parameter_gets_a_gradient) {
   }
 }
 
-TEST_P(PolicyTest, a_frozen_copy_computes_the_same_and_goes_its_own_way) {
+TEST_P(PolicyTest, a_snapshot_computes_the_same_and_goes_its_own_way) {
   Policy policy = make();
-  const Policy copy = policy.frozen_copy();
+  const Policy copy = policy.snapshot();
   const Pass batch = pass_of(random_tokens({12}), {-1});
   const Tensor before = policy.hidden(batch);
   EXPECT_TRUE(same_bits(copy.hidden(batch), before));
@@ -437,18 +437,27 @@ TEST(Policy, describes_itself) {
 static_assert(!std::is_copy_constructible_v<Policy> && !std::is_copy_assignable_v<Policy>);
 static_assert(std::is_nothrow_move_constructible_v<Policy> && std::is_nothrow_move_assignable_v<Policy>);
 
-TEST(Policy, is_cloned_by_name_and_the_clone_has_weights_of_its_own) {
+TEST(Policy, takes_over_the_weights_of_another_in_place_with_their_version) {
   Policy policy = lively(moe_config(), DType::float32);
-  const Policy clone = policy.clone();
+  Policy copy(moe_config(), 9);
   const Pass batch = pass_of({{1, 2, 3}}, {-1});
   const Tensor before = policy.hidden(batch);
-  EXPECT_TRUE(same_bits(clone.hidden(batch), before));
-  EXPECT_TRUE(clone.hidden(batch).requires_grad()) << "it can be trained";
+  const void* memory = copy.parameters()[0].second.data_ptr();
+  copy.copy_from(policy);
+  EXPECT_EQ(copy.parameters()[0].second.data_ptr(), memory);
+  EXPECT_TRUE(same_bits(copy.hidden(batch), before));
+  EXPECT_TRUE(copy.hidden(batch).requires_grad()) << "it can be trained";
+  EXPECT_EQ(copy.version(), policy.version());
+  EXPECT_EQ(policy.snapshot().version(), policy.version());
   NamedTensors changed;
   for (const auto& [name, tensor] : policy.state()) changed.emplace_back(name, tensor + 0.5);
   policy.load_state(changed);
+  EXPECT_GT(policy.version(), copy.version());
   EXPECT_FALSE(same_bits(policy.hidden(batch), before));
-  EXPECT_TRUE(same_bits(clone.hidden(batch), before));
+  EXPECT_TRUE(same_bits(copy.hidden(batch), before));
+  const Policy other(late_moe_config(), 1);
+  EXPECT_ERROR(copy.copy_from(other), "expected the tensors of this configuration");
+  EXPECT_TRUE(same_bits(copy.hidden(batch), before));
   const Tensor changed_too = policy.hidden(batch);
   const Policy moved = std::move(policy);
   EXPECT_TRUE(same_bits(moved.hidden(batch), changed_too));

@@ -121,11 +121,28 @@ TEST(Trainer, takes_the_same_gradient_from_any_split_into_micro_batches) {
   }
 }
 
+TEST(Trainer, gives_the_weights_a_new_version_with_every_update_that_is_one) {
+  Policy policy = tiny::policy();
+  auto groups = scored_groups(policy);
+  ObjectiveConfig objective;
+  objective.minibatches = 2;
+  Trainer trainer(policy, objective, gradient_probe());
+  const uint64_t start = policy.version();
+  trainer.update(groups, 0);
+  EXPECT_EQ(policy.version(), start + 2);
+  for (Group& group : groups) group.rewards.assign(4, 1.0);
+  trainer.update(groups, 1);
+  EXPECT_EQ(policy.version(), start + 2) << "no signal";
+  policy.parameters()[0].second.detach().fill_(NAN);
+  EXPECT_FALSE(trainer.update({tiny::document("a", "b")}, 2).skipped.empty());
+  EXPECT_EQ(policy.version(), start + 2) << "skipped";
+}
+
 TEST(Trainer, pays_a_prompt_once_however_its_group_is_cut) {
   Policy policy = tiny::policy();
   const auto groups = scored_groups(policy, 0, 6);
   const auto tokens = [&](int micro_batch_tokens) {
-    Policy copy = policy.clone();
+    Policy copy = tiny::policy();
     Trainer trainer(copy, {}, gradient_probe(), 1.0, {micro_batch_tokens});
     auto some = groups;
     return trainer.update(some, 0).tokens;
