@@ -87,6 +87,12 @@ struct RopeScaling {
 
 /// A mixture of experts in place of the feed-forward network (DeepSeekMoE, arXiv:2401.06066): every token goes through
 /// the shared experts and through the k routed ones that score highest.
+///
+/// The auxiliary loss is the balance loss within each sequence (DeepSeek-V3, arXiv:2412.19437, section 2.1.2, eq. 17 to
+/// 20): auxiliary_loss · Σ_e f_e·P_e a layer, with f_e = experts / (k·T) times how many of the sequence's T tokens went
+/// through expert e, and P_e the mean over them of e's score divided by the token's sum of scores. A sequence is a
+/// segment of the pass: a prompt, a completion behind it, a document. An update takes the mean over all its sequences,
+/// weighted by their tokens: no division into passes changes it.
 struct MoeConfig {
   int experts = 0;
   int shared_experts = 1;
@@ -116,7 +122,7 @@ struct MoeConfig {
     v("normalize", normalize, "divide the chosen scores by their sum");
     v("scaling", scaling, "factor on the routed experts' weights", above(0));
     v("auxiliary_loss", auxiliary_loss,
-      "coefficient of the classic load-balancing loss (Switch Transformer), taken micro-batch by micro-batch; 0: off",
+      "coefficient of the loss that balances the experts' load within each sequence (DeepSeek-V3); 0: off",
       at_least(0));
   }
 };
@@ -221,10 +227,13 @@ struct KvView {
   const PageTable* table;
 };
 
-/// What the routers did in a forward pass, added up over passes.
+/// What the routers did in forward passes, added up over passes.
 struct RouterRecord {
   Tensor load;            ///< [MoE layers, experts] int64, tokens; undefined before the first pass
-  Tensor auxiliary_loss;  ///< scalar, of the last pass; undefined for a dense model or coefficient 0
+  Tensor auxiliary_loss;  ///< scalar fp64 (MoeConfig); undefined for a dense model, coefficient 0, or `tokens` 0
+  /// Of all passes of an update, known before the first: what the auxiliary loss is a mean over. Not 0: whatever goes
+  /// backward from a pass's hidden states brings the auxiliary loss's gradient with it.
+  int64_t tokens = 0;
   /// The largest load of any expert over the mean load of its layer; 1 is perfect balance, NaN a dense model.
   double max_load() const;
 };
@@ -325,7 +334,7 @@ class Policy {
     Tensor x;               // [capacity, hidden]
     Tensor qkv;             // what attention had
     Tensor load;            // [experts] int64; undefined for a dense layer
-    Tensor auxiliary_loss;  // scalar; undefined without a coefficient, too
+    Tensor auxiliary_loss;  // scalar, Σ of segments' tokens times their loss; undefined without a coefficient, too
   };
   /// A function of its arguments alone (the pages of `kv` aside), so that it can be computed again.
   LayerOutput layer(size_t number, const Tensor& x, const Pass& pass, const KvView* kv, const SharedRows& first) const;

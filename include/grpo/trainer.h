@@ -89,6 +89,7 @@ class Trainer {
   struct MicroBatch;
   struct Batch;
   struct CutPrompt;
+  static int64_t tokens_of(const std::vector<Sequence>& sequences);
   std::vector<MicroBatch> micro_batches(const std::vector<Sequence>& sequences) const;
   Batch assemble(const MicroBatch& micro) const;
   CutPrompt forward(const Policy& policy, const std::vector<int32_t>& prompt, RouterRecord* record) const;

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/record_function.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -228,6 +230,32 @@ Tensor part(const Tensor& weight, View view) {
 
 constexpr double kLatentNormEpsilon = 1e-6;  // DeepSeek's own, whatever norm_epsilon
 
+// Σ over the pass's segments of T Σ_e f_e·P_e (MoeConfig), T their tokens.
+Tensor balance_loss(const Routing& routing, const Pass& pass) {
+  const int64_t live = pass.live(), k = routing.experts.size(1), experts = routing.scores.size(1);
+  const Tensor rows = at::arange(pass.shared, pass.shared + live, pass.starts.options());
+  const Tensor segment = at::searchsorted(pass.starts.slice(0, 1), rows, false, true);  // whose end is behind the row
+  const Tensor scores = routing.scores.narrow(0, 0, live);
+  const Tensor none = at::zeros({pass.segments(), experts}, scores.options());
+  const Tensor chosen = none.index_put({segment.unsqueeze(1), routing.experts.narrow(0, 0, live).to(at::kLong)},
+                                       at::ones({1}, scores.options()), true);
+  const Tensor share = none.index_add(0, segment, scores / scores.sum(-1, true));
+  const Tensor tokens = pass.starts.diff().clamp_min(1).unsqueeze(1);
+  return (chosen * share / tokens).sum() * (static_cast<double>(experts) / static_cast<double>(k));
+}
+
+// Hidden states whose gradient brings with it `weight` times that of `loss`, a scalar.
+struct WithLoss : torch::autograd::Function<WithLoss> {
+  static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& x, const Tensor& loss, double weight) {
+    ctx->saved_data["gradient"] = at::full_like(loss, weight);
+    return x;
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 torch::autograd::variable_list gradients) {
+    return {gradients[0], ctx->saved_data["gradient"].toTensor(), Tensor()};
+  }
+};
+
 }  // namespace
 
 void Policy::feed_forward(const Layer& layer, const Tensor& x, const Pass& pass, LayerOutput& out) const {
@@ -242,14 +270,8 @@ void Policy::feed_forward(const Layer& layer, const Tensor& x, const Pass& pass,
                                  moe.groups, moe.groups_per_token, moe.group_best});
   const Tensor chosen = routing.experts.narrow(0, 0, pass.live()).flatten().to(at::kLong);
   out.load = at::zeros({moe.experts}, chosen.options()).scatter_add_(0, chosen, at::ones_like(chosen));
-  if (moe.auxiliary_loss > 0 && !pass.slots.defined()) {
-    // Switch Transformer (arXiv:2101.03961), eq. 4: experts · Σ share of tokens · mean score, scores summing to 1.
-    const Tensor scores = routing.scores.narrow(0, 0, pass.live());
-    const Tensor share =
-        out.load.to(at::kFloat) / static_cast<float>(std::max<int64_t>(1, pass.live() * moe.experts_per_token));
-    const Tensor mean_score = (scores / scores.sum(-1, true)).mean(0);
-    out.auxiliary_loss = (share * mean_score).sum() * (moe.auxiliary_loss * moe.experts);
-  }
+  if (moe.auxiliary_loss > 0 && !pass.slots.defined())
+    out.auxiliary_loss = balance_loss(routing, pass) * moe.auxiliary_loss;
   const Tensor rows = dispatch(x, routing);
   const Tensor y =
       grouped_linear(swiglu(grouped_linear(rows, layer.moe.gate_up, routing.offsets)), layer.moe.down, routing.offsets);
@@ -387,11 +409,14 @@ Tensor Policy::hidden(const Pass& pass, const KvView* kv, RouterRecord* record, 
     if (out.auxiliary_loss.defined())
       auxiliary_loss = auxiliary_loss.defined() ? auxiliary_loss + out.auxiliary_loss : out.auxiliary_loss;
   }
-  if (record) {
-    record->auxiliary_loss = auxiliary_loss;
-    if (!load.empty()) record->load = record->load.defined() ? record->load + at::stack(load) : at::stack(load);
-  }
-  return rms_norm(x, final_norm_, config_.norm_epsilon);
+  const Tensor out = rms_norm(x, final_norm_, config_.norm_epsilon);
+  if (!record) return out;
+  if (!load.empty()) record->load = record->load.defined() ? record->load + at::stack(load) : at::stack(load);
+  if (!auxiliary_loss.defined() || record->tokens == 0) return out;
+  const double weight = 1.0 / static_cast<double>(record->tokens);
+  const Tensor loss = auxiliary_loss.detach().to(at::kDouble) * weight;
+  record->auxiliary_loss = record->auxiliary_loss.defined() ? record->auxiliary_loss + loss : loss;
+  return WithLoss::apply(out, auxiliary_loss, weight);
 }
 
 TokenLogprobs Policy::token_logprobs(const Tensor& hidden, const Tensor& targets, double temperature,

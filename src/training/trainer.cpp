@@ -106,6 +106,18 @@ std::vector<Trainer::Sequence> Trainer::sequences(std::vector<Group>& groups, si
   return list;
 }
 
+// Of all passes together.
+int64_t Trainer::tokens_of(const std::vector<Sequence>& sequences) {
+  int64_t tokens = 0;
+  const std::vector<int32_t>* prompt = nullptr;
+  for (const Sequence& sequence : sequences) {
+    if (sequence.prompt && sequence.prompt != prompt) tokens += std::ssize(*sequence.prompt);
+    prompt = sequence.prompt;
+    tokens += sequence.inputs();
+  }
+  return tokens;
+}
+
 // Cuts the list, in order, where the tokens of a pass would exceed the limit. Only a group that exceeds it by itself is
 // cut, into parts that have passes of their own.
 std::vector<Trainer::MicroBatch> Trainer::micro_batches(const std::vector<Sequence>& sequences) const {
@@ -191,7 +203,6 @@ Trainer::CutPrompt Trainer::forward(const Policy& policy, const std::vector<int3
   pass.add(prompt);
   CutPrompt cut{&prompt, {}, {}, {}};
   cut.last = policy.hidden(pass.build(policy.device()), nullptr, record, &cut.layers).slice(0, std::ssize(prompt) - 1);
-  if (record) record->auxiliary_loss = Tensor();  // goes by the tokens in the loss, of which there are none here
   cut.last_apart = cut.last.detach();
   if (cut.last.requires_grad()) {
     cut.last_apart.requires_grad_(true).set_grad_dtype(at::kFloat);
@@ -337,12 +348,10 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
       const Normalizer normalizer =
           count(std::span<const Group>(groups.data() + begin, end - begin), groups, objective_);
       const Gradients gradients(policy_.parameters());
-      RouterRecord record;
+      RouterRecord record{{}, {}, tokens_of(list)};
       LossMetrics metrics;
       double loss = 0;
       std::string broken_in;
-      int64_t targets = 0;
-      for (const Sequence& sequence : list) targets += sequence.targets();
       const auto learn = [&](const std::vector<Sequence>& micro, const Batch& batch, const TokenLogprobs& current) {
         std::vector<float> old, advantages, reference_values;
         for (const Sequence& sequence : micro) {
@@ -361,9 +370,6 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
         input.advantages = at::tensor(advantages).to(device);
         input.starts = at::tensor(batch.starts, at::kLong).to(device);
         LossOutput out = policy_loss(input, normalizer, objective_);
-        if (record.auxiliary_loss.defined())
-          out.loss = out.loss + record.auxiliary_loss *
-                                    (static_cast<double>(batch.targets.size(0)) / static_cast<double>(targets));
         out.loss.backward();
         const double value = out.loss.item<double>();
         if (!std::isfinite(value) && broken_in.empty()) broken_in = broken(micro, batch, current.logprobs);
@@ -371,6 +377,7 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
         metrics.add(out.metrics);
       };
       report.tokens += each_pass(policy_, list, &record, learn);
+      if (record.auxiliary_loss.defined()) loss += record.auxiliary_loss.item<double>();
       if (updates++ == 0) {
         report.ratio_deviation = metrics.ratio_deviation;
         report.mismatch_kl = metrics.mismatch_kl_sum / metrics.tokens;
@@ -403,13 +410,11 @@ UpdateReport Trainer::update(const std::vector<Example>& documents, int64_t step
   }
   if (list.empty()) return report;
   const Gradients gradients(policy_.parameters());
-  RouterRecord record;
+  RouterRecord record{{}, {}, tokens_of(list)};
   double entropy = 0;
   std::string broken_in;
   const auto learn = [&](const std::vector<Sequence>& micro, const Batch& batch, const TokenLogprobs& current) {
     Tensor loss = -current.logprobs.sum() / static_cast<double>(targets);
-    if (record.auxiliary_loss.defined())
-      loss = loss + record.auxiliary_loss * (static_cast<double>(batch.targets.size(0)) / targets);
     loss.backward();
     const double value = loss.item<double>();
     if (!std::isfinite(value) && broken_in.empty()) broken_in = broken(micro, batch, current.logprobs);
@@ -417,6 +422,7 @@ UpdateReport Trainer::update(const std::vector<Example>& documents, int64_t step
     entropy += current.entropy.detach().sum().item<double>();
   };
   report.tokens = each_pass(policy_, list, &record, learn);
+  if (record.auxiliary_loss.defined()) report.loss += record.auxiliary_loss.item<double>();
   report.loss_tokens = targets;
   report.entropy = entropy / static_cast<double>(targets);
   apply(report, record, report.loss, broken_in, step);

@@ -216,10 +216,13 @@ Tensor reference_hidden(const Policy& policy, const Pass& pass, Tensor* auxiliar
                                           .flatten(1)
                                           .topk(moe.experts_per_token));
     Tensor weights = at::zeros_like(scores).scatter_(1, chosen, scores.gather(1, chosen));
-    const Tensor fraction = weights.gt(0).to(at::kFloat).mean(0) / moe.experts_per_token;
-    if (auxiliary) {
-      const Tensor mean_probability = (scores / scores.sum(1, true)).mean(0);
-      const Tensor loss = (fraction * mean_probability).sum() * moe.experts * moe.auxiliary_loss;
+    for (int64_t s = 0; auxiliary && s < pass.segments(); ++s) {  // the mean of each sequence's, by tokens
+      const int64_t begin = pass.host_starts[s], end = pass.host_starts[s + 1];
+      if (begin == end) continue;
+      const Tensor fraction = weights.slice(0, begin, end).gt(0).to(at::kFloat).mean(0) / moe.experts_per_token;
+      const Tensor mean_probability = (scores / scores.sum(1, true)).slice(0, begin, end).mean(0);
+      const Tensor loss = (fraction * mean_probability).sum() * moe.experts * moe.auxiliary_loss *
+                          (static_cast<double>(end - begin) / static_cast<double>(pass.live()));
       *auxiliary = auxiliary->defined() ? *auxiliary + loss : loss;
     }
     if (moe.normalize) weights = weights / weights.sum(1, true);
@@ -339,11 +342,11 @@ TEST_P(PolicyForward, is_the_forward_that_the_references_spell_out) {
   const Pass batch = pass_of(random_tokens(kLengths), kParents);
   Tensor auxiliary;
   const Tensor expected = reference_hidden(policy, batch, &auxiliary);
-  RouterRecord record;
+  RouterRecord record{{}, {}, batch.live()};
   expect_close(policy.hidden(batch, nullptr, &record), expected, 1e-4, 1e-4, "hidden");
   ASSERT_EQ(record.auxiliary_loss.defined(), config.moe.experts > 0);
   if (config.moe.experts > 0) {
-    EXPECT_NEAR(record.auxiliary_loss.item<float>(), auxiliary.item<float>(), 1e-5);
+    EXPECT_NEAR(record.auxiliary_loss.item<double>(), auxiliary.item<float>(), 1e-5);
   }
   int moe_layers = 0;
   for (int i = 0; i < config.layers; ++i) moe_layers += config.is_moe(i);
@@ -366,10 +369,11 @@ TEST_P(PolicyForward, gradients_agree_with_finite_differences) {
   const Tensor targets = at::randint(37, {13}, at::kInt), dy = at::randn({13}), dentropy = at::randn({13});
   RouterRecord record;
   const auto loss = [&] {
-    record = {};
+    record = {{}, {}, batch.live()};
     const TokenLogprobs out = policy.token_logprobs(policy.hidden(batch, nullptr, &record), targets, 0.8);
     const Tensor total = (out.logprobs * dy + out.entropy * dentropy).to(at::kDouble).sum();
-    return record.auxiliary_loss.defined() ? total + record.auxiliary_loss.to(at::kDouble) : total;
+    // Its gradient comes with that of the hidden states.
+    return record.auxiliary_loss.defined() ? total + record.auxiliary_loss : total;
   };
   loss().backward();
   at::NoGradGuard guard;
@@ -685,6 +689,18 @@ TEST(RouterRecord, adds_up_over_passes_and_finds_the_largest_load) {
   record.load = at::tensor({4, 4, 4, 3, 9, 0, 0, 0, 0}, at::kLong).view({3, 3});
   EXPECT_DOUBLE_EQ(record.max_load(), 9.0 * 3 / 12);
   EXPECT_FALSE(record.auxiliary_loss.defined());  // coefficient 0
+
+  PolicyConfig config = moe_config();
+  config.moe.auxiliary_loss = 0.5;
+  const Policy balanced(config, 1);
+  RouterRecord whole{{}, {}, 5}, parts = whole, unasked;
+  balanced.hidden(pass_of({{1, 2, 3}, {4, 5}}, {-1, -1}), nullptr, &whole);
+  balanced.hidden(pass_of({{1, 2, 3}}, {-1}), nullptr, &parts);
+  balanced.hidden(pass_of({{4, 5}}, {-1}), nullptr, &parts);
+  EXPECT_NEAR(parts.auxiliary_loss.item<double>(), whole.auxiliary_loss.item<double>(), 1e-7);
+  EXPECT_GT(whole.auxiliary_loss.item<double>(), 2 * 0.5 * 0.99) << "at least 1 a layer, of evenly loaded experts";
+  balanced.hidden(pass_of({{1, 2, 3}}, {-1}), nullptr, &unasked);
+  EXPECT_FALSE(unasked.auxiliary_loss.defined());
 }
 
 }  // namespace
