@@ -100,7 +100,8 @@ class Trainer {
   std::vector<std::vector<std::vector<float>>> reference_logprobs(std::vector<Group>& groups) const;
   static std::string broken(const std::vector<Sequence>& sequences, const Batch& batch, const Tensor& logprobs);
   void warn_of_masks(const std::vector<Group>& groups, UpdateReport& report);
-  void apply(UpdateReport& report, const RouterRecord& record, double loss, const std::string& broken, int64_t step);
+  void apply(UpdateReport& report, const Gradients& gradients, const RouterRecord& record, double loss,
+             const std::string& broken, int64_t step);
 
   Policy& policy_;
   ObjectiveConfig objective_;

@@ -276,9 +276,9 @@ std::string Trainer::broken(const std::vector<Sequence>& sequences, const Batch&
   return "not finite are the log-probabilities of " + found.front()->name() + others;
 }
 
-void Trainer::apply(UpdateReport& report, const RouterRecord& record, double loss, const std::string& broken,
-                    int64_t step) {
-  const StepReport done = optimizer_.step(step, loss);
+void Trainer::apply(UpdateReport& report, const Gradients& gradients, const RouterRecord& record, double loss,
+                    const std::string& broken, int64_t step) {
+  const StepReport done = optimizer_.step(gradients, step, loss);
   if (done.skipped) {
     report.skipped.push_back(done.why + (broken.empty() ? "" : " (" + broken + ")"));
   } else {
@@ -384,7 +384,7 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
       }
       all.add(metrics);
       loss_sum += loss;
-      apply(report, record, loss, broken_in, step);
+      apply(report, gradients, record, loss, broken_in, step);
     }
   if (updates > 0) {
     report.loss = loss_sum / updates;
@@ -425,7 +425,7 @@ UpdateReport Trainer::update(const std::vector<Example>& documents, int64_t step
   if (record.auxiliary_loss.defined()) report.loss += record.auxiliary_loss.item<double>();
   report.loss_tokens = targets;
   report.entropy = entropy / static_cast<double>(targets);
-  apply(report, record, report.loss, broken_in, step);
+  apply(report, gradients, record, report.loss, broken_in, step);
   return report;
 }
 
