@@ -22,6 +22,7 @@ enum class Attention { gqa, mla };
 enum class QkNorm { none, head, projection };
 enum class Scoring { sigmoid, softmax };
 enum class DType { float32, bfloat16 };
+enum class Recompute { none, layers };
 enum class RopeType { plain, linear, llama3, yarn };
 
 template <>
@@ -44,7 +45,11 @@ struct EnumNames<DType> {
   static constexpr std::array<std::pair<DType, std::string_view>, 2> values{
       {{DType::float32, "float32"}, {DType::bfloat16, "bfloat16"}}};
 };
-
+template <>
+struct EnumNames<Recompute> {
+  static constexpr std::array<std::pair<Recompute, std::string_view>, 2> values{
+      {{Recompute::none, "none"}, {Recompute::layers, "layers"}}};
+};
 template <>
 struct EnumNames<RopeType> {
   static constexpr std::array<std::pair<RopeType, std::string_view>, 4> values{{{RopeType::plain, "plain"},
@@ -255,13 +260,14 @@ class Policy {
 
   /// Hidden states [pass.capacity(), hidden] after the last norm. Without `kv`, segments attend as their parents say;
   /// with it, each segment's new tokens attend to the pages of its slot, which they extend. On the CPU a token's hidden
-  /// state has the same bits either way. `record` (optional) gathers the routers' loads. `first` (optional, without `kv`)
-  /// has what each layer shares of segment 0 with other passes (ops.h): empty, it is filled by this pass; else it is the
-  /// segment that the pass was told of by add_shared, and gets no hidden states. Throws Error for tokens that are not of
-  /// the vocabulary, positions beyond max_positions, pages of another policy, and slots with too few pages for their
-  /// tokens.
+  /// state has the same bits either way. `record` (optional) gathers what the routers did. `first` (optional, without
+  /// `kv`) has what each layer shares of segment 0 with other passes (ops.h): empty, it is filled by this pass; else it
+  /// is the segment that the pass was told of by add_shared, and gets no hidden states. With `recompute`, only the
+  /// layers' inputs are kept for going backward, which computes the rest again, to the same bits; till then the policy
+  /// stays in its place. Throws Error for tokens that are not of the vocabulary, positions beyond max_positions, pages
+  /// of another policy, and slots with too few pages for their tokens.
   Tensor hidden(const Pass& pass, const KvView* kv = nullptr, RouterRecord* record = nullptr,
-                std::vector<SharedRows>* first = nullptr) const;
+                std::vector<SharedRows>* first = nullptr, Recompute recompute = Recompute::none) const;
 
   /// Log-probability and entropy of the token `targets` [N] int32 that follows each of `hidden` [N, hidden]. Throws
   /// Error for a temperature that is not above 0 and targets that are not of the vocabulary.
@@ -336,6 +342,7 @@ class Policy {
     Tensor load;            // [experts] int64; undefined for a dense layer
     Tensor auxiliary_loss;  // scalar, Σ of segments' tokens times their loss; undefined without a coefficient, too
   };
+  struct Recomputed;  // a layer that is computed again
   /// A function of its arguments alone (the pages of `kv` aside), so that it can be computed again.
   LayerOutput layer(size_t number, const Tensor& x, const Pass& pass, const KvView* kv, const SharedRows& first) const;
   void feed_forward(const Layer& layer, const Tensor& x, const Pass& pass, LayerOutput& out) const;

@@ -46,6 +46,7 @@ struct Example {
 struct TrainerConfig {
   int micro_batch_tokens = 1024;
   double bias_update_rate = 0;
+  Recompute recompute = Recompute::none;
 
   template <class V>
   void visit(V& v) {
@@ -55,6 +56,9 @@ struct TrainerConfig {
       at_least(1));
     v("bias_update_rate", bias_update_rate,
       "step of an update on the experts' selection biases, which evens out their load; 0: they stay", at_least(0));
+    v("recompute", recompute,
+      "layers: of a layer the forward pass keeps its input alone, and the backward pass computes the rest again: the "
+      "same bits, a third more arithmetic, less memory");
   }
 };
 

@@ -11,7 +11,9 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <memory>
 #include <numbers>
+#include <utility>
 
 #include "base/parallel.h"
 #include "base/philox.h"
@@ -385,7 +387,55 @@ Policy::LayerOutput Policy::layer(size_t number, const Tensor& x, const Pass& pa
   return out;
 }
 
-Tensor Policy::hidden(const Pass& pass, const KvView* kv, RouterRecord* record, std::vector<SharedRows>* first) const {
+// A layer of which its input alone is kept: going backward computes it again, by the same function of the same
+// arguments, and goes on through what it computed.
+struct Policy::Recomputed : torch::autograd::Function<Policy::Recomputed> {
+  struct Plan : torch::CustomClassHolder {
+    const Policy* policy;
+    size_t number;
+    std::shared_ptr<const Pass> pass;
+    SharedRows first;
+    LayerOutput out;  // on its way to whoever called
+
+    LayerOutput run(const Tensor& x) const { return policy->layer(number, x, *pass, nullptr, first); }
+  };
+
+  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* ctx, const Tensor& x,
+                                                c10::intrusive_ptr<Plan> plan) {
+    plan->out = plan->run(x);
+    ctx->save_for_backward({x});
+    ctx->saved_data["plan"] = c10::IValue::make_capsule(plan);
+    return differentiable(plan->out);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 torch::autograd::variable_list gradients) {
+    const auto plan = c10::static_intrusive_pointer_cast<Plan>(ctx->saved_data["plan"].toCapsule());
+    at::AutoGradMode recorded(true);
+    const Tensor x = ctx->get_saved_variables()[0].detach().requires_grad_(true);
+    torch::autograd::backward(differentiable(plan->run(x)), gradients);
+    return {x.grad(), Tensor()};
+  }
+
+  static torch::autograd::variable_list differentiable(const LayerOutput& out) {
+    torch::autograd::variable_list list{out.x};
+    if (out.auxiliary_loss.defined()) list.push_back(out.auxiliary_loss);
+    return list;
+  }
+
+  static LayerOutput apply(const Policy& policy, size_t number, const Tensor& x, std::shared_ptr<const Pass> pass,
+                           const SharedRows& first) {
+    auto plan = c10::make_intrusive<Plan>();
+    plan->policy = &policy, plan->number = number, plan->pass = std::move(pass), plan->first = first;
+    const auto list = torch::autograd::Function<Recomputed>::apply(x, plan);
+    LayerOutput out = std::exchange(plan->out, {});
+    out.x = list[0];
+    if (out.auxiliary_loss.defined()) out.auxiliary_loss = list[1];
+    return out;
+  }
+};
+
+Tensor Policy::hidden(const Pass& pass, const KvView* kv, RouterRecord* record, std::vector<SharedRows>* first,
+                      Recompute recompute) const {
   if (!pass.tokens.defined() || !pass.positions.defined() || pass.tokens.dim() != 1 ||
       pass.positions.sizes() != pass.tokens.sizes() || pass.live() > pass.capacity())
     throw Error("policy", "expected tokens [T] and a position for each, got others");
@@ -396,13 +446,15 @@ Tensor Policy::hidden(const Pass& pass, const KvView* kv, RouterRecord* record, 
                 kv ? " and pages" : "");
   RECORD_FUNCTION("grpo::Policy::hidden", std::vector<c10::IValue>{pass.tokens});  // what profilers show and tests count
   Tensor x = grpo::embedding(embedding_, pass.tokens);
+  const auto again = recompute == Recompute::layers && x.requires_grad() && !kv ? std::make_shared<const Pass>(pass)
+                                                                                : nullptr;
   std::vector<Tensor> load;
   Tensor auxiliary_loss;
   for (size_t i = 0; i < layers_.size(); ++i) {
     SharedRows shared = first && !filling ? (*first)[i] : SharedRows();
     if (filling && at::GradMode::is_enabled())
       shared.gradient = at::zeros({pass.host_starts[1], config_.layout().width()}, x.options().dtype(at::kFloat));
-    LayerOutput out = layer(i, x, pass, kv, shared);
+    LayerOutput out = again ? Recomputed::apply(*this, i, x, again, shared) : layer(i, x, pass, kv, shared);
     if (filling) first->push_back({out.qkv.detach(), shared.gradient});
     x = std::move(out.x);
     if (out.load.defined()) load.push_back(std::move(out.load));

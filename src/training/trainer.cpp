@@ -202,7 +202,8 @@ Trainer::CutPrompt Trainer::forward(const Policy& policy, const std::vector<int3
   PassBuilder pass;
   pass.add(prompt);
   CutPrompt cut{&prompt, {}, {}, {}};
-  cut.last = policy.hidden(pass.build(policy.device()), nullptr, record, &cut.layers).slice(0, std::ssize(prompt) - 1);
+  cut.last = policy.hidden(pass.build(policy.device()), nullptr, record, &cut.layers, config_.recompute)
+                 .slice(0, std::ssize(prompt) - 1);
   cut.last_apart = cut.last.detach();
   if (cut.last.requires_grad()) {
     cut.last_apart.requires_grad_(true).set_grad_dtype(at::kFloat);
@@ -217,7 +218,7 @@ TokenLogprobs Trainer::forward(const Policy& policy, const Batch& batch, RouterR
                                CutPrompt* prompt) const {
   Tensor hidden;
   if (batch.pass.capacity() > 0) {  // completions of one token have none beside a prompt that is apart
-    hidden = policy.hidden(batch.pass, nullptr, record, prompt ? &prompt->layers : nullptr);
+    hidden = policy.hidden(batch.pass, nullptr, record, prompt ? &prompt->layers : nullptr, config_.recompute);
     hidden = grpo::embedding(hidden, batch.rows);
   }
   if (prompt) {

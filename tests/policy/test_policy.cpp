@@ -1,8 +1,12 @@
 // The policy: its weights, its one forward in all its forms, its balancing.
+#include <c10/core/Allocator.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <map>
+#include <memory>
 #include <span>
 #include <thread>
 #include <type_traits>
@@ -314,6 +318,54 @@ TEST_P(PolicyTest, every_parameter_gets_a_gradient) {
     EXPECT_GT(parameter.grad().abs().max().item<float>(), 0) << name;
     EXPECT_EQ(parameter.grad().scalar_type(), at::kFloat) << name;
   }
+}
+
+// Bytes that forward passes hold on to while it lives.
+class Held : public c10::MemoryReportingInfoBase {
+ public:
+  void reportMemoryUsage(void*, int64_t bytes, size_t, size_t, c10::Device) override { bytes_ += bytes; }
+  bool memoryProfilingEnabled() const override { return true; }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  int64_t bytes_ = 0;
+};
+
+TEST_P(PolicyTest, recomputed_layers_give_the_same_bits_and_hold_little) {
+  PolicyConfig config = std::get<0>(GetParam()).config;
+  config.moe.auxiliary_loss = 0.3;
+  config.layers = 5;
+  const Policy policy = lively(config, std::get<1>(GetParam()));
+  const Pass batch = pass_of(random_tokens(kLengths), kParents);
+  struct Outcome {
+    RouterRecord record;
+    Tensors tensors;  // hidden states and gradients
+    int64_t held;
+  };
+  const auto run = [&](Recompute recompute) {
+    Outcome out{{{}, {}, 2 * batch.live()}, {}, 0};
+    const auto held = std::make_shared<Held>();
+    Tensor hidden;
+    {
+      const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, held);
+      hidden = policy.hidden(batch, nullptr, &out.record, nullptr, recompute);
+    }
+    out.held = held->bytes();
+    out.tensors.push_back(hidden.detach());
+    (hidden * at::arange(hidden.numel()).view_as(hidden).sin().to(hidden.scalar_type())).sum().backward();
+    for (auto [name, parameter] : policy.parameters()) {
+      if (name == "lm_head.weight") continue;
+      out.tensors.push_back(parameter.grad());
+      parameter.mutable_grad() = Tensor();
+    }
+    return out;
+  };
+  const Outcome expected = run(Recompute::none), got = run(Recompute::layers);
+  EXPECT_LT(4 * got.held, expected.held);
+  for (size_t i = 0; i < expected.tensors.size(); ++i) EXPECT_TRUE(same_bits(got.tensors[i], expected.tensors[i])) << i;
+  if (config.moe.experts == 0) return;
+  EXPECT_TRUE(same_bits(got.record.load, expected.record.load)) << "counted once";
+  EXPECT_TRUE(same_bits(got.record.auxiliary_loss, expected.record.auxiliary_loss));
 }
 
 TEST_P(PolicyTest, a_snapshot_computes_the_same_and_goes_its_own_way) {

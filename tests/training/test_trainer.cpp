@@ -7,6 +7,7 @@
 #include <map>
 
 #include "tiny.h"
+#include "tokens_seen.h"
 
 namespace grpo {
 namespace {
@@ -176,6 +177,41 @@ TEST(Trainer, takes_the_auxiliary_loss_of_each_sequence_once_however_they_are_sp
       const double loss = report.loss;
       EXPECT_LT(relative_difference(run(2, micro_batch_tokens), whole), 1e-6) << micro_batch_tokens;
       EXPECT_NEAR(report.loss, loss, 1e-6) << micro_batch_tokens;
+    }
+  }
+}
+
+TEST(Trainer, computes_layers_again_to_the_same_bits_and_counts_them_once) {
+  PolicyConfig mla = tiny::policy_config(DType::bfloat16, true);
+  mla.attention = Attention::mla;
+  mla.mla = {12, 16, 8, 8, 8};
+  mla.moe.auxiliary_loss = 0.1;
+  for (const PolicyConfig& config : {tiny::policy_config(), tiny::policy_config(DType::float32, true, true), mla}) {
+    const auto groups = scored_groups(tiny::policy(config));
+    for (const int micro_batch_tokens : {1, 60}) {  // groups cut, and whole ones among them
+      for (const bool supervised : {false, true}) {
+        SCOPED_TRACE(std::to_string(micro_batch_tokens) + (supervised ? ", documents" : ", groups"));
+        UpdateReport report;
+        const auto run = [&](Recompute recompute) {
+          Policy policy = tiny::policy(config);
+          Trainer trainer(policy, {}, gradient_probe(), 1.0, {micro_batch_tokens, 0.01, recompute});
+          auto some = groups;
+          TokensSeen seen;
+          report = supervised ? trainer.update(documents_of(groups), 0) : trainer.update(some, 0);
+          EXPECT_EQ(seen.take(), report.tokens);
+          NamedTensors all = copy_of(trainer.state());
+          for (const auto& each : copy_of(policy.state())) all.push_back(each);
+          return all;
+        };
+        const NamedTensors expected = run(Recompute::none);
+        const UpdateReport whole = report;
+        EXPECT_TRUE(same(run(Recompute::layers), expected));
+        EXPECT_EQ(report.loss, whole.loss);
+        EXPECT_EQ(report.grad_norm, whole.grad_norm);
+        if (config.moe.experts > 0) {
+          EXPECT_EQ(report.expert_load_max, whole.expert_load_max);
+        }
+      }
     }
   }
 }
