@@ -2,8 +2,9 @@
 // a function of its own input row alone: batching, padding and thread count change nothing. On other devices each runs
 // its `reference`, plain ATen operations that are differentiable too.
 //
-// The gradient of a weight (linear's weight and bias, a norm's, an embedding, a head) is summed in fp32, whatever the
-// weight's type, and where weight.grad() is an fp32 tensor already it is added to that, in place.
+// A weight (linear's weight and bias, a norm's, an embedding, a head) owns its gradient: weight.grad(), fp32 whatever
+// the weight's type, to which backward passes add in place (Gradients in optimizer.h lays them out). A weight that has
+// none yet gets the sum of a pass from autograd, in fp32 too; one that does not require it is frozen.
 #pragma once
 
 #include <ATen/core/Tensor.h>

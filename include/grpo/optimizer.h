@@ -71,17 +71,24 @@ struct OptimizerConfig {
 /// Trainable tensors by name: contiguous, fp32 or bf16, each listed once however often it is tied.
 using NamedParameters = NamedTensors;
 
-/// The gradients of one update, for as long as it lives: fp32, whatever the parameters' types, and 0 until backward
-/// passes add to them.
+/// The gradients of one update, for as long as it lives: one fp32 tensor, whatever the parameters' types, of zeros
+/// until backward passes add to it. Parameter follows parameter, each from a multiple of 16 elements on, with zeros
+/// between them; a parameter's grad() is its part, to which ops add in place. What is done to all gradients alike
+/// (clearing them, summing them over processes, dividing them among these) is done to the one tensor.
 class Gradients {
  public:
+  /// Throws Error for parameters on several devices.
   explicit Gradients(NamedParameters parameters);
   ~Gradients();
   Gradients(const Gradients&) = delete;
   Gradients& operator=(const Gradients&) = delete;
 
+  const at::Tensor& all() const { return all_; }  ///< [elements]
+  const NamedParameters& parameters() const { return parameters_; }
+
  private:
   NamedParameters parameters_;
+  at::Tensor all_;
 };
 
 struct StepReport {
@@ -103,17 +110,18 @@ struct StepReport {
 /// twice: updates put it by, in double, until it is 2^-20 of a weight, and apply it then. The whole change of a weight,
 /// step and decay, is rounded once.
 ///
-/// An undefined gradient counts as zero, so that an expert that no token reached moves on by its momentum just as if
-/// its gradient had been zeros. On the CPU the bits of an update depend on neither the number of threads nor the run.
+/// An expert that no token reached, whose gradient is zeros, moves on by its momentum. On the CPU the bits of an update
+/// depend on neither the number of threads nor the run.
 class AdamW {
  public:
   /// Throws Error on an invalid config, a decaying schedule without total_steps, or parameters that are empty, listed
-  /// twice, strided or of another dtype.
+  /// twice, strided, of another dtype or on several devices.
   AdamW(NamedParameters parameters, const OptimizerConfig& config);
 
-  /// Applies the gradients. When `loss` or any gradient is not finite, or their clipped norm is above 1e18, nothing
-  /// changes but the count of skipped updates, and the report says why, naming `global_step`.
-  StepReport step(int64_t global_step, double loss);
+  /// Applies the gradients. When `loss` or any of them is not finite, or their clipped norm is above 1e18, nothing
+  /// changes but the count of skipped updates, and the report says why, naming `global_step`. Throws Error for the
+  /// gradients of other parameters.
+  StepReport step(const Gradients& gradients, int64_t global_step, double loss);
 
   const OptimizerConfig& config() const { return config_; }
   int64_t updates() const { return updates_; }  ///< applied ones; drives bias correction and the schedule
@@ -131,19 +139,19 @@ class AdamW {
   struct Chunk {
     std::size_t parameter;
     int64_t begin, end;  // elements
+    int64_t place;       // of the first in Gradients::all
   };
   struct Coefficients;
 
-  void check_gradients() const;
-  std::vector<double> squared_norms() const;  // one a parameter
-  double update_on_cpu(const Coefficients& coefficients);  // what is rounded away
+  std::vector<double> squared_norms(const Gradients& gradients) const;                 // one a parameter
+  double update_on_cpu(const Gradients& gradients, const Coefficients& coefficients);  // what is rounded away
   void update_with_aten(std::size_t parameter, const Coefficients& coefficients);
 
   OptimizerConfig config_;
   NamedParameters parameters_;
   std::vector<at::Tensor> first_moments_, second_moments_;  // fp32, one a parameter
   std::vector<at::Tensor> masters_;                         // fp32; undefined for an fp32 parameter
-  std::vector<Chunk> chunks_;                               // the CPU parameters, cut at fixed places
+  std::vector<Chunk> chunks_;                               // the parameters, cut at fixed places
   int64_t updates_ = 0;
   int64_t skipped_updates_ = 0;
   double decay_due_ = 0;  // share of themselves that the weights have yet to lose

@@ -22,6 +22,7 @@ enum class Attention { gqa, mla };
 enum class QkNorm { none, head, projection };
 enum class Scoring { sigmoid, softmax };
 enum class DType { float32, bfloat16 };
+enum class Recompute { none, layers };
 enum class RopeType { plain, linear, llama3, yarn };
 
 template <>
@@ -44,7 +45,11 @@ struct EnumNames<DType> {
   static constexpr std::array<std::pair<DType, std::string_view>, 2> values{
       {{DType::float32, "float32"}, {DType::bfloat16, "bfloat16"}}};
 };
-
+template <>
+struct EnumNames<Recompute> {
+  static constexpr std::array<std::pair<Recompute, std::string_view>, 2> values{
+      {{Recompute::none, "none"}, {Recompute::layers, "layers"}}};
+};
 template <>
 struct EnumNames<RopeType> {
   static constexpr std::array<std::pair<RopeType, std::string_view>, 4> values{{{RopeType::plain, "plain"},
@@ -87,6 +92,12 @@ struct RopeScaling {
 
 /// A mixture of experts in place of the feed-forward network (DeepSeekMoE, arXiv:2401.06066): every token goes through
 /// the shared experts and through the k routed ones that score highest.
+///
+/// The auxiliary loss is the balance loss within each sequence (DeepSeek-V3, arXiv:2412.19437, section 2.1.2, eq. 17 to
+/// 20): auxiliary_loss · Σ_e f_e·P_e a layer, with f_e = experts / (k·T) times how many of the sequence's T tokens went
+/// through expert e, and P_e the mean over them of e's score divided by the token's sum of scores. A sequence is a
+/// segment of the pass: a prompt, a completion behind it, a document. An update takes the mean over all its sequences,
+/// weighted by their tokens: no division into passes changes it.
 struct MoeConfig {
   int experts = 0;
   int shared_experts = 1;
@@ -116,7 +127,7 @@ struct MoeConfig {
     v("normalize", normalize, "divide the chosen scores by their sum");
     v("scaling", scaling, "factor on the routed experts' weights", above(0));
     v("auxiliary_loss", auxiliary_loss,
-      "coefficient of the classic load-balancing loss (Switch Transformer), taken micro-batch by micro-batch; 0: off",
+      "coefficient of the loss that balances the experts' load within each sequence (DeepSeek-V3); 0: off",
       at_least(0));
   }
 };
@@ -221,16 +232,19 @@ struct KvView {
   const PageTable* table;
 };
 
-/// What the routers did in a forward pass, added up over passes.
+/// What the routers did in forward passes, added up over passes.
 struct RouterRecord {
   Tensor load;            ///< [MoE layers, experts] int64, tokens; undefined before the first pass
-  Tensor auxiliary_loss;  ///< scalar, of the last pass; undefined for a dense model or coefficient 0
+  Tensor auxiliary_loss;  ///< scalar fp64 (MoeConfig); undefined for a dense model, coefficient 0, or `tokens` 0
+  /// Of all passes of an update, known before the first: what the auxiliary loss is a mean over. Not 0: whatever goes
+  /// backward from a pass's hidden states brings the auxiliary loss's gradient with it.
+  int64_t tokens = 0;
   /// The largest load of any expert over the mean load of its layer; 1 is perfect balance, NaN a dense model.
   double max_load() const;
 };
 
-/// Moves, and is copied by name alone: a copy costs all its weights again. Const members may be called from several
-/// threads.
+/// Moves, and is copied by name alone (snapshot, copy_from): a copy costs all its weights again. Const members may be
+/// called from several threads.
 class Policy {
  public:
   /// Fresh weights, a pure function of (config, seed). Throws Error on an invalid config.
@@ -246,13 +260,14 @@ class Policy {
 
   /// Hidden states [pass.capacity(), hidden] after the last norm. Without `kv`, segments attend as their parents say;
   /// with it, each segment's new tokens attend to the pages of its slot, which they extend. On the CPU a token's hidden
-  /// state has the same bits either way. `record` (optional) gathers the routers' loads. `first` (optional, without `kv`)
-  /// has what each layer shares of segment 0 with other passes (ops.h): empty, it is filled by this pass; else it is the
-  /// segment that the pass was told of by add_shared, and gets no hidden states. Throws Error for tokens that are not of
-  /// the vocabulary, positions beyond max_positions, pages of another policy, and slots with too few pages for their
-  /// tokens.
+  /// state has the same bits either way. `record` (optional) gathers what the routers did. `first` (optional, without
+  /// `kv`) has what each layer shares of segment 0 with other passes (ops.h): empty, it is filled by this pass; else it
+  /// is the segment that the pass was told of by add_shared, and gets no hidden states. With `recompute`, only the
+  /// layers' inputs are kept for going backward, which computes the rest again, to the same bits; till then the policy
+  /// stays in its place. Throws Error for tokens that are not of the vocabulary, positions beyond max_positions, pages
+  /// of another policy, and slots with too few pages for their tokens.
   Tensor hidden(const Pass& pass, const KvView* kv = nullptr, RouterRecord* record = nullptr,
-                std::vector<SharedRows>* first = nullptr) const;
+                std::vector<SharedRows>* first = nullptr, Recompute recompute = Recompute::none) const;
 
   /// Log-probability and entropy of the token `targets` [N] int32 that follows each of `hidden` [N, hidden]. Throws
   /// Error for a temperature that is not above 0 and targets that are not of the vocabulary.
@@ -281,9 +296,15 @@ class Policy {
   NamedTensors state() const;
   void load_state(const NamedTensors& state);
 
-  /// A policy with weights of its own, which are now the same; or one that is not trained, for a KL reference.
-  Policy clone() const;
-  Policy frozen_copy() const;
+  /// The weights as they are now, in a policy of their own that is not trained.
+  Policy snapshot() const;
+  /// Takes over the weights of another policy, in place. Throws Error, before anything changes, for other shapes.
+  void copy_from(const Policy& other);
+
+  /// Names the weights, so that it can be told which drew a group: load_state raises it, and whoever updates the
+  /// parameters; a copy has that of the original.
+  uint64_t version() const { return version_; }
+  void raise_version() { ++version_; }
 
   const PolicyConfig& config() const { return config_; }
   at::Device device() const { return embedding_.device(); }
@@ -313,6 +334,9 @@ class Policy {
   };
 
   Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Device device);
+  struct Fresh;  // weights in the making
+  Layer fresh_layer(int number, Fresh& fresh);
+  void fresh_attention(const std::string& name, Fresh& fresh, Layer& layer) const;
   Tensor queries_keys_values(const Layer& layer, const Tensor& x, const Tensor& positions) const;
   Tensor latent_queries_keys(const Layer& layer, const Tensor& x, const Tensor& positions) const;
   Tensor values_seen(const Layer& layer, const Tensor& seen) const;
@@ -320,8 +344,9 @@ class Policy {
     Tensor x;               // [capacity, hidden]
     Tensor qkv;             // what attention had
     Tensor load;            // [experts] int64; undefined for a dense layer
-    Tensor auxiliary_loss;  // scalar; undefined without a coefficient, too
+    Tensor auxiliary_loss;  // scalar, Σ of segments' tokens times their loss; undefined without a coefficient, too
   };
+  struct Recomputed;  // a layer that is computed again
   /// A function of its arguments alone (the pages of `kv` aside), so that it can be computed again.
   LayerOutput layer(size_t number, const Tensor& x, const Pass& pass, const KvView* kv, const SharedRows& first) const;
   void feed_forward(const Layer& layer, const Tensor& x, const Pass& pass, LayerOutput& out) const;
@@ -330,6 +355,7 @@ class Policy {
   Tensor embedding_, final_norm_, head_, rope_table_;
   std::vector<Layer> layers_;
   NamedTensors parameters_, biases_;
+  uint64_t version_ = 0;
 };
 
 }  // namespace grpo

@@ -50,6 +50,7 @@ struct Example {
 struct TrainerConfig {
   int micro_batch_tokens = 1024;
   double bias_update_rate = 0;
+  Recompute recompute = Recompute::none;
 
   template <class V>
   void visit(V& v) {
@@ -59,6 +60,9 @@ struct TrainerConfig {
       at_least(1));
     v("bias_update_rate", bias_update_rate,
       "step of an update on the experts' selection biases, which evens out their load; 0: they stay", at_least(0));
+    v("recompute", recompute,
+      "layers: of a layer the forward pass keeps its input alone, and the backward pass computes the rest again: the "
+      "same bits, a third more arithmetic, less memory");
   }
 };
 
@@ -97,6 +101,7 @@ class Trainer {
   struct Learned;
   using ChunkGradient = std::function<PolicyGradient(int64_t first, const TokenLogprobs& chunk)>;
   using ReferenceLogprobs = std::vector<std::vector<std::vector<float>>>;  // [group][sample][token]
+  static int64_t tokens_of(const std::vector<Sequence>& sequences);
   std::vector<MicroBatch> micro_batches(const std::vector<Sequence>& sequences) const;
   Batch assemble(const MicroBatch& micro) const;
   CutPrompt forward(const Policy& policy, const std::vector<int32_t>& prompt, RouterRecord* record) const;
@@ -110,11 +115,12 @@ class Trainer {
   EntropyCut entropy_cut(const std::vector<Sequence>& list) const;
   LossInput loss_input(const std::vector<Sequence>& sequences, const Batch& batch,
                        const ReferenceLogprobs& reference) const;
-  Learned learn(const std::vector<Sequence>& sequences, const Batch& batch, const Tensor& hidden,
-                const Tensor& auxiliary_loss, int64_t targets, bool by_token, const ChunkGradient& gradient_of);
+  Learned learn(const std::vector<Sequence>& sequences, const Batch& batch, const Tensor& hidden, bool by_token,
+                const ChunkGradient& gradient_of);
   static std::pair<Tensor, std::string> read(const std::vector<Learned>& learned);
   void warn_of_masks(const std::vector<Group>& groups, UpdateReport& report);
-  void apply(UpdateReport& report, const RouterRecord& record, double loss, const std::string& broken, int64_t step);
+  void apply(UpdateReport& report, const Gradients& gradients, const RouterRecord& record, double loss,
+             const std::string& broken, int64_t step);
 
   Policy& policy_;
   ObjectiveConfig objective_;

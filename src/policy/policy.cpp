@@ -3,13 +3,17 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/record_function.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <memory>
 #include <numbers>
+#include <utility>
 
 #include "base/parallel.h"
 #include "base/philox.h"
@@ -59,110 +63,6 @@ std::string millions(int64_t count) {
   return text;
 }
 
-}  // namespace
-
-void PolicyConfig::validate() const {
-  if (rope_scaling.type == RopeType::llama3 && !(rope_scaling.high_freq_factor > rope_scaling.low_freq_factor))
-    throw Error("config", "policy.rope_scaling.high_freq_factor: expected more than low_freq_factor = ",
-                rope_scaling.low_freq_factor, ", got ", rope_scaling.high_freq_factor);
-  if (attention == Attention::mla) {
-    if (mla.kv_lora_rank + mla.qk_rope_head_dim > 1024)
-      throw Error("config", "policy.mla: expected kv_lora_rank and qk_rope_head_dim up to 1024 together, got ",
-                  mla.kv_lora_rank + mla.qk_rope_head_dim);
-    if (qk_norm != QkNorm::none) throw Error("config", "policy.qk_norm: expected none with attention = mla");
-    if (attention_bias) throw Error("config", "policy.attention_bias: expected false with attention = mla");
-  } else {
-    if (heads % kv_heads != 0)
-      throw Error("config", "policy.heads: expected a multiple of policy.kv_heads = ", kv_heads, ", got ", heads);
-    if (head_dim == 0 && hidden_size % heads != 0)
-      throw Error("config", "policy.hidden_size: expected a multiple of policy.heads = ", heads, ", got ", hidden_size,
-                  "; or set policy.head_dim");
-    if (head_size() % 2 != 0 || head_size() > 1024)
-      throw Error("config", "policy.head_dim: expected an even number up to 1024, got ", head_size());
-  }
-  if (moe.experts > 0) {
-    if (moe.experts_per_token > moe.experts)
-      throw Error("config", "policy.moe.experts_per_token: expected 1 … ", moe.experts, ", got ",
-                  moe.experts_per_token);
-    if (moe.experts % moe.groups != 0)
-      throw Error("config", "policy.moe.groups: expected a divisor of policy.moe.experts = ", moe.experts, ", got ",
-                  moe.groups);
-    for (const int layer : moe.dense)
-      if (layer >= layers)
-        throw Error("config", "policy.moe.dense: expected layers from 0 to ", layers - 1, ", got ", layer);
-    if (moe.groups_per_token > moe.groups ||
-        moe.experts / moe.groups * moe.groups_per_token < moe.experts_per_token)
-      throw Error("config", "policy.moe.groups_per_token: expected up to ", moe.groups, " groups of ",
-                  moe.experts / moe.groups, " experts that hold the ", moe.experts_per_token, " of a token, got ",
-                  moe.groups_per_token);
-  }
-  constexpr int64_t kAngles = int64_t{1} << 27;  // cosines and sines that are kept, half a gigabyte of them
-  if (const int64_t most = kAngles / layout().rotary_dim(); max_positions > most)
-    throw Error("config", "policy.max_positions: expected at most ", most,
-                ", whose rotary angles take half a gigabyte, got ", max_positions);
-}
-
-double PolicyConfig::page_bytes(int64_t page_size) const {
-  const HeadLayout own = layout();
-  return static_cast<double>((own.width() - own.heads * own.head_dim) * layers * page_size) *
-         (dtype == DType::bfloat16 ? 2 : 4);
-}
-
-HeadLayout PolicyConfig::layout() const {
-  if (attention == Attention::gqa) {
-    const double scale =
-        rope_scaling.score_factor == 1 ? 0.0 : rope_scaling.score_factor / std::sqrt(static_cast<double>(head_size()));
-    return {heads, kv_heads, head_size(), 0, 0, scale};
-  }
-  const int64_t nope = mla.qk_nope_head_dim, rope = mla.qk_rope_head_dim;
-  return {heads,
-          1,
-          mla.kv_lora_rank + rope,
-          mla.kv_lora_rank,
-          rope,
-          rope_scaling.score_factor / std::sqrt(static_cast<double>(nope + rope))};
-}
-
-std::vector<double> RopeScaling::frequencies(int64_t head_dim, double theta) const {
-  const int64_t count = head_dim / 2;
-  std::vector<double> out;
-  for (int64_t i = 0; i < count; ++i)
-    out.push_back(1.0 / std::pow(theta, 2.0 * static_cast<double>(i) / static_cast<double>(head_dim)));
-  const double length = original_max_positions;
-  // The dimension whose frequency makes so many turns within the original context.
-  const auto dimension = [&](double turns) {
-    return static_cast<double>(head_dim) * std::log(length / (turns * 2.0 * std::numbers::pi)) /
-           (2.0 * std::log(theta));
-  };
-  double low = dimension(beta_fast), high = dimension(beta_slow);
-  if (truncate) low = std::floor(low), high = std::ceil(high);
-  low = std::max(low, 0.0), high = std::min(high, static_cast<double>(head_dim - 1));
-  if (low == high) high += 0.001;
-  for (int64_t i = 0; i < count; ++i) {
-    double kept = 1.0;  // how much of the original frequency stays
-    if (type == RopeType::linear) kept = 0.0;
-    if (type == RopeType::llama3) {
-      const double turns = length * out[i] / (2.0 * std::numbers::pi);
-      kept = std::clamp((turns - low_freq_factor) / (high_freq_factor - low_freq_factor), 0.0, 1.0);
-    }
-    if (type == RopeType::yarn) kept = 1.0 - std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
-    out[i] *= kept + (1.0 - kept) / factor;
-  }
-  return out;
-}
-
-double RouterRecord::max_load() const {
-  if (!load.defined() || load.numel() == 0) return std::numeric_limits<double>::quiet_NaN();
-  const Tensor counts = load.to(at::kDouble), total = counts.sum(-1);
-  // fmax of layers, of which one without tokens is NaN: 0 / 0
-  const Tensor shares = (std::get<0>(counts.max(-1)) * counts.size(-1) / total).cpu();
-  double highest = std::numeric_limits<double>::quiet_NaN();
-  for (int64_t i = 0; i < shares.size(0); ++i) highest = std::fmax(highest, shares.data_ptr<double>()[i]);
-  return highest;
-}
-
-namespace {
-
 // Weights that no memory of this machine holds are refused at once: the kernel would end whoever asks for them, or all
 // else, after minutes.
 void require_memory(const PolicyConfig& config) {
@@ -184,11 +84,107 @@ void require_memory(const PolicyConfig& config) {
 
 }  // namespace
 
+double RouterRecord::max_load() const {
+  if (!load.defined() || load.numel() == 0) return std::numeric_limits<double>::quiet_NaN();
+  const Tensor counts = load.to(at::kDouble), total = counts.sum(-1);
+  // fmax of layers, of which one without tokens is NaN: 0 / 0
+  const Tensor shares = (std::get<0>(counts.max(-1)) * counts.size(-1) / total).cpu();
+  double highest = std::numeric_limits<double>::quiet_NaN();
+  for (int64_t i = 0; i < shares.size(0); ++i) highest = std::fmax(highest, shares.data_ptr<double>()[i]);
+  return highest;
+}
+
 Policy::Policy(const PolicyConfig& config, uint64_t seed, at::Device device)
     : Policy(config, std::optional<uint64_t>(seed), device) {}
 
 Policy Policy::uninitialized(const PolicyConfig& config, at::Device device) {
   return Policy(config, std::optional<uint64_t>(), device);
+}
+
+// Every weight's bits go by its place among those that are drawn.
+struct Policy::Fresh {
+  std::optional<uint64_t> seed;
+  at::TensorOptions options;
+  double std, residual_std;  // of what writes to the residual stream
+  NamedTensors& parameters;
+  uint32_t drawn = 0;
+
+  Tensor add(const std::string& name, const Tensor& value, const at::TensorOptions& as) {
+    Tensor parameter = value.to(as);
+    parameter.requires_grad_(true);
+    parameter.set_grad_dtype(at::kFloat);
+    parameters.emplace_back(name, parameter);
+    return parameter;
+  }
+  Tensor weight(const std::string& name, at::IntArrayRef shape, double deviation, const at::TensorOptions& as) {
+    return add(name, seed ? normal(shape, deviation, *seed, drawn++) : at::empty(shape, as), as);
+  }
+  Tensor weight(const std::string& name, at::IntArrayRef shape, double deviation) {
+    return weight(name, shape, deviation, options);
+  }
+  Tensor ones(const std::string& name, int64_t n) { return add(name, at::ones({n}, options), options); }
+  FeedForward feed_forward(const std::string& name, int64_t hidden, int64_t width) {
+    FeedForward f;
+    f.gate_up = weight(name + ".gate_up_proj.weight", {2 * width, hidden}, std);
+    f.down = weight(name + ".down_proj.weight", {hidden, width}, residual_std);
+    return f;
+  }
+};
+
+void Policy::fresh_attention(const std::string& name, Fresh& fresh, Layer& layer) const {
+  const int64_t hidden = config_.hidden_size, d = config_.head_size();
+  const HeadLayout layout = config_.layout();
+  if (config_.attention == Attention::mla) {
+    const MlaConfig& mla = config_.mla;
+    const int64_t heads = config_.heads, rank = mla.q_lora_rank, latent = mla.kv_lora_rank;
+    if (rank > 0) {
+      layer.latent.q_down = fresh.weight(name + "q_a_proj.weight", {rank, hidden}, fresh.std);
+      layer.latent.q_norm = fresh.ones(name + "q_a_layernorm.weight", rank);
+    }
+    layer.latent.q_up =
+        fresh.weight(name + (rank > 0 ? "q_b_proj.weight" : "q_proj.weight"),
+                     {heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim), rank > 0 ? rank : hidden}, fresh.std);
+    layer.latent.kv_down =
+        fresh.weight(name + "kv_a_proj_with_mqa.weight", {latent + mla.qk_rope_head_dim, hidden}, fresh.std);
+    layer.latent.kv_norm = fresh.ones(name + "kv_a_layernorm.weight", latent);
+    layer.latent.kv_up =
+        fresh.weight(name + "kv_b_proj.weight", {heads * (mla.qk_nope_head_dim + mla.v_head_dim), latent}, fresh.std);
+  } else {
+    layer.qkv = fresh.weight(name + "qkv_proj.weight", {layout.width(), hidden}, fresh.std);
+    if (config_.attention_bias)
+      layer.qkv_bias = fresh.add(name + "qkv_proj.bias", at::zeros({layout.width()}, fresh.options), fresh.options);
+  }
+  if (config_.qk_norm != QkNorm::none) {
+    const bool whole = config_.qk_norm == QkNorm::projection;
+    layer.q_norm = fresh.ones(name + "q_norm.weight", whole ? layout.heads * d : d);
+    layer.k_norm = fresh.ones(name + "k_norm.weight", whole ? layout.kv_heads * d : d);
+  }
+  const int64_t seen = config_.heads * (config_.attention == Attention::mla ? config_.mla.v_head_dim : d);
+  layer.output = fresh.weight(name + "o_proj.weight", {hidden, seen}, fresh.residual_std);
+}
+
+Policy::Layer Policy::fresh_layer(int number, Fresh& fresh) {
+  const std::string name = "model.layers." + std::to_string(number);
+  const int64_t hidden = config_.hidden_size;
+  Layer layer;
+  layer.attention_norm = fresh.ones(name + ".input_layernorm.weight", hidden);
+  fresh_attention(name + ".self_attn.", fresh, layer);
+  layer.feed_forward_norm = fresh.ones(name + ".post_attention_layernorm.weight", hidden);
+  if (!config_.is_moe(number)) {
+    layer.dense = fresh.feed_forward(name + ".mlp", hidden, config_.intermediate_size);
+    return layer;
+  }
+  const MoeConfig& moe = config_.moe;
+  const int64_t width = moe.intermediate_size;
+  const auto fp32 = fresh.options.dtype(at::kFloat);
+  layer.moe.router = fresh.weight(name + ".mlp.gate.weight", {moe.experts, hidden}, fresh.std, fp32);
+  layer.moe.selection_bias = at::zeros({moe.experts}, fp32);
+  biases_.emplace_back(name + ".mlp.gate.e_score_correction_bias", layer.moe.selection_bias);
+  layer.moe.gate_up = fresh.weight(name + ".mlp.experts.gate_up_proj", {moe.experts, 2 * width, hidden}, fresh.std);
+  layer.moe.down = fresh.weight(name + ".mlp.experts.down_proj", {moe.experts, hidden, width}, fresh.residual_std);
+  if (moe.shared_experts > 0)
+    layer.moe.shared = fresh.feed_forward(name + ".mlp.shared_experts", hidden, moe.shared_experts * width);
+  return layer;
 }
 
 Policy::Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Device device) : config_(config) {
@@ -198,89 +194,17 @@ Policy::Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Dev
   if (device.is_cpu()) at::set_num_threads(1);
   if (device.is_cpu()) require_memory(config_);
 
-  const auto options = at::TensorOptions(device).dtype(scalar_type(config_.dtype));
-  const double residual_std = config_.init_std / std::sqrt(2.0 * config_.layers);
-  uint32_t index = 0;
-  const auto add = [&](const std::string& name, Tensor value, bool fp32 = false) {
-    Tensor parameter = fp32 ? value.to(device) : value.to(options);
-    parameter.requires_grad_(true);
-    parameter.set_grad_dtype(at::kFloat);
-    parameters_.emplace_back(name, parameter);
-    return parameter;
-  };
-  const auto weight = [&](const std::string& name, at::IntArrayRef shape, double deviation, bool fp32 = false) {
-    if (!seed) return add(name, at::empty(shape, fp32 ? options.dtype(at::kFloat) : options), fp32);
-    return add(name, normal(shape, deviation, *seed, index++), fp32);
-  };
-  const auto ones = [&](const std::string& name, int64_t n) { return add(name, at::ones({n}, options)); };
-
-  const int64_t hidden = config_.hidden_size, d = config_.head_size();
-  const HeadLayout layout = config_.layout();
-  const auto feed_forward = [&](const std::string& name, int64_t width) {
-    FeedForward f;
-    f.gate_up = weight(name + ".gate_up_proj.weight", {2 * width, hidden}, config_.init_std);
-    f.down = weight(name + ".down_proj.weight", {hidden, width}, residual_std);
-    return f;
-  };
-
-  embedding_ = weight("model.embed_tokens.weight", {config_.vocab_size, hidden}, config_.init_std);
-  for (int i = 0; i < config_.layers; ++i) {
-    const std::string name = "model.layers." + std::to_string(i);
-    Layer layer;
-    layer.attention_norm = ones(name + ".input_layernorm.weight", hidden);
-    const std::string attention = name + ".self_attn.";
-    if (config_.attention == Attention::mla) {
-      const MlaConfig& mla = config_.mla;
-      const int64_t heads = config_.heads, rank = mla.q_lora_rank, latent = mla.kv_lora_rank;
-      if (rank > 0) {
-        layer.latent.q_down = weight(attention + "q_a_proj.weight", {rank, hidden}, config_.init_std);
-        layer.latent.q_norm = ones(attention + "q_a_layernorm.weight", rank);
-      }
-      layer.latent.q_up =
-          weight(attention + (rank > 0 ? "q_b_proj.weight" : "q_proj.weight"),
-                 {heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim), rank > 0 ? rank : hidden}, config_.init_std);
-      layer.latent.kv_down =
-          weight(attention + "kv_a_proj_with_mqa.weight", {latent + mla.qk_rope_head_dim, hidden}, config_.init_std);
-      layer.latent.kv_norm = ones(attention + "kv_a_layernorm.weight", latent);
-      layer.latent.kv_up = weight(attention + "kv_b_proj.weight",
-                                  {heads * (mla.qk_nope_head_dim + mla.v_head_dim), latent}, config_.init_std);
-    } else {
-      layer.qkv = weight(attention + "qkv_proj.weight", {layout.width(), hidden}, config_.init_std);
-      if (config_.attention_bias)
-        layer.qkv_bias = add(attention + "qkv_proj.bias", at::zeros({layout.width()}, options));
-    }
-    if (config_.qk_norm != QkNorm::none) {
-      const bool whole = config_.qk_norm == QkNorm::projection;
-      layer.q_norm = ones(attention + "q_norm.weight", whole ? layout.heads * d : d);
-      layer.k_norm = ones(attention + "k_norm.weight", whole ? layout.kv_heads * d : d);
-    }
-    const int64_t seen = config_.heads * (config_.attention == Attention::mla ? config_.mla.v_head_dim : d);
-    layer.output = weight(attention + "o_proj.weight", {hidden, seen}, residual_std);
-    layer.feed_forward_norm = ones(name + ".post_attention_layernorm.weight", hidden);
-    if (config_.is_moe(i)) {
-      const MoeConfig& moe = config_.moe;
-      layer.moe.router = weight(name + ".mlp.gate.weight", {moe.experts, hidden}, config_.init_std, true);
-      layer.moe.selection_bias = at::zeros({moe.experts}, at::TensorOptions(device).dtype(at::kFloat));
-      biases_.emplace_back(name + ".mlp.gate.e_score_correction_bias", layer.moe.selection_bias);
-      layer.moe.gate_up = weight(name + ".mlp.experts.gate_up_proj", {moe.experts, 2 * moe.intermediate_size, hidden},
-                                 config_.init_std);
-      layer.moe.down =
-          weight(name + ".mlp.experts.down_proj", {moe.experts, hidden, moe.intermediate_size}, residual_std);
-      if (moe.shared_experts > 0)
-        layer.moe.shared = feed_forward(name + ".mlp.shared_experts",
-                                        static_cast<int64_t>(moe.shared_experts) * moe.intermediate_size);
-    } else {
-      layer.dense = feed_forward(name + ".mlp", config_.intermediate_size);
-    }
-    layers_.push_back(std::move(layer));
-  }
-  final_norm_ = ones("model.norm.weight", hidden);
-  head_ =
-      config_.tied_embeddings ? embedding_ : weight("lm_head.weight", {config_.vocab_size, hidden}, config_.init_std);
-  rope_table_ =
-      rope_table(config_.max_positions, config_.rope_scaling.frequencies(layout.rotary_dim(), config_.rope_theta),
-                 config_.rope_scaling.attention_factor)
-          .to(device);
+  Fresh fresh{seed, at::TensorOptions(device).dtype(scalar_type(config_.dtype)), config_.init_std,
+              config_.init_std / std::sqrt(2.0 * config_.layers), parameters_};
+  const std::vector<int64_t> table{config_.vocab_size, config_.hidden_size};
+  embedding_ = fresh.weight("model.embed_tokens.weight", table, config_.init_std);
+  for (int i = 0; i < config_.layers; ++i) layers_.push_back(fresh_layer(i, fresh));
+  final_norm_ = fresh.ones("model.norm.weight", config_.hidden_size);
+  head_ = config_.tied_embeddings ? embedding_ : fresh.weight("lm_head.weight", table, config_.init_std);
+  rope_table_ = rope_table(config_.max_positions,
+                           config_.rope_scaling.frequencies(config_.layout().rotary_dim(), config_.rope_theta),
+                           config_.rope_scaling.attention_factor)
+                    .to(device);
 }
 
 namespace {
@@ -308,6 +232,32 @@ Tensor part(const Tensor& weight, View view) {
 
 constexpr double kLatentNormEpsilon = 1e-6;  // DeepSeek's own, whatever norm_epsilon
 
+// Σ over the pass's segments of T Σ_e f_e·P_e (MoeConfig), T their tokens.
+Tensor balance_loss(const Routing& routing, const Pass& pass) {
+  const int64_t live = pass.live(), k = routing.experts.size(1), experts = routing.scores.size(1);
+  const Tensor rows = at::arange(pass.shared, pass.shared + live, pass.starts.options());
+  const Tensor segment = at::searchsorted(pass.starts.slice(0, 1), rows, false, true);  // whose end is behind the row
+  const Tensor scores = routing.scores.narrow(0, 0, live);
+  const Tensor none = at::zeros({pass.segments(), experts}, scores.options());
+  const Tensor chosen = none.index_put({segment.unsqueeze(1), routing.experts.narrow(0, 0, live).to(at::kLong)},
+                                       at::ones({1}, scores.options()), true);
+  const Tensor share = none.index_add(0, segment, scores / scores.sum(-1, true));
+  const Tensor tokens = pass.starts.diff().clamp_min(1).unsqueeze(1);
+  return (chosen * share / tokens).sum() * (static_cast<double>(experts) / static_cast<double>(k));
+}
+
+// Hidden states whose gradient brings with it `weight` times that of `loss`, a scalar.
+struct WithLoss : torch::autograd::Function<WithLoss> {
+  static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& x, const Tensor& loss, double weight) {
+    ctx->saved_data["gradient"] = at::full_like(loss, weight);
+    return x;
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 torch::autograd::variable_list gradients) {
+    return {gradients[0], ctx->saved_data["gradient"].toTensor(), Tensor()};
+  }
+};
+
 }  // namespace
 
 void Policy::feed_forward(const Layer& layer, const Tensor& x, const Pass& pass, LayerOutput& out) const {
@@ -322,14 +272,8 @@ void Policy::feed_forward(const Layer& layer, const Tensor& x, const Pass& pass,
                                  moe.groups, moe.groups_per_token, moe.group_best});
   const Tensor chosen = routing.experts.narrow(0, 0, pass.live()).flatten().to(at::kLong);
   out.load = at::zeros({moe.experts}, chosen.options()).scatter_add_(0, chosen, at::ones_like(chosen));
-  if (moe.auxiliary_loss > 0 && !pass.slots.defined()) {
-    // Switch Transformer (arXiv:2101.03961), eq. 4: experts · Σ share of tokens · mean score, scores summing to 1.
-    const Tensor scores = routing.scores.narrow(0, 0, pass.live());
-    const Tensor share =
-        out.load.to(at::kFloat) / static_cast<float>(std::max<int64_t>(1, pass.live() * moe.experts_per_token));
-    const Tensor mean_score = (scores / scores.sum(-1, true)).mean(0);
-    out.auxiliary_loss = (share * mean_score).sum() * (moe.auxiliary_loss * moe.experts);
-  }
+  if (moe.auxiliary_loss > 0 && !pass.slots.defined())
+    out.auxiliary_loss = balance_loss(routing, pass) * moe.auxiliary_loss;
   const Tensor rows = dispatch(x, routing);
   const Tensor y =
       grouped_linear(swiglu(grouped_linear(rows, layer.moe.gate_up, routing.offsets)), layer.moe.down, routing.offsets);
@@ -443,7 +387,55 @@ Policy::LayerOutput Policy::layer(size_t number, const Tensor& x, const Pass& pa
   return out;
 }
 
-Tensor Policy::hidden(const Pass& pass, const KvView* kv, RouterRecord* record, std::vector<SharedRows>* first) const {
+// A layer of which its input alone is kept: going backward computes it again, by the same function of the same
+// arguments, and goes on through what it computed.
+struct Policy::Recomputed : torch::autograd::Function<Policy::Recomputed> {
+  struct Plan : torch::CustomClassHolder {
+    const Policy* policy;
+    size_t number;
+    std::shared_ptr<const Pass> pass;
+    SharedRows first;
+    LayerOutput out;  // on its way to whoever called
+
+    LayerOutput run(const Tensor& x) const { return policy->layer(number, x, *pass, nullptr, first); }
+  };
+
+  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* ctx, const Tensor& x,
+                                                c10::intrusive_ptr<Plan> plan) {
+    plan->out = plan->run(x);
+    ctx->save_for_backward({x});
+    ctx->saved_data["plan"] = c10::IValue::make_capsule(plan);
+    return differentiable(plan->out);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 torch::autograd::variable_list gradients) {
+    const auto plan = c10::static_intrusive_pointer_cast<Plan>(ctx->saved_data["plan"].toCapsule());
+    at::AutoGradMode recorded(true);
+    const Tensor x = ctx->get_saved_variables()[0].detach().requires_grad_(true);
+    torch::autograd::backward(differentiable(plan->run(x)), gradients);
+    return {x.grad(), Tensor()};
+  }
+
+  static torch::autograd::variable_list differentiable(const LayerOutput& out) {
+    torch::autograd::variable_list list{out.x};
+    if (out.auxiliary_loss.defined()) list.push_back(out.auxiliary_loss);
+    return list;
+  }
+
+  static LayerOutput apply(const Policy& policy, size_t number, const Tensor& x, std::shared_ptr<const Pass> pass,
+                           const SharedRows& first) {
+    auto plan = c10::make_intrusive<Plan>();
+    plan->policy = &policy, plan->number = number, plan->pass = std::move(pass), plan->first = first;
+    const auto list = torch::autograd::Function<Recomputed>::apply(x, plan);
+    LayerOutput out = std::exchange(plan->out, {});
+    out.x = list[0];
+    if (out.auxiliary_loss.defined()) out.auxiliary_loss = list[1];
+    return out;
+  }
+};
+
+Tensor Policy::hidden(const Pass& pass, const KvView* kv, RouterRecord* record, std::vector<SharedRows>* first,
+                      Recompute recompute) const {
   if (!pass.tokens.defined() || !pass.positions.defined() || pass.tokens.dim() != 1 ||
       pass.positions.sizes() != pass.tokens.sizes() || pass.live() > pass.capacity())
     throw Error("policy", "expected tokens [T] and a position for each, got others");
@@ -454,24 +446,29 @@ Tensor Policy::hidden(const Pass& pass, const KvView* kv, RouterRecord* record, 
                 kv ? " and pages" : "");
   RECORD_FUNCTION("grpo::Policy::hidden", std::vector<c10::IValue>{pass.tokens});  // what profilers show and tests count
   Tensor x = grpo::embedding(embedding_, pass.tokens);
+  const auto again = recompute == Recompute::layers && x.requires_grad() && !kv ? std::make_shared<const Pass>(pass)
+                                                                                : nullptr;
   std::vector<Tensor> load;
   Tensor auxiliary_loss;
   for (size_t i = 0; i < layers_.size(); ++i) {
     SharedRows shared = first && !filling ? (*first)[i] : SharedRows();
     if (filling && at::GradMode::is_enabled())
       shared.gradient = at::zeros({pass.host_starts[1], config_.layout().width()}, x.options().dtype(at::kFloat));
-    LayerOutput out = layer(i, x, pass, kv, shared);
+    LayerOutput out = again ? Recomputed::apply(*this, i, x, again, shared) : layer(i, x, pass, kv, shared);
     if (filling) first->push_back({out.qkv.detach(), shared.gradient});
     x = std::move(out.x);
     if (out.load.defined()) load.push_back(std::move(out.load));
     if (out.auxiliary_loss.defined())
       auxiliary_loss = auxiliary_loss.defined() ? auxiliary_loss + out.auxiliary_loss : out.auxiliary_loss;
   }
-  if (record) {
-    record->auxiliary_loss = auxiliary_loss;
-    if (!load.empty()) record->load = record->load.defined() ? record->load + at::stack(load) : at::stack(load);
-  }
-  return rms_norm(x, final_norm_, config_.norm_epsilon);
+  const Tensor out = rms_norm(x, final_norm_, config_.norm_epsilon);
+  if (!record) return out;
+  if (!load.empty()) record->load = record->load.defined() ? record->load + at::stack(load) : at::stack(load);
+  if (!auxiliary_loss.defined() || record->tokens == 0) return out;
+  const double weight = 1.0 / static_cast<double>(record->tokens);
+  const Tensor loss = auxiliary_loss.detach().to(at::kDouble) * weight;
+  record->auxiliary_loss = record->auxiliary_loss.defined() ? record->auxiliary_loss + loss : loss;
+  return WithLoss::apply(out, auxiliary_loss, weight);
 }
 
 TokenLogprobs Policy::token_logprobs(const Tensor& hidden, const Tensor& targets, double temperature,
@@ -519,18 +516,21 @@ NamedTensors Policy::state() const {
   return all;
 }
 
-void Policy::load_state(const NamedTensors& from) { copy_state(from, state()); }
+void Policy::load_state(const NamedTensors& from) {
+  copy_state(from, state());
+  raise_version();
+}
 
-Policy Policy::clone() const {
+Policy Policy::snapshot() const {
   Policy copy = uninitialized(config_, device());
-  copy.load_state(state());
+  copy.copy_from(*this);
+  for (auto& [name, tensor] : copy.parameters_) tensor.requires_grad_(false);
   return copy;
 }
 
-Policy Policy::frozen_copy() const {
-  Policy copy = clone();
-  for (auto& [name, tensor] : copy.parameters_) tensor.requires_grad_(false);
-  return copy;
+void Policy::copy_from(const Policy& other) {
+  copy_state(other.state(), state());
+  version_ = other.version_;
 }
 
 int64_t Policy::parameter_count() const {

@@ -43,7 +43,7 @@ constexpr std::size_t kUnasked = static_cast<std::size_t>(-1);
 Judge::Judge(const Policy& policy, const Tokenizer& tokenizer, const ChatTemplate& chat_template,
              const JudgeConfig& config, const RolloutConfig& rollout, std::function<void()> check)
     : config_(config),
-      policy_(policy.frozen_copy()),
+      policy_(policy.snapshot()),
       tokenizer_(tokenizer),
       chat_template_(chat_template),
       rollout_(policy_, tokenizer, chat_template, sampling_of(config, rollout)),

@@ -9,19 +9,6 @@
 #include "grpo/error.h"
 
 namespace grpo {
-namespace {
-
-// The version of a policy's weights; 0 of one that does not count them.
-template <class P>
-uint64_t version_of(const P& policy) {
-  if constexpr (requires { policy.version(); })
-    return static_cast<uint64_t>(policy.version());
-  else
-    return 0;
-}
-
-}  // namespace
-
 Engine::Engine(const Policy& policy, const Tokenizer& tokenizer, const RolloutConfig& config, int64_t most_pages)
     : policy_(policy), tokenizer_(tokenizer), config_(config), most_pages_(most_pages) {
   config_.horizon = std::min(config_.horizon, config_.max_new_tokens);
@@ -47,7 +34,7 @@ void Engine::submit(Group& group, const DrawKey& key, int max_new_tokens) {
   wanted_pages_ += wanted;
   longest_ = std::max({longest_, of_prompt, of_sample});
   group.completions.assign(config_.samples, {});
-  group.policy_version = version_of(policy_);
+  group.policy_version = policy_.version();
   Running& running =
       running_.emplace(number, Running{&group, key, max_new_tokens, config_.samples, wanted, {}}).first->second;
   if (!config_.stop.empty()) running.texts.assign(config_.samples, TextStream(tokenizer_));
@@ -85,7 +72,7 @@ void Engine::fit_pages() {
 bool Engine::step(const Rollout::OnToken& on_token) {
   if (running_.empty()) return false;
   for (const auto& [number, running] : running_)
-    if (const uint64_t version = version_of(policy_); running.group->policy_version != version)
+    if (const uint64_t version = policy_.version(); running.group->policy_version != version)
       throw Error("rollout", "expected weights of version ", running.group->policy_version, ", with which group ",
                   running.group->index, " was begun, got ", version,
                   ": let what is under way come to its end before an update, or cancel it");

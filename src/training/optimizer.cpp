@@ -30,27 +30,32 @@ constexpr double kLeastDecay = 0x1p-20;
 
 bool is_low_precision(const at::Tensor& tensor) { return tensor.scalar_type() != at::kFloat; }
 
-// Calls `f` with a null pointer of the element type of an fp32 or bf16 tensor.
-template <class F>
-decltype(auto) with_element_type(const at::Tensor& tensor, const F& f) {
-  if (is_low_precision(tensor)) return f(static_cast<c10::BFloat16*>(nullptr));
-  return f(static_cast<float*>(nullptr));
+// Where the part of Gradients::all begins that follows one of so many elements: whole cache lines, and what loads of
+// vectors like.
+int64_t place_behind(int64_t elements) { return (elements + 15) / 16 * 16; }
+
+at::Device device_of(const NamedParameters& parameters) {
+  if (parameters.empty()) throw Error("optimizer", "expected at least one parameter, got none");
+  const at::Device device = parameters.front().second.device();
+  for (const auto& [name, tensor] : parameters)
+    if (tensor.device() != device)
+      throw Error("optimizer", name, ": expected a tensor on ", device, ", as the first, got one on ", tensor.device());
+  return device;
 }
 
 // Σ x² in double: eight running sums, added up in a fixed order. fp32 squares cannot overflow a double, so the result
 // is finite exactly when every element is.
-template <class T>
-double sum_of_squares(const T* x, int64_t size) {
+double sum_of_squares(const float* x, int64_t size) {
   std::array<double, 8> lanes{};
   int64_t i = 0;
   for (; i + 8 <= size; i += 8) {
     for (int64_t lane = 0; lane < 8; ++lane) {
-      const double value = static_cast<float>(x[i + lane]);
+      const double value = x[i + lane];
       lanes[lane] += value * value;
     }
   }
   for (int64_t lane = 0; i < size; ++i, ++lane) {
-    const double value = static_cast<float>(x[i]);
+    const double value = x[i];
     lanes[lane] += value * value;
   }
   double sum = 0.0;
@@ -99,8 +104,8 @@ struct Changes {
 
 // One chunk of one parameter. `weight` is the fp32 weight: the parameter itself, or its master, which is then rounded
 // into `rounded`.
-template <class Grad, class Coefficients>
-Changes update_chunk(float* __restrict weight, c10::BFloat16* __restrict rounded, const Grad* __restrict grad,
+template <class Coefficients>
+Changes update_chunk(float* __restrict weight, c10::BFloat16* __restrict rounded, const float* __restrict grad,
                      float* __restrict m, float* __restrict v, int64_t begin, int64_t size, float decay,
                      const Coefficients& c) {
   if (rounded != nullptr) {
@@ -110,7 +115,7 @@ Changes update_chunk(float* __restrict weight, c10::BFloat16* __restrict rounded
   }
   Changes changes;
   for (int64_t i = 0; i < size; ++i) {
-    const float g = static_cast<float>(grad[i]) * c.grad_scale;
+    const float g = grad[i] * c.grad_scale;
     m[i] = c.beta1 * m[i] + c.gain1 * g;
     v[i] = c.beta2 * v[i] + c.gain2 * g * g;
     const float change = c.step_size * m[i] / (std::sqrt(v[i]) * c.root_scale + c.epsilon) + decay * weight[i];
@@ -152,9 +157,9 @@ AdamW::AdamW(NamedParameters parameters, const OptimizerConfig& config)
     throw Error("optimizer", "total_steps: expected the update at which the ", enum_name(config_.schedule),
                 " schedule ends, got 0; set it or use schedule \"constant\"");
   }
-  if (parameters_.empty()) throw Error("optimizer", "expected at least one parameter, got none");
   std::set<std::string> names;
   std::unordered_map<const void*, std::string> owners;
+  int64_t place = 0;
   for (std::size_t p = 0; p < parameters_.size(); ++p) {
     const auto& [name, tensor] = parameters_[p];
     if (!names.insert(name).second) throw Error("optimizer", "expected distinct names, got ", name, " twice");
@@ -174,78 +179,58 @@ AdamW::AdamW(NamedParameters parameters, const OptimizerConfig& config)
     first_moments_.push_back(at::zeros(tensor.sizes(), fp32));
     second_moments_.push_back(at::zeros(tensor.sizes(), fp32));
     masters_.push_back(is_low_precision(tensor) ? masters_of(tensor) : at::Tensor());
-    if (!tensor.is_cpu()) continue;
     for (int64_t begin = 0; begin < tensor.numel(); begin += kChunk) {
-      chunks_.push_back({p, begin, std::min(begin + kChunk, tensor.numel())});
+      chunks_.push_back({p, begin, std::min(begin + kChunk, tensor.numel()), place + begin});
     }
+    place += place_behind(tensor.numel());
   }
+  device_of(parameters_);
 }
 
 Gradients::Gradients(NamedParameters parameters) : parameters_(std::move(parameters)) {
-  for (auto& [name, tensor] : parameters_)
-    tensor.mutable_grad() = at::zeros(tensor.sizes(), tensor.options().dtype(at::kFloat).requires_grad(false));
+  int64_t size = 0, place = 0;
+  for (const auto& [name, tensor] : parameters_) size += place_behind(tensor.numel());
+  all_ = at::zeros({size}, at::TensorOptions(device_of(parameters_)).dtype(at::kFloat));
+  for (auto& [name, tensor] : parameters_) {
+    tensor.mutable_grad() = all_.narrow(0, place, tensor.numel()).view(tensor.sizes());
+    place += place_behind(tensor.numel());
+  }
 }
 
 Gradients::~Gradients() {
   for (auto& [name, tensor] : parameters_) tensor.mutable_grad() = at::Tensor();
 }
 
-void AdamW::check_gradients() const {
-  for (const auto& [name, tensor] : parameters_) {
-    const at::Tensor& grad = tensor.grad();
-    if (!grad.defined()) continue;
-    if (grad.sizes() != tensor.sizes() || grad.device() != tensor.device()) {
-      throw Error("optimizer", name, ": expected a gradient of shape ", tensor.sizes(), " on ", tensor.device(),
-                  ", got ", grad.sizes(), " on ", grad.device());
-    }
-    if (grad.layout() != at::kStrided || (grad.scalar_type() != at::kFloat && grad.scalar_type() != at::kBFloat16)) {
-      throw Error("optimizer", name, ": expected a dense float32 or bfloat16 gradient, got ",
-                  toString(grad.scalar_type()), " ", grad.layout());
-    }
-  }
-}
-
-std::vector<double> AdamW::squared_norms() const {
+std::vector<double> AdamW::squared_norms(const Gradients& gradients) const {
   std::vector<double> of_parameter(parameters_.size(), 0.0);
+  if (!gradients.all().is_cpu()) {  // ATen sums, and all the norms come back in one copy
+    std::vector<at::Tensor> sums;
+    for (const auto& [name, tensor] : gradients.parameters())
+      sums.push_back(at::linalg_vector_norm(tensor.grad(), 2, at::OptionalIntArrayRef(), false, at::kDouble).square());
+    const at::Tensor on_host = at::stack(sums).cpu();
+    std::copy_n(on_host.const_data_ptr<double>(), of_parameter.size(), of_parameter.begin());
+    return of_parameter;
+  }
   std::vector<double> of_chunk(chunks_.size(), 0.0);
   parallel_for(static_cast<int64_t>(chunks_.size()), [&](int64_t i) {
-    const auto& [p, begin, end] = chunks_[i];
-    const at::Tensor& grad = parameters_[p].second.grad();
-    if (!grad.defined()) return;
-    of_chunk[i] = with_element_type(grad, [&, begin = begin, end = end](auto* type) {
-      using T = std::remove_pointer_t<decltype(type)>;
-      return sum_of_squares(grad.const_data_ptr<T>() + begin, end - begin);
-    });
+    const auto& [p, begin, end, place] = chunks_[i];
+    of_chunk[i] = sum_of_squares(gradients.all().const_data_ptr<float>() + place, end - begin);
   });
   for (std::size_t i = 0; i < chunks_.size(); ++i) of_parameter[chunks_[i].parameter] += of_chunk[i];
-
-  // Elsewhere ATen sums, and all the norms come back in one copy.
-  std::vector<std::size_t> elsewhere;
-  std::vector<at::Tensor> sums;
-  for (std::size_t p = 0; p < parameters_.size(); ++p) {
-    const at::Tensor& grad = parameters_[p].second.grad();
-    if (!grad.defined() || grad.is_cpu()) continue;
-    elsewhere.push_back(p);
-    sums.push_back(at::linalg_vector_norm(grad, 2, at::OptionalIntArrayRef(), false, at::kDouble).square());
-  }
-  if (!sums.empty()) {
-    const at::Tensor on_host = at::stack(sums).cpu();
-    for (std::size_t i = 0; i < elsewhere.size(); ++i) of_parameter[elsewhere[i]] = on_host.const_data_ptr<double>()[i];
-  }
   return of_parameter;
 }
 
-StepReport AdamW::step(int64_t global_step, double loss) {
+StepReport AdamW::step(const Gradients& gradients, int64_t global_step, double loss) {
   const at::NoGradGuard no_grad;
-  check_gradients();
-  for (auto& [name, tensor] : parameters_) {
-    at::Tensor& grad = tensor.mutable_grad();
-    if (grad.defined() && !grad.is_contiguous()) grad = grad.contiguous();
-  }
+  const auto same = [](const auto& a, const auto& b) { return a.second.is_same(b.second); };
+  if (!std::equal(parameters_.begin(), parameters_.end(), gradients.parameters().begin(), gradients.parameters().end(),
+                  same))
+    throw Error("optimizer", "expected the gradients of its own ", parameters_.size(), " parameters, got those of ",
+                gradients.parameters().size(), " others");
 
   StepReport report;
   report.learning_rate = config_.learning_rate_at(updates_);
-  const std::vector<double> squares = squared_norms();
+  const std::vector<double> squares = squared_norms(gradients);
   double total = 0.0;
   for (const double square : squares) total += square;
   report.grad_norm = std::sqrt(total);
@@ -283,40 +268,29 @@ StepReport AdamW::step(int64_t global_step, double loss) {
       .epsilon = static_cast<float>(config_.epsilon),
       .decay = static_cast<float>(decay),
   };
-  report.rounded_away = update_on_cpu(coefficients);
-  for (std::size_t p = 0; p < parameters_.size(); ++p) {
-    at::Tensor& tensor = parameters_[p].second;
-    if (!tensor.is_cpu()) {
-      update_with_aten(p, coefficients);
-    } else if (!tensor.is_inference()) {
-      tensor.unsafeGetTensorImpl()->bump_version();  // a backward through the old weights must fail, not lie
-    }
+  if (!gradients.all().is_cpu()) {
+    for (std::size_t p = 0; p < parameters_.size(); ++p) update_with_aten(p, coefficients);
+    return report;
   }
+  report.rounded_away = update_on_cpu(gradients, coefficients);
+  for (auto& [name, tensor] : parameters_)  // a backward through the old weights must fail, not lie
+    if (!tensor.is_inference()) tensor.unsafeGetTensorImpl()->bump_version();
   return report;
 }
 
-double AdamW::update_on_cpu(const Coefficients& coefficients) {
+double AdamW::update_on_cpu(const Gradients& gradients, const Coefficients& coefficients) {
   std::vector<Changes> changes(chunks_.size());
-  static constexpr std::array<float, kChunk> kZeros{};  // stands in for an undefined gradient
   parallel_for(static_cast<int64_t>(chunks_.size()), [&](int64_t i) {
-    const auto& [p, begin, end] = chunks_[i];
+    const auto& [p, begin, end, place] = chunks_[i];
     at::Tensor& tensor = parameters_[p].second;
-    const at::Tensor& grad = tensor.grad();
     const bool has_master = masters_[p].defined();
     float* weight = (has_master ? masters_[p] : tensor).mutable_data_ptr<float>() + begin;
     c10::BFloat16* rounded = has_master ? tensor.mutable_data_ptr<c10::BFloat16>() + begin : nullptr;
     float* m = first_moments_[p].mutable_data_ptr<float>() + begin;
     float* v = second_moments_[p].mutable_data_ptr<float>() + begin;
     const float decay = tensor.dim() >= 2 ? coefficients.decay : 0.0f;
-    if (!grad.defined()) {
-      changes[i] = update_chunk(weight, rounded, kZeros.data(), m, v, begin, end - begin, decay, coefficients);
-      return;
-    }
-    with_element_type(grad, [&, begin = begin, end = end](auto* type) {
-      using T = std::remove_pointer_t<decltype(type)>;
-      changes[i] = update_chunk(weight, rounded, grad.const_data_ptr<T>() + begin, m, v, begin, end - begin, decay,
-                                coefficients);
-    });
+    const float* grad = gradients.all().const_data_ptr<float>() + place;
+    changes[i] = update_chunk(weight, rounded, grad, m, v, begin, end - begin, decay, coefficients);
   });
   double wanted = 0, lost = 0;
   for (const Changes& each : changes) wanted += each.wanted, lost += each.lost;
@@ -333,11 +307,9 @@ void AdamW::update_with_aten(std::size_t parameter, const Coefficients& c) {
   }
   m.mul_(c.beta1);
   v.mul_(c.beta2);
-  if (tensor.grad().defined()) {
-    const at::Tensor grad = tensor.grad().to(at::kFloat) * c.grad_scale;
-    m.add_(grad, c.gain1);
-    v.addcmul_(grad, grad, c.gain2);
-  }
+  const at::Tensor grad = tensor.grad() * c.grad_scale;
+  m.add_(grad, c.gain1);
+  v.addcmul_(grad, grad, c.gain2);
   at::Tensor change = m * c.step_size / v.sqrt().mul_(c.root_scale).add_(c.epsilon);
   if (tensor.dim() >= 2 && c.decay != 0) change.add_(weight, c.decay);
   weight.sub_(change);

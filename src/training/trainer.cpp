@@ -106,7 +106,7 @@ Trainer::Trainer(Policy& policy, const ObjectiveConfig& objective, const Optimiz
   if (!(temperature > 0))
     throw Error("trainer", "expected a temperature above 0, got ", temperature,
                 "; greedy samples cannot be trained on");
-  if (objective_.kl != Kl::none) reference_ = std::make_unique<Policy>(policy.frozen_copy());
+  if (objective_.kl != Kl::none) reference_ = std::make_unique<Policy>(policy.snapshot());
 }
 
 Trainer::Trainer(Policy& policy, const OptimizerConfig& optimizer, const TrainerConfig& config)
@@ -156,6 +156,18 @@ std::vector<Trainer::Sequence> Trainer::sequences(std::vector<Group>& groups, si
     }
   }
   return list;
+}
+
+// Of all passes together.
+int64_t Trainer::tokens_of(const std::vector<Sequence>& sequences) {
+  int64_t tokens = 0;
+  const std::vector<int32_t>* prompt = nullptr;
+  for (const Sequence& sequence : sequences) {
+    if (sequence.prompt && sequence.prompt != prompt) tokens += std::ssize(*sequence.prompt);
+    prompt = sequence.prompt;
+    tokens += sequence.inputs();
+  }
+  return tokens;
 }
 
 // Cuts the list, in order, where the tokens of a pass would exceed the limit. Only a group that exceeds it by itself is
@@ -242,8 +254,8 @@ Trainer::CutPrompt Trainer::forward(const Policy& policy, const std::vector<int3
   PassBuilder pass;
   pass.add(prompt);
   CutPrompt cut{&prompt, {}, {}, {}};
-  cut.last = policy.hidden(pass.build(policy.device()), nullptr, record, &cut.layers).slice(0, std::ssize(prompt) - 1);
-  if (record) record->auxiliary_loss = Tensor();  // goes by the tokens in the loss, of which there are none here
+  cut.last = policy.hidden(pass.build(policy.device()), nullptr, record, &cut.layers, config_.recompute)
+                 .slice(0, std::ssize(prompt) - 1);
   cut.last_apart = cut.last.detach();
   if (cut.last.requires_grad()) {
     cut.last_apart.requires_grad_(true).set_grad_dtype(at::kFloat);
@@ -257,7 +269,7 @@ Trainer::CutPrompt Trainer::forward(const Policy& policy, const std::vector<int3
 Tensor Trainer::forward(const Policy& policy, const Batch& batch, RouterRecord* record, CutPrompt* prompt) const {
   Tensor hidden;
   if (batch.pass.capacity() > 0) {  // completions of one token have none beside a prompt that is apart
-    hidden = policy.hidden(batch.pass, nullptr, record, prompt ? &prompt->layers : nullptr);
+    hidden = policy.hidden(batch.pass, nullptr, record, prompt ? &prompt->layers : nullptr, config_.recompute);
     hidden = grpo::embedding(hidden, batch.rows);
   }
   if (prompt) {
@@ -313,8 +325,7 @@ Trainer::ReferenceLogprobs Trainer::reference_logprobs(std::vector<Group>& group
 // the gradient of a chunk of the pass of its log-probabilities and entropies: all of it in one, or as it comes from the
 // head, which is then gone through once.
 Trainer::Learned Trainer::learn(const std::vector<Sequence>& sequences, const Batch& batch, const Tensor& hidden,
-                                const Tensor& auxiliary_loss, int64_t targets, bool by_token,
-                                const ChunkGradient& gradient_of) {
+                                bool by_token, const ChunkGradient& gradient_of) {
   Learned learned{sequences, batch.starts, {}, {}};
   std::vector<Tensor> sums, roots, gradients;
   const auto add_root = [&](const Tensor& root, const Tensor& gradient) {
@@ -335,12 +346,6 @@ Trainer::Learned Trainer::learn(const std::vector<Sequence>& sequences, const Ba
     learned.logprobs = current.logprobs.detach();
     add_root(current.logprobs, gradient.logprobs);
     add_root(current.entropy, gradient.entropy);
-  }
-  if (auxiliary_loss.defined()) {
-    const double share = static_cast<double>(batch.targets.size(0)) / static_cast<double>(targets);
-    add_root(auxiliary_loss, at::full_like(auxiliary_loss, share));
-    sums.push_back(at::zeros_like(sums.front()));
-    sums.back()[0] = auxiliary_loss.detach().to(at::kDouble) * share;
   }
   torch::autograd::backward(roots, gradients);
   learned.sums = at::stack(sums);
@@ -370,13 +375,15 @@ std::pair<Tensor, std::string> Trainer::read(const std::vector<Learned>& learned
   return {rows, ""};
 }
 
-void Trainer::apply(UpdateReport& report, const RouterRecord& record, double loss, const std::string& broken,
-                    int64_t step) {
-  const StepReport done = optimizer_.step(step, loss);
-  if (done.skipped)
+void Trainer::apply(UpdateReport& report, const Gradients& gradients, const RouterRecord& record, double loss,
+                    const std::string& broken, int64_t step) {
+  const StepReport done = optimizer_.step(gradients, step, loss);
+  if (done.skipped) {
     report.skipped.push_back(done.why + (broken.empty() ? "" : " (" + broken + ")"));
-  else if (config_.bias_update_rate > 0)
-    policy_.balance(record, config_.bias_update_rate);
+  } else {
+    policy_.raise_version();
+    if (config_.bias_update_rate > 0) policy_.balance(record, config_.bias_update_rate);
+  }
   // At the peak of the schedule: where it ends, steps are to vanish.
   if (done.rounded_away > 0.5 && done.learning_rate >= 0.999 * optimizer_.config().learning_rate &&
       !std::exchange(warned_of_rounding_, true))
@@ -402,7 +409,7 @@ void Trainer::warn_of_masks(const std::vector<Group>& groups, UpdateReport& repo
 
 // reference = mixup · policy + (1 − mixup) · reference (TR-DPO, arXiv:2404.09656, section 3).
 void Trainer::refresh_reference() {
-  if (objective_.reference_mixup == 1) return reference_->load_state(policy_.state());
+  if (objective_.reference_mixup == 1) return reference_->copy_from(policy_);
   NamedTensors mixed = policy_.state();
   const NamedTensors before = reference_->state();  // the same names in the same order
   for (size_t i = 0; i < mixed.size(); ++i) {
@@ -475,10 +482,8 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
       objective.entropy_coefficient = entropy_.applied(objective_);
       const EntropyCut cut = entropy_cut(list);
       const Gradients gradients(policy_.parameters());
-      RouterRecord record;
+      RouterRecord record{{}, {}, tokens_of(list)};
       std::vector<Learned> learned;
-      int64_t targets = 0;
-      for (const Sequence& sequence : list) targets += sequence.targets();
       const auto take = [&](const std::vector<Sequence>& micro, const Batch& batch, const Tensor& hidden) {
         LossInput input = loss_input(micro, batch, reference);
         input.cut = cut;
@@ -487,11 +492,12 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
         const auto gradient_of = [&](int64_t first, const TokenLogprobs& chunk) {
           return (by_token ? loss.part(first, chunk.logprobs.size(0)) : loss).gradient(chunk.logprobs, chunk.entropy);
         };
-        learned.push_back(learn(micro, batch, hidden, record.auxiliary_loss, targets, by_token, gradient_of));
+        learned.push_back(learn(micro, batch, hidden, by_token, gradient_of));
       };
       report.tokens += each_pass(policy_, list, &record, take);
       const auto [sums, broken] = read(learned);
-      const LossMetrics metrics(sums);
+      LossMetrics metrics(sums);
+      if (record.auxiliary_loss.defined()) metrics.loss += record.auxiliary_loss.item<double>();
       if (updates++ == 0) {
         report.ratio_deviation = metrics.ratio_deviation;
         report.mismatch_kl = metrics.mismatch_kl_sum / metrics.tokens;
@@ -499,7 +505,7 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
       all.add(metrics);
       entropy_.observe(metrics.bonus_entropy / metrics.bonus_tokens, objective_);
       if (objective_.entropy_target != 0) report.entropy_coefficient = objective.entropy_coefficient;
-      apply(report, record, metrics.loss, broken, step);
+      apply(report, gradients, record, metrics.loss, broken, step);
     }
   if (updates > 0) {
     report.loss = all.loss / updates;
@@ -527,7 +533,7 @@ UpdateReport Trainer::update(const std::vector<Example>& documents, int64_t step
   }
   if (list.empty()) return report;
   const Gradients gradients(policy_.parameters());
-  RouterRecord record;
+  RouterRecord record{{}, {}, tokens_of(list)};
   std::vector<Learned> learned;
   const double count = static_cast<double>(targets);
   const auto gradient_of = [&](int64_t, const TokenLogprobs& chunk) -> PolicyGradient {
@@ -535,15 +541,16 @@ UpdateReport Trainer::update(const std::vector<Example>& documents, int64_t step
     return {at::full_like(chunk.logprobs, -1.0 / count), {}, sums / count};
   };
   const auto take = [&](const std::vector<Sequence>& some, const Batch& batch, const Tensor& hidden) {
-    learned.push_back(learn(some, batch, hidden, record.auxiliary_loss, targets, true, gradient_of));
+    learned.push_back(learn(some, batch, hidden, true, gradient_of));
   };
   report.tokens = each_pass(policy_, list, &record, take);
   const auto [rows, broken] = read(learned);
   const Tensor sums = rows.sum(0);
   report.loss = sums[0].item<double>();
+  if (record.auxiliary_loss.defined()) report.loss += record.auxiliary_loss.item<double>();
   report.loss_tokens = targets;
   report.entropy = sums[1].item<double>();
-  apply(report, record, report.loss, broken, step);
+  apply(report, gradients, record, report.loss, broken, step);
   return report;
 }
 

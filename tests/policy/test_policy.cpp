@@ -1,8 +1,12 @@
 // The policy: its weights, its one forward in all its forms, its balancing.
+#include <c10/core/Allocator.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <map>
+#include <memory>
 #include <span>
 #include <thread>
 #include <type_traits>
@@ -216,10 +220,13 @@ Tensor reference_hidden(const Policy& policy, const Pass& pass, Tensor* auxiliar
                                           .flatten(1)
                                           .topk(moe.experts_per_token));
     Tensor weights = at::zeros_like(scores).scatter_(1, chosen, scores.gather(1, chosen));
-    const Tensor fraction = weights.gt(0).to(at::kFloat).mean(0) / moe.experts_per_token;
-    if (auxiliary) {
-      const Tensor mean_probability = (scores / scores.sum(1, true)).mean(0);
-      const Tensor loss = (fraction * mean_probability).sum() * moe.experts * moe.auxiliary_loss;
+    for (int64_t s = 0; auxiliary && s < pass.segments(); ++s) {  // the mean of each sequence's, by tokens
+      const int64_t begin = pass.host_starts[s], end = pass.host_starts[s + 1];
+      if (begin == end) continue;
+      const Tensor fraction = weights.slice(0, begin, end).gt(0).to(at::kFloat).mean(0) / moe.experts_per_token;
+      const Tensor mean_probability = (scores / scores.sum(1, true)).slice(0, begin, end).mean(0);
+      const Tensor loss = (fraction * mean_probability).sum() * moe.experts * moe.auxiliary_loss *
+                          (static_cast<double>(end - begin) / static_cast<double>(pass.live()));
       *auxiliary = auxiliary->defined() ? *auxiliary + loss : loss;
     }
     if (moe.normalize) weights = weights / weights.sum(1, true);
@@ -313,9 +320,57 @@ TEST_P(PolicyTest, every_parameter_gets_a_gradient) {
   }
 }
 
-TEST_P(PolicyTest, a_frozen_copy_computes_the_same_and_goes_its_own_way) {
+// Bytes that forward passes hold on to while it lives.
+class Held : public c10::MemoryReportingInfoBase {
+ public:
+  void reportMemoryUsage(void*, int64_t bytes, size_t, size_t, c10::Device) override { bytes_ += bytes; }
+  bool memoryProfilingEnabled() const override { return true; }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  int64_t bytes_ = 0;
+};
+
+TEST_P(PolicyTest, recomputed_layers_give_the_same_bits_and_hold_little) {
+  PolicyConfig config = std::get<0>(GetParam()).config;
+  config.moe.auxiliary_loss = 0.3;
+  config.layers = 5;
+  const Policy policy = lively(config, std::get<1>(GetParam()));
+  const Pass batch = pass_of(random_tokens(kLengths), kParents);
+  struct Outcome {
+    RouterRecord record;
+    Tensors tensors;  // hidden states and gradients
+    int64_t held;
+  };
+  const auto run = [&](Recompute recompute) {
+    Outcome out{{{}, {}, 2 * batch.live()}, {}, 0};
+    const auto held = std::make_shared<Held>();
+    Tensor hidden;
+    {
+      const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, held);
+      hidden = policy.hidden(batch, nullptr, &out.record, nullptr, recompute);
+    }
+    out.held = held->bytes();
+    out.tensors.push_back(hidden.detach());
+    (hidden * at::arange(hidden.numel()).view_as(hidden).sin().to(hidden.scalar_type())).sum().backward();
+    for (auto [name, parameter] : policy.parameters()) {
+      if (name == "lm_head.weight") continue;
+      out.tensors.push_back(parameter.grad());
+      parameter.mutable_grad() = Tensor();
+    }
+    return out;
+  };
+  const Outcome expected = run(Recompute::none), got = run(Recompute::layers);
+  EXPECT_LT(4 * got.held, expected.held);
+  for (size_t i = 0; i < expected.tensors.size(); ++i) EXPECT_TRUE(same_bits(got.tensors[i], expected.tensors[i])) << i;
+  if (config.moe.experts == 0) return;
+  EXPECT_TRUE(same_bits(got.record.load, expected.record.load)) << "counted once";
+  EXPECT_TRUE(same_bits(got.record.auxiliary_loss, expected.record.auxiliary_loss));
+}
+
+TEST_P(PolicyTest, a_snapshot_computes_the_same_and_goes_its_own_way) {
   Policy policy = make();
-  const Policy copy = policy.frozen_copy();
+  const Policy copy = policy.snapshot();
   const Pass batch = pass_of(random_tokens({12}), {-1});
   const Tensor before = policy.hidden(batch);
   EXPECT_TRUE(same_bits(copy.hidden(batch), before));
@@ -339,11 +394,11 @@ TEST_P(PolicyForward, is_the_forward_that_the_references_spell_out) {
   const Pass batch = pass_of(random_tokens(kLengths), kParents);
   Tensor auxiliary;
   const Tensor expected = reference_hidden(policy, batch, &auxiliary);
-  RouterRecord record;
+  RouterRecord record{{}, {}, batch.live()};
   expect_close(policy.hidden(batch, nullptr, &record), expected, 1e-4, 1e-4, "hidden");
   ASSERT_EQ(record.auxiliary_loss.defined(), config.moe.experts > 0);
   if (config.moe.experts > 0) {
-    EXPECT_NEAR(record.auxiliary_loss.item<float>(), auxiliary.item<float>(), 1e-5);
+    EXPECT_NEAR(record.auxiliary_loss.item<double>(), auxiliary.item<float>(), 1e-5);
   }
   int moe_layers = 0;
   for (int i = 0; i < config.layers; ++i) moe_layers += config.is_moe(i);
@@ -366,10 +421,11 @@ TEST_P(PolicyForward, gradients_agree_with_finite_differences) {
   const Tensor targets = at::randint(37, {13}, at::kInt), dy = at::randn({13}), dentropy = at::randn({13});
   RouterRecord record;
   const auto loss = [&] {
-    record = {};
+    record = {{}, {}, batch.live()};
     const TokenLogprobs out = policy.token_logprobs(policy.hidden(batch, nullptr, &record), targets, 0.8);
     const Tensor total = (out.logprobs * dy + out.entropy * dentropy).to(at::kDouble).sum();
-    return record.auxiliary_loss.defined() ? total + record.auxiliary_loss.to(at::kDouble) : total;
+    // Its gradient comes with that of the hidden states.
+    return record.auxiliary_loss.defined() ? total + record.auxiliary_loss : total;
   };
   loss().backward();
   at::NoGradGuard guard;
@@ -437,18 +493,27 @@ TEST(Policy, describes_itself) {
 static_assert(!std::is_copy_constructible_v<Policy> && !std::is_copy_assignable_v<Policy>);
 static_assert(std::is_nothrow_move_constructible_v<Policy> && std::is_nothrow_move_assignable_v<Policy>);
 
-TEST(Policy, is_cloned_by_name_and_the_clone_has_weights_of_its_own) {
+TEST(Policy, takes_over_the_weights_of_another_in_place_with_their_version) {
   Policy policy = lively(moe_config(), DType::float32);
-  const Policy clone = policy.clone();
+  Policy copy(moe_config(), 9);
   const Pass batch = pass_of({{1, 2, 3}}, {-1});
   const Tensor before = policy.hidden(batch);
-  EXPECT_TRUE(same_bits(clone.hidden(batch), before));
-  EXPECT_TRUE(clone.hidden(batch).requires_grad()) << "it can be trained";
+  const void* memory = copy.parameters()[0].second.data_ptr();
+  copy.copy_from(policy);
+  EXPECT_EQ(copy.parameters()[0].second.data_ptr(), memory);
+  EXPECT_TRUE(same_bits(copy.hidden(batch), before));
+  EXPECT_TRUE(copy.hidden(batch).requires_grad()) << "it can be trained";
+  EXPECT_EQ(copy.version(), policy.version());
+  EXPECT_EQ(policy.snapshot().version(), policy.version());
   NamedTensors changed;
   for (const auto& [name, tensor] : policy.state()) changed.emplace_back(name, tensor + 0.5);
   policy.load_state(changed);
+  EXPECT_GT(policy.version(), copy.version());
   EXPECT_FALSE(same_bits(policy.hidden(batch), before));
-  EXPECT_TRUE(same_bits(clone.hidden(batch), before));
+  EXPECT_TRUE(same_bits(copy.hidden(batch), before));
+  const Policy other(late_moe_config(), 1);
+  EXPECT_ERROR(copy.copy_from(other), "expected the tensors of this configuration");
+  EXPECT_TRUE(same_bits(copy.hidden(batch), before));
   const Tensor changed_too = policy.hidden(batch);
   const Policy moved = std::move(policy);
   EXPECT_TRUE(same_bits(moved.hidden(batch), changed_too));
@@ -676,6 +741,18 @@ TEST(RouterRecord, adds_up_over_passes_and_finds_the_largest_load) {
   record.load = at::tensor({4, 4, 4, 3, 9, 0, 0, 0, 0}, at::kLong).view({3, 3});
   EXPECT_DOUBLE_EQ(record.max_load(), 9.0 * 3 / 12);
   EXPECT_FALSE(record.auxiliary_loss.defined());  // coefficient 0
+
+  PolicyConfig config = moe_config();
+  config.moe.auxiliary_loss = 0.5;
+  const Policy balanced(config, 1);
+  RouterRecord whole{{}, {}, 5}, parts = whole, unasked;
+  balanced.hidden(pass_of({{1, 2, 3}, {4, 5}}, {-1, -1}), nullptr, &whole);
+  balanced.hidden(pass_of({{1, 2, 3}}, {-1}), nullptr, &parts);
+  balanced.hidden(pass_of({{4, 5}}, {-1}), nullptr, &parts);
+  EXPECT_NEAR(parts.auxiliary_loss.item<double>(), whole.auxiliary_loss.item<double>(), 1e-7);
+  EXPECT_GT(whole.auxiliary_loss.item<double>(), 2 * 0.5 * 0.99) << "at least 1 a layer, of evenly loaded experts";
+  balanced.hidden(pass_of({{1, 2, 3}}, {-1}), nullptr, &unasked);
+  EXPECT_FALSE(unasked.auxiliary_loss.defined());
 }
 
 }  // namespace

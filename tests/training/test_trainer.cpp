@@ -6,6 +6,7 @@
 #include <limits>
 #include <map>
 
+#include "tokens_seen.h"
 #include "trainer_test.h"
 
 namespace grpo {
@@ -71,11 +72,122 @@ TEST(Trainer, takes_the_same_gradient_from_any_split_into_micro_batches) {
   }
 }
 
+// Documents of the groups' completions behind their prompts.
+std::vector<Example> documents_of(const std::vector<Group>& groups) {
+  std::vector<Example> documents;
+  for (const Group& group : groups)
+    for (const Completion& completion : group.completions) {
+      documents.push_back({group.prompt, group.prompt.size()});
+      documents.back().tokens.insert(documents.back().tokens.end(), completion.tokens.begin(), completion.tokens.end());
+    }
+  return documents;
+}
+
+TEST(Trainer, takes_the_auxiliary_loss_of_each_sequence_once_however_they_are_split) {
+  PolicyConfig config = tiny::policy_config(DType::float32, true);
+  const Policy taught = tiny::policy(config);
+  const auto groups = scored_groups(taught);
+  for (const bool supervised : {false, true}) {
+    UpdateReport report;
+    const auto run = [&](double auxiliary_loss, int micro_batch_tokens) {
+      config.moe.auxiliary_loss = auxiliary_loss;
+      Policy policy(config, 1);
+      policy.copy_from(taught);
+      Trainer trainer(policy, {}, gradient_probe(), 1.0, {micro_batch_tokens});
+      auto some = groups;
+      report = supervised ? trainer.update(documents_of(groups), 0) : trainer.update(some, 0);
+      return gradients(trainer);
+    };
+    const auto without = run(0, 100000);
+    const double plain = report.loss;
+    const auto whole = run(2, 100000);
+    EXPECT_GT(relative_difference(whole, without), 0.1);
+    // A mean over tokens, of the sequences in one pass each.
+    const Policy policy = [&] {
+      Policy made(config, 1);
+      made.copy_from(taught);
+      return made;
+    }();
+    at::NoGradGuard guard;
+    RouterRecord expected{{}, {}, report.tokens};
+    for (const Group& group : groups) {
+      PassBuilder alone;
+      if (!supervised) alone.add(group.prompt);
+      for (const Completion& completion : group.completions) {
+        std::vector<int32_t> tokens = supervised ? group.prompt : std::vector<int32_t>();
+        tokens.insert(tokens.end(), completion.tokens.begin(), completion.tokens.end() - 1);
+        alone.add(tokens, supervised ? 0 : static_cast<int32_t>(group.prompt.size()), supervised ? -1 : 0);
+      }
+      policy.hidden(alone.build(), nullptr, &expected);
+    }
+    EXPECT_NEAR(report.loss - plain, expected.auxiliary_loss.item<double>(), 1e-6);
+    EXPECT_GT(report.loss - plain, 1.9) << "its least is the coefficient, once for each layer with experts";
+    at::AutoGradMode on(true);
+    for (const int micro_batch_tokens : {1, 30, 90, largest_group(groups) - 1}) {
+      const double loss = report.loss;
+      EXPECT_LT(relative_difference(run(2, micro_batch_tokens), whole), 1e-6) << micro_batch_tokens;
+      EXPECT_NEAR(report.loss, loss, 1e-6) << micro_batch_tokens;
+    }
+  }
+}
+
+TEST(Trainer, computes_layers_again_to_the_same_bits_and_counts_them_once) {
+  PolicyConfig mla = tiny::policy_config(DType::bfloat16, true);
+  mla.attention = Attention::mla;
+  mla.mla = {12, 16, 8, 8, 8};
+  mla.moe.auxiliary_loss = 0.1;
+  for (const PolicyConfig& config : {tiny::policy_config(), tiny::policy_config(DType::float32, true, true), mla}) {
+    const auto groups = scored_groups(tiny::policy(config));
+    for (const int micro_batch_tokens : {1, 60}) {  // groups cut, and whole ones among them
+      for (const bool supervised : {false, true}) {
+        SCOPED_TRACE(std::to_string(micro_batch_tokens) + (supervised ? ", documents" : ", groups"));
+        UpdateReport report;
+        const auto run = [&](Recompute recompute) {
+          Policy policy = tiny::policy(config);
+          Trainer trainer(policy, {}, gradient_probe(), 1.0, {micro_batch_tokens, 0.01, recompute});
+          auto some = groups;
+          TokensSeen seen;
+          report = supervised ? trainer.update(documents_of(groups), 0) : trainer.update(some, 0);
+          EXPECT_EQ(seen.take(), report.tokens);
+          NamedTensors all = copy_of(trainer.state());
+          for (const auto& each : copy_of(policy.state())) all.push_back(each);
+          return all;
+        };
+        const NamedTensors expected = run(Recompute::none);
+        const UpdateReport whole = report;
+        EXPECT_TRUE(same(run(Recompute::layers), expected));
+        EXPECT_EQ(report.loss, whole.loss);
+        EXPECT_EQ(report.grad_norm, whole.grad_norm);
+        if (config.moe.experts > 0) {
+          EXPECT_EQ(report.expert_load_max, whole.expert_load_max);
+        }
+      }
+    }
+  }
+}
+
+TEST(Trainer, gives_the_weights_a_new_version_with_every_update_that_is_one) {
+  Policy policy = tiny::policy();
+  auto groups = scored_groups(policy);
+  ObjectiveConfig objective;
+  objective.minibatches = 2;
+  Trainer trainer(policy, objective, gradient_probe());
+  const uint64_t start = policy.version();
+  trainer.update(groups, 0);
+  EXPECT_EQ(policy.version(), start + 2);
+  for (Group& group : groups) group.rewards.assign(4, 1.0);
+  trainer.update(groups, 1);
+  EXPECT_EQ(policy.version(), start + 2) << "no signal";
+  policy.parameters()[0].second.detach().fill_(NAN);
+  EXPECT_FALSE(trainer.update({tiny::document("a", "b")}, 2).skipped.empty());
+  EXPECT_EQ(policy.version(), start + 2) << "skipped";
+}
+
 TEST(Trainer, pays_a_prompt_once_however_its_group_is_cut) {
   Policy policy = tiny::policy();
   const auto groups = scored_groups(policy, 0, 6);
   const auto tokens = [&](int micro_batch_tokens) {
-    Policy copy = policy.clone();
+    Policy copy = tiny::policy();
     Trainer trainer(copy, {}, gradient_probe(), 1.0, {micro_batch_tokens});
     auto some = groups;
     return trainer.update(some, 0).tokens;
@@ -100,13 +212,7 @@ TEST(Trainer, takes_the_same_gradient_from_any_split_in_bf16_too_and_nearly_that
       SCOPED_TRACE(std::string(name) + (supervised ? ", documents" : ", groups"));
       const Policy taught = tiny::policy(config);
       const auto groups = scored_groups(taught, 0, 6);
-      std::vector<Example> documents;
-      for (const Group& group : groups)
-        for (const Completion& completion : group.completions) {
-          documents.push_back({group.prompt, group.prompt.size()});
-          documents.back().tokens.insert(documents.back().tokens.end(), completion.tokens.begin(),
-                                         completion.tokens.end());
-        }
+      const std::vector<Example> documents = documents_of(groups);
       const auto run = [&](DType dtype, int micro_batch_tokens) {
         PolicyConfig like = config;
         like.dtype = dtype;
