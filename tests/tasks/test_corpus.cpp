@@ -276,7 +276,7 @@ TEST(Corpus, a_search_tries_until_it_finds_or_gives_up) {
   EXPECT_EQ(longest, 10);
   // Demonstrations search to the end.
   for (std::uint64_t i = 0; i < 200; ++i) {
-    const Demonstration each = corpus.demonstration(i, Corpus::Topic::problem);
+    const Demonstration each = corpus.demonstration(i, Topic::problem);
     std::smatch match;
     ASSERT_TRUE(std::regex_match(each.completion, match, full));
     EXPECT_TRUE(check_countdown(match[2].str(), each.task.answer)) << each.completion;
@@ -442,7 +442,7 @@ TEST(Corpus, requests_that_are_all_held_out_are_refused_where_they_are_wanted) {
   tasks.heldout_share = 0.99999;  // sums are left, general requests are not
   const Corpus corpus({}, tasks);
   EXPECT_FALSE(corpus.document(0).completion.empty());
-  EXPECT_THAT(error_of([&] { corpus.demonstration(0, Corpus::Topic::general); }), HasSubstr("training problems"));
+  EXPECT_THAT(error_of([&] { corpus.demonstration(0, Topic::general); }), HasSubstr("training problems"));
   CorpusConfig config;
   config.judging_share = 0.1;
   EXPECT_THAT(error_of([&] { Corpus(config, tasks); }), HasSubstr("training problems"));

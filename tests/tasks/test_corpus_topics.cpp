@@ -21,6 +21,8 @@
 namespace grpo {
 namespace {
 
+using ::testing::HasSubstr;
+
 /// Reads a prompt of the default JudgeConfig and gives the right verdict on it by the exact scorers.
 struct Judging {
   enum Question { helpful, harmless, pair } question;
@@ -232,7 +234,7 @@ TEST(Demonstration, of_a_problem_is_right_in_form_in_one_language_and_now_and_th
       const auto heldout = id_set(heldout_tasks(tasks, 100'000));
       int rechecked = 0;
       for (std::uint64_t i = 0; i < 1500; ++i) {
-        const auto [task, completion] = corpus.demonstration(i, Corpus::Topic::problem);
+        const auto [task, completion] = corpus.demonstration(i, Topic::problem);
         const FormatReading form = read_format(completion);
         ASSERT_TRUE(form.valid) << completion;
         ASSERT_TRUE(generator == TaskGenerator::countdown ? check_countdown(form.answer, task.answer)
@@ -261,7 +263,7 @@ TEST(Demonstration, of_a_request_scores_full_harms_nobody_and_is_in_one_language
   const Corpus corpus({1, 1, 0.5, 1, 1}, tasks);
   std::set<std::string> kinds;
   for (std::uint64_t i = 0; i < 3000; ++i) {
-    const auto [task, completion] = corpus.demonstration(i, Corpus::Topic::general);
+    const auto [task, completion] = corpus.demonstration(i, Topic::general);
     const Task& asked = requests_by_prompt().at(task.prompt);
     const FormatReading form = read_format(completion);
     ASSERT_TRUE(form.valid) << completion;
@@ -284,7 +286,7 @@ TEST(Demonstration, of_judging_is_right_and_in_form) {
   heldout.merge(id_set(heldout_tasks(general, 100'000)));
   const Corpus corpus({1, 1, 1, 1, 1}, tasks);
   for (std::uint64_t i = 0; i < 3000; ++i) {
-    const auto [task, completion] = corpus.demonstration(i, Corpus::Topic::judging);
+    const auto [task, completion] = corpus.demonstration(i, Topic::judging);
     const Judging judging = read_judging(task.prompt);
     const FormatReading form = read_format(completion);
     ASSERT_TRUE(form.valid) << completion;
@@ -305,6 +307,10 @@ TEST(Demonstration, of_judging_is_right_and_in_form) {
   }
 }
 
+TEST(Demonstration, needs_a_topic) {
+  EXPECT_THAT(error_of([] { Corpus({}, TasksConfig()).demonstration(0, Topic::none); }), HasSubstr("expected a topic"));
+}
+
 TEST(Demonstration, is_a_function_of_seed_index_and_topic) {
   TasksConfig tasks = bilingual();
   const Corpus one({}, tasks), other_shares({1, 1, 1, 1, 1}, tasks);
@@ -312,7 +318,7 @@ TEST(Demonstration, is_a_function_of_seed_index_and_topic) {
   const Corpus other_seed({}, tasks);
   int equal = 0, documents = 0;
   std::set<std::string> prompts;
-  for (const auto topic : {Corpus::Topic::problem, Corpus::Topic::general, Corpus::Topic::judging}) {
+  for (const auto topic : {Topic::problem, Topic::general, Topic::judging}) {
     for (std::uint64_t i = 0; i < 100; ++i) {
       const Demonstration made = one.demonstration(i, topic), again = one.demonstration(i, topic);
       EXPECT_EQ(made.completion, again.completion);
