@@ -487,6 +487,22 @@ TEST_F(RunFolder, takes_back_what_it_made_where_nothing_was_done_yet) {
   EXPECT_TRUE(fs::exists(at("log.txt")));
 }
 
+TEST_F(RunFolder, takes_nothing_back_of_what_others_have_put_there) {
+  for (const char* place : {"notes.txt", "base/notes.txt", "checkpoints/weights"}) {
+    fs::remove_all(folder_ / "zero");
+    grpo::Run run(config(), kResolved, "test");
+    EXPECT_EQ(run.attempt([&]() -> int {
+                run.resume();
+                fs::create_directories(at(place).parent_path());
+                std::ofstream(at(place)) << "mine";
+                throw Error("task", "too long");
+              }),
+              1);
+    EXPECT_EQ(read_file(at(place)), "mine");
+    EXPECT_THAT(read_file(at("log.txt")), HasSubstr("to go on: "));
+  }
+}
+
 TEST_F(RunFolder, stops_after_the_step_when_a_signal_asks_and_says_how_to_go_on) {
   grpo::Run run(config(), kResolved, "r1_zero");
   run.resume();
