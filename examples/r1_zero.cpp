@@ -143,14 +143,6 @@ bool stays(const std::string& key, const Json& state) {
          (has_base && grpo::lies_in(key, {"pretrain", "evaluate"}));
 }
 
-grpo::Example tokenize(const grpo::Tokenizer& tokenizer, const grpo::Document& document) {
-  grpo::Example example{tokenizer.encode(document.prompt)};
-  const auto completion = tokenizer.encode(document.completion);
-  example.tokens.insert(example.tokens.end(), completion.begin(), completion.end());
-  example.tokens.push_back(tokenizer.eos());
-  return example;
-}
-
 // The steps after which the run was measured for the last time; -1 when it has not come to that.
 int64_t steps_measured(const grpo::Run& run) {
   std::ifstream file(run.folder() / "summary.json");
@@ -189,110 +181,55 @@ class BaseLogs {
   std::unique_ptr<grpo::EventWriter> events_;
 };
 
-// All of it: the base model, then RL. Gives the exit status.
-int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
-  const bool from_scratch = config.policy.from.empty();
-  grpo::TasksConfig documents = config.tasks;
-  documents.seed = config.seed;
-  config.tasks = config.tasks.seeded(config.seed);
-  const auto checkpoint = run.resume(stays);
-  auto& progress = run.progress();
+// All of it: the base model, then RL.
+class R1Zero {
+ public:
+  R1Zero(const R1ZeroConfig& config, grpo::Run& run, at::Device device)
+      : config_(config),
+        run_(run),
+        progress_(run.progress()),
+        checkpoint_(run.resume(stays)),
+        files_(run.folder()),
+        tokenizer_(open_text()),
+        scorer_(config_.rewards),
+        policy_(checkpoint_ ? grpo::Policy::uninitialized(files_.policy_config(config_.policy), device)
+                            : files_.first_policy(config_.policy, config_.seed, device)),
+        rollout_(policy_, tokenizer_, config_.chat, config_.rollout),
+        state_(open_state()) {}
 
-  // Text: a vocabulary, learned from the corpus or the pretrained model's; tasks, rewards.
-  const grpo::RunFiles files(run.folder());
-  std::optional<grpo::Corpus> corpus;
-  if (from_scratch) corpus.emplace(config.pretrain.corpus, documents, config.chat);
-  if (!checkpoint && from_scratch) {
-    std::vector<std::string> documents;
-    for (uint64_t i = 0; i < 4000; ++i)
-      documents.push_back(corpus->document(i).prompt + corpus->document(i).completion);
-    files.learn_tokenizer(documents, config.tokenizer);
-  } else if (!checkpoint) {
-    if (const auto warning = files.take_from(config.policy.from)) progress.note("warning: " + *warning);
-  }
-  const auto tokenizer = files.tokenizer();
-  config.chat = files.chat(config.chat);
-  config.rewards.think_open = config.chat.opens_think();
-  grpo::Scorer scorer(config.rewards);
-
-  // One policy for all stages.
-  auto policy = checkpoint ? grpo::Policy::uninitialized(files.policy_config(config.policy), device)
-                           : files.first_policy(config.policy, config.seed, device);
-  progress.note("grpo.cpp r1_zero · policy " + policy.describe() + " · seed " + std::to_string(config.seed) + " · " +
-                run.folder().string());
-  for (const auto& note : config.notes) progress.note(note);
-  auto schedules =
-      grpo::schedule_notes(config.optimizer, grpo::updates_of(config.steps, config.objective), "optimizer");
-  if (from_scratch)
-    for (const auto& note :
-         grpo::schedule_notes(config.pretrain.optimizer, config.pretrain.steps, "pretrain.optimizer"))
-      schedules.push_back(note);
-  for (const auto& note : schedules) progress.note(note);
-  run.reads(config.rewards);
-
-  if (corpus) grpo::require_room(config.pretrain, *corpus, tokenizer, policy.config().max_positions);
-
-  // Tasks, but for those that the policy cannot be asked.
-  grpo::Rollout rollout(policy, tokenizer, config.chat, config.rollout);
-  const grpo::TaskCheck check = [&](const grpo::Task& task) {
-    const auto why = rollout.refusal(task);
-    return why.empty() ? scorer.refusal(task) : why;
-  };
-  grpo::LeftOut heldout_left_out;
-  grpo::TaskStream tasks(config.tasks, Split::train, check);
-  const auto heldout = grpo::heldout_tasks(config.tasks, config.evaluate.problems, check, &heldout_left_out);
-  if (tasks.left_out().count > 0) progress.note("warning: " + tasks.left_out().text());
-  if (heldout_left_out.count > 0) progress.note("warning: held out, " + heldout_left_out.text());
-
-  // Where it stands: the stage and the step in it, the tasks taken, the held-out figures before RL.
-  Json state{{"stage", "base"}, {"step", 0}, {"cursor", 0}};
-  if (checkpoint) {
-    const auto saved = checkpoint->saved();
-    state = {{"stage", saved.name("stage")}, {"step", saved.count("step")}, {"cursor", 0}};
-    if (state["stage"] == "rl") {
-      if (state["step"] > 0) state["cursor"] = saved.count("cursor");
-      state["before"] = checkpoint->state.value("before", Json());
-    } else if (state["stage"] != "base") {
-      throw grpo::Error("checkpoint", checkpoint->folder.string(), ": expected stage base or rl, got ",
-                        state["stage"].dump(), "; is it a checkpoint of r1_zero?");
+  // Gives the exit status.
+  int learn() {
+    introduce();
+    choose_tasks();
+    if (state_["stage"] == "base") {
+      if (corpus_ && !make_base()) return run_.stopped();
+      state_["stage"] = "rl", state_["step"] = 0;
+      BaseLogs::forget(state_);
+      state_["before"] = heldout_.empty() ? Json() : heldout_figures("before", 0);
+    } else if (state_["step"] >= config_.steps && steps_measured(run_) == state_["step"]) {
+      progress_.note("this run is finished, after " + state_["step"].dump() + " steps; with more it goes on: " +
+                     run_.resume_command() + " --set steps=N");
+      return 0;
     }
+    if (!reinforce()) return run_.stopped();
+    conclude();
+    return 0;
   }
-  const auto heldout_figures = [&](const char* label, uint64_t step) {
-    auto settings = config.rollout;
-    settings.samples = config.evaluate.samples;
-    settings.sampling = {};
-    grpo::Rollout rollout(policy, tokenizer, config.chat, settings);
-    progress.begin(label, static_cast<int64_t>(heldout.size()), 0, grpo::Progress::Lines::seldom);
-    grpo::Stopwatch watch;
-    size_t before = 0;
-    const auto on_progress = [&](size_t done, size_t) {
-      progress.step(static_cast<int64_t>(done), {}, watch.lap() / static_cast<double>(done - before));
-      before = done;
-    };
-    auto figures = grpo::evaluate(rollout, scorer, heldout, config.seed, step, on_progress, nullptr,
-                                  [&] { run.check_signal(); });
-    progress.end();
-    figures.left_out = heldout_left_out;  // they were taken out of `heldout` before
-    return figures.json();
-  };
 
-  // Stage 1: the base model, from documents of which many are wrong or out of form.
-  if (state["stage"] == "base" && from_scratch) {
-    grpo::Trainer trainer(policy, grpo::lasting(config.pretrain.optimizer, config.pretrain.steps),
-                          config.pretrain.trainer);
-    if (checkpoint) run.restore(*checkpoint, policy, trainer);
-    BaseLogs logs(run.folder(), checkpoint);
-    progress.begin("base", config.pretrain.steps, state["step"], grpo::Progress::Lines::seldom);
-    for (int64_t step = state["step"]; step < config.pretrain.steps;) {
+ private:
+  // Stage 1: the base model, from documents of which many are wrong or out of form. False when a signal stopped it.
+  bool make_base() {
+    const BaseConfig& config = config_.pretrain;
+    grpo::Trainer trainer(policy_, grpo::lasting(config.optimizer, config.steps), config.trainer);
+    if (checkpoint_) run_.restore(*checkpoint_, policy_, trainer);
+    BaseLogs logs(run_.folder(), checkpoint_);
+    progress_.begin("base", config.steps, state_["step"], grpo::Progress::Lines::seldom);
+    for (int64_t step = state_["step"]; step < config.steps;) {
       grpo::Stopwatch watch;
-      std::vector<grpo::Example> documents;
-      for (int i = 0; i < config.pretrain.documents_per_step; ++i)
-        documents.push_back(tokenize(
-            tokenizer, corpus->document(static_cast<uint64_t>(step * config.pretrain.documents_per_step + i))));
-      const auto report = trainer.update(documents, step);
-      for (const auto& why : report.skipped) progress.note("update skipped: " + why);
-      for (const auto& warning : report.warnings) progress.note("warning: " + warning);
-      state["step"] = ++step;
+      const auto report = trainer.update(grpo::examples_of(config, *corpus_, tokenizer_, step), step);
+      for (const auto& why : report.skipped) progress_.note("update skipped: " + why);
+      for (const auto& warning : report.warnings) progress_.note("warning: " + warning);
+      state_["step"] = ++step;
       const double seconds = watch.lap();
       logs.write({{"step", step},
                   {"loss", report.loss},
@@ -300,79 +237,169 @@ int learn(R1ZeroConfig config, grpo::Run& run, at::Device device) {
                   {"learning_rate", report.learning_rate},
                   {"expert_load_max", report.expert_load_max},
                   {"seconds/train", seconds}});
-      progress.step(step, {{"loss", report.loss}}, seconds);
-      const bool stopping = run.stopping();
-      if (stopping || step % 100 == 0 || step == config.pretrain.steps) {
-        logs.save(state);
-        run.save(step, policy, trainer, state);
+      progress_.step(step, {{"loss", report.loss}}, seconds);
+      const bool stopping = run_.stopping();
+      if (stopping || step % 100 == 0 || step == config.steps) {
+        logs.save(state_);
+        run_.save(step, policy_, trainer, state_);
       }
-      if (stopping) return run.stopped();
+      if (stopping) return false;
     }
-    progress.end();
-  }
-  if (state["stage"] == "base") {
-    state["stage"] = "rl", state["step"] = 0;
-    BaseLogs::forget(state);
-    state["before"] = heldout.empty() ? Json() : heldout_figures("before", 0);
-  } else if (state["step"] >= config.steps && steps_measured(run) == state["step"]) {
-    progress.note("this run is finished, after " + state["step"].dump() + " steps; with more it goes on: " +
-                  run.resume_command() + " --set steps=N");
-    return 0;
+    progress_.end();
+    return true;
   }
 
-  // Stage 2: R1-Zero. Every line of the method is in this loop.
-  grpo::Trainer trainer(policy, config.objective,
-                        grpo::lasting(config.optimizer, grpo::updates_of(config.steps, config.objective)),
-                        config.rollout.sampling.temperature, config.trainer);
-  if (checkpoint && checkpoint->state["stage"] == "rl")
-    run.restore(*checkpoint, policy, trainer);
-  else
-    run.save(config.pretrain.steps, policy, trainer, state);
-  tasks.seek(state["cursor"]);
+  // Stage 2: R1-Zero. Every line of the method is in this loop. False when a signal stopped it.
+  bool reinforce() {
+    grpo::Trainer trainer(policy_, config_.objective,
+                          grpo::lasting(config_.optimizer, grpo::updates_of(config_.steps, config_.objective)),
+                          config_.rollout.sampling.temperature, config_.trainer);
+    if (checkpoint_ && checkpoint_->state["stage"] == "rl")
+      run_.restore(*checkpoint_, policy_, trainer);
+    else
+      run_.save(config_.pretrain.steps, policy_, trainer, state_);
+    tasks_->seek(state_["cursor"]);
 
-  progress.begin("step", config.steps, state["step"], grpo::Progress::Lines::each_step);
-  for (int64_t step = state["step"]; step < config.steps;) {
-    auto collected = grpo::collect(
-        rollout, scorer, [&](size_t n) { return tasks.take(n); }, config.prompts_per_step, config.objective,
-        config.seed, step);
-    if (collected.exhausted)
-      progress.note("dynamic sampling: some groups are without signal after " + std::to_string(collected.refills) +
-                    " refills");
-    grpo::Stopwatch watch;
-    const auto report = trainer.update(collected.groups, step);
-    ++step;
-    run.record(step, collected.groups, report, collected.stats,
-               {collected.rollout_seconds, collected.reward_seconds, watch.lap()});
-    state["step"] = step, state["cursor"] = tasks.cursor();
-    const bool stopping = run.stopping(), silent = step < config.steps && run.is_silent();
-    if (stopping || silent || run.due(step) || step == config.steps)
-      run.save(config.pretrain.steps + step, policy, trainer, state);
-    if (stopping && step < config.steps) return run.stopped();
-    if (silent) run.end_silence();
+    progress_.begin("step", config_.steps, state_["step"], grpo::Progress::Lines::each_step);
+    for (int64_t step = state_["step"]; step < config_.steps;) {
+      auto collected = grpo::collect(
+          rollout_, scorer_, [&](size_t n) { return tasks_->take(n); }, config_.prompts_per_step, config_.objective,
+          config_.seed, step);
+      if (collected.exhausted)
+        progress_.note("dynamic sampling: some groups are without signal after " + std::to_string(collected.refills) +
+                       " refills");
+      grpo::Stopwatch watch;
+      const auto report = trainer.update(collected.groups, step);
+      ++step;
+      run_.record(step, collected.groups, report, collected.stats,
+                  {collected.rollout_seconds, collected.reward_seconds, watch.lap()});
+      state_["step"] = step, state_["cursor"] = tasks_->cursor();
+      const bool stopping = run_.stopping(), silent = step < config_.steps && run_.is_silent();
+      if (stopping || silent || run_.due(step) || step == config_.steps)
+        run_.save(config_.pretrain.steps + step, policy_, trainer, state_);
+      if (stopping && step < config_.steps) return false;
+      if (silent) run_.end_silence();
+    }
+    progress_.end();
+    return true;
   }
-  progress.end();
 
-  // The same held-out problems again.
-  const Json before = state["before"], after = heldout.empty() ? Json() : heldout_figures("after", 1);
-  if (!heldout.empty()) {
-    grpo::Table table{"held-out (" + std::to_string(heldout.size()) + " problems, " +
-                          std::to_string(config.evaluate.samples) + " samples each)",
-                      {"before", "after"},
-                      {}};
-    const auto value = [](const Json& figures, const char* key) {
-      const Json figure = figures.is_object() ? figures.value(key, Json()) : Json();
-      return figure.is_number() ? figure.get<double>() : std::nan("");
+  // Text: a vocabulary, learned from the corpus or the pretrained model's, and how the policy is asked.
+  grpo::Tokenizer open_text() {
+    const bool from_scratch = config_.policy.from.empty();
+    grpo::TasksConfig documents = config_.tasks;
+    documents.seed = config_.seed;
+    if (from_scratch) corpus_.emplace(config_.pretrain.corpus, documents, config_.chat);
+    if (!checkpoint_ && from_scratch) {
+      std::vector<std::string> texts;
+      for (uint64_t i = 0; i < 4000; ++i)
+        texts.push_back(corpus_->document(i).prompt + corpus_->document(i).completion);
+      files_.learn_tokenizer(texts, config_.tokenizer);
+    } else if (!checkpoint_) {
+      if (const auto warning = files_.take_from(config_.policy.from)) progress_.note("warning: " + *warning);
+    }
+    config_.tasks = config_.tasks.seeded(config_.seed);
+    config_.chat = files_.chat(config_.chat);
+    config_.rewards.think_open = config_.chat.opens_think();
+    return files_.tokenizer();
+  }
+
+  // Where it stands: the stage and the step in it, the tasks taken, the held-out figures before RL.
+  Json open_state() const {
+    if (!checkpoint_) return {{"stage", "base"}, {"step", 0}, {"cursor", 0}};
+    const auto saved = checkpoint_->saved();
+    Json state{{"stage", saved.name("stage")}, {"step", saved.count("step")}, {"cursor", 0}};
+    if (state["stage"] == "rl") {
+      if (state["step"] > 0) state["cursor"] = saved.count("cursor");
+      state["before"] = checkpoint_->state.value("before", Json());
+    } else if (state["stage"] != "base") {
+      throw grpo::Error("checkpoint", checkpoint_->folder.string(), ": expected stage base or rl, got ",
+                        state["stage"].dump(), "; is it a checkpoint of r1_zero?");
+    }
+    return state;
+  }
+
+  void introduce() {
+    progress_.note("grpo.cpp r1_zero · policy " + policy_.describe() + " · seed " + std::to_string(config_.seed) +
+                   " · " + run_.folder().string());
+    for (const auto& note : config_.notes) progress_.note(note);
+    const auto note_schedule = [&](const grpo::OptimizerConfig& optimizer, int64_t updates, const char* name) {
+      for (const auto& note : grpo::schedule_notes(optimizer, updates, name)) progress_.note(note);
     };
-    for (const char* key :
-         {"pass@1", "format", "language_consistency", "completion_length", "reflection_rate", "mixed_traces"})
-      table.rows.push_back({key, {value(before, key), value(after, key)}, ""});
-    progress.note(grpo::format_table(table));
+    note_schedule(config_.optimizer, grpo::updates_of(config_.steps, config_.objective), "optimizer");
+    if (corpus_) note_schedule(config_.pretrain.optimizer, config_.pretrain.steps, "pretrain.optimizer");
+    run_.reads(config_.rewards);
+    if (corpus_) grpo::require_room(config_.pretrain, *corpus_, tokenizer_, policy_.config().max_positions);
   }
-  files.save_model(policy);
-  run.write("summary.json", {{"steps", state["step"]}, {"before", before}, {"after", after}});  // last: all is there
-  progress.note("saved " + run.folder().string() + " · report: scripts/report.py " + run.folder().string());
-  return 0;
-}
+
+  // Tasks, but for those that the policy cannot be asked.
+  void choose_tasks() {
+    const grpo::TaskCheck check = [&](const grpo::Task& task) {
+      const auto why = rollout_.refusal(task);
+      return why.empty() ? scorer_.refusal(task) : why;
+    };
+    tasks_.emplace(config_.tasks, Split::train, check);
+    heldout_ = grpo::heldout_tasks(config_.tasks, config_.evaluate.problems, check, &heldout_left_out_);
+    if (tasks_->left_out().count > 0) progress_.note("warning: " + tasks_->left_out().text());
+    if (heldout_left_out_.count > 0) progress_.note("warning: held out, " + heldout_left_out_.text());
+  }
+
+  Json heldout_figures(const char* label, uint64_t step) {
+    auto settings = config_.rollout;
+    settings.samples = config_.evaluate.samples;
+    settings.sampling = {};
+    grpo::Rollout rollout(policy_, tokenizer_, config_.chat, settings);
+    progress_.begin(label, static_cast<int64_t>(heldout_.size()), 0, grpo::Progress::Lines::seldom);
+    grpo::Stopwatch watch;
+    size_t before = 0;
+    const auto on_progress = [&](size_t done, size_t) {
+      progress_.step(static_cast<int64_t>(done), {}, watch.lap() / static_cast<double>(done - before));
+      before = done;
+    };
+    auto figures = grpo::evaluate(rollout, scorer_, heldout_, config_.seed, step, on_progress, nullptr,
+                                  [&] { run_.check_signal(); });
+    progress_.end();
+    figures.left_out = heldout_left_out_;  // they were taken out of `heldout_` before
+    return figures.json();
+  }
+
+  // The same held-out problems again, and the model for other tools.
+  void conclude() {
+    const Json before = state_["before"], after = heldout_.empty() ? Json() : heldout_figures("after", 1);
+    if (!heldout_.empty()) {
+      grpo::Table table{"held-out (" + std::to_string(heldout_.size()) + " problems, " +
+                            std::to_string(config_.evaluate.samples) + " samples each)",
+                        {"before", "after"},
+                        {}};
+      const auto value = [](const Json& figures, const char* key) {
+        const Json figure = figures.is_object() ? figures.value(key, Json()) : Json();
+        return figure.is_number() ? figure.get<double>() : std::nan("");
+      };
+      for (const char* key :
+           {"pass@1", "format", "language_consistency", "completion_length", "reflection_rate", "mixed_traces"})
+        table.rows.push_back({key, {value(before, key), value(after, key)}, ""});
+      progress_.note(grpo::format_table(table));
+    }
+    files_.save_model(policy_);
+    run_.write("summary.json", {{"steps", state_["step"]}, {"before", before}, {"after", after}});  // last: all is there
+    progress_.note("saved " + run_.folder().string() + " · report: scripts/report.py " + run_.folder().string());
+  }
+
+  R1ZeroConfig config_;
+  grpo::Run& run_;
+  grpo::Progress& progress_;
+  std::optional<grpo::CheckpointContents> checkpoint_;  // to go on from
+  grpo::RunFiles files_;
+  std::optional<grpo::Corpus> corpus_;  // of a base that is made here
+  grpo::Tokenizer tokenizer_;
+  grpo::Scorer scorer_;
+  grpo::Policy policy_;  // one for both stages
+  grpo::Rollout rollout_;
+  std::optional<grpo::TaskStream> tasks_;
+  std::vector<grpo::Task> heldout_;
+  grpo::LeftOut heldout_left_out_;
+  Json state_;
+};
 
 }  // namespace
 
@@ -407,7 +434,7 @@ int main(int argc, char** argv) try {
     config.notes.push_back(note);
 
   grpo::Run run(config, grpo::dump_config(config), "r1_zero");
-  return run.attempt([&] { return learn(config, run, device); });
+  return run.attempt([&] { return R1Zero(config, run, device).learn(); });
 } catch (const std::exception& error) {
   return grpo::report(error);
 }

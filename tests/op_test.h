@@ -48,6 +48,8 @@ inline std::string type_name(const ::testing::TestParamInfo<at::ScalarType>& inf
 #define INSTANTIATE_FOR_TYPES(Suite) \
   INSTANTIATE_TEST_SUITE_P(Type, Suite, ::testing::Values(at::kFloat, at::kBFloat16), type_name)
 
+inline Tensor ints(const std::vector<int32_t>& values) { return at::tensor(values, at::kInt); }
+
 inline bool same_bits(const Tensor& a, const Tensor& b) {
   if (a.scalar_type() != b.scalar_type() || a.sizes() != b.sizes()) return false;
   const Tensor x = a.detach().contiguous(), y = b.detach().contiguous();

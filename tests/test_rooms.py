@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = Path(sys.argv.pop(1)).resolve()
-MOST_FILES, MOST_LINES = 25, 600
+MOST_FILES, MOST_LINES, MOST_LINES_OF_A_FUNCTION = 25, 600, 80
 
 # Lowest first, each with what it may include: what it names, and what these may.
 SEES = {
@@ -43,6 +43,55 @@ def inside_of(room):
 
 def public_of(room):
     return sorted(file.name for file in (BUILD / "rooms" / room / "public" / "grpo").iterdir())
+
+
+# What has no say in where a function's braces are: comments, literals, directives.
+NOT_CODE = re.compile("|".join([
+    r"//[^\n]*", r"/\*.*?\*/", r'R"([^(\s]*)\(.*?\)\1"', r'"(?:\\.|[^"\\\n])*"', r"(?<![0-9A-Fa-f])'(?:\\.|[^'\\\n])+'",
+    r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*"]), re.S | re.M)
+SOME_FUNCTIONS = """namespace grpo {
+// {
+const Entry kTable[] = {{"a{", f(1)}, {'}', 2}};
+int f(char c) {
+  if (c == '{') return 1'000;
+  const auto g = [&] { return R"({)"; };
+  return 0;
+}
+struct C {
+  template <class T>
+  T g(const T& t) const { return {t}; }
+};
+}
+"""
+
+
+def functions(text):
+    """(first line, lines, head) of each function, by its braces: those within it are its own."""
+    text = NOT_CODE.sub(lambda part: "\n" * part[0].count("\n"), text)
+    line, first, head, around = 1, 1, "", []
+    for sign in text:
+        if sign == "{":
+            if around and around[-1][0] != "scope":
+                kind = "inner"
+            elif re.match(r"(template <.*> )?(namespace|extern|class|struct|union|enum)\b", " ".join(head.split())):
+                kind = "scope"
+            else:
+                kind = "function" if "(" in head else "table"
+            around.append((kind, first, head))
+            head = ""
+        elif sign == "}":
+            kind, start, name = around.pop()
+            if kind == "function":
+                yield start, line - start + 1, " ".join(name.split())
+            head = ""
+        elif sign == ";":
+            head = ""
+        else:
+            if not head.strip():
+                first = line
+            head += sign
+        line += sign == "\n"
+    assert not around, around
 
 
 def commands():
@@ -126,10 +175,20 @@ class Rooms(unittest.TestCase):
             for folder in [ROOT / top, *(each for each in (ROOT / top).rglob("*") if each.is_dir())]:
                 files = [file for file in folder.iterdir() if file.is_file()]
                 self.assertLessEqual(len(files), MOST_FILES, folder)
-        for top in ("src", "kernels", "include", "examples"):
+        for top in ("src", "kernels", "include", "examples", "tests"):
             for file in (ROOT / top).rglob("*"):
-                if file.suffix in (".h", ".cpp", ".cu") and file.parent.name != "tables":
-                    self.assertLessEqual(file.read_text(encoding="utf-8").count("\n"), MOST_LINES, file)
+                if file.suffix in (".h", ".cpp", ".cu", ".py") and file.parent.name != "tables":
+                    with self.subTest(file=file):
+                        self.assertLessEqual(file.read_text(encoding="utf-8").count("\n"), MOST_LINES)
+
+    def test_functions_are_short_enough_to_read(self):
+        self.assertEqual(list(functions(SOME_FUNCTIONS)),
+                         [(4, 5, "int f(char c)"), (10, 2, "template <class T> T g(const T& t) const")])
+        for file in (ROOT / "src").rglob("*"):
+            if file.suffix in (".h", ".cpp") and file.parent.name != "tables":
+                for first, lines, head in functions(file.read_text(encoding="utf-8")):
+                    with self.subTest(place=f"{file}:{first}", function=head[:80]):
+                        self.assertLessEqual(lines, MOST_LINES_OF_A_FUNCTION)
 
 
 if __name__ == "__main__":

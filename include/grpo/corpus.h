@@ -21,6 +21,15 @@ struct EnumNames<Style> {
       {{Style::terse, "terse"}, {Style::worded, "worded"}}};
 };
 
+/// What a document is about: a problem with a worked answer, a general request (general.h), or the judging of an answer
+/// (verdict.h). Their numbers are keys of draws.
+enum class Topic { problem, general, judging, none };
+template <>
+struct EnumNames<Topic> {
+  static constexpr std::array<std::pair<Topic, std::string_view>, 4> values{
+      {{Topic::none, "none"}, {Topic::problem, "problem"}, {Topic::general, "general"}, {Topic::judging, "judging"}}};
+};
+
 /// What is wrong with the documents, in shares of them. The properties are drawn independently of one another, but for
 /// mixed_wrong_ratio: below 1, those who mix their languages reason better, as the R1 paper found of its model (holding
 /// it to one language costs a little accuracy).
@@ -115,8 +124,7 @@ class Corpus {
   Document document(std::uint64_t index) const;
 
   /// Cold-start data: without flaw, in form, reasoning in the task's language alone; in a third of the problems one
-  /// step is checked again. `topic` says what about. Pure as `document` is, with draws of its own.
-  enum class Topic { problem, general, judging };
+  /// step is checked again. Pure as `document` is, with draws of its own. Throws Error on no topic.
   Demonstration demonstration(std::uint64_t index, Topic topic) const;
 
  private:

@@ -20,6 +20,7 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -44,14 +45,6 @@ struct EnumNames<StageType> {
        {StageType::grpo, "grpo"},
        {StageType::rejection_sample, "rejection_sample"},
        {StageType::distill, "distill"}}};
-};
-
-/// What procedural demonstrations are about; see Corpus::demonstration.
-enum class Topic { none, problem, general, judging };
-template <>
-struct EnumNames<Topic> {
-  static constexpr std::array<std::pair<Topic, std::string_view>, 4> values{
-      {{Topic::none, "none"}, {Topic::problem, "problem"}, {Topic::general, "general"}, {Topic::judging, "judging"}}};
 };
 
 /// Where demonstrations come from: one of a file, an earlier stage that sampled, or the corpus.
@@ -178,11 +171,23 @@ class Recipe {
  private:
   struct Shared;
 
+  void refuse_changes(const StageConfig& stage) const;
+  void refuse_other_places(std::span<const StageConfig> kept) const;
+  void move_aside(const StageConfig& stage) const;
+  int max_positions(const StageConfig& stage) const;
+  void require_tasks(const std::vector<TaskShare>& tasks, const RolloutConfig& rollout,
+                     const StageConfig& answering) const;
+  void check_data(const StageConfig& stage) const;
   bool train(const StageConfig& stage, Run& run);
+  std::unique_ptr<Policy> first_policy(const StageConfig& stage, const Run& run) const;
+  StageResult compute(const StageConfig& stage, Stage& context, Judge* judge, int64_t gradient_tokens);
+  StageResult distill(const StageConfig& stage, Stage& student, const SftConfig& config, Judge* judge);
   nlohmann::ordered_json resolved(const StageConfig& stage) const;
   bool done(const StageConfig& stage) const;
   bool is_trained(const StageConfig& stage) const;
   bool is_under_way(const StageConfig& stage) const;
+  bool is_complete(const StageConfig& stage) const;
+  bool has_begun(const StageConfig& stage) const;
   double seconds_of(const StageConfig& stage) const;
   std::unique_ptr<Policy> load(const std::string& stage_or_folder, const std::string& what) const;
   std::unique_ptr<Judge> judge(const std::string& stage, std::function<void()> check = nullptr) const;

@@ -59,7 +59,7 @@ class Run {
 
   /// Does the driver's work in this run and gives its exit status. An error goes to the log, too, with the way to go
   /// on behind it; Interrupted ends as stopped() does. After an error before any step was done all is as it was: the
-  /// folder that this run made is gone, and the run that it moved aside is back.
+  /// folder that this run made is gone, unless others put something in it, and the run that it moved aside is back.
   int attempt(const std::function<int()>& work);
 
   /// Whether a resumed run must keep the knob `key` ("policy.layers"), whose checkpoint has this state.

@@ -77,7 +77,11 @@ struct PretrainConfig {
 /// Throws Error where one of the first documents that the stage learns takes more tokens than the policy has positions.
 void require_room(const PretrainConfig& config, const Corpus& corpus, const Tokenizer& tokenizer, int max_positions);
 
-/// Language modelling on the documents of a corpus, prompts included.
+/// The documents of a step, prompts included, each with the end of a text behind it.
+std::vector<Example> examples_of(const PretrainConfig& config, const Corpus& corpus, const Tokenizer& tokenizer,
+                                 int64_t step);
+
+/// Language modelling on the documents of a corpus.
 StageResult pretrain(Stage& stage, const PretrainConfig& config, const Corpus& corpus);
 
 // ---- sft ------------------------------------------------------------------------------------------------------------

@@ -246,197 +246,229 @@ bool confirms(std::string_view text) {
   return take(" number value integer ");
 }
 
-Beginning beginning_of(std::string_view text) {
-  Beginning found;
-  std::size_t at = 0;
-  // What may lead to the answer.
-  for (bool more = true; more && at < text.size();) {
-    more = false;
-    while (at < text.size() && (is_space(text[at]) || text[at] == ':' || text[at] == '=')) ++at, more = true;
-    if (at < text.size() && static_cast<unsigned char>(text[at]) >= 0x80)
-      if (const std::size_t size = starts_with_any(text.substr(at), kEasternLeads); size > 0) at += size, more = true;
-    const std::size_t end = latin_word_end(text, at);
-    if (end == at || (end == at + 1 && text[at] != 'a')) continue;
-    const std::string word = lowered(text.substr(at, end - at));
-    const bool sign = (word == "negative" || word == "minus") && end + 1 < text.size() && is_digit(text[end + 1]);
-    if (!sign && !math::is_among(kLeads, word)) continue;
-    if (end < text.size() && !is_space(text[end]) && text[end] != ',' && text[end] != ':') continue;
-    if (word == "a" && !text.substr(end).starts_with(" total")) continue;
-    found.negative = sign;
-    at = end + (end < text.size() && text[end] == ',' ? 1 : 0);
-    more = true;
-  }
-  if (!starts_value(text, at)) return found;
-  found.start = at;
+namespace {
 
-  NextMarks marks;
-  bool value = false;
-  std::size_t parted = 0;  // where the last member starts that may be a sentence: "17; 16 is too small"
-  const auto ends = [&](auto cut) {
-    found.cut = cut;
-    found.end = at;
-    const std::string_view rest = text.substr(at);
-    const bool open = cut == Beginning::condition && adds_another(rest);
-    found.kind = !value ? Beginning::none : open ? Beginning::several : Beginning::answer;
-    return found;
-  };
-  const auto is_subject = [&] {
-    if (parted == 0) return Beginning();
-    // "17, and 16 is not possible"
-    const bool denied = denies(lowered(text.substr(at, std::min(sentence_end(text, at) - at, kMaxAside))));
-    at = parted;
-    return ends(denied ? Beginning::reason : Beginning::condition);
-  };
-  while (at < text.size()) {
-    const char c = text[at];
-    const std::string_view rest = text.substr(at);
-    if (c == '\n') {
-      if (value) return ends(Beginning::sentence);
-      ++at;
-    } else if (is_digit(c)) {
-      value = true;
-      at = number_end(text, at);
-    } else if (c == '$' || rest.starts_with("\\(") || rest.starts_with("\\[")) {
-      const std::size_t end = formula_end(text, at, marks);
-      const bool lone = end == at && c == '$' && (at + 1 == text.size() || is_space(text[at + 1]));
-      if (lone && value) return ends(Beginning::condition);  // 2,74 $
-      value |= end > at;
-      at = std::max(end, at + 1);
-    } else if (c == '\\') {
-      std::size_t end = at + 1;
-      while (end < text.size() && is_letter(text[end])) ++end;
-      value |= end > at + 1;
-      at = std::max(end, std::min(at + 2, text.size()));
-    } else if (c == '{') {
-      const auto body = braced_body(text, at);
-      if (!body) return is_subject();
-      value = true;
-      at += body->size() + 2;
-    } else if (c == '(' || c == '[') {
-      const std::size_t end = bracket_end(text, at);
-      if (value && end > at + 1 && is_aside(text.substr(at + 1, end - at - 2)) && !is_operand_ahead(text, end)) {
-        std::size_t after = skip_white_space(text, end);
-        for (const std::string_view joint : {",", ";", "and ", "or "})
-          if (text.substr(after).starts_with(joint)) after = skip_white_space(text, after + joint.size());
-        ends(Beginning::reason);
-        if (after < text.size() && after > skip_white_space(text, end) && is_digit(text[after]))
-          found.kind = Beginning::several;  // 5 (Tom), 6 (Ann)
-        return found;
-      }
-      value |= end > at;
-      at = std::max(end, at + 1);
-    } else if (c == '?' || rest.starts_with("？")) {
-      return is_subject();
-    } else if (c == '.' && at + 1 < text.size() && is_digit(text[at + 1])) {
-      ++at;
-    } else if (c == '.' && stops(text, at)) {
-      return ends(Beginning::sentence);
-    } else if (rest.starts_with("。") || rest.starts_with("（") || rest.starts_with("！")) {
-      return ends(rest.starts_with("（") ? Beginning::reason : Beginning::sentence);
-    } else if (c == ',' || c == ';' || rest.starts_with("，") || rest.starts_with("；") || rest.starts_with("、")) {
-      const std::size_t after = skip_white_space(text, at + (c == ',' || c == ';' ? 1 : 3));
-      if (after == text.size()) return ends(Beginning::sentence);
-      const std::size_t end = latin_word_end(text, after);
-      const std::string word = lowered(text.substr(after, end - after));
-      if (text.substr(after).starts_with("i.e") || text.substr(after).starts_with("e.g")) {
-        return ends(Beginning::reason);
-      } else if (word == "and" || word == "or" || starts_value(text, after)) {
-        if (value) parted = at;
-        at = after;
-      } else if (is_eastern(text[after])) {
-        return ends(starts_with_any(text.substr(after), kEasternConditions) ? Beginning::condition : Beginning::reason);
-      } else {
-        const bool reason = math::is_among(kReasons, word) || math::is_among(" da il car pas ", word) ||
-                            is_foreign_reason(word, text.substr(skip_white_space(text, end)));
-        return ends(math::is_among(kConditions, word) ? Beginning::condition
-                    : reason                          ? Beginning::reason
-                                                      : Beginning::consequence);
-      }
-    } else if (c == ':' && at + 1 < text.size() && is_space(text[at + 1])) {
-      const std::size_t after = skip_white_space(text, at + 1);
-      if (after < text.size() && is_letter(text[after]) && !starts_value(text, after))
-        return ends(Beginning::consequence);
-      if (value) parted = at;
-      ++at;
-    } else if (c == '#' && value && is_space(text[at - 1])) {
-      return ends(Beginning::reason);
-    } else if (c == '-' || rest.starts_with("–") || rest.starts_with("—")) {
-      const std::size_t size = c == '-' ? 1 : 3;
-      const std::size_t after = skip_white_space(text, at + size);
-      const bool word = after < text.size() && is_letter(text[after]) && !starts_value(text, after);
-      const bool spaced = at > 0 && is_space(text[at - 1]) && after > at + size;
-      if (value && ((spaced && word) || (rest.starts_with("—") && (spaced || word)) || rest.starts_with("--")))
-        return ends(Beginning::reason);
-      at += size;
-    } else if (is_latin(text, at)) {
-      const std::size_t end = latin_word_end(text, at);
-      const std::string word = lowered(text.substr(at, end - at));
-      const std::size_t next = skip_white_space(text, end);
-      const bool before_word = next > end && next < text.size() && is_letter(text[next]);
-      if (c == 'I' && value && (before_word || end > at + 1) && (word == "i" || word[1] == '\''))
-        return ends(Beginning::reason);  // "17 I think"
-      if (word == "and" || word == "or") {
-        std::size_t after = next;
-        while (after < text.size() && (text[after] == ',' || is_space(text[after]))) ++after;
-        if (starts_value(text, after)) {
-          at = after;
-          continue;
-        }
-        const std::string following = lowered(text.substr(after, latin_word_end(text, after) - after));
-        if (word == "or" && following == "not") return is_subject();
-        if ((word == "and" && following == "a") ||  // and a half; or more, and up
-            math::is_among(" more less fewer greater larger higher lower above below beyond so up thereabouts half ",
-                           following)) {
-          at = after;
-          continue;
-        }
-        const bool goes_on = word == "and" && text[next - (next == text.size())] != ',' &&
-                             math::is_among(" not no nothing none never neither hence thus therefore so that this it "
-                                            "there we i he she they is because since ",
-                                            following);
-        return ends(goes_on ? Beginning::reason : Beginning::condition);
-      }
-      if (is_foreign_reason(word, text.substr(next))) return ends(Beginning::reason);
-      if (word == "as" && text.substr(next).starts_with("well as")) {
-        found.kind = Beginning::several;
-        return found;
-      }
-      const bool symbolic = is_symbolic(text.substr(at, end - at));
-      if (symbolic && !(value && before_word && word == "a")) {
-        value = true;
-        at = end;
-        continue;
-      }
-      const bool compares = word == "as" && trim(text.substr(0, at)).ends_with(" times");  // 17 times as many
-      if (math::is_among(kReasons, word) && !compares) return ends(Beginning::reason);
-      if (math::is_among(kConsequences, word)) return ends(Beginning::consequence);
-      if (math::is_among(kConditions, word)) return ends(Beginning::condition);
-      if (word == "by" && !starts_value(text, next)) return ends(Beginning::condition);
-      if (math::is_among(kVerbs, word) || word.ends_with("n't")) {
-        if (confirms(lowered(text.substr(at, kMaxAside)))) return ends(Beginning::confirmed);
-        return is_subject();
-      }
-      at = end;
-    } else if (is_eastern(c)) {
-      if (starts_with_any(rest, kEasternReasons)) return ends(Beginning::reason);
-      if (starts_with_any(rest, kEasternEnds)) return ends(Beginning::sentence);
-      const std::size_t size = starts_with_any(rest, kEasternConditions);
-      if (size > 0) {
-        if (starts_value(text, skip_white_space(text, at + size))) {  // 17或18
-          at += size;
-          continue;
-        }
-        return ends(Beginning::condition);
-      }
-      if (starts_with_any(rest, kEasternVerbs)) return is_subject();
-      at += decode_utf8(text, at).size;
-    } else {
-      value |= static_cast<unsigned char>(c) >= 0x80;
-      ++at;
+// Reads a text sign by sign, up to where it is no more the answer.
+class BeginningReader {
+ public:
+  explicit BeginningReader(std::string_view text) : text_(text) {}
+
+  Beginning read() {
+    skip_leads();
+    if (!starts_value(text_, at_)) return found_;
+    found_.start = at_;
+    while (at_ < text_.size())
+      if (take()) return found_;
+    ends(Beginning::nothing);
+    return found_;
+  }
+
+ private:
+  // What may lead to the answer.
+  void skip_leads() {
+    for (bool more = true; more && at_ < text_.size();) {
+      more = false;
+      while (at_ < text_.size() && (is_space(text_[at_]) || text_[at_] == ':' || text_[at_] == '=')) ++at_, more = true;
+      if (at_ < text_.size() && static_cast<unsigned char>(text_[at_]) >= 0x80)
+        if (const std::size_t size = starts_with_any(text_.substr(at_), kEasternLeads); size > 0)
+          at_ += size, more = true;
+      const std::size_t end = latin_word_end(text_, at_);
+      if (end == at_ || (end == at_ + 1 && text_[at_] != 'a')) continue;
+      const std::string word = lowered(text_.substr(at_, end - at_));
+      const bool sign = (word == "negative" || word == "minus") && end + 1 < text_.size() && is_digit(text_[end + 1]);
+      if (!sign && !math::is_among(kLeads, word)) continue;
+      if (end < text_.size() && !is_space(text_[end]) && text_[end] != ',' && text_[end] != ':') continue;
+      if (word == "a" && !text_.substr(end).starts_with(" total")) continue;
+      found_.negative = sign;
+      at_ = end + (end < text_.size() && text_[end] == ',' ? 1 : 0);
+      more = true;
     }
   }
-  return ends(Beginning::nothing);
-}
+
+  // Each of these takes what stands at at_, or ends there: then it is true, and found_ is what was found.
+  bool take() {
+    const char c = text_[at_];
+    const std::string_view rest = text_.substr(at_);
+    if (c == '\n') return value_ ? ends(Beginning::sentence) : pass(at_ + 1);
+    if (is_digit(c)) return value_ = true, pass(number_end(text_, at_));
+    if (c == '$' || rest.starts_with("\\(") || rest.starts_with("\\[")) return take_formula();
+    if (c == '\\') return take_command();
+    if (c == '{') return take_braces();
+    if (c == '(' || c == '[') return take_bracket();
+    if (c == '?' || rest.starts_with("？")) return is_subject();
+    if (c == '.' && at_ + 1 < text_.size() && is_digit(text_[at_ + 1])) return pass(at_ + 1);
+    if (c == '.' && stops(text_, at_)) return ends(Beginning::sentence);
+    if (rest.starts_with("。") || rest.starts_with("！")) return ends(Beginning::sentence);
+    if (rest.starts_with("（")) return ends(Beginning::reason);
+    if (c == ',' || c == ';') return take_separator(1);
+    if (rest.starts_with("，") || rest.starts_with("；") || rest.starts_with("、")) return take_separator(3);
+    if (c == ':' && at_ + 1 < text_.size() && is_space(text_[at_ + 1])) return take_colon();
+    if (c == '#' && value_ && is_space(text_[at_ - 1])) return ends(Beginning::reason);
+    if (c == '-') return take_dash(1);
+    if (rest.starts_with("–") || rest.starts_with("—")) return take_dash(3);
+    if (is_latin(text_, at_)) return take_word();
+    if (is_eastern(c)) return take_eastern();
+    value_ |= static_cast<unsigned char>(c) >= 0x80;
+    return pass(at_ + 1);
+  }
+
+  bool take_formula() {
+    const std::size_t end = formula_end(text_, at_, marks_);
+    const bool lone = end == at_ && text_[at_] == '$' && (at_ + 1 == text_.size() || is_space(text_[at_ + 1]));
+    if (lone && value_) return ends(Beginning::condition);  // 2,74 $
+    value_ |= end > at_;
+    return pass(std::max(end, at_ + 1));
+  }
+
+  bool take_command() {
+    std::size_t end = at_ + 1;
+    while (end < text_.size() && is_letter(text_[end])) ++end;
+    value_ |= end > at_ + 1;
+    return pass(std::max(end, std::min(at_ + 2, text_.size())));
+  }
+
+  bool take_braces() {
+    const auto body = braced_body(text_, at_);
+    if (!body) return is_subject();
+    value_ = true;
+    return pass(at_ + body->size() + 2);
+  }
+
+  bool take_bracket() {
+    const std::size_t end = bracket_end(text_, at_);
+    if (value_ && end > at_ + 1 && is_aside(text_.substr(at_ + 1, end - at_ - 2)) && !is_operand_ahead(text_, end)) {
+      std::size_t after = skip_white_space(text_, end);
+      for (const std::string_view joint : {",", ";", "and ", "or "})
+        if (text_.substr(after).starts_with(joint)) after = skip_white_space(text_, after + joint.size());
+      ends(Beginning::reason);
+      if (after < text_.size() && after > skip_white_space(text_, end) && is_digit(text_[after]))
+        found_.kind = Beginning::several;  // 5 (Tom), 6 (Ann)
+      return true;
+    }
+    value_ |= end > at_;
+    return pass(std::max(end, at_ + 1));
+  }
+
+  bool take_separator(std::size_t size) {
+    const std::size_t after = skip_white_space(text_, at_ + size);
+    if (after == text_.size()) return ends(Beginning::sentence);
+    const std::string_view behind = text_.substr(after);
+    const std::size_t end = latin_word_end(text_, after);
+    const std::string word = lowered(text_.substr(after, end - after));
+    if (behind.starts_with("i.e") || behind.starts_with("e.g")) return ends(Beginning::reason);
+    if (word == "and" || word == "or" || starts_value(text_, after)) {
+      if (value_) parted_ = at_;
+      return pass(after);
+    }
+    if (is_eastern(text_[after]))
+      return ends(starts_with_any(behind, kEasternConditions) ? Beginning::condition : Beginning::reason);
+    if (math::is_among(kConditions, word)) return ends(Beginning::condition);
+    const bool reason = math::is_among(kReasons, word) || math::is_among(" da il car pas ", word) ||
+                        is_foreign_reason(word, text_.substr(skip_white_space(text_, end)));
+    return ends(reason ? Beginning::reason : Beginning::consequence);
+  }
+
+  bool take_colon() {
+    const std::size_t after = skip_white_space(text_, at_ + 1);
+    if (after < text_.size() && is_letter(text_[after]) && !starts_value(text_, after))
+      return ends(Beginning::consequence);
+    if (value_) parted_ = at_;
+    return pass(at_ + 1);
+  }
+
+  bool take_dash(std::size_t size) {
+    const std::string_view rest = text_.substr(at_);
+    const std::size_t after = skip_white_space(text_, at_ + size);
+    const bool word = after < text_.size() && is_letter(text_[after]) && !starts_value(text_, after);
+    const bool spaced = at_ > 0 && is_space(text_[at_ - 1]) && after > at_ + size;
+    if (value_ && ((spaced && word) || (rest.starts_with("—") && (spaced || word)) || rest.starts_with("--")))
+      return ends(Beginning::reason);
+    return pass(at_ + size);
+  }
+
+  bool take_word() {
+    const std::size_t end = latin_word_end(text_, at_), next = skip_white_space(text_, end);
+    const std::string word = lowered(text_.substr(at_, end - at_));
+    const bool before_word = next > end && next < text_.size() && is_letter(text_[next]);
+    if (text_[at_] == 'I' && value_ && (before_word || end > at_ + 1) && (word == "i" || word[1] == '\''))
+      return ends(Beginning::reason);  // "17 I think"
+    if (word == "and" || word == "or") return take_joint(word, next);
+    if (is_foreign_reason(word, text_.substr(next))) return ends(Beginning::reason);
+    if (word == "as" && text_.substr(next).starts_with("well as")) {
+      found_.kind = Beginning::several;
+      return true;
+    }
+    const bool symbolic = is_symbolic(text_.substr(at_, end - at_));
+    if (symbolic && !(value_ && before_word && word == "a")) return value_ = true, pass(end);
+    const bool compares = word == "as" && trim(text_.substr(0, at_)).ends_with(" times");  // 17 times as many
+    if (math::is_among(kReasons, word) && !compares) return ends(Beginning::reason);
+    if (math::is_among(kConsequences, word)) return ends(Beginning::consequence);
+    if (math::is_among(kConditions, word)) return ends(Beginning::condition);
+    if (word == "by" && !starts_value(text_, next)) return ends(Beginning::condition);
+    if (math::is_among(kVerbs, word) || word.ends_with("n't"))
+      return confirms(lowered(text_.substr(at_, kMaxAside))) ? ends(Beginning::confirmed) : is_subject();
+    return pass(end);
+  }
+
+  // "and" or "or", with what stands at `next` behind it.
+  bool take_joint(std::string_view word, std::size_t next) {
+    std::size_t after = next;
+    while (after < text_.size() && (text_[after] == ',' || is_space(text_[after]))) ++after;
+    if (starts_value(text_, after)) return pass(after);
+    const std::string following = lowered(text_.substr(after, latin_word_end(text_, after) - after));
+    if (word == "or" && following == "not") return is_subject();
+    if ((word == "and" && following == "a") ||  // and a half; or more, and up
+        math::is_among(" more less fewer greater larger higher lower above below beyond so up thereabouts half ",
+                       following))
+      return pass(after);
+    const bool goes_on = word == "and" && text_[next - (next == text_.size())] != ',' &&
+                         math::is_among(" not no nothing none never neither hence thus therefore so that this it "
+                                        "there we i he she they is because since ",
+                                        following);
+    return ends(goes_on ? Beginning::reason : Beginning::condition);
+  }
+
+  bool take_eastern() {
+    const std::string_view rest = text_.substr(at_);
+    if (starts_with_any(rest, kEasternReasons)) return ends(Beginning::reason);
+    if (starts_with_any(rest, kEasternEnds)) return ends(Beginning::sentence);
+    if (const std::size_t size = starts_with_any(rest, kEasternConditions); size > 0)
+      return starts_value(text_, skip_white_space(text_, at_ + size)) ? pass(at_ + size)  // 17或18
+                                                                      : ends(Beginning::condition);
+    if (starts_with_any(rest, kEasternVerbs)) return is_subject();
+    return pass(at_ + decode_utf8(text_, at_).size);
+  }
+
+  bool pass(std::size_t at) { return at_ = at, false; }
+
+  bool ends(decltype(Beginning::cut) cut) {
+    found_.cut = cut;
+    found_.end = at_;
+    const bool open = cut == Beginning::condition && adds_another(text_.substr(at_));
+    found_.kind = !value_ ? Beginning::none : open ? Beginning::several : Beginning::answer;
+    return true;
+  }
+
+  // What was read is spoken of, and no answer, but for the members in front of the last one: "17, and 16 is not
+  // possible".
+  bool is_subject() {
+    if (parted_ == 0) return found_ = Beginning(), true;
+    const bool denied = denies(lowered(text_.substr(at_, std::min(sentence_end(text_, at_) - at_, kMaxAside))));
+    at_ = parted_;
+    return ends(denied ? Beginning::reason : Beginning::condition);
+  }
+
+  std::string_view text_;
+  std::size_t at_ = 0;
+  Beginning found_;
+  NextMarks marks_;
+  bool value_ = false;      // whether a value was read
+  std::size_t parted_ = 0;  // where the last member starts that may be a sentence: "17; 16 is too small"
+};
+
+}  // namespace
+
+Beginning beginning_of(std::string_view text) { return BeginningReader(text).read(); }
 
 std::string answer_at(std::string_view text, const Beginning& found) {
   std::string_view answer = trim(text.substr(found.start, found.end - found.start));

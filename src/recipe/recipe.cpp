@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <span>
 
 #include "base/draws.h"
 #include "base/files/durable_file.h"
@@ -62,42 +63,12 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) try : config_(config), run_
 
   const auto forced = std::find_if(config_.stages.begin(), config_.stages.end(),
                                    [&](const StageConfig& each) { return each.name == config_.force_from; });
-  bool has_begun = false;
-  for (auto stage = config_.stages.begin(); stage != forced; ++stage) {
-    const bool goes_back = config_.resume_from.starts_with(stage->name + "/");
-    const bool finished = done(*stage) || (is_trained(*stage) && !goes_back);
-    if (!finished && !is_under_way(*stage)) continue;
-    has_begun = true;
-    for (const ConfigChange& change :
-         config_changes(read(run_.folder() / stage->name / "config.json"), resolved(*stage)))
-      // The rollout is how it is measured.
-      if (!change.is_new && (finished ? !lies_in(change.key, {"rollout", "stage.evaluate"}) : stays(change.key)))
-        throw Error("recipe", "stage \"", stage->name, "\" is ", finished ? "finished" : "under way", ", but its ",
-                    change.key, " was changed from ", change.before.is_null() ? "nothing" : change.before.dump(),
-                    " to ", change.after.is_null() ? "nothing" : change.after.dump(),
-                    "; change it back, or do it again with --force_from ", stage->name);
-  }
-  if (const std::string& place = config_.resume_from; !place.empty()) {
-    const std::string name = place.substr(0, place.find('/'));
-    const auto stage = std::find_if(config_.stages.begin(), config_.stages.end(),
-                                    [&](const StageConfig& each) { return each.name == name; });
-    if (stage >= forced || name == place || done(*stage) || !is_under_way(*stage) ||
-        !newest_checkpoint(run_.folder() / name))
-      throw Error("recipe", "resume_from: expected STAGE/step-N with the stage that is under way, got \"", place,
-                  "\"; a finished stage is done again with --force_from");
-  }
-  for (auto stage = forced; stage != config_.stages.end(); ++stage) {
-    const fs::path folder = run_.folder() / stage->name;
-    if (!is_there(folder)) continue;
-    fs::path aside;
-    for (int i = 1; is_there(aside = run_.folder() / ("." + stage->name + "." + std::to_string(i))); ++i) {
-    }
-    rename_durably("recipe", folder, aside);
-    forget_judge(stage->name);
-    run_.progress().note("doing " + stage->name + " again; what was there is now in " + aside.string());
-  }
+  const std::span<const StageConfig> kept(config_.stages.begin(), forced), again(forced, config_.stages.end());
+  for (const StageConfig& stage : kept) refuse_changes(stage);
+  refuse_other_places(kept);
+  for (const StageConfig& stage : again) move_aside(stage);
   // With every stage still to do the vocabulary is learned anew, too; those that were moved aside have theirs.
-  if (!has_begun) files.remove();
+  if (std::none_of(kept.begin(), kept.end(), [&](const StageConfig& each) { return has_begun(each); })) files.remove();
 
   if (!files.has_tokenizer() && !config_.pretrained_folder().empty()) {
     if (const auto warning = files.take_from(config_.pretrained_folder())) run_.progress().note("warning: " + *warning);
@@ -113,45 +84,13 @@ Recipe::Recipe(const RecipeConfig& config, Run& run) try : config_(config), run_
     files.learn_tokenizer(documents, config_.tokenizer);
   }
   shared_->tokenizer = files.tokenizer();
-
-  // Nor does a stage fail on its data after those in front of it.
-  for (const StageConfig& stage : config_.stages) {
-    if (done(stage)) continue;
-    try {
-      if (stage.type == StageType::pretrain)
-        require_room(stage.pretrain, shared_->corpus, *shared_->tokenizer,
-                     files.policy_config(policy_config(config_, stage)).max_positions);
-      for (const fs::path& file : files_of(stage)) {
-        LeftOut left_out;
-        std::vector<Demonstration> all = read_for(stage, file, left_out);
-        leave_out(all, *shared_->tokenizer, config_.chat,
-                  files.policy_config(policy_config(config_, stage)).max_positions, stage.sft.on_bad, left_out);
-      }
-      const auto require_tasks = [&](const std::vector<TaskShare>& tasks, const RolloutConfig& rollout,
-                                     const StageConfig& answering) {
-        const int longest = files.policy_config(policy_config(config_, answering)).max_positions;
-        TaskMixture(tasks, config_.seed, [&](const Task& task) -> std::string {
-          const std::size_t prompt = shared_->tokenizer->encode(config_.chat.render(task)).size();
-          if (prompt + static_cast<std::size_t>(rollout.max_new_tokens) <= static_cast<std::size_t>(longest)) return "";
-          return "a prompt of " + std::to_string(prompt) + " tokens and " + std::to_string(rollout.max_new_tokens) +
-                 " new ones exceed policy.max_positions = " + std::to_string(longest);
-        });
-      };
-      if (stage.type == StageType::grpo) require_tasks(stage.grpo.tasks, stage.grpo.rollout, stage);
-      if (samples(stage) && asked_in(stage).find('/') == std::string::npos)
-        require_tasks(stage.rejection.tasks, stage.rejection.rollout, find(config_, asked_in(stage)));
-    } catch (const Error& error) {
-      throw Error("recipe", "stage \"", stage.name, "\": ", reason_of(error));
-    }
-  }
-
+  for (const StageConfig& stage : config_.stages)
+    if (!done(stage)) check_data(stage);
   // A teacher from another run is looked at before the stages in front of it cost their hours.
-  for (const StageConfig& stage : config_.stages) {
-    if (stage.type != StageType::distill || stage.teacher.find('/') == std::string::npos ||
-        stage.teacher.ends_with(".jsonl") || done(stage))
-      continue;
-    load(stage.teacher, "stage \"" + stage.name + "\": teacher");
-  }
+  for (const StageConfig& stage : config_.stages)
+    if (stage.type == StageType::distill && samples(stage) && stage.teacher.find('/') != std::string::npos &&
+        !done(stage))
+      load(stage.teacher, "stage \"" + stage.name + "\": teacher");
   run_.adopt_config();
 } catch (const fs::filesystem_error& error) {
   throw Error("recipe", plain_words(error));
@@ -181,6 +120,85 @@ bool Recipe::is_under_way(const StageConfig& stage) const {
   const fs::path folder = run_.folder() / stage.name;
   return is_there(folder / "config.json") && (newest_checkpoint(folder) || is_there(folder / "report.json"));
 }
+
+// Nothing of it is computed any more, but for how it is measured.
+bool Recipe::is_complete(const StageConfig& stage) const {
+  return done(stage) || (is_trained(stage) && !config_.resume_from.starts_with(stage.name + "/"));
+}
+
+bool Recipe::has_begun(const StageConfig& stage) const { return is_complete(stage) || is_under_way(stage); }
+
+// ---- What a recipe that goes on finds -------------------------------------------------------------------------------
+
+// Throws Error where a stage that has begun was made otherwise than it is configured now.
+void Recipe::refuse_changes(const StageConfig& stage) const {
+  if (!has_begun(stage)) return;
+  const bool finished = is_complete(stage);
+  for (const ConfigChange& change : config_changes(read(run_.folder() / stage.name / "config.json"), resolved(stage)))
+    // The rollout is how it is measured.
+    if (!change.is_new && (finished ? !lies_in(change.key, {"rollout", "stage.evaluate"}) : stays(change.key)))
+      throw Error("recipe", "stage \"", stage.name, "\" is ", finished ? "finished" : "under way", ", but its ",
+                  change.key, " was changed from ", change.before.is_null() ? "nothing" : change.before.dump(),
+                  " to ", change.after.is_null() ? "nothing" : change.after.dump(),
+                  "; change it back, or do it again with --force_from ", stage.name);
+}
+
+// Throws Error where resume_from is no checkpoint of the stage under way, which is one of those that are kept.
+void Recipe::refuse_other_places(std::span<const StageConfig> kept) const {
+  const std::string& place = config_.resume_from;
+  if (place.empty()) return;
+  const std::string name = place.substr(0, place.find('/'));
+  const auto stage = std::find_if(kept.begin(), kept.end(), [&](const StageConfig& each) { return each.name == name; });
+  if (stage == kept.end() || name == place || done(*stage) || !is_under_way(*stage) ||
+      !newest_checkpoint(run_.folder() / name))
+    throw Error("recipe", "resume_from: expected STAGE/step-N with the stage that is under way, got \"", place,
+                "\"; a finished stage is done again with --force_from");
+}
+
+void Recipe::move_aside(const StageConfig& stage) const {
+  const fs::path folder = run_.folder() / stage.name;
+  if (!is_there(folder)) return;
+  fs::path aside;
+  for (int i = 1; is_there(aside = run_.folder() / ("." + stage.name + "." + std::to_string(i))); ++i) {
+  }
+  rename_durably("recipe", folder, aside);
+  forget_judge(stage.name);
+  run_.progress().note("doing " + stage.name + " again; what was there is now in " + aside.string());
+}
+
+int Recipe::max_positions(const StageConfig& stage) const {
+  return shared_->files.policy_config(policy_config(config_, stage)).max_positions;
+}
+
+// Throws Error where a source has no task that the policy of `answering` can be asked.
+void Recipe::require_tasks(const std::vector<TaskShare>& tasks, const RolloutConfig& rollout,
+                           const StageConfig& answering) const {
+  const int longest = max_positions(answering);
+  TaskMixture(tasks, config_.seed, [&](const Task& task) -> std::string {
+    const std::size_t prompt = shared_->tokenizer->encode(config_.chat.render(task)).size();
+    if (prompt + static_cast<std::size_t>(rollout.max_new_tokens) <= static_cast<std::size_t>(longest)) return "";
+    return "a prompt of " + std::to_string(prompt) + " tokens and " + std::to_string(rollout.max_new_tokens) +
+           " new ones exceed policy.max_positions = " + std::to_string(longest);
+  });
+}
+
+// A stage does not fail on its data after those in front of it.
+void Recipe::check_data(const StageConfig& stage) const try {
+  if (stage.type == StageType::pretrain)
+    require_room(stage.pretrain, shared_->corpus, *shared_->tokenizer, max_positions(stage));
+  for (const fs::path& file : files_of(stage)) {
+    LeftOut left_out;
+    std::vector<Demonstration> all = read_for(stage, file, left_out);
+    leave_out(all, *shared_->tokenizer, config_.chat, max_positions(stage), stage.sft.on_bad, left_out);
+  }
+  if (stage.type == StageType::grpo) require_tasks(stage.grpo.tasks, stage.grpo.rollout, stage);
+  if (samples(stage) && asked_in(stage).find('/') == std::string::npos)
+    require_tasks(stage.rejection.tasks, stage.rejection.rollout, find(config_, asked_in(stage)));
+} catch (const Error& error) {
+  throw Error("recipe", "stage \"", stage.name, "\": ", reason_of(error));
+}
+
+// ---- What stages are made of ----------------------------------------------------------------------------------------
 
 // What config.json of a stage holds: all that it depends on, and what `evaluate` reads.
 Json Recipe::resolved(const StageConfig& stage) const {
@@ -247,14 +265,11 @@ std::vector<DemonstrationSet> Recipe::demonstrations(const StageConfig& stage, c
       set.demonstrations = read_demonstrations(stage, run_.folder() / data.stage / "selected.jsonl");
     if (data.topic != Topic::none) {
       // Written to a file first, so that they can be looked at, and read back as anyone's would be.
-      const Corpus::Topic topic = data.topic == Topic::problem   ? Corpus::Topic::problem
-                                  : data.topic == Topic::general ? Corpus::Topic::general
-                                                                 : Corpus::Topic::judging;
       const fs::path file = run.folder() / ("demonstrations-" + std::string(enum_name(data.topic)) + ".jsonl");
       {
         JsonlWriter out(file);
         for (int i = 0; i < data.count; ++i) {
-          const Demonstration each = shared_->corpus.demonstration(static_cast<uint64_t>(i), topic);
+          const Demonstration each = shared_->corpus.demonstration(static_cast<uint64_t>(i), data.topic);
           out.write({{"id", each.task.id},
                      {"prompt", each.task.prompt},
                      {"completion", each.completion},
@@ -309,6 +324,62 @@ bool Recipe::perform(const StageConfig& stage) {
   }
 }
 
+// The policy that a stage works on, as it is before its checkpoints are read.
+std::unique_ptr<Policy> Recipe::first_policy(const StageConfig& stage, const Run& run) const {
+  if (!stage.from.empty()) return load(stage.from, "from");
+  const RunFiles& files = shared_->files;
+  const at::Device device = shared_->device;
+  auto policy = std::make_unique<Policy>(list_checkpoints(run.folder()).empty()
+                                             ? files.first_policy(stage.policy, config_.seed, device)
+                                             : Policy::uninitialized(files.policy_config(stage.policy), device));
+  run_.progress().note(stage.name + " · policy " + policy->describe());
+  return policy;
+}
+
+// Supervised fine-tuning on what the teacher has written, or writes first.
+StageResult Recipe::distill(const StageConfig& stage, Stage& student, const SftConfig& config, Judge* judge) {
+  std::vector<DemonstrationSet> sets(1);
+  if (has_teacher_file(stage)) {
+    sets[0].demonstrations = read_demonstrations(stage, stage.teacher);
+  } else {
+    const std::unique_ptr<Policy> teacher = load(stage.teacher, "teacher");
+    Stage asked{*teacher, student.tokenizer, student.chat, student.run, student.seed};
+    if (!rejection_sample(asked, stage.rejection, stage.teacher, judge).finished) return {};
+    sets[0].demonstrations = read_demonstrations(stage, student.run.folder() / "selected.jsonl");
+  }
+  return sft(student, config, sets);
+}
+
+// What the stage itself does, with as many gradient tokens as asked for where that is not 0.
+StageResult Recipe::compute(const StageConfig& stage, Stage& context, Judge* judge, int64_t gradient_tokens) {
+  SftConfig supervised = stage.sft;
+  GrpoConfig rewarded = stage.grpo;
+  if (gradient_tokens) supervised.max_gradient_tokens = rewarded.max_gradient_tokens = gradient_tokens;
+  switch (stage.type) {
+    case StageType::pretrain:
+      return pretrain(context, stage.pretrain, shared_->corpus);
+    case StageType::sft:
+      return sft(context, supervised, demonstrations(stage, context.run));
+    case StageType::distill:
+      return distill(stage, context, supervised, judge);
+    case StageType::grpo:
+      return grpo(context, rewarded, judge, [](const std::vector<Group>& groups) {
+        // What the judge's scores are worth is measured as training goes on; nothing of it reaches a reward.
+        NamedValues values;
+        if (const auto hidden = hidden_score(groups)) values.emplace_back("hidden_helpful", *hidden);
+        return values;
+      });
+    case StageType::rejection_sample: {
+      const RejectionReport report = rejection_sample(context, stage.rejection, stage.from, judge);
+      if (report.finished)
+        run_.progress().note(stage.name + ": kept " + std::to_string(report.kept) + " of " +
+                             std::to_string(report.sampled) + ", dropped " + report.json()["dropped"].dump());
+      return {report.finished};
+    }
+  }
+  throw Error("recipe", "expected a type of stage, got none");
+}
+
 bool Recipe::train(const StageConfig& stage, Run& run) {
   Stopwatch watch;
   const fs::path time_file = run.folder() / "seconds.json";  // of the sessions before this one
@@ -317,69 +388,14 @@ bool Recipe::train(const StageConfig& stage, Run& run) {
     run.write("seconds.json", {{"seconds", before + watch.lap()}});
     return false;
   };
-  std::unique_ptr<Policy> policy;
-  if (!stage.from.empty())
-    policy = load(stage.from, "from");
-  else if (list_checkpoints(run.folder()).empty())
-    policy = std::make_unique<Policy>(shared_->files.first_policy(stage.policy, config_.seed, shared_->device));
-  else  // it goes on from there
-    policy =
-        std::make_unique<Policy>(Policy::uninitialized(shared_->files.policy_config(stage.policy), shared_->device));
-  if (stage.from.empty()) run_.progress().note(stage.name + " · policy " + policy->describe());
+  const std::unique_ptr<Policy> policy = first_policy(stage, run);
   Stage context{*policy, *shared_->tokenizer, config_.chat, run, seed_of(config_.seed, stage.name)};
   const std::unique_ptr<Judge> judge = this->judge(stage.judge);
   const int64_t tokens_to_match =
       stage.match_tokens.empty()
           ? 0
           : SavedState(run_.folder() / stage.match_tokens / "done.json").count("gradient_tokens");
-
-  StageResult result;
-  Json facts = Json::object();
-  switch (stage.type) {
-    case StageType::pretrain:
-      result = pretrain(context, stage.pretrain, shared_->corpus);
-      break;
-    case StageType::sft: {
-      SftConfig config = stage.sft;
-      if (tokens_to_match) config.max_gradient_tokens = tokens_to_match;
-      result = sft(context, config, demonstrations(stage, run));
-      break;
-    }
-    case StageType::grpo: {
-      GrpoConfig config = stage.grpo;
-      if (tokens_to_match) config.max_gradient_tokens = tokens_to_match;
-      result = grpo(context, config, judge.get(), [](const std::vector<Group>& groups) {
-        // What the judge's scores are worth is measured as training goes on; nothing of it reaches a reward.
-        NamedValues values;
-        if (const auto hidden = hidden_score(groups)) values.emplace_back("hidden_helpful", *hidden);
-        return values;
-      });
-      break;
-    }
-    case StageType::rejection_sample: {
-      const RejectionReport report = rejection_sample(context, stage.rejection, stage.from, judge.get());
-      result.finished = report.finished;
-      facts = report.json();
-      break;
-    }
-    case StageType::distill: {
-      std::vector<DemonstrationSet> sets(1);
-      if (stage.teacher.ends_with(".jsonl")) {
-        sets[0].demonstrations = read_demonstrations(stage, stage.teacher);
-      } else {
-        const std::unique_ptr<Policy> teacher = load(stage.teacher, "teacher");
-        Stage asked{*teacher, *shared_->tokenizer, config_.chat, run, context.seed};
-        const RejectionReport report = rejection_sample(asked, stage.rejection, stage.teacher, judge.get());
-        if (!report.finished) return stop();
-        facts = report.json();
-        sets[0].demonstrations = read_demonstrations(stage, run.folder() / "selected.jsonl");
-      }
-      SftConfig config = stage.sft;
-      if (tokens_to_match) config.max_gradient_tokens = tokens_to_match;
-      result = sft(context, config, sets);
-      break;
-    }
-  }
+  const StageResult result = compute(stage, context, judge.get(), tokens_to_match);
   if (!result.finished) return stop();
   if (gives_policy(stage.type)) {
     run_.progress().note(
@@ -398,12 +414,8 @@ bool Recipe::train(const StageConfig& stage, Run& run) {
         run_.write("judge.json", all);
       }
     }
-  } else {
-    run_.progress().note(stage.name + ": kept " + std::to_string(facts["kept"].get<int64_t>()) + " of " +
-                         std::to_string(facts["sampled"].get<int64_t>()) + ", dropped " + facts["dropped"].dump());
+    if (!policy_config(config_, stage).from.empty()) RunFiles(run.folder()).save_model(*policy);
   }
-  if (gives_policy(stage.type) && !policy_config(config_, stage).from.empty())
-    RunFiles(run.folder()).save_model(*policy);
   run.write("done.json",
             {{"steps", result.steps}, {"gradient_tokens", result.gradient_tokens}, {"seconds", before + watch.lap()}});
   write_overview("");

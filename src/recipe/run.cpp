@@ -9,7 +9,9 @@
 #include <cerrno>
 #include <chrono>
 #include <cmath>
-#include <limits>
+#include <functional>
+#include <map>
+#include <numeric>
 #include <string_view>
 
 #include "base/files/durable_file.h"
@@ -20,6 +22,7 @@
 #include "grpo/evaluate.h"
 #include "grpo/json.h"
 #include "recipe/saved_config.h"
+#include "recipe/silence.h"
 
 namespace grpo {
 namespace fs = std::filesystem;
@@ -48,6 +51,52 @@ std::vector<std::pair<size_t, size_t>> notebook_samples(const std::vector<Group>
   return chosen;
 }
 
+double ratio(double a, double b) { return b > 0 ? a / b : std::nan(""); }
+
+// What a step's samples were given: the mean reward and that of each score, and of how many it has nothing to say.
+Json rewards_of(const std::vector<Group>& groups) {
+  struct Total {
+    double sum = 0;
+    int64_t defined = 0, undefined = 0;
+    Json mean() const { return json_of(ratio(sum, static_cast<double>(defined))); }
+  };
+  Total reward;
+  std::map<std::string, Total> by_name;
+  for (const Group& group : groups)
+    for (size_t i = 0; i < group.completions.size(); ++i) {
+      if (std::isfinite(group.rewards[i])) reward.sum += group.rewards[i], ++reward.defined;
+      for (const auto& [name, score] : group.scores[i]) {
+        Total& total = by_name[name];
+        ++(score.defined() ? total.defined : total.undefined);
+        if (score.defined()) total.sum += score.value();
+      }
+    }
+  Json figures{{"reward", reward.mean()}};
+  for (const auto& [name, total] : by_name) figures["reward/" + name] = total.mean();
+  for (const auto& [name, total] : by_name) figures["undefined/" + name] = total.undefined;  // a failing sandbox
+  return figures;
+}
+
+// A sample in the notebook.
+Json trace_of(int64_t step, const Group& group, size_t i) {
+  const Completion& completion = group.completions[i];
+  return {{"step", step},
+          {"task", group.task.id},
+          {"sample", i},
+          {"prompt", group.task.prompt},
+          {"reference", group.task.answer},
+          {"kind", group.task.kind},
+          {"language", group.task.language},
+          {"text", completion.text},
+          {"answer", completion.answer},
+          {"tokens", completion.tokens.size()},
+          {"finish", completion.finish == Finish::stop ? "stop" : "length"},
+          {"reflects", reflects(completion.text)},
+          {"scores", json_of(group.scores[i])},
+          {"reward", json_of(group.rewards[i])},
+          {"advantage", json_of(i < group.advantages.size() ? group.advantages[i] : std::nan(""))}};
+}
+
 fs::path free_name(const fs::path& place) {
   for (int i = 1;; ++i)
     if (fs::path candidate = place.string() + "." + std::to_string(i); !fs::exists(candidate)) return candidate;
@@ -58,6 +107,18 @@ constexpr std::array<const char*, 3> kOffsets{"metrics_offset", "samples_offset"
 
 // The steps without signal that came last.
 constexpr const char* kSilence = "silence";
+
+// Whether a file of a run's folder, by its path in there, is one that a run writes before its first step.
+bool is_own(const fs::path& file) {
+  constexpr std::array<std::string_view, 12> kNames{
+      ".lock",       "config.json", "log.txt",       "metrics.jsonl", "samples.jsonl",  "events.out.tfevents.grpo",
+      "report.json", "stages.json", "seconds.json", "judge.json",    "selected.jsonl", "tokenizer.model"};
+  const std::string name = file.filename().string();
+  return std::find(kNames.begin(), kNames.end(), name) != kNames.end() || name.starts_with("demonstrations-") ||
+         std::any_of(file.begin(), file.end(), [](const fs::path& each) {
+           return each == "pretrained" || each.string().starts_with(".tmp-");
+         });
+}
 
 // A word of a command line as a shell reads it.
 std::string quoted(const std::string& word) {
@@ -111,82 +172,6 @@ bool gives_numbers(const Policy& policy) {
 }  // namespace
 
 // ---- The folder -----------------------------------------------------------------------------------------------------
-
-// Steps in a row without a group whose rewards differ, and what their completions are like.
-struct Run::Silence {
-  int64_t steps = 0;
-  int64_t completions = 0, formed = 0, readable = 0, judged = 0, right = 0;
-  double lowest = std::numeric_limits<double>::infinity(), highest = -lowest;
-  bool is_told = false;
-
-  static constexpr std::pair<const char*, int64_t Silence::*> kCounts[] = {
-      {"steps", &Silence::steps},       {"completions", &Silence::completions}, {"formed", &Silence::formed},
-      {"readable", &Silence::readable}, {"judged", &Silence::judged},           {"right", &Silence::right}};
-
-  void add(const std::vector<Group>& groups, const RewardsConfig& rewards) {
-    ++steps;
-    for (const Group& group : groups)
-      for (size_t i = 0; i < group.completions.size(); ++i) {
-        const Completion& completion = group.completions[i];
-        ++completions;
-        formed += !completion.answer.empty();
-        readable += !completion.answer.empty() ||
-                    !final_answer(completion.text, {.think_open = rewards.think_open}).empty();
-        const auto accuracy = group.scores[i].find("accuracy");
-        if (accuracy != group.scores[i].end() && accuracy->second.defined())
-          ++judged, right += accuracy->second.value() > 0.5;
-        if (const double reward = group.rewards[i]; std::isfinite(reward))
-          lowest = std::min(lowest, reward), highest = std::max(highest, reward);
-      }
-  }
-
-  double share(int64_t count, int64_t of) const {
-    return of > 0 ? static_cast<double>(count) / static_cast<double>(of) : 0;
-  }
-
-  std::string figures() const {
-    char text[200], range[80] = "no rewards";
-    if (lowest <= highest) std::snprintf(range, sizeof range, "rewards from %.3f to %.3f", lowest, highest);
-    std::snprintf(text, sizeof text, "with the form %.3f, with an answer that can be read %.3f, right %.3f, %s",
-                  share(formed, completions), share(readable, completions), share(right, judged), range);
-    return text;
-  }
-
-  std::string text() const {
-    return "nothing was learned in the last " + std::to_string(steps) + " steps: in no group did two rewards differ (" +
-           figures() + ")";
-  }
-
-  std::string advice(const RewardsConfig& rewards) const {
-    std::string text;
-    const auto add = [&](std::string_view part) { text.append(text.empty() ? "" : "; ").append(part); };
-    if (share(formed, completions) < 0.5)
-      add(std::string("few have the form: ask for it (chat.system, chat.open_think), reward it "
-                      "(rewards.weights.format)") +
-          (rewards.accuracy_needs_format ? ", let answers count outside it (rewards.accuracy_needs_format=false)" : ""));
-    if (share(readable, completions) < 0.5) add("few come to an answer: raise rollout.max_new_tokens");
-    if (share(right, judged) < 0.9)
-      add("few are right, or always the same: easier tasks, more rollout.samples, a higher "
-          "rollout.sampling.temperature, a reward that is earned sooner");
-    else
-      add("nearly all are right: harder tasks");
-    return text;
-  }
-
-  Json json() const {
-    Json all{{"told", is_told}};
-    if (lowest <= highest) all["lowest"] = lowest, all["highest"] = highest;
-    for (const auto& [name, member] : kCounts) all[name] = this->*member;
-    return all;
-  }
-  static Silence of(const SavedState& saved) {
-    Silence silence;
-    silence.is_told = saved.flag("told");
-    for (const auto& [name, member] : kCounts) silence.*member = saved.count(name);
-    if (saved.contains("lowest")) silence.lowest = saved.number("lowest"), silence.highest = saved.number("highest");
-    return silence;
-  }
-};
 
 Run::Run() : silence_(std::make_unique<Silence>()) {}
 Run::Run(Run&&) noexcept = default;
@@ -429,16 +414,23 @@ int Run::attempt(const std::function<int()>& work) {
   }
 }
 
-// A folder in which no step was done yet goes: whoever mends what was wrong finds all as it was. False where it stays.
+// A folder in which no step was done yet goes: whoever mends what was wrong finds all as it was. False where it stays,
+// as one does in which others have put something.
 bool Run::take_back() {
   if (!is_made_) return false;
   std::error_code code;
+  std::vector<fs::path> files, folders{folder_};
   for (const auto& each : fs::recursive_directory_iterator(folder_, code)) {
     const std::string name = each.path().filename().string();
     if (name == "manifest.json" || (name == "metrics.jsonl" && each.file_size(code) > 0)) return false;
+    (each.is_directory(code) ? folders : files).push_back(each.path());
   }
+  if (code || !std::all_of(files.begin(), files.end(),
+                           [&](const fs::path& each) { return is_own(each.lexically_relative(folder_)); }))
+    return false;
   metrics_.reset(), samples_.reset(), events_.reset();
-  fs::remove_all(folder_, code);
+  for (const fs::path& each : files) fs::remove(each, code);
+  for (auto each = folders.rbegin(); each != folders.rend(); ++each) fs::remove(*each, code);  // those within one first
   if (code || aside_.empty()) return !code;
   try {
     rename_durably("run", aside_, folder_);
@@ -505,30 +497,9 @@ void Run::end_silence() {
 void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateReport& report,
                  const RolloutStats& rollout, const StepTimes& times, const NamedValues& more) {
   const Evaluation figures = summarize(groups);
-  double reward = 0;
-  int64_t rewarded = 0, flat = 0;
-  struct Total {
-    double sum = 0;
-    int64_t defined = 0, undefined = 0;
-  };
-  std::map<std::string, Total> by_name;
-  for (const Group& group : groups) {
-    flat += has_signal(group) ? 0 : 1;
-    for (size_t i = 0; i < group.completions.size(); ++i) {
-      if (std::isfinite(group.rewards[i])) reward += group.rewards[i], ++rewarded;
-      for (const auto& [name, score] : group.scores[i]) {
-        Total& total = by_name[name];
-        ++(score.defined() ? total.defined : total.undefined);
-        if (score.defined()) total.sum += score.value();
-      }
-    }
-  }
-  const auto ratio = [](double a, double b) { return b > 0 ? a / b : std::nan(""); };
-  Json line{{"step", step}, {"reward", json_of(ratio(reward, static_cast<double>(rewarded)))}};
-  for (const auto& [name, total] : by_name)
-    line["reward/" + name] = json_of(ratio(total.sum, static_cast<double>(total.defined)));
-  for (const auto& [name, total] : by_name)
-    line["undefined/" + name] = total.undefined;  // a failing sandbox shows here
+  const double tokens = static_cast<double>(rollout.completion_tokens);
+  Json line{{"step", step}};
+  line.update(rewards_of(groups));
   line.update({{"accuracy", json_of(figures.pass_at_1)},
                {"format", json_of(figures.format)},
                {"language_consistency", json_of(figures.language_consistency)},
@@ -537,7 +508,7 @@ void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateRep
                {"reflection_rate", json_of(figures.reflection_rate)},
                {"truncated", json_of(figures.truncated)},
                {"groups", groups.size()},
-               {"flat_groups", flat},
+               {"flat_groups", std::count_if(groups.begin(), groups.end(), std::not_fn(has_signal))},
                {"loss", json_of(report.loss)},
                {"entropy", json_of(report.entropy)},
                {"kl", report.kl ? json_of(*report.kl) : Json(nullptr)},
@@ -549,7 +520,7 @@ void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateRep
                {"skipped_updates", report.skipped_updates},
                {"expert_load_max", json_of(report.expert_load_max)},
                {"preemptions", rollout.preemptions},
-               {"tokens_per_second", json_of(ratio(static_cast<double>(rollout.completion_tokens), times.total()))},
+               {"tokens_per_second", json_of(ratio(tokens, times.total()))},
                {"seconds/rollout", times.rollout},
                {"seconds/reward", times.reward},
                {"seconds/train", times.train}});
@@ -557,30 +528,13 @@ void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateRep
   if (report.entropy_coefficient) line["entropy_coefficient"] = json_of(*report.entropy_coefficient);
   for (const auto& [name, value] : more) line[name] = json_of(value);
   write_metrics(line);
-  for (const auto& [g, i] : notebook_samples(groups, config_.notebook)) {
-    const Group& group = groups[g];
-    const Completion& completion = group.completions[i];
-    samples_->write({{"step", step},
-                     {"task", group.task.id},
-                     {"sample", i},
-                     {"prompt", group.task.prompt},
-                     {"reference", group.task.answer},
-                     {"kind", group.task.kind},
-                     {"language", group.task.language},
-                     {"text", completion.text},
-                     {"answer", completion.answer},
-                     {"tokens", completion.tokens.size()},
-                     {"finish", completion.finish == Finish::stop ? "stop" : "length"},
-                     {"reflects", reflects(completion.text)},
-                     {"scores", json_of(group.scores[i])},
-                     {"reward", json_of(group.rewards[i])},
-                     {"advantage", json_of(i < group.advantages.size() ? group.advantages[i] : std::nan(""))}});
-  }
+  for (const auto& [g, i] : notebook_samples(groups, config_.notebook)) samples_->write(trace_of(step, groups[g], i));
   for (const std::string& why : report.skipped) progress_->note("update skipped: " + why);
   for (const std::string& warning : report.warnings) progress_->note("warning: " + warning);
   watch_signal(step, groups);
+  const Json& reward = line["reward"];
   progress_->step(step,
-                  {{"reward", ratio(reward, static_cast<double>(rewarded))},
+                  {{"reward", reward.is_number() ? reward.get<double>() : std::nan("")},
                    {"accuracy", figures.pass_at_1},
                    {"format", figures.format},
                    {"length", figures.completion_length},

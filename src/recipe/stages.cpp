@@ -104,12 +104,13 @@ OptimizerConfig schedule_of(const Stage& stage, const OptimizerConfig& config, i
   return lasting(config, updates);
 }
 
-Example example_of(const Stage& stage, const std::string& prompt, const std::string& completion, bool learn_prompt) {
-  Example example{stage.tokenizer.encode(prompt)};
+Example example_of(const Tokenizer& tokenizer, const std::string& prompt, const std::string& completion,
+                   bool learn_prompt) {
+  Example example{tokenizer.encode(prompt)};
   if (!learn_prompt) example.first_target = std::max<size_t>(1, example.tokens.size());
-  const auto tokens = stage.tokenizer.encode(completion);
+  const auto tokens = tokenizer.encode(completion);
   example.tokens.insert(example.tokens.end(), tokens.begin(), tokens.end());
-  example.tokens.push_back(stage.tokenizer.eos());
+  example.tokens.push_back(tokenizer.eos());
   return example;
 }
 
@@ -246,6 +247,16 @@ void require_room(const PretrainConfig& config, const Corpus& corpus, const Toke
   }
 }
 
+std::vector<Example> examples_of(const PretrainConfig& config, const Corpus& corpus, const Tokenizer& tokenizer,
+                                 int64_t step) {
+  std::vector<Example> examples;
+  for (int i = 0; i < config.documents_per_step; ++i) {
+    const Document document = corpus.document(static_cast<uint64_t>(step * config.documents_per_step + i));
+    examples.push_back(example_of(tokenizer, document.prompt, document.completion, true));
+  }
+  return examples;
+}
+
 StageResult pretrain(Stage& stage, const PretrainConfig& config, const Corpus& corpus) {
   validate(config, "pretrain");
   require_room(config, corpus, stage.tokenizer, stage.policy.config().max_positions);
@@ -255,11 +266,7 @@ StageResult pretrain(Stage& stage, const PretrainConfig& config, const Corpus& c
   if (training.step >= config.steps) training.finish();
   stage.run.progress().begin("pretrain", config.steps, training.step, Progress::Lines::seldom);
   while (!training.finished()) {
-    std::vector<Example> examples;
-    for (int i = 0; i < config.documents_per_step; ++i) {
-      const Document document = corpus.document(static_cast<uint64_t>(training.step * config.documents_per_step + i));
-      examples.push_back(example_of(stage, document.prompt, document.completion, true));
-    }
+    const auto examples = examples_of(config, corpus, stage.tokenizer, training.step);
     const UpdateReport report = learn(stage, trainer, examples, training.step);
     if (training.stop_after(report, training.step + 1 == config.steps)) break;
   }
@@ -307,7 +314,7 @@ StageResult sft(Stage& stage, const SftConfig& config, std::vector<Demonstration
       const uint64_t turn = given[from]++, size = all.size();
       const Demonstration& each = all[permuted(turn % size, size, Draws{stage.seed, from, turn / size}.next())];
       examples.push_back(
-          example_of(stage, stage.chat.render(each.task), behind_prompt(stage.chat, each.completion), false));
+          example_of(stage.tokenizer, stage.chat.render(each.task), behind_prompt(stage.chat, each.completion), false));
     }
     const UpdateReport report = learn(stage, trainer, examples, training.step);
     training.state["given"] = given;
@@ -450,6 +457,61 @@ Json RejectionReport::json() const {
   return {{"finished", finished}, {"tasks", tasks}, {"sampled", sampled}, {"kept", kept}, {"dropped", reasons}};
 }
 
+namespace {
+
+// Reads the state of a batch boundary, where there is one: what was counted, the tasks that were taken, and how much of
+// selected.jsonl belongs to it.
+std::optional<uint64_t> restore(const fs::path& file, RejectionReport& report, TaskMixture& tasks) {
+  if (std::error_code code; !fs::exists(file, code)) return std::nullopt;
+  try {
+    const SavedState saved(file);
+    report.finished = saved.flag("finished"), report.tasks = saved.count("tasks"),
+    report.sampled = saved.count("sampled"), report.kept = saved.count("kept");
+    const SavedState dropped(saved.object("dropped"), file);
+    for (const auto& [value, name] : EnumNames<Dropped>::values)
+      if (dropped.contains(std::string(name))) report.dropped[std::string(name)] = dropped.count(std::string(name));
+    if (report.finished) return std::nullopt;
+    tasks.restore(saved.counts("mixture", tasks.state().size()));
+    return static_cast<uint64_t>(saved.count("offset"));
+  } catch (const Error& error) {
+    throw Error("rejection_sample", error.what(), "; remove it to start this stage over");
+  }
+}
+
+// Screens the samples of a task: counts them all, and writes those that are kept with their provenance, which has the
+// `checkpoint` and the `seed`.
+void select(const Group& group, const ScreenConfig& config, const std::string& checkpoint, uint64_t seed,
+            JsonlWriter& selected, RejectionReport& report) {
+  const std::vector<Dropped> verdicts = screen(group, config);
+  Json others = Json::array();
+  for (std::size_t i = 0; i < verdicts.size(); ++i) {
+    ++report.sampled;
+    if (verdicts[i] == Dropped::kept) continue;
+    ++report.dropped[std::string(enum_name(verdicts[i]))];
+    others.push_back({{"sample", i}, {"why", enum_name(verdicts[i])}});
+  }
+  for (std::size_t i = 0; i < verdicts.size(); ++i) {
+    if (verdicts[i] != Dropped::kept) continue;
+    ++report.kept;
+    selected.write({{"id", group.task.id},
+                    {"prompt", prompt_of(group.task)},
+                    {"completion", group.completions[i].text},
+                    {"answer", group.task.answer},
+                    {"kind", group.task.kind},
+                    {"language", group.task.language},
+                    {"provenance",
+                     {{"checkpoint", checkpoint},
+                      {"seed", seed},
+                      {"index", group.index},
+                      {"sample", i},
+                      {"scores", json_of(group.scores[i])},
+                      {"reward", group.rewards[i]},
+                      {"dropped", others}}}});
+  }
+}
+
+}  // namespace
+
 RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, const std::string& source, Judge* judge) {
   validate(config, "rejection");
   RewardsConfig rewards = config.rewards;
@@ -459,22 +521,9 @@ RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, co
   TaskMixture tasks = tasks_for(stage, config.tasks, rollout, scorer);
   const auto& folder = stage.run.folder();
 
-  // The state of a batch boundary: what was counted, and how much of selected.jsonl belongs to it.
   RejectionReport report;
-  std::optional<uint64_t> offset;
-  if (std::error_code code; fs::exists(folder / "report.json", code)) try {
-      const SavedState saved(folder / "report.json");
-      report.finished = saved.flag("finished"), report.tasks = saved.count("tasks"),
-      report.sampled = saved.count("sampled"), report.kept = saved.count("kept");
-      const SavedState dropped(saved.object("dropped"), folder / "report.json");
-      for (const auto& [value, name] : EnumNames<Dropped>::values)
-        if (dropped.contains(std::string(name))) report.dropped[std::string(name)] = dropped.count(std::string(name));
-      if (report.finished) return report;
-      tasks.restore(saved.counts("mixture", tasks.state().size()));
-      offset = static_cast<uint64_t>(saved.count("offset"));
-    } catch (const Error& error) {
-      throw Error("rejection_sample", error.what(), "; remove it to start this stage over");
-    }
+  const std::optional<uint64_t> offset = restore(folder / "report.json", report, tasks);
+  if (report.finished) return report;
   stage.run.adopt_config();
   std::optional<JsonlWriter> opened;
   try {
@@ -507,34 +556,8 @@ RejectionReport rejection_sample(Stage& stage, const RejectionConfig& config, co
           if (const auto warning = judge->score(groups, rewards, stage.seed, 0)) progress.note("warning: " + *warning);
         },
         static_cast<uint32_t>(report.tasks));
-    for (const Group& group : collected.groups) {
-      const std::vector<Dropped> verdicts = screen(group, config.screen);
-      Json others = Json::array();
-      for (std::size_t i = 0; i < verdicts.size(); ++i) {
-        ++report.sampled;
-        if (verdicts[i] == Dropped::kept) continue;
-        ++report.dropped[std::string(enum_name(verdicts[i]))];
-        others.push_back({{"sample", i}, {"why", enum_name(verdicts[i])}});
-      }
-      for (std::size_t i = 0; i < verdicts.size(); ++i) {
-        if (verdicts[i] != Dropped::kept) continue;
-        ++report.kept;
-        selected.write({{"id", group.task.id},
-                        {"prompt", prompt_of(group.task)},
-                        {"completion", group.completions[i].text},
-                        {"answer", group.task.answer},
-                        {"kind", group.task.kind},
-                        {"language", group.task.language},
-                        {"provenance",
-                         {{"checkpoint", source},
-                          {"seed", stage.seed},
-                          {"index", group.index},
-                          {"sample", i},
-                          {"scores", json_of(group.scores[i])},
-                          {"reward", group.rewards[i]},
-                          {"dropped", others}}}});
-      }
-    }
+    for (const Group& group : collected.groups)
+      select(group, config.screen, source, stage.seed, selected, report);
     report.tasks += static_cast<int64_t>(count);
     save();
     progress.step(report.tasks, {{"kept", static_cast<double>(report.kept) / static_cast<double>(report.sampled)}},

@@ -472,6 +472,7 @@ Document Corpus::document(std::uint64_t index) const {
 }
 
 Demonstration Corpus::demonstration(std::uint64_t index, Topic topic) const {
+  if (topic == Topic::none) throw Error("corpus", "expected a topic for a demonstration, got none");
   if (topic != Topic::problem) Source::require_training(source_->requests);
   Draws draws{kDemonstrations, source_->seed, index, static_cast<std::uint64_t>(topic)};
   Demonstration made = topic == Topic::judging   ? source_->judging(draws)

@@ -14,9 +14,9 @@
 #include <string>
 #include <vector>
 
+#include "costs.h"
 #include "fuzz_config.h"
 #include "grpo/answer.h"
-#include "slower.h"
 
 constexpr double kMostSeconds = 0.05 * grpo::kSlower;
 constexpr long kMostKibibytes = grpo::kSlower > 1 ? 1L << 30 : 64 << 10;  // sanitizers have memory of their own

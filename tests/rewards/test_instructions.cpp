@@ -14,12 +14,12 @@
 #include <vector>
 
 #include "base/json_text.h"
+#include "costs.h"
 #include "error_of.h"
 #include "files.h"
 #include "grpo/instructions.h"
 #include "grpo/language.h"
 #include "rewards/pattern.h"
-#include "slower.h"
 #include "text/code_points.h"
 #include "text/sentences.h"
 

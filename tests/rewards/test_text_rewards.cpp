@@ -10,10 +10,10 @@
 #include <string>
 #include <vector>
 
+#include "costs.h"
 #include "error_of.h"
 #include "grpo/reward.h"
 #include "grpo/text_rewards.h"
-#include "slower.h"
 
 namespace grpo {
 namespace {

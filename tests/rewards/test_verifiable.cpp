@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "costs.h"
 #include "error_of.h"
 #include "grpo/reward.h"
 #include "grpo/verifiable.h"
-#include "slower.h"
 
 namespace grpo {
 namespace {

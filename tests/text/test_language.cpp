@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "costs.h"
 #include "grpo/reward.h"
-#include "slower.h"
 
 namespace grpo {
 namespace {

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "costs.h"
 #include "error_of.h"
 #include "files.h"
 #include "text/letter_case.h"
@@ -21,12 +22,6 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 using Json = nlohmann::ordered_json;
-
-std::string repeat(const std::string& piece, std::size_t times) {
-  std::string text;
-  for (std::size_t i = 0; i < times; ++i) text += piece;
-  return text;
-}
 
 std::string render(const std::string& source, const Json& variables = Json::object()) {
   return Jinja(source, "t").render(variables);

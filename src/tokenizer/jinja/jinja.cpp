@@ -247,23 +247,10 @@ class Renderer {
       case Op::name:
         return lookup(node.text, scope);
       case Op::list:
-      case Op::tuple: {
-        std::vector<Value> items;
-        items.reserve(node.parts.size());
-        for (const ExpressionPtr& part : node.parts) items.push_back(evaluate(*part, scope));
-        runtime_.line = node.line;
-        return runtime_.sequence(node.op == Op::list ? Kind::list : Kind::tuple, std::move(items));
-      }
-      case Op::dict: {
-        auto made = std::make_shared<Dict>();
-        for (std::size_t i = 0; i < node.parts.size(); i += 2) {
-          Value key = evaluate(*node.parts[i], scope);
-          Value value = evaluate(*node.parts[i + 1], scope);
-          runtime_.line = node.line;
-          made->set(runtime_, std::move(key), std::move(value));
-        }
-        return runtime_.dict(std::move(made));
-      }
+      case Op::tuple:
+        return sequence(node, scope);
+      case Op::dict:
+        return dict(node, scope);
       case Op::attribute: {
         const Value object = evaluate(*node.parts[0], scope);
         runtime_.line = node.line;
@@ -305,16 +292,8 @@ class Renderer {
         runtime_.line = node.line;
         return Value::boolean(holds(runtime_, node.comparison, left, right));
       }
-      case Op::chain: {  // up to the first that does not hold; what stands between two is asked once
-        Value left = evaluate(*node.parts[0]->parts[0], scope);
-        for (const ExpressionPtr& each : node.parts) {
-          Value right = evaluate(*each->parts.back(), scope);
-          runtime_.line = each->line;
-          if (!holds(runtime_, each->comparison, left, right)) return Value::boolean(false);
-          left = std::move(right);
-        }
-        return Value::boolean(true);
-      }
+      case Op::chain:
+        return Value::boolean(chain_holds(node, scope));
       case Op::concat: {
         Builder out(runtime_);
         for (const ExpressionPtr& part : node.parts) print(*part, scope, out);
@@ -322,15 +301,8 @@ class Renderer {
         return out.value();
       }
       case Op::negative:
-      case Op::positive: {
-        const Value value = evaluate(*node.parts[0], scope);
-        runtime_.line = node.line;
-        runtime_.need(value);
-        if (!value.is_number()) runtime_.fail("expected a number behind the sign, got ", type_name(value));
-        if (node.op == Op::positive) return value.is(Kind::real) ? value : Value::integer(value.as_integer());
-        if (value.is(Kind::real)) return Value::real(-value.as_real());
-        return whole_numbers(Op::subtract, 0, value.as_integer());
-      }
+      case Op::positive:
+        return signed_number(node, scope);
       case Op::space_attribute:
         break;
       default: {
@@ -340,6 +312,47 @@ class Renderer {
       }
     }
     runtime_.fail("expected an expression, got a part of one");
+  }
+
+  Value sequence(const Expression& node, const ScopePtr& scope) {
+    std::vector<Value> items;
+    items.reserve(node.parts.size());
+    for (const ExpressionPtr& part : node.parts) items.push_back(evaluate(*part, scope));
+    runtime_.line = node.line;
+    return runtime_.sequence(node.op == Op::list ? Kind::list : Kind::tuple, std::move(items));
+  }
+
+  Value dict(const Expression& node, const ScopePtr& scope) {
+    auto made = std::make_shared<Dict>();
+    for (std::size_t i = 0; i < node.parts.size(); i += 2) {
+      Value key = evaluate(*node.parts[i], scope);
+      Value value = evaluate(*node.parts[i + 1], scope);
+      runtime_.line = node.line;
+      made->set(runtime_, std::move(key), std::move(value));
+    }
+    return runtime_.dict(std::move(made));
+  }
+
+  // Up to the first comparison that does not hold; what stands between two is asked once.
+  bool chain_holds(const Expression& node, const ScopePtr& scope) {
+    Value left = evaluate(*node.parts[0]->parts[0], scope);
+    for (const ExpressionPtr& each : node.parts) {
+      Value right = evaluate(*each->parts.back(), scope);
+      runtime_.line = each->line;
+      if (!holds(runtime_, each->comparison, left, right)) return false;
+      left = std::move(right);
+    }
+    return true;
+  }
+
+  Value signed_number(const Expression& node, const ScopePtr& scope) {
+    const Value value = evaluate(*node.parts[0], scope);
+    runtime_.line = node.line;
+    runtime_.need(value);
+    if (!value.is_number()) runtime_.fail("expected a number behind the sign, got ", type_name(value));
+    if (node.op == Op::positive) return value.is(Kind::real) ? value : Value::integer(value.as_integer());
+    if (value.is(Kind::real)) return Value::real(-value.as_real());
+    return whole_numbers(Op::subtract, 0, value.as_integer());
   }
 
   // ---- Calls ----
