@@ -9,6 +9,7 @@
 #include "grpo/error.h"
 
 namespace grpo {
+
 Engine::Engine(const Policy& policy, const Tokenizer& tokenizer, const RolloutConfig& config, int64_t most_pages)
     : policy_(policy), tokenizer_(tokenizer), config_(config), most_pages_(most_pages) {
   config_.horizon = std::min(config_.horizon, config_.max_new_tokens);

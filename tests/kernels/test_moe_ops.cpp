@@ -10,7 +10,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 
-std::vector<int32_t> ints(const Tensor& t) {
+std::vector<int32_t> values_of(const Tensor& t) {
   const Tensor flat = t.contiguous();
   return {flat.const_data_ptr<int32_t>(), flat.const_data_ptr<int32_t>() + flat.numel()};
 }
@@ -154,28 +154,28 @@ TEST_P(RouteTest, row_bits_do_not_depend_on_the_batch_even_with_ties) {
 }
 
 TEST(Route, among_equals_the_lower_index_wins) {
-  EXPECT_THAT(ints(route(at::zeros({2, 5}), no_bias(5), {3}).experts), ElementsAre(0, 1, 2, 0, 1, 2));
+  EXPECT_THAT(values_of(route(at::zeros({2, 5}), no_bias(5), {3}).experts), ElementsAre(0, 1, 2, 0, 1, 2));
   for (const int64_t n : {5, 64, 257}) {  // on every device: many equal ones are sorted otherwise than few
     const Tensor even = at::zeros({3, n}), tied = at::arange(n, at::kFloat).remainder(3).expand({3, n}).contiguous();
     for (const Tensor& logits : {even, tied}) {
       RouterOptions options{.experts_per_token = 4};
-      EXPECT_THAT(ints(reference::route(logits, no_bias(n), options).experts),
-                  ElementsAreArray(ints(route(logits, no_bias(n), options).experts)));
+      EXPECT_THAT(values_of(reference::route(logits, no_bias(n), options).experts),
+                  ElementsAreArray(values_of(route(logits, no_bias(n), options).experts)));
       if (n != 64) continue;
       options.groups = 16, options.groups_per_token = 2;
-      EXPECT_THAT(ints(reference::route(logits, no_bias(n), options).experts),
-                  ElementsAreArray(ints(route(logits, no_bias(n), options).experts)));
+      EXPECT_THAT(values_of(reference::route(logits, no_bias(n), options).experts),
+                  ElementsAreArray(values_of(route(logits, no_bias(n), options).experts)));
     }
-    EXPECT_THAT(ints(reference::route(even, no_bias(n), {3}).experts), ElementsAre(0, 1, 2, 0, 1, 2, 0, 1, 2));
+    EXPECT_THAT(values_of(reference::route(even, no_bias(n), {3}).experts), ElementsAre(0, 1, 2, 0, 1, 2, 0, 1, 2));
   }
-  EXPECT_THAT(ints(route(at::tensor({1.f, 2.f, 1.f, 2.f, 0.f}).view({1, 5}), no_bias(5), {3}).experts),
+  EXPECT_THAT(values_of(route(at::tensor({1.f, 2.f, 1.f, 2.f, 0.f}).view({1, 5}), no_bias(5), {3}).experts),
               ElementsAre(1, 3, 0));
 }
 
 TEST(Route, the_bias_chooses_but_does_not_weigh) {
   const Tensor logits = at::tensor({0.f, 1.f, 2.f}).view({1, 3});
   const Routing r = route(logits, at::tensor({10.f, 0.f, 0.f}), {2, false, true, 3.0});
-  EXPECT_THAT(ints(r.experts), ElementsAre(0, 2));
+  EXPECT_THAT(values_of(r.experts), ElementsAre(0, 2));
   const double a = 1 / (1 + std::exp(0.0)), c = 1 / (1 + std::exp(-2.0));
   EXPECT_NEAR(r.weights[0][0].item<float>(), 3 * a / (a + c), 1e-6);
   EXPECT_NEAR(r.weights[0][1].item<float>(), 3 * c / (a + c), 1e-6);
@@ -184,9 +184,9 @@ TEST(Route, the_bias_chooses_but_does_not_weigh) {
 TEST(Route, slots_sort_the_tokens_by_expert_and_keep_their_order) {
   const Tensor logits = at::tensor({0.f, 5.f, 4.f, 5.f, 0.f, 4.f, 0.f, 4.f, 5.f}).view({3, 3});
   const Routing r = route(logits, no_bias(3), {2});
-  EXPECT_THAT(ints(r.experts), ElementsAre(1, 2, 0, 2, 2, 1));
+  EXPECT_THAT(values_of(r.experts), ElementsAre(1, 2, 0, 2, 2, 1));
   EXPECT_TRUE(at::equal(r.offsets, ints({0, 1, 3, 6})));
-  EXPECT_THAT(ints(r.slots), ElementsAre(1, 3, 0, 4, 5, 2));
+  EXPECT_THAT(values_of(r.slots), ElementsAre(1, 3, 0, 4, 5, 2));
 }
 
 TEST(Route, chooses_only_among_the_experts_of_the_best_groups) {
@@ -197,13 +197,13 @@ TEST(Route, chooses_only_among_the_experts_of_the_best_groups) {
   for (const int64_t best : {1, 2}) {
     options.group_best = best;
     const Routing r = route(scores.logit(), no_bias(9), options);
-    EXPECT_THAT(ints(r.experts), best == 1 ? ElementsAre(0, 3, 4, 5) : ElementsAre(3, 6, 7, 8));
+    EXPECT_THAT(values_of(r.experts), best == 1 ? ElementsAre(0, 3, 4, 5) : ElementsAre(3, 6, 7, 8));
   }
   // A group whose choices are all tiny stays chosen before any expert of another.
   options = {2, true};
   options.groups = 3, options.groups_per_token = 1, options.group_best = 1;
   const Tensor logits = at::tensor({0.f, 0.f, 0.f, 50.f, -60.f, -70.f, 49.f, 49.f, 49.f}).view({1, 9});
-  EXPECT_THAT(ints(route(logits, no_bias(9), options).experts), ElementsAre(3, 4));
+  EXPECT_THAT(values_of(route(logits, no_bias(9), options).experts), ElementsAre(3, 4));
 }
 
 TEST(Route, by_groups_matches_its_reference) {
@@ -316,7 +316,7 @@ TEST(CombineRefuses, what_does_not_fit) {
 TEST(Route, chooses_nan_first_and_leaves_other_tokens_alone) {
   const Tensor logits = at::tensor({0.f, 5.f, NAN, 4.f, 9.f, 1.f, 5.f, 4.f}).view({2, 4});
   const Routing r = route(logits, no_bias(4), {2});
-  EXPECT_THAT(ints(r.experts), ElementsAre(2, 1, 0, 2));
+  EXPECT_THAT(values_of(r.experts), ElementsAre(2, 1, 0, 2));
   EXPECT_TRUE(r.weights[0].isnan().all().item<bool>());
   EXPECT_TRUE(r.weights[1].isfinite().all().item<bool>());
 }

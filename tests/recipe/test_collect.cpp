@@ -14,6 +14,7 @@
 
 #include "grpo/collect.h"
 #include "grpo/evaluate.h"
+#include "same_groups.h"
 #include "tiny.h"
 
 namespace grpo {
@@ -52,12 +53,6 @@ void register_rewards() {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
     return 1.0;
   });
-}
-
-std::vector<std::vector<int32_t>> tokens_of(const Group& group) {
-  std::vector<std::vector<int32_t>> out;
-  for (const Completion& completion : group.completions) out.push_back(completion.tokens);
-  return out;
 }
 
 TakeTasks from(TaskStream& tasks) {

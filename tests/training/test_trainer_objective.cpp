@@ -95,7 +95,8 @@ TEST(Trainer, adapts_the_entropy_bonus_and_goes_on_where_it_was) {
   Trainer trainer(policy, objective, gradient_probe());
   auto groups = scored_groups(policy);
   EXPECT_NEAR(*trainer.update(groups, 0).entropy_coefficient, 0.03, 1e-12) << "of the second of two updates";
-  Policy copy = policy.clone();
+  Policy copy = tiny::policy();
+  copy.copy_from(policy);
   Trainer resumed(copy, objective, gradient_probe());
   resumed.load_state(copy_of(trainer.state()));
   auto next = scored_groups(policy, 1), same_next = next;
