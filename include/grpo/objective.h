@@ -21,7 +21,7 @@ namespace grpo {
 
 /// A loss is a surrogate of every token, averaged. With A the advantage of the token's sequence, r its importance ratio
 /// pi / pi_sampler, sg what no gradient goes through, and clip the range [1 - clip_low, 1 + clip_high], these are
-///   clip   -min(min(r, max_ratio) A, clip(r) A)           (max_ratio: two-sided, INTELLECT-2, arXiv 2505.07291)
+///   clip   -min(min(r, max_ratio) A, clip(r) A)    (max_ratio, where not 0: two-sided, INTELLECT-2, arXiv 2505.07291)
 ///   cispo  -sg(min(r, cispo_max_weight)) A log pi
 ///   sapo   -4 / t sigmoid(t (r - 1)) A, with a temperature t for A > 0 and one for the rest
 ///   vespo  -sg(w^k exp(l (1 - w))) A log pi, with w the trajectory's ratio, and k and l for A >= 0 and for the rest

@@ -265,7 +265,8 @@ TEST_F(Sampling, an_evaluation_that_was_given_up_gives_the_same_when_it_is_done_
 TEST_F(Sampling, an_update_that_was_skipped_is_told_once) {
   GrpoConfig config = grpo_config(1);
   config.objective = {};
-  config.objective.entropy_coefficient = 1e308;  // a loss that is not finite
+  config.rollout.sampling.temperature = 10;  // entropies of more than 2
+  config.objective.entropy_coefficient = 1e308;  // and with them a loss that is not finite
   config.optimizer.schedule = Schedule::constant;
   in_run("whole", [&](Stage& stage) { return grpo::grpo(stage, config); });
   const std::string log = read_file(folder_ / "whole/log.txt"), skipped = "update skipped";
