@@ -1,4 +1,4 @@
-// The policy: its weights, its one forward in all its forms, its balancing.
+// The policy: its weights and its one forward in all its forms.
 #include <c10/core/Allocator.h>
 #include <c10/util/ThreadLocalDebugInfo.h>
 
@@ -16,6 +16,7 @@
 #include "grpo/policy.h"
 #include "kernels/cpu/kernels.h"
 #include "op_test.h"
+#include "policies.h"
 #include "tokens_seen.h"
 
 namespace grpo {
@@ -25,113 +26,6 @@ using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::HasSubstr;
 
-PolicyConfig dense_config() {
-  PolicyConfig config;
-  config.vocab_size = 37;
-  config.hidden_size = 24;
-  config.layers = 2;
-  config.heads = 4;
-  config.kv_heads = 2;
-  config.intermediate_size = 40;
-  config.max_positions = 128;
-  config.init_std = 0.2;  // large enough that every part shows in the output
-  return config;
-}
-PolicyConfig dressed_config() {  // everything that a dense model can have besides
-  PolicyConfig config = dense_config();
-  config.head_dim = 10;
-  config.qk_norm = QkNorm::head, config.attention_bias = true;
-  config.tied_embeddings = false;
-  return config;
-}
-PolicyConfig moe_config() {
-  PolicyConfig config = dense_config();
-  config.moe.experts = 5;
-  config.moe.intermediate_size = 12;
-  return config;
-}
-PolicyConfig late_moe_config() {  // dense first, softmax, nothing shared, weights not normalised
-  PolicyConfig config = moe_config();
-  config.layers = 3;
-  config.moe.dense_layers = 1;
-  config.moe.shared_experts = 0;
-  config.moe.scoring = Scoring::softmax;
-  config.moe.normalize = false;
-  config.moe.scaling = 1.5;
-  config.moe.experts_per_token = 3;
-  return config;
-}
-
-PolicyConfig projection_norm_config() {
-  PolicyConfig config = dense_config();
-  config.qk_norm = QkNorm::projection;
-  return config;
-}
-PolicyConfig latent_config() {  // DeepSeek-V2-Lite's form
-  PolicyConfig config = dense_config();
-  config.attention = Attention::mla;
-  config.mla = {0, 14, 10, 6, 9};
-  config.rope_interleaved = true;
-  return config;
-}
-PolicyConfig latent_moe_config() {  // DeepSeek-V3's
-  PolicyConfig config = latent_config();
-  config.layers = 3;
-  config.mla.q_lora_rank = 11;
-  config.rope_scaling.type = RopeType::yarn;
-  config.rope_scaling.factor = 4;
-  config.rope_scaling.original_max_positions = 32;
-  config.rope_scaling.score_factor = 1.3;
-  config.moe.dense_layers = 1;
-  config.moe.experts = 6;
-  config.moe.intermediate_size = 12;
-  config.moe.groups = 3;
-  config.moe.groups_per_token = 2;
-  config.tied_embeddings = false;
-  return config;
-}
-
-struct Kind {
-  const char* name;
-  PolicyConfig config;
-};
-void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.name; }
-const Kind kKinds[] = {{"dense", dense_config()},
-                       {"dressed", dressed_config()},
-                       {"projection_norm", projection_norm_config()},
-                       {"moe", moe_config()},
-                       {"late_moe", late_moe_config()},
-                       {"latent", latent_config()},
-                       {"latent_moe", latent_moe_config()}};
-
-/// A policy whose norms, biases and selection biases are not the ones and zeros that they start as.
-Policy lively(PolicyConfig config, DType dtype, uint64_t seed = 3) {
-  config.dtype = dtype;
-  Policy policy(config, seed);
-  at::manual_seed(seed);
-  NamedTensors state;
-  for (const auto& [name, tensor] : policy.state())
-    state.emplace_back(name, tensor.dim() == 1 ? tensor + at::randn(tensor.sizes()) * 0.1 : tensor);
-  policy.load_state(state);
-  return policy;
-}
-
-Pass pass_of(const std::vector<std::vector<int32_t>>& tokens, const std::vector<int32_t>& parents) {
-  PassBuilder builder;
-  for (size_t s = 0; s < tokens.size(); ++s)
-    builder.add(tokens[s], static_cast<int32_t>(parents[s] < 0 ? 0 : tokens[parents[s]].size()), parents[s]);
-  return builder.build();
-}
-
-/// Random tokens: groups of lengths that cross key blocks.
-std::vector<std::vector<int32_t>> random_tokens(const std::vector<int32_t>& lengths) {
-  std::vector<std::vector<int32_t>> tokens;
-  for (const int32_t length : lengths) {
-    const Tensor ids = at::randint(37, {length}, at::kInt);
-    tokens.emplace_back(ids.const_data_ptr<int32_t>(), ids.const_data_ptr<int32_t>() + length);
-  }
-  return tokens;
-}
 const std::vector<int32_t> kLengths{17, 5, 16, 0, 33, 9}, kParents{-1, 0, 0, 0, -1, 4};
 
 /// The same forward, spelled out with the references of the ops and the tensors' names.
@@ -604,15 +498,6 @@ TEST(PolicyRefuses, what_its_ops_would_read_past_an_end_for) {
               HasSubstr("expected shared rows of 2 layers and no pages, got 1"));
 }
 
-TEST(PolicyRefuses, the_record_of_another_policy) {
-  Policy policy = lively(moe_config(), DType::float32);
-  RouterRecord record;
-  policy.hidden(pass_of({{1, 2, 3}}, {-1}), nullptr, &record);
-  EXPECT_EQ(error_of([&] { policy.balance(record, 0.1); }), "(no error)");
-  for (const Tensor& load : {at::zeros({3, 5}), record.load.slice(1, 0, 1)})
-    EXPECT_THAT(error_of([&] { policy.balance({load, {}}, 0.1); }), HasSubstr("expected loads [MoE layers, experts]"));
-}
-
 TEST(Policy, tells_observers_of_its_tokens) {
   const Policy policy(dense_config(), 1);
   TokensSeen seen;
@@ -692,67 +577,6 @@ TEST(PolicyState, that_does_not_fit_is_refused_and_changes_nothing) {
   policy.load_state(other);
   for (size_t i = 0; i < other.size(); ++i) EXPECT_TRUE(same_bits(policy.state()[i].second, other[i].second));
   EXPECT_TRUE(policy.parameters()[0].second.requires_grad());
-}
-
-// ------------------------------------------------------------------------------------------------------------ balance
-
-Tensor selection_bias(const Policy& policy, int layer) {
-  for (const auto& [name, tensor] : policy.state())
-    if (name == "model.layers." + std::to_string(layer) + ".mlp.gate.e_score_correction_bias") return tensor;
-  return {};
-}
-
-TEST(Balance, moves_each_bias_by_the_rate_against_its_experts_load) {
-  Policy policy(moe_config(), 1);
-  policy.balance({at::tensor({10, 0, 5, 4, 6, 1, 1, 1, 1, 1}, at::kLong).view({2, 5}), {}}, 0.25);
-  EXPECT_TRUE(at::equal(selection_bias(policy, 0), at::tensor({-0.25f, 0.25f, 0.f, 0.25f, -0.25f})));
-  EXPECT_TRUE(at::equal(selection_bias(policy, 1), at::zeros({5})));
-  const Tensor load = at::tensor({0, 5, 5, 5, 10, 0, 0, 0, 0, 0}, at::kLong).view({2, 5});  // the second saw nothing
-  policy.balance({load, {}}, 0.25);
-  EXPECT_TRUE(at::equal(selection_bias(policy, 0), at::tensor({0.f, 0.25f, 0.f, 0.25f, -0.5f})));
-}
-
-TEST(Balance, evens_out_a_skewed_load) {
-  at::NoGradGuard guard;
-  Policy policy(moe_config(), 4);
-  NamedTensors skewed = policy.state();
-  for (auto& [name, tensor] : skewed)
-    if (name.find("correction_bias") != std::string::npos) tensor = at::tensor({1.f, 0.5f, 0.f, 0.f, 0.f});
-  policy.load_state(skewed);
-  at::manual_seed(2);
-  const Pass batch = pass_of(random_tokens({60, 60}), {-1, -1});
-  const auto load = [&] {
-    RouterRecord record;
-    policy.hidden(batch, nullptr, &record);
-    return record;
-  };
-  EXPECT_NEAR(load().max_load(), 2.5, 1e-9);  // all tokens choose expert 0: one of two choices, over a fifth
-  for (int update = 0; update < 120; ++update) policy.balance(load(), 0.02);
-  EXPECT_LT(load().max_load(), 1.4);
-}
-
-TEST(RouterRecord, adds_up_over_passes_and_finds_the_largest_load) {
-  const Policy policy(moe_config(), 1);
-  RouterRecord record;
-  EXPECT_TRUE(std::isnan(record.max_load()));
-  policy.hidden(pass_of({{1, 2, 3}}, {-1}), nullptr, &record);
-  policy.hidden(pass_of({{4, 5}}, {-1}), nullptr, &record);
-  EXPECT_TRUE(record.load.sum(-1).eq(5 * 2).all().item<bool>());
-  record.load = at::tensor({4, 4, 4, 3, 9, 0, 0, 0, 0}, at::kLong).view({3, 3});
-  EXPECT_DOUBLE_EQ(record.max_load(), 9.0 * 3 / 12);
-  EXPECT_FALSE(record.auxiliary_loss.defined());  // coefficient 0
-
-  PolicyConfig config = moe_config();
-  config.moe.auxiliary_loss = 0.5;
-  const Policy balanced(config, 1);
-  RouterRecord whole{{}, {}, 5}, parts = whole, unasked;
-  balanced.hidden(pass_of({{1, 2, 3}, {4, 5}}, {-1, -1}), nullptr, &whole);
-  balanced.hidden(pass_of({{1, 2, 3}}, {-1}), nullptr, &parts);
-  balanced.hidden(pass_of({{4, 5}}, {-1}), nullptr, &parts);
-  EXPECT_NEAR(parts.auxiliary_loss.item<double>(), whole.auxiliary_loss.item<double>(), 1e-7);
-  EXPECT_GT(whole.auxiliary_loss.item<double>(), 2 * 0.5 * 0.99) << "at least 1 a layer, of evenly loaded experts";
-  balanced.hidden(pass_of({{1, 2, 3}}, {-1}), nullptr, &unasked);
-  EXPECT_FALSE(unasked.auxiliary_loss.defined());
 }
 
 }  // namespace
