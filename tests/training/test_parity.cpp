@@ -186,8 +186,8 @@ TEST(Parity, holds_for_completions_of_a_single_token) {
 }
 
 TEST(Parity, is_measured_for_every_loss) {
-  for (const Loss loss : {Loss::grpo, Loss::dr_grpo, Loss::dapo, Loss::bnpo, Loss::gspo, Loss::cispo, Loss::rloo}) {
-    SCOPED_TRACE(enum_name(loss));
+  for (const auto& [loss, name] : EnumNames<Loss>::values) {
+    SCOPED_TRACE(name);
     Policy policy = tiny::policy();
     ObjectiveConfig objective;
     objective.loss = loss;
