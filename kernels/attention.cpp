@@ -1,60 +1,49 @@
-#include <cmath>
-
+#include "kernels/cpu/cpu.h"
 #include "kernels/op.h"
 
 namespace grpo {
 namespace {
 
-cpu::Attention arguments(const HeadLayout& layout) {
-  const float scale =
-      layout.scale > 0 ? static_cast<float>(layout.scale) : 1.0f / std::sqrt(static_cast<float>(layout.head_dim));
-  return {layout.heads, layout.kv_heads, layout.head_dim, layout.latent, scale};
-}
-
-// What forward and backward work on beside tensors that have gradients.
-struct AttentionPlan : torch::CustomClassHolder {
+struct AttentionPlan {
   HeadLayout layout;
   Tensor starts, families;
   SharedRows first;
 
   int64_t given() const { return first.rows.defined() ? first.rows.size(0) : 0; }
-  int64_t end() const { return starts.data_ptr<int32_t>()[starts.size(0) - 1]; }  // rows behind it are inert
-  cpu::Attention arguments() const {
-    cpu::Attention a = grpo::arguments(layout);
-    a.starts = starts.data_ptr<int32_t>();
-    a.family_starts = families.data_ptr<int32_t>();
-    a.families = families.size(0) - 1;
-    a.given = first.rows.defined();
-    return a;
+  kernel::Attention arguments(const Tensor& qkv) const {
+    return {layout,
+            qkv.size(0),
+            starts.data_ptr<int32_t>(),
+            families.data_ptr<int32_t>(),
+            families.size(0) - 1,
+            first.rows.defined(),
+            first.gradient.defined() ? first.gradient.data_ptr<float>() : nullptr};
   }
 };
 
 struct AttentionFunction : Function<AttentionFunction> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& own, c10::intrusive_ptr<AttentionPlan> plan) {
-    const HeadLayout& layout = plan->layout;
-    const Tensor qkv = plan->given() > 0 ? at::cat({plan->first.rows, own}) : own;
+  static Tensor forward(AutogradContext* ctx, const Tensor& own, CarriedPtr<AttentionPlan> carried) {
+    const AttentionPlan& plan = carried->plan;
+    const HeadLayout& layout = plan.layout;
+    const Tensor qkv = plan.given() > 0 ? at::cat({plan.first.rows, own}) : own;
     Tensor out = at::empty({qkv.size(0), layout.heads * layout.value_dim()}, qkv.options());
     Tensor log_sum_exp = at::empty({qkv.size(0), layout.heads}, qkv.options().dtype(at::kFloat));
-    out.slice(0, plan->end()).zero_();
-    cpu::kernels().attention[index(kernel_type(qkv, "attention"))](plan->arguments(), qkv.data_ptr(), out.data_ptr(),
-                                                                   log_sum_exp.data_ptr<float>());
+    Launch(qkv, "attention")(&kernel::Table::attention, plan.arguments(qkv), qkv.data_ptr(), out.data_ptr(),
+                             log_sum_exp.data_ptr<float>());
     ctx->save_for_backward({qkv, out, log_sum_exp});
-    ctx->saved_data["plan"] = c10::IValue::make_capsule(plan);
-    return out.narrow(0, plan->given(), own.size(0));
+    save(ctx, carried);
+    return out.narrow(0, plan.given(), own.size(0));
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const Tensor &qkv = saved[0], &out = saved[1];
-    const auto plan = c10::static_intrusive_pointer_cast<AttentionPlan>(ctx->saved_data["plan"].toCapsule());
-    const int64_t given = plan->given(), own = qkv.size(0) - given;
+    const auto carried = saved_plan<AttentionPlan>(ctx);
+    const int64_t given = carried->plan.given(), own = qkv.size(0) - given;
     const Tensor dout =
         given > 0 ? at::cat({at::zeros_like(out.narrow(0, 0, given)), grads[0]}) : grads[0].contiguous();
     Tensor dqkv = at::empty_like(qkv);
-    dqkv.slice(0, plan->end()).zero_();
-    cpu::Attention a = plan->arguments();
-    a.root_gradient = plan->first.gradient.defined() ? plan->first.gradient.data_ptr<float>() : nullptr;
-    cpu::kernels().attention_backward[index(kernel_type(qkv, "attention"))](
-        a, qkv.data_ptr(), out.data_ptr(), saved[2].data_ptr<float>(), dout.data_ptr(), dqkv.data_ptr());
+    Launch(qkv, "attention")(&kernel::Table::attention_backward, carried->plan.arguments(qkv), qkv.data_ptr(),
+                             out.data_ptr(), saved[2].data_ptr<float>(), dout.data_ptr(), dqkv.data_ptr());
     return {dqkv.narrow(0, given, own), Tensor()};
   }
 };
@@ -87,39 +76,53 @@ Tensor attention(const Tensor& qkv, const Pass& pass, const HeadLayout& layout, 
                 sum.sizes() == at::IntArrayRef({length, qkv.size(1)}),
             "attention", "expected a Float gradient [", length, ", ", qkv.size(1), "] of segment 0, got ",
             sum.scalar_type(), " ", sum.sizes());
-  if (!qkv.is_cpu()) return reference::attention(qkv, pass, layout, first);
-  kernel_type(qkv, "attention");
-  auto plan = c10::make_intrusive<AttentionPlan>();
-  plan->layout = layout, plan->starts = pass.starts, plan->families = pass.families, plan->first = first;
-  return AttentionFunction::apply(qkv.contiguous(), std::move(plan));
+  if (!Launch(qkv, "attention")) return reference::attention(qkv, pass, layout, first);
+  return AttentionFunction::apply(qkv.contiguous(), carry(AttentionPlan{layout, pass.starts, pass.families, first}));
+}
+
+LayerPages make_pages(const HeadLayout& layout, int64_t count, int64_t page_size, const at::TensorOptions& options) {
+  const kernel::Table* kernels = kernels_of(options.device(), options.dtype().toScalarType());
+  const int64_t block = kernels ? kernels->page_block : cpu::kKeyBlock;
+  require(count >= 0 && page_size > 0 && page_size % block == 0, "policy",
+          "expected a page_size that is a multiple of ", block, ", got ", page_size);
+  const std::vector<int64_t> shape{count, layout.kv_heads, page_size * layout.head_dim};
+  return {layout.latent > 0 ? Tensor() : at::zeros(shape, options), at::zeros(shape, options), page_size};
+}
+
+void LayerPages::grow(int64_t to) {
+  for (Tensor* pages : {&keys, &values})
+    if (pages->defined()) {
+      std::vector<int64_t> shape = pages->sizes().vec();
+      shape[0] = to - shape[0];
+      *pages = at::cat({*pages, at::zeros(shape, pages->options())});
+    }
 }
 
 Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const Pass& pass, const PageTable& table,
                        const HeadLayout& layout) {
   check_layout(qkv, layout, "paged_attention");
-  require(table.page_size > 0 && table.page_size % cpu::kKeyBlock == 0, "paged_attention",
-          "expected page_size to be a multiple of ", cpu::kKeyBlock, ", got ", table.page_size);
+  require(table.page_size == pages.page_size, "paged_attention", "expected a table of the pages' page_size, ",
+          pages.page_size, ", got ", table.page_size);
   require(pass.slots.defined() && pass.live() <= qkv.size(0), "paged_attention",
           "expected a pass with slots and qkv of its ", pass.live(), " rows, got ", qkv.size(0));
   require_alike(pages.values, qkv, "paged_attention", "the pages");
-  if (!qkv.is_cpu()) return reference::paged_attention(qkv, pages, pass, table, layout);
-  const int type = index(kernel_type(qkv, "paged_attention"));
+  const Launch run(qkv, "paged_attention");
+  if (!run) return reference::paged_attention(qkv, pages, pass, table, layout);
   const Tensor rows = qkv.contiguous();
   Tensor out = at::empty({rows.size(0), layout.heads * layout.value_dim()}, rows.options());
-  out.slice(0, pass.live()).zero_();
-  void* keys = layout.latent > 0 ? nullptr : pages.keys.data_ptr();
-  const cpu::Pages view{table.page_size,
-                        table.pages.size(1),
-                        pass.segments(),
-                        pass.starts.data_ptr<int32_t>(),
-                        pass.slots.data_ptr<int32_t>(),
-                        table.pages.data_ptr<int32_t>(),
-                        table.lengths.data_ptr<int32_t>(),
-                        table.parents.data_ptr<int32_t>(),
-                        keys,
-                        pages.values.data_ptr()};
-  cpu::kernels().write_pages[type](arguments(layout), view, rows.data_ptr(), keys, pages.values.data_ptr());
-  cpu::kernels().paged_attention[type](arguments(layout), view, rows.data_ptr(), out.data_ptr());
+  const kernel::PagedAttention arguments{layout,
+                                         rows.size(0),
+                                         table.page_size,
+                                         table.pages.size(1),
+                                         pass.segments(),
+                                         pass.starts.data_ptr<int32_t>(),
+                                         pass.slots.data_ptr<int32_t>(),
+                                         table.pages.data_ptr<int32_t>(),
+                                         table.lengths.data_ptr<int32_t>(),
+                                         table.parents.data_ptr<int32_t>(),
+                                         pages.keys.defined() ? pages.keys.data_ptr() : nullptr,
+                                         pages.values.data_ptr()};
+  run(&kernel::Table::paged_attention, arguments, rows.data_ptr(), out.data_ptr());
   return out;
 }
 

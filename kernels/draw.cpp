@@ -1,5 +1,7 @@
 #include "kernels/draw.h"
 
+#include "base/parallel.h"
+#include "kernels/cpu/cpu.h"
 #include "kernels/cpu/sample.h"
 #include "kernels/cuda/sample.h"
 #include "kernels/op.h"
@@ -20,9 +22,9 @@ Drawn draw(const Tensor& logits, const Tensor& rows, const Tensor& keys, const S
     const at::Device device = logits.device();
     const Tensor there = logits.contiguous(), from = rows.to(device).contiguous(), by = keys.to(device).contiguous();
     drawn.tokens = drawn.tokens.to(device), drawn.logprobs = drawn.logprobs.to(device);
-    sample_rows_cuda(there.data_ptr<float>(), there.size(1), config.scale(), from.data_ptr<int32_t>(),
-                     by.data_ptr<int64_t>(), draws, drawn.tokens.data_ptr<int32_t>(), drawn.logprobs.data_ptr<float>(),
-                     device.index());
+    sample_rows_cuda(current_stream(device), device.index(), there.data_ptr<float>(), there.size(1), config.scale(),
+                     from.data_ptr<int32_t>(), by.data_ptr<int64_t>(), draws, drawn.tokens.data_ptr<int32_t>(),
+                     drawn.logprobs.data_ptr<float>());
     return drawn;
   }
 #endif
@@ -31,7 +33,7 @@ Drawn draw(const Tensor& logits, const Tensor& rows, const Tensor& keys, const S
   const int64_t vocab = host.size(1);
   const double temperature = config.temperature == 0 ? 1.0 : config.temperature;
   std::vector<float> sums(host.size(0));
-  parallel_for(host.size(0), [&](int64_t r) { sums[r] = log_sum_exp(row + r * vocab, vocab, temperature); });
+  cpu::table().logit_stats({}, host.size(0), vocab, row, static_cast<float>(1.0 / temperature), sums.data(), nullptr);
   if (config.truncates()) drawn.kept.resize(draws);
   int32_t* const tokens = drawn.tokens.data_ptr<int32_t>();
   float* const logprobs = drawn.logprobs.data_ptr<float>();

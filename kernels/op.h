@@ -1,13 +1,12 @@
-// What every op file needs: argument checks that name the op, and the bridge from tensors to the CPU kernels.
+// What every op file needs: argument checks that name the op, and the bridge from tensors to the kernels of their device.
 #pragma once
 
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "base/parallel.h"
 #include "grpo/error.h"
 #include "grpo/ops.h"
-#include "kernels/cpu/kernels.h"
+#include "kernels/kernels.h"
 
 namespace grpo {
 
@@ -16,20 +15,44 @@ void require(bool condition, const char* op, const Parts&... parts) {
   if (!condition) throw Error(op, parts...);
 }
 
-/// fp32 or bf16, or an Error that names the op.
-inline cpu::Type kernel_type(const Tensor& x, const char* op) {
-  if (x.scalar_type() == at::kFloat) return cpu::Type::f32;
-  require(x.scalar_type() == at::kBFloat16, op, "expected float32 or bfloat16, got ", x.scalar_type());
-  return cpu::Type::bf16;
-}
-
 /// `x` must have `like`'s type and device.
 inline void require_alike(const Tensor& x, const Tensor& like, const char* op, const char* name) {
   require(x.scalar_type() == like.scalar_type() && x.device() == like.device(), op, "expected ", name, " to be ",
           like.scalar_type(), " on ", like.device(), ", got ", x.scalar_type(), " on ", x.device());
 }
 
-inline int index(cpu::Type type) { return static_cast<int>(type); }
+/// The kernels of a device for a type, or null where it has none: then the ops run their reference.
+const kernel::Table* kernels_of(at::Device device, at::ScalarType type);
+
+/// Where LibTorch queues its own work on a device.
+kernel::Stream current_stream(at::Device device);
+
+/// What an op on `x` runs with: run(&kernel::Table::rms_norm, …) calls that kernel on the device's current stream, in
+/// its version for x's type where there are two.
+class Launch {
+ public:
+  /// Throws Error, which names the op, for a type that the CPU does not compute with.
+  Launch(const Tensor& x, const char* op);
+
+  /// Whether there are kernels. Without, only the reference can be asked.
+  explicit operator bool() const { return table_ != nullptr; }
+  kernel::Type type() const { return type_; }
+  const kernel::Table& table() const { return *table_; }
+
+  template <class... Parameters, class... Arguments>
+  void operator()(void (*kernel::Table::* f)(kernel::Stream, Parameters...), Arguments&&... arguments) const {
+    (table_->*f)(stream_, std::forward<Arguments>(arguments)...);
+  }
+  template <class... Parameters, class... Arguments>
+  void operator()(void (*(kernel::Table::* f)[2])(kernel::Stream, Parameters...), Arguments&&... arguments) const {
+    (table_->*f)[static_cast<int>(type_)](stream_, std::forward<Arguments>(arguments)...);
+  }
+
+ private:
+  const kernel::Table* table_;
+  kernel::Type type_;
+  kernel::Stream stream_;
+};
 
 /// What a backward pass adds a weight's gradient to, in fp32: the gradient that the weight has already, in place, or
 /// zeros, which autograd then gets. Of a weight whose gradient is not `needed` it is zeros: what it has stays as it is.
@@ -48,5 +71,29 @@ struct WeightGradient {
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
+
+/// What a function's passes work with beside tensors that have gradients: one object, carried from forward to backward.
+template <class Plan>
+struct Carried : torch::CustomClassHolder {
+  explicit Carried(Plan plan_) : plan(std::move(plan_)) {}
+  Plan plan;
+};
+template <class Plan>
+using CarriedPtr = c10::intrusive_ptr<Carried<Plan>>;
+template <class Plan>
+CarriedPtr<Plan> carry(Plan plan) {
+  return c10::make_intrusive<Carried<Plan>>(std::move(plan));
+}
+template <class Plan>
+void save(AutogradContext* ctx, const CarriedPtr<Plan>& carried) {
+  ctx->saved_data["plan"] = c10::IValue::make_capsule(carried);
+}
+template <class Plan>
+CarriedPtr<Plan> saved_plan(AutogradContext* ctx) {
+  return c10::static_intrusive_pointer_cast<Carried<Plan>>(ctx->saved_data["plan"].toCapsule());
+}
+
+/// Tensors that may be missing, as autograd's functions take them.
+inline std::optional<Tensor> maybe(const Tensor& t) { return t.defined() ? std::optional<Tensor>(t) : std::nullopt; }
 
 }  // namespace grpo

@@ -6,8 +6,8 @@ namespace {
 struct RmsNorm : Function<RmsNorm> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, double epsilon) {
     Tensor y = at::empty_like(x);
-    cpu::kernels().rms_norm[index(kernel_type(x, "rms_norm"))](x.size(0), x.size(1), x.data_ptr(), weight.data_ptr(),
-                                                               static_cast<float>(epsilon), y.data_ptr());
+    Launch(x, "rms_norm")(&kernel::Table::rms_norm, x.size(0), x.size(1), x.data_ptr(), weight.data_ptr(),
+                          static_cast<float>(epsilon), y.data_ptr());
     ctx->save_for_backward({x, weight});
     ctx->saved_data["epsilon"] = epsilon;
     return y;
@@ -17,9 +17,9 @@ struct RmsNorm : Function<RmsNorm> {
     const Tensor &x = saved[0], &weight = saved[1], dy = grads[0].contiguous();
     Tensor dx = at::empty_like(x);
     const WeightGradient gradient(weight, ctx->needs_input_grad(1));
-    cpu::kernels().rms_norm_backward[index(kernel_type(x, "rms_norm"))](
-        x.size(0), x.size(1), x.data_ptr(), weight.data_ptr(), dy.data_ptr(),
-        static_cast<float>(ctx->saved_data["epsilon"].toDouble()), dx.data_ptr(), gradient.sum.data_ptr<float>());
+    Launch(x, "rms_norm")(&kernel::Table::rms_norm_backward, x.size(0), x.size(1), x.data_ptr(), weight.data_ptr(),
+                          dy.data_ptr(), static_cast<float>(ctx->saved_data["epsilon"].toDouble()), dx.data_ptr(),
+                          gradient.sum.data_ptr<float>());
     return {dx, gradient.for_autograd(), Tensor()};
   }
 };
@@ -31,8 +31,7 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
   require(weight.dim() == 1 && weight.size(0) == x.size(1), "rms_norm", "weight: expected [", x.size(1), "], got ",
           weight.sizes());
   require_alike(weight, x, "rms_norm", "weight");
-  if (!x.is_cpu()) return reference::rms_norm(x, weight, epsilon);
-  kernel_type(x, "rms_norm");
+  if (!Launch(x, "rms_norm")) return reference::rms_norm(x, weight, epsilon);
   return RmsNorm::apply(x.contiguous(), weight.contiguous(), epsilon);
 }
 

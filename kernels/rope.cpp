@@ -1,64 +1,50 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/parallel.h"
 #include "kernels/op.h"
 
 namespace grpo {
 namespace {
 
-cpu::Rope arguments(const Tensor& qkv, const Tensor& positions, const Tensor& table, const HeadLayout& layout,
-                    const Tensor& q_norm, const Tensor& k_norm, double epsilon, bool interleaved) {
-  return {qkv.size(0),
-          qkv.size(1),
-          layout.heads + layout.kv_heads,
-          layout.heads,
-          layout.head_dim,
-          table.size(1),
-          interleaved,
-          positions.data_ptr<int32_t>(),
-          table.data_ptr<float>(),
-          q_norm.defined() ? q_norm.data_ptr() : nullptr,
-          k_norm.defined() ? k_norm.data_ptr() : nullptr,
-          static_cast<float>(epsilon)};
-}
+struct RopePlan {
+  Tensor positions, table;
+  HeadLayout layout;
+  double epsilon;
+  bool interleaved;
+
+  kernel::Rope arguments(const Tensor& q_norm, const Tensor& k_norm) const {
+    const auto data = [](const Tensor& norm) { return norm.defined() ? norm.data_ptr() : nullptr; };
+    return {positions.size(0), layout,       interleaved,  positions.data_ptr<int32_t>(), table.data_ptr<float>(),
+            data(q_norm),      data(k_norm), static_cast<float>(epsilon)};
+  }
+};
 
 struct RopeFunction : Function<RopeFunction> {
   static Tensor forward(AutogradContext* ctx, const Tensor& qkv, std::optional<Tensor> q_weight,
-                        std::optional<Tensor> k_weight, Tensor positions, Tensor table, int64_t heads, int64_t kv_heads,
-                        int64_t head_dim, double epsilon, bool interleaved) {
+                        std::optional<Tensor> k_weight, CarriedPtr<RopePlan> carried) {
     const Tensor q_norm = q_weight.value_or(Tensor()), k_norm = k_weight.value_or(Tensor());
     Tensor out = at::empty_like(qkv);
-    cpu::kernels().rope[index(kernel_type(qkv, "rope"))](
-        arguments(qkv, positions, table, {heads, kv_heads, head_dim}, q_norm, k_norm, epsilon, interleaved),
-        qkv.data_ptr(), out.data_ptr());
-    const bool normed = q_norm.defined();
-    ctx->save_for_backward({normed ? qkv : Tensor(), q_norm, k_norm, positions, table});
-    ctx->saved_data["layout"] = std::vector<int64_t>{heads, kv_heads, head_dim};
-    ctx->saved_data["epsilon"] = epsilon;
-    ctx->saved_data["interleaved"] = interleaved;
+    Launch(qkv, "rope")(&kernel::Table::rope, carried->plan.arguments(q_norm, k_norm), qkv.data_ptr(), out.data_ptr());
+    ctx->save_for_backward({q_norm.defined() ? qkv : Tensor(), q_norm, k_norm});
+    save(ctx, carried);
     return out;
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const Tensor dout = grads[0].contiguous(), &q_norm = saved[1], &k_norm = saved[2];
     const Tensor qkv = q_norm.defined() ? saved[0] : dout;  // read only where heads are normalised
-    const auto sizes = ctx->saved_data["layout"].toIntVector();
-    const HeadLayout layout{sizes[0], sizes[1], sizes[2]};
     Tensor dqkv = at::empty_like(dout);
     std::optional<WeightGradient> dq, dk;
     if (q_norm.defined()) {
       dq.emplace(q_norm, ctx->needs_input_grad(1));
       dk.emplace(k_norm, ctx->needs_input_grad(2));
     }
-    cpu::kernels().rope_backward[index(kernel_type(dout, "rope"))](
-        arguments(dout, saved[3], saved[4], layout, q_norm, k_norm, ctx->saved_data["epsilon"].toDouble(),
-                  ctx->saved_data["interleaved"].toBool()),
-        qkv.data_ptr(), dout.data_ptr(), dqkv.data_ptr(), dq ? dq->sum.data_ptr<float>() : nullptr,
-        dk ? dk->sum.data_ptr<float>() : nullptr);
-    variable_list gradients(10);
-    gradients[0] = dqkv;
-    if (dq) gradients[1] = dq->for_autograd(), gradients[2] = dk->for_autograd();
-    return gradients;
+    Launch(dout, "rope")(&kernel::Table::rope_backward, saved_plan<RopePlan>(ctx)->plan.arguments(q_norm, k_norm),
+                         qkv.data_ptr(), dout.data_ptr(), dqkv.data_ptr(), dq ? dq->sum.data_ptr<float>() : nullptr,
+                         dk ? dk->sum.data_ptr<float>() : nullptr);
+    if (!dq) return {dqkv, Tensor(), Tensor(), Tensor()};
+    return {dqkv, dq->for_autograd(), dk->for_autograd(), Tensor()};
   }
 };
 
@@ -100,11 +86,6 @@ Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, con
           "expected int32 positions [", qkv.size(0), "], got ", positions.sizes());
   require(positions.device() == qkv.device() && table.device() == qkv.device(), "rope",
           "expected positions and the table on ", qkv.device(), ", got ", positions.device(), " and ", table.device());
-  if (positions.is_cpu())
-    for (int64_t t = 0; t < positions.size(0); ++t)
-      if (const int32_t position = positions.data_ptr<int32_t>()[t * positions.stride(0)];
-          position < 0 || position >= table.size(0))
-        throw Error("rope", "expected positions in [0, ", table.size(0), "), got ", position, " at token ", t);
   const int64_t rotary = layout.rotary_dim();
   require(rotary <= layout.head_dim && rotary % 2 == 0, "rope", "expected an even rotary dimension up to ",
           layout.head_dim, ", got ", rotary);
@@ -117,17 +98,17 @@ Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, con
               "], got ", norm->sizes());
       require_alike(*norm, qkv, "rope", "the norm weights");
     }
-  if (!qkv.is_cpu()) return reference::rope(qkv, positions, table, layout, q_norm, k_norm, epsilon, interleaved);
   const Tensor where = positions.contiguous();
-  for (int64_t i = 0; i < qkv.size(0); ++i)
-    if (const int32_t p = where.data_ptr<int32_t>()[i]; p < 0 || p >= table.size(0))
-      throw Error("rope", "expected positions in [0, ", table.size(0), "), got ", p, "; raise policy.max_positions");
-  kernel_type(qkv, "rope");
+  for (int64_t t = 0; where.is_cpu() && t < where.size(0); ++t)
+    if (const int32_t p = where.data_ptr<int32_t>()[t]; p < 0 || p >= table.size(0))
+      throw Error("rope", "expected positions in [0, ", table.size(0), "), got ", p, " at token ", t,
+                  "; raise policy.max_positions");
+  if (!Launch(qkv, "rope")) return reference::rope(qkv, positions, table, layout, q_norm, k_norm, epsilon, interleaved);
   const auto dense = [](const std::optional<Tensor>& norm) {
     return norm ? std::optional<Tensor>(norm->contiguous()) : std::nullopt;
   };
-  return RopeFunction::apply(qkv.contiguous(), dense(q_norm), dense(k_norm), where, table.contiguous(), layout.heads,
-                             layout.kv_heads, layout.head_dim, epsilon, interleaved);
+  return RopeFunction::apply(qkv.contiguous(), dense(q_norm), dense(k_norm),
+                             carry(RopePlan{where, table.contiguous(), layout, epsilon, interleaved}));
 }
 
 }  // namespace grpo

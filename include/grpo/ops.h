@@ -1,6 +1,6 @@
 // One differentiable free function per operation. On the CPU each runs a kernel whose every output row is, bit for bit,
-// a function of its own input row alone: batching, padding and thread count change nothing. On other devices each runs
-// its `reference`, plain ATen operations that are differentiable too.
+// a function of its own input row alone: batching, padding and thread count change nothing. On a device or of a type that
+// has no kernels each runs its `reference`, plain ATen operations that are differentiable too.
 //
 // A weight (linear's weight and bias, a norm's, an embedding, a head) owns its gradient: weight.grad(), fp32 whatever
 // the weight's type, to which backward passes add in place (Gradients in optimizer.h lays them out). A weight that has
@@ -14,7 +14,9 @@
 #include <optional>
 #include <vector>
 
+#include "grpo/heads.h"
 #include "grpo/pass.h"
+#include "grpo/router.h"
 
 namespace grpo {
 
@@ -34,20 +36,6 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon);
 
 /// silu(gate)·up (Shazeer, arXiv:2002.05202).  gate_up [tokens, 2n]: gate, then up. Returns [tokens, n].
 Tensor swiglu(const Tensor& gate_up);
-
-/// How the columns of a fused projection divide: queries, keys, values, heads side by side, head_dim columns each.
-struct HeadLayout {
-  int64_t heads, kv_heads, head_dim;
-  /// Not 0: there are no columns for values; a key's first `latent` columns are its value (multi-head latent attention
-  /// in its absorbed form: DeepSeek-V2, arXiv:2405.04434, section 2.1).
-  int64_t latent = 0;
-  int64_t rotary = 0;  ///< trailing columns of a query or key that rope turns; 0: all
-  double scale = 0.0;  ///< factor on scores; 0: head_dim^−½
-
-  int64_t width() const { return (heads + (latent > 0 ? 1 : 2) * kv_heads) * head_dim; }
-  int64_t value_dim() const { return latent > 0 ? latent : head_dim; }
-  int64_t rotary_dim() const { return rotary > 0 ? rotary : head_dim; }
-};
 
 /// Cosines and sines for rope: [max_positions, 2·frequencies] fp32, of `frequencies` in radians per position, times
 /// `scale`.
@@ -82,12 +70,20 @@ struct SharedRows {
 /// keys from each segment's start, its parent's first; one maximum and one sum over all of them, values in key order.
 Tensor attention(const Tensor& qkv, const Pass& pass, const HeadLayout& layout, const SharedRows& first = {});
 
-/// One layer's pages. keys [pages, kv_heads, page_size / 16, head_dim, 16] (16 keys transposed), values [pages,
-/// kv_heads, page_size, head_dim]. Of a latent layout there is one row a token: values [pages, kv_heads, page_size,
-/// head_dim] hold the keys, whose first columns are the values, and keys are undefined.
+/// One layer's pages of keys and values, page_size tokens each. What lies where in one is known to the kernels of its
+/// device alone.
 struct LayerPages {
-  Tensor keys, values;
+  Tensor keys, values;  ///< [pages, kv_heads, …]; of a latent layout keys are undefined: they begin with the values
+  int64_t page_size = 0;
+
+  int64_t count() const { return values.size(0); }
+  /// Adds pages up to a count; those that are there keep what they hold.
+  void grow(int64_t to);
 };
+
+/// So many empty pages. Throws Error for a page_size that the device's kernels do not cut into whole blocks (16 tokens on
+/// the CPU).
+LayerPages make_pages(const HeadLayout& layout, int64_t count, int64_t page_size, const at::TensorOptions& options);
 
 /// Stores the new keys and values of the pass's sequences in their pages and attends as `attention` would, had the whole
 /// sequences been one batch: the same bits. Not differentiable. On the CPU it trusts the table (Policy::hidden looks at
@@ -102,15 +98,6 @@ struct Routing {
   Tensor scores;   ///< [tokens, experts] fp32: sigmoid, or softmax over experts
   Tensor slots;    ///< [tokens, k] int32: row in the expert-sorted batch
   Tensor offsets;  ///< [experts + 1] int32: expert e has rows offsets[e] … offsets[e + 1] of that batch
-};
-
-struct RouterOptions {
-  int64_t experts_per_token = 2;
-  bool softmax = false;                      ///< scores: softmax instead of sigmoid
-  bool normalize = true;                     ///< divide the chosen scores by their sum
-  double scaling = 1.0;                      ///< times this
-  int64_t groups = 1, groups_per_token = 1;  ///< choose only among the experts of the best groups
-  int64_t group_best = 1;                    ///< a group is as good as the sum of its so many best experts
 };
 
 /// Chooses the experts with the highest score + selection_bias; weights come from the scores alone (auxiliary-loss-free

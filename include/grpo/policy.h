@@ -20,7 +20,6 @@ namespace grpo {
 
 enum class Attention { gqa, mla };
 enum class QkNorm { none, head, projection };
-enum class Scoring { sigmoid, softmax };
 enum class DType { float32, bfloat16 };
 enum class Recompute { none, layers };
 enum class RopeType { plain, linear, llama3, yarn };
@@ -98,17 +97,12 @@ struct RopeScaling {
 /// through expert e, and P_e the mean over them of e's score divided by the token's sum of scores. A sequence is a
 /// segment of the pass: a prompt, a completion behind it, a document. An update takes the mean over all its sequences,
 /// weighted by their tokens: no division into passes changes it.
-struct MoeConfig {
+struct MoeConfig : RouterOptions {
   int experts = 0;
   int shared_experts = 1;
-  int experts_per_token = 2;
   int intermediate_size = 64;
   int dense_layers = 0;
   std::vector<int> dense;
-  int groups = 1, groups_per_token = 1, group_best = 2;
-  Scoring scoring = Scoring::sigmoid;
-  bool normalize = true;
-  double scaling = 1.0;
   double auxiliary_loss = 0.0;
 
   template <class V>

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "base/parallel.h"
-#include "kernels/cpu/kernels.h"
+#include "kernels/cpu/cpu.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/simd.h"
 
@@ -160,17 +160,21 @@ void attend(const KeyBlocks<T>& keys, const QueryRow* rows, int64_t head_dim, in
     for (int64_t d = 0; d < value_dim; ++d) out[r * value_dim + d] *= inverse[r];
 }
 
+inline float scale_of(const HeadLayout& a) {
+  return a.scale > 0 ? static_cast<float>(a.scale) : 1.0f / std::sqrt(static_cast<float>(a.head_dim));
+}
+
 // What one thread works on: a family or run, and query heads that share a key head.
 struct HeadTask {
   int64_t item, kv_head, first_head, heads;
 
   // A latent layout has many query heads over its one key head: its tasks take kShare of them each.
   static constexpr int64_t kShare = 16;
-  static int64_t shares(const cpu::Attention& a) {
+  static int64_t shares(const HeadLayout& a) {
     return a.latent > 0 ? (a.heads / a.kv_heads + kShare - 1) / kShare : 1;
   }
-  static int64_t count(const cpu::Attention& a, int64_t items) { return items * a.kv_heads * shares(a); }
-  HeadTask(const cpu::Attention& a, int64_t task) {
+  static int64_t count(const HeadLayout& a, int64_t items) { return items * a.kv_heads * shares(a); }
+  HeadTask(const HeadLayout& a, int64_t task) {
     const int64_t share = task % shares(a), group = a.heads / a.kv_heads;
     kv_head = task / shares(a) % a.kv_heads;
     item = task / shares(a) / a.kv_heads;
@@ -182,7 +186,7 @@ struct HeadTask {
 // Runs attend for the task's heads of `count` tokens of one segment, kRows at a time: those that stand at `own` … in
 // the segment and lie in rows `token` … of qkv. `hidden_keys` is how many (padded) keys come before the segment's own.
 template <class T>
-void attend_rows(const cpu::Attention& a, const KeyBlocks<T>& keys, const HeadTask& task, int64_t hidden_keys,
+void attend_rows(const HeadLayout& a, const KeyBlocks<T>& keys, const HeadTask& task, int64_t hidden_keys,
                  int64_t own, int64_t token, int64_t count, const T* qkv, T* out, float* lse) {
   const int64_t group = task.heads, d = a.head_dim, dv = a.value_dim(), width = a.width();
   float* q = scratch<float, 11>(kRows * d);
@@ -196,7 +200,7 @@ void attend_rows(const cpu::Attention& a, const KeyBlocks<T>& keys, const HeadTa
       for (int64_t j = 0; j < d; ++j) q[r * d + j] = widen(qkv[row * width + head * d + j]);
       rows[r] = {q + r * d, hidden_keys + own + index / group + 1};
     }
-    attend(keys, rows, d, dv, a.scale, result, sums);
+    attend(keys, rows, d, dv, scale_of(a), result, sums);
     for (int r = 0; r < kRows && i + r < count * group; ++r) {
       const int64_t row = token + (i + r) / group, head = task.first_head + (i + r) % group;
       for (int64_t j = 0; j < dv; ++j) put(out + (row * a.heads + head) * dv + j, result[r * dv + j]);
@@ -218,15 +222,25 @@ void transpose_blocks(const T* rows, int64_t stride, int64_t count, int64_t head
 
 inline int64_t padded(int64_t keys) { return (keys + kKeys - 1) / kKeys * kKeys; }
 
+// Rows behind the last segment see nothing.
+template <class T>
+void zero_inert(const HeadLayout& heads, int64_t live, int64_t rows, T* out) {
+  const int64_t width = heads.heads * heads.value_dim();
+  std::fill(out + live * width, out + rows * width, T());
+}
+
 // Families (a segment without parent and the segments that name it) are independent of each other; so are key heads.
 template <class T>
-void attention(const cpu::Attention& a, const void* qkv_, void* out_, float* lse) {
+void attention(kernel::Stream, const kernel::Attention& a, const void* qkv_, void* out_, float* lse) {
+  const HeadLayout& heads = a.layout;
   const T* qkv = static_cast<const T*>(qkv_);
-  const int64_t d = a.head_dim, width = a.width();
-  parallel_for(HeadTask::count(a, a.families), [&](int64_t number) {
-    const HeadTask task(a, number);
+  T* out = static_cast<T*>(out_);
+  const int64_t d = heads.head_dim, width = heads.width();
+  zero_inert(heads, a.starts[a.family_starts[a.families]], a.rows, out);
+  parallel_for(HeadTask::count(heads, a.families), [&](int64_t number) {
+    const HeadTask task(heads, number);
     const int32_t root = a.family_starts[task.item], end = a.family_starts[task.item + 1];
-    const T *k = qkv + a.key_column(task.kv_head), *v = qkv + a.value_column(task.kv_head);
+    const T *k = qkv + heads.key_column(task.kv_head), *v = qkv + heads.value_column(task.kv_head);
     KeyBlocks<T> keys;
     keys.v_stride = width;
     std::vector<T> root_keys, own_keys;
@@ -245,200 +259,267 @@ void attention(const cpu::Attention& a, const void* qkv_, void* out_, float* lse
         keys.k.resize(root_blocks), keys.v.resize(root_blocks), keys.count.resize(root_blocks);
         extend(segment, own_keys);
       }
-      attend_rows(a, keys, task, segment == root ? 0 : root_blocks * kKeys, 0, a.starts[segment],
-                  a.starts[segment + 1] - a.starts[segment], qkv, static_cast<T*>(out_), lse);
+      attend_rows(heads, keys, task, segment == root ? 0 : root_blocks * kKeys, 0, a.starts[segment],
+                  a.starts[segment + 1] - a.starts[segment], qkv, out, lse);
     }
   });
 }
 
+// Puts the keys and values of the runs' new tokens where `attend_pages` reads them: keys in [pages, kv_heads, page_size /
+// kKeys, head_dim, kKeys], values in [pages, kv_heads, page_size, head_dim], as the one row of a latent layout does.
 template <class T>
-void paged_attention(const cpu::Attention& a, const cpu::Pages& pages, const void* qkv_, void* out) {
-  const T* qkv = static_cast<const T*>(qkv_);
-  const int64_t d = a.head_dim, page_width = pages.page_size * d;
-  const bool latent = a.latent > 0;
-  parallel_for(HeadTask::count(a, pages.runs), [&](int64_t number) {
-    const HeadTask task(a, number);
-    const int32_t slot = pages.slots[task.item], parent = slot < 0 ? -1 : pages.parents[slot];
-    const int64_t token = pages.tokens[task.item], count = pages.tokens[task.item + 1] - token;
-    if (slot < 0) {
-      const int64_t dv = a.value_dim();
-      for (int64_t row = token; row < token + count; ++row)
-        std::fill_n(static_cast<T*>(out) + (row * a.heads + task.first_head) * dv, task.heads * dv, T());
-      return;
-    }
-    const int64_t first = pages.lengths[slot], prompt_length = parent < 0 ? 0 : pages.lengths[parent],
-                  prompt = padded(prompt_length);
-    KeyBlocks<T> keys;
-    keys.v_stride = d;
-    std::vector<T> transposed(latent ? (prompt + padded(first + count)) * d : 0);
-    T* next = transposed.data();
-    auto extend = [&](const int32_t* table, int64_t n) {
-      for (int64_t j = 0; j < n; j += kKeys) {
-        const int64_t at =
-            (table[j / pages.page_size] * a.kv_heads + task.kv_head) * page_width + j % pages.page_size * d;
-        const auto in_block = static_cast<int>(std::min<int64_t>(kKeys, n - j));
-        const T* values = static_cast<const T*>(pages.v) + at;
-        if (latent) transpose_blocks(values, d, in_block, d, next);
-        keys.add(latent ? next : static_cast<const T*>(pages.k) + at, values, in_block);
-        next += latent ? kKeys * d : 0;
-      }
-    };
-    if (parent >= 0) extend(pages.table + parent * pages.most_pages, prompt_length);
-    extend(pages.table + slot * pages.most_pages, first + count);
-    attend_rows<T>(a, keys, task, prompt, first, token, count, qkv, static_cast<T*>(out), nullptr);
-  });
-}
-
-// Puts the keys and values of a run's new tokens where paged_attention reads them.
-template <class T>
-void write_pages(const cpu::Attention& a, const cpu::Pages& pages, const void* qkv_, void* k_cache, void* v_cache) {
-  const T* qkv = static_cast<const T*>(qkv_);
-  const int64_t d = a.head_dim, width = a.width(), page_width = pages.page_size * d;
-  parallel_for(pages.runs, [&](int64_t run) {
-    const int64_t owner = pages.slots[run];
+void write_pages(const kernel::PagedAttention& a, const T* qkv) {
+  const HeadLayout& heads = a.layout;
+  const int64_t d = heads.head_dim, width = heads.width(), page_width = a.page_size * d;
+  parallel_for(a.runs, [&](int64_t run) {
+    const int64_t owner = a.slots[run];
     if (owner < 0) return;
-    const int32_t* table = pages.table + owner * pages.most_pages;
-    for (int64_t row = pages.tokens[run]; row < pages.tokens[run + 1]; ++row) {
-      const int64_t position = pages.lengths[owner] + row - pages.tokens[run], slot = position % pages.page_size;
-      for (int64_t head = 0; head < a.kv_heads; ++head) {
-        const int64_t at = (table[position / pages.page_size] * a.kv_heads + head) * page_width;
-        std::memcpy(static_cast<T*>(v_cache) + at + slot * d, qkv + row * width + a.value_column(head), sizeof(T) * d);
-        if (a.latent > 0) continue;  // the value's row is the key's, too
-        const T* k = qkv + row * width + a.key_column(head);
-        T* to = static_cast<T*>(k_cache) + at + slot / kKeys * kKeys * d + slot % kKeys;
+    const int32_t* pages = a.pages + owner * a.most_pages;
+    for (int64_t row = a.starts[run]; row < a.starts[run + 1]; ++row) {
+      const int64_t position = a.lengths[owner] + row - a.starts[run], slot = position % a.page_size;
+      for (int64_t head = 0; head < heads.kv_heads; ++head) {
+        const int64_t at = (pages[position / a.page_size] * heads.kv_heads + head) * page_width;
+        std::memcpy(static_cast<T*>(a.values) + at + slot * d, qkv + row * width + heads.value_column(head),
+                    sizeof(T) * d);
+        if (heads.latent > 0) continue;  // the value's row is the key's, too
+        const T* k = qkv + row * width + heads.key_column(head);
+        T* to = static_cast<T*>(a.keys) + at + slot / kKeys * kKeys * d + slot % kKeys;
         for (int64_t j = 0; j < d; ++j) to[j * kKeys] = k[j];
       }
     }
   });
 }
 
-// Backward. With P the weights and D = dO·O of a row: dV += Pᵀ dO, dS = P∘(dO Vᵀ − D)·scale, dQ = dS K, dK += dSᵀ Q.
-// Keys of a family's root gather from its children, in order, and from itself last, so that the children may come in
-// passes of their own. A latent key's gradient is dK plus dV.
 template <class T>
-void attention_backward(const cpu::Attention& a, const void* qkv_, const void* out_, const float* lse,
-                        const void* dout_, void* dqkv_) {
-  const T* qkv = static_cast<const T*>(qkv_);
-  const T* out = static_cast<const T*>(out_);
-  const T* dout = static_cast<const T*>(dout_);
-  T* dqkv = static_cast<T*>(dqkv_);
-  const int64_t d = a.head_dim, dv = a.value_dim(), width = a.width(), group = a.heads / a.kv_heads;
-  const int64_t dims[2] = {d, dv};  // of keys and of values
-  parallel_for(a.families * a.kv_heads, [&](int64_t task) {
-    const int64_t kv_head = task % a.kv_heads;
-    const int32_t family = a.family_starts[task / a.kv_heads], end = a.family_starts[task / a.kv_heads + 1];
-    const T *k = qkv + a.key_column(kv_head), *v = qkv + a.value_column(kv_head);
+void attend_pages(const kernel::PagedAttention& a, const T* qkv, T* out) {
+  const HeadLayout& heads = a.layout;
+  const int64_t d = heads.head_dim, page_width = a.page_size * d;
+  const bool latent = heads.latent > 0;
+  parallel_for(HeadTask::count(heads, a.runs), [&](int64_t number) {
+    const HeadTask task(heads, number);
+    const int32_t slot = a.slots[task.item], parent = slot < 0 ? -1 : a.parents[slot];
+    const int64_t token = a.starts[task.item], count = a.starts[task.item + 1] - token;
+    if (slot < 0) {
+      const int64_t dv = heads.value_dim();
+      for (int64_t row = token; row < token + count; ++row)
+        std::fill_n(out + (row * heads.heads + task.first_head) * dv, task.heads * dv, T());
+      return;
+    }
+    const int64_t first = a.lengths[slot], prompt_length = parent < 0 ? 0 : a.lengths[parent],
+                  prompt = padded(prompt_length);
     KeyBlocks<T> keys;
-    std::vector<const T*> transposed_values, key_rows;
-    std::vector<T> store[2][2];         // [root, own][keys, values], transposed; of latent values the keys' serve
-    std::vector<float> gradient[2][2];  // [root, own][keys, values], [keys, head_dim or value_dim]
-    auto extend = [&](int64_t segment, int part) {
-      const int64_t start = a.starts[segment], n = a.starts[segment + 1] - start;
-      for (int kind = 0; kind < 2; ++kind) {
-        gradient[part][kind].assign(padded(n) * dims[kind], 0.0f);
-        if (kind == 1 && a.latent > 0) continue;
-        store[part][kind].resize(padded(n) * d);
-        transpose_blocks((kind ? v : k) + start * width, width, n, d, store[part][kind].data());
-      }
+    keys.v_stride = d;
+    std::vector<T> transposed(latent ? (prompt + padded(first + count)) * d : 0);
+    T* next = transposed.data();
+    auto extend = [&](const int32_t* pages, int64_t n) {
       for (int64_t j = 0; j < n; j += kKeys) {
-        keys.add(store[part][0].data() + j * d, nullptr, static_cast<int>(std::min<int64_t>(kKeys, n - j)));
-        transposed_values.push_back(store[part][a.latent > 0 ? 0 : 1].data() + j * d);
-        key_rows.push_back(k + (start + j) * width);
+        const int64_t at = (pages[j / a.page_size] * heads.kv_heads + task.kv_head) * page_width + j % a.page_size * d;
+        const auto in_block = static_cast<int>(std::min<int64_t>(kKeys, n - j));
+        const T* values = static_cast<const T*>(a.values) + at;
+        if (latent) transpose_blocks(values, d, in_block, d, next);
+        keys.add(latent ? next : static_cast<const T*>(a.keys) + at, values, in_block);
+        next += latent ? kKeys * d : 0;
       }
     };
-    auto write = [&](int64_t segment, int part, auto* gradients) {
-      const int64_t start = a.starts[segment], n = a.starts[segment + 1] - start;
-      for (int64_t j = 0; j < n; ++j) {
-        float *dk = gradient[part][0].data() + j * d, *dvalue = gradient[part][1].data() + j * dv;
-        auto* to = gradients + (start + j) * width;
-        if (a.latent > 0) {
-          for (int64_t e = 0; e < dv; ++e) dk[e] += dvalue[e];
-        } else {
-          for (int64_t e = 0; e < dv; ++e) put(to + a.value_column(kv_head) + e, dvalue[e]);
-        }
-        for (int64_t e = 0; e < d; ++e) put(to + a.key_column(kv_head) + e, dk[e]);
-      }
-    };
-    std::vector<float> q(kRows * d), grad(kRows * dv), dq(kRows * d), p, ds;
-    extend(family, 0);
-    const bool first = family == 0, given = first && a.given;
-    for (int64_t j = 0; first && a.root_gradient && j < a.starts[1]; ++j) {
-      const float* from = a.root_gradient + j * width;
-      std::copy_n(from + a.key_column(kv_head), d, gradient[0][0].data() + j * d);
-      if (a.latent == 0) std::copy_n(from + a.value_column(kv_head), d, gradient[0][1].data() + j * d);
+    if (parent >= 0) extend(a.pages + parent * a.most_pages, prompt_length);
+    extend(a.pages + slot * a.most_pages, first + count);
+    attend_rows<T>(heads, keys, task, prompt, first, token, count, qkv, out, nullptr);
+  });
+}
+
+template <class T>
+void paged_attention(kernel::Stream, const kernel::PagedAttention& a, const void* qkv, void* out) {
+  write_pages(a, static_cast<const T*>(qkv));
+  attend_pages(a, static_cast<const T*>(qkv), static_cast<T*>(out));
+  zero_inert(a.layout, a.starts[a.runs], a.rows, static_cast<T*>(out));
+}
+
+// Backward, of one family and the query heads that share a key head. With P the weights and D = dO·O of a row: dV += Pᵀ
+// dO, dS = P∘(dO Vᵀ − D)·scale, dQ = dS K, dK += dSᵀ Q. Keys of a family's root gather from its children, in order, and
+// from itself last, so that the children may come in passes of their own. A latent key's gradient is dK plus dV.
+template <class T>
+class FamilyBackward {
+ public:
+  FamilyBackward(const kernel::Attention& a, int64_t family, int64_t kv_head, const T* qkv, const T* out,
+                 const float* lse, const T* dout, T* dqkv)
+      : a_(a),
+        heads_(a.layout),
+        root_(a.family_starts[family]),
+        end_(a.family_starts[family + 1]),
+        kv_head_(kv_head),
+        qkv_(qkv),
+        out_(out),
+        lse_(lse),
+        dout_(dout),
+        dqkv_(dqkv),
+        q_(kRows * dims_[0]),
+        grad_(kRows * dims_[1]),
+        dq_(kRows * dims_[0]) {}
+
+  void run() {
+    extend(root_, 0);
+    const bool first = root_ == 0, given = first && a_.given;
+    if (first && a_.root_gradient) begin_from(a_.root_gradient, a_.starts[1]);
+    root_blocks_ = keys_.k.size();
+    for (int32_t child = root_ + 1; child < end_; ++child) {
+      extend(child, 1);
+      segment(child, root_blocks_ * kKeys);
+      write(child, 1, dqkv_);
+      keys_.k.resize(root_blocks_), keys_.v.resize(root_blocks_), keys_.count.resize(root_blocks_);
+      values_.resize(root_blocks_), key_rows_.resize(root_blocks_);
     }
-    const size_t root_blocks = keys.k.size();
-    for (int32_t next = family + 1; next < end + (given ? 0 : 1); ++next) {
-      const int32_t segment = next < end ? next : family;  // the root itself comes last
-      const bool root = segment == family;
-      keys.k.resize(root_blocks), keys.v.resize(root_blocks), keys.count.resize(root_blocks);
-      transposed_values.resize(root_blocks), key_rows.resize(root_blocks);
-      if (!root) extend(segment, 1);
-      const int64_t before = root ? 0 : root_blocks * kKeys, start = a.starts[segment];
-      const int64_t count = (a.starts[segment + 1] - start) * group;
-      for (int64_t i = 0; i < count; i += kRows) {
-        QueryRow rows[kRows], grads[kRows];
-        float sums[kRows], dots[kRows];
-        int64_t blocks = 0;
-        for (int r = 0; r < kRows; ++r) {
-          const int64_t index = std::min(i + r, count - 1);
-          const int64_t row = start + index / group, head = kv_head * group + index % group;
-          const bool live = i + r < count;
-          rows[r] = {q.data() + r * d, live ? before + index / group + 1 : 0};
-          grads[r] = {grad.data() + r * dv, rows[r].limit};
-          sums[r] = lse[row * a.heads + head];
-          dots[r] = 0.0f;
-          for (int64_t j = 0; j < d; ++j) q[r * d + j] = widen(qkv[row * width + head * d + j]);
-          for (int64_t j = 0; j < dv; ++j) {
-            const int64_t at = (row * a.heads + head) * dv + j;
-            grad[r * dv + j] = widen(dout[at]);
-            dots[r] += grad[r * dv + j] * widen(out[at]);
-          }
-          blocks = std::max(blocks, (rows[r].limit + kKeys - 1) / kKeys);
-        }
-        const int64_t stride = blocks * kKeys;
-        p.resize(kRows * stride), ds.resize(kRows * stride);
-        for (int64_t b = 0; b < blocks; ++b) {
-          Vec s[kRows][kKeyVectors], dp[kRows][kKeyVectors];
-          block_dots(rows, keys.k[b], d, s);
-          block_dots(grads, transposed_values[b], dv, dp);
-          for (int r = 0; r < kRows; ++r) {
-            const int lanes = visible(b, keys.count[b], rows[r].limit);
-            for (int x = 0; x < kKeyVectors; ++x) {
-              Vec weight = exp(fma(s[r][x], splat(a.scale), splat(-sums[r])));
-              for (int e = std::max(0, lanes - x * kLanes); e < kLanes; ++e) weight[e] = 0.0f;
-              store_some(p.data() + r * stride + b * kKeys + x * kLanes, weight, kLanes);
-              store_some(ds.data() + r * stride + b * kKeys + x * kLanes,
-                         weight * (dp[r][x] - dots[r]) * splat(a.scale), kLanes);
-            }
-          }
-          const int part = static_cast<size_t>(b) < root_blocks ? 0 : 1;
-          const int64_t base = (part ? b - root_blocks : b) * kKeys;
-          for (int kind = 0; kind < 2; ++kind) {
-            const float* weights = (kind ? p : ds).data() + b * kKeys;
-            const float* from = (kind ? grad : q).data();
-            const int64_t n = dims[kind];
-            float* to = gradient[part][kind].data() + base * n;
-            each_vector(n, [&](int64_t e, int lanes) {
-              Vec x[kRows];
-              for (int r = 0; r < kRows; ++r) x[r] = load_some(from + r * n + e, lanes);
-              for (int j = 0; j < keys.count[b]; ++j) {
-                Vec total = load_some(to + j * n + e, lanes);
-                for (int r = 0; r < kRows; ++r) total = fma(splat(weights[r * stride + j]), x[r], total);
-                store_some(to + j * n + e, total, lanes);
-              }
-            });
-          }
-        }
-        weigh(keys, key_rows, width, rows, ds.data(), stride, d, dq.data());
-        for (int r = 0; r < kRows && i + r < count; ++r) {
-          const int64_t row = start + (i + r) / group, head = kv_head * group + (i + r) % group;
-          for (int64_t j = 0; j < d; ++j) put(dqkv + row * width + head * d + j, dq[r * d + j]);
+    if (given) return write(0, 0, a_.root_gradient);
+    segment(root_, 0);
+    write(root_, 0, dqkv_);
+  }
+
+ private:
+  // The keys and values of a segment behind those that are there, as the root's (part 0) or a child's (1).
+  void extend(int64_t segment, int part) {
+    const int64_t start = a_.starts[segment], n = a_.starts[segment + 1] - start, d = dims_[0];
+    const int64_t columns[2] = {heads_.key_column(kv_head_), heads_.value_column(kv_head_)};
+    for (int kind = 0; kind < 2; ++kind) {
+      gradient_[part][kind].assign(padded(n) * dims_[kind], 0.0f);
+      if (kind == 1 && heads_.latent > 0) continue;
+      store_[part][kind].resize(padded(n) * d);
+      transpose_blocks(qkv_ + columns[kind] + start * width_, width_, n, d, store_[part][kind].data());
+    }
+    for (int64_t j = 0; j < n; j += kKeys) {
+      keys_.add(store_[part][0].data() + j * d, nullptr, static_cast<int>(std::min<int64_t>(kKeys, n - j)));
+      values_.push_back(store_[part][heads_.latent > 0 ? 0 : 1].data() + j * d);
+      key_rows_.push_back(qkv_ + columns[0] + (start + j) * width_);
+    }
+  }
+
+  void begin_from(const float* root_gradient, int64_t n) {
+    const int64_t d = dims_[0];
+    for (int64_t j = 0; j < n; ++j) {
+      const float* from = root_gradient + j * width_;
+      std::copy_n(from + heads_.key_column(kv_head_), d, gradient_[0][0].data() + j * d);
+      if (heads_.latent == 0) std::copy_n(from + heads_.value_column(kv_head_), d, gradient_[0][1].data() + j * d);
+    }
+  }
+
+  template <class G>
+  void write(int64_t segment, int part, G* gradients) {
+    const int64_t start = a_.starts[segment], n = a_.starts[segment + 1] - start, d = dims_[0], dv = dims_[1];
+    for (int64_t j = 0; j < n; ++j) {
+      float *dk = gradient_[part][0].data() + j * d, *dvalue = gradient_[part][1].data() + j * dv;
+      G* to = gradients + (start + j) * width_;
+      if (heads_.latent > 0) {
+        for (int64_t e = 0; e < dv; ++e) dk[e] += dvalue[e];
+      } else {
+        for (int64_t e = 0; e < dv; ++e) put(to + heads_.value_column(kv_head_) + e, dvalue[e]);
+      }
+      for (int64_t e = 0; e < d; ++e) put(to + heads_.key_column(kv_head_) + e, dk[e]);
+    }
+  }
+
+  // All query rows of a segment, to which `before` (padded) keys come before its own.
+  void segment(int64_t segment, int64_t before) {
+    const int64_t start = a_.starts[segment], group = heads_.heads / heads_.kv_heads, d = dims_[0];
+    const int64_t count = (a_.starts[segment + 1] - start) * group;
+    for (int64_t i = 0; i < count; i += kRows) {
+      QueryRow rows[kRows], grads[kRows];
+      float sums[kRows], dots[kRows];
+      int64_t blocks = 0;
+      for (int r = 0; r < kRows; ++r) {
+        const int64_t index = std::min(i + r, count - 1);
+        read(start + index / group, kv_head_ * group + index % group, r, sums, dots);
+        rows[r] = {q_.data() + r * d, i + r < count ? before + index / group + 1 : 0};
+        grads[r] = {grad_.data() + r * dims_[1], rows[r].limit};
+        blocks = std::max(blocks, (rows[r].limit + kKeys - 1) / kKeys);
+      }
+      weigh_keys(rows, grads, sums, dots, blocks);
+      weigh(keys_, key_rows_, width_, rows, ds_.data(), blocks * kKeys, d, dq_.data());
+      for (int r = 0; r < kRows && i + r < count; ++r) {
+        const int64_t row = start + (i + r) / group, head = kv_head_ * group + (i + r) % group;
+        for (int64_t j = 0; j < d; ++j) put(dqkv_ + row * width_ + head * d + j, dq_[r * d + j]);
+      }
+    }
+  }
+
+  void read(int64_t row, int64_t head, int r, float* sums, float* dots) {
+    const int64_t d = dims_[0], dv = dims_[1];
+    sums[r] = lse_[row * heads_.heads + head];
+    dots[r] = 0.0f;
+    for (int64_t j = 0; j < d; ++j) q_[r * d + j] = widen(qkv_[row * width_ + head * d + j]);
+    for (int64_t j = 0; j < dv; ++j) {
+      const int64_t at = (row * heads_.heads + head) * dv + j;
+      grad_[r * dv + j] = widen(dout_[at]);
+      dots[r] += grad_[r * dv + j] * widen(out_[at]);
+    }
+  }
+
+  // P and dS of kRows rows, and what they add to the gradients of keys and values.
+  void weigh_keys(const QueryRow* rows, const QueryRow* grads, const float* sums, const float* dots, int64_t blocks) {
+    const int64_t stride = blocks * kKeys;
+    const float scale = scale_of(heads_);
+    p_.resize(kRows * stride), ds_.resize(kRows * stride);
+    for (int64_t b = 0; b < blocks; ++b) {
+      Vec s[kRows][kKeyVectors], dp[kRows][kKeyVectors];
+      block_dots(rows, keys_.k[b], dims_[0], s);
+      block_dots(grads, values_[b], dims_[1], dp);
+      for (int r = 0; r < kRows; ++r) {
+        const int lanes = visible(b, keys_.count[b], rows[r].limit);
+        for (int x = 0; x < kKeyVectors; ++x) {
+          Vec weight = exp(fma(s[r][x], splat(scale), splat(-sums[r])));
+          for (int e = std::max(0, lanes - x * kLanes); e < kLanes; ++e) weight[e] = 0.0f;
+          const int64_t at = r * stride + b * kKeys + x * kLanes;
+          store_some(p_.data() + at, weight, kLanes);
+          store_some(ds_.data() + at, weight * (dp[r][x] - dots[r]) * splat(scale), kLanes);
         }
       }
-      if (!root) write(segment, 1, dqkv);
+      const int part = static_cast<size_t>(b) < root_blocks_ ? 0 : 1;
+      const int64_t base = (part ? b - root_blocks_ : b) * kKeys;
+      add_rows(ds_.data() + b * kKeys, stride, q_.data(), dims_[0], keys_.count[b],
+               gradient_[part][0].data() + base * dims_[0]);
+      add_rows(p_.data() + b * kKeys, stride, grad_.data(), dims_[1], keys_.count[b],
+               gradient_[part][1].data() + base * dims_[1]);
     }
-    given ? write(0, 0, a.root_gradient) : write(family, 0, dqkv);
+  }
+
+  // to[j] += Σ_r weights[r, j]·from[r], of rows of n.
+  static void add_rows(const float* weights, int64_t stride, const float* from, int64_t n, int count, float* to) {
+    each_vector(n, [&](int64_t e, int lanes) {
+      Vec x[kRows];
+      for (int r = 0; r < kRows; ++r) x[r] = load_some(from + r * n + e, lanes);
+      for (int j = 0; j < count; ++j) {
+        Vec total = load_some(to + j * n + e, lanes);
+        for (int r = 0; r < kRows; ++r) total = fma(splat(weights[r * stride + j]), x[r], total);
+        store_some(to + j * n + e, total, lanes);
+      }
+    });
+  }
+
+  const kernel::Attention& a_;
+  const HeadLayout& heads_;
+  const int64_t width_ = heads_.width();
+  const int64_t dims_[2] = {heads_.head_dim, heads_.value_dim()};  // of keys and of values
+  const int32_t root_, end_;
+  const int64_t kv_head_;
+  const T *const qkv_, *const out_;
+  const float* const lse_;
+  const T* const dout_;
+  T* const dqkv_;
+
+  KeyBlocks<T> keys_;
+  std::vector<const T*> values_, key_rows_;  // of the blocks: transposed values, and the keys' rows in qkv
+  size_t root_blocks_ = 0;
+  std::vector<T> store_[2][2];         // [root, child][keys, values], transposed; of latent values the keys' serve
+  std::vector<float> gradient_[2][2];  // [root, child][keys, values], [keys, head_dim or value_dim]
+  std::vector<float> q_, grad_, dq_, p_, ds_;
+};
+
+template <class T>
+void attention_backward(kernel::Stream, const kernel::Attention& a, const void* qkv, const void* out, const float* lse,
+                        const void* dout, void* dqkv) {
+  const int64_t kv_heads = a.layout.kv_heads, width = a.layout.width(), live = a.starts[a.family_starts[a.families]];
+  std::fill(static_cast<T*>(dqkv) + live * width, static_cast<T*>(dqkv) + a.rows * width, T());
+  parallel_for(a.families * kv_heads, [&](int64_t task) {
+    FamilyBackward<T>(a, task / kv_heads, task % kv_heads, static_cast<const T*>(qkv), static_cast<const T*>(out), lse,
+                      static_cast<const T*>(dout), static_cast<T*>(dqkv))
+        .run();
   });
 }
 

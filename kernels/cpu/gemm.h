@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/parallel.h"
-#include "kernels/cpu/kernels.h"
+#include "kernels/cpu/cpu.h"
 #include "kernels/cpu/simd.h"
 
 #if defined(__AMX_BF16__)
@@ -448,7 +448,7 @@ void gemm_serial(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int
 }
 
 template <class T, class Out>
-void gemm_typed(int64_t m, int64_t n, int64_t k, const cpu::MatrixRef& a, const cpu::MatrixRef& b, void* c,
+void gemm_typed(int64_t m, int64_t n, int64_t k, const kernel::MatrixRef& a, const kernel::MatrixRef& b, void* c,
                 int64_t c_stride, bool accumulate) {
   if (m == 0 || n == 0) return;
   // Blocks enough for every thread, and so many that a short last one leaves none of them idle: by rows as long as each
@@ -473,9 +473,9 @@ void gemm_typed(int64_t m, int64_t n, int64_t k, const cpu::MatrixRef& a, const 
   });
 }
 
-inline void gemm(cpu::Type in, cpu::Type out, int64_t m, int64_t n, int64_t k, const cpu::MatrixRef& a,
-                 const cpu::MatrixRef& b, void* c, int64_t c_stride, bool accumulate) {
-  using cpu::Type;
+inline void gemm(kernel::Stream, kernel::Type in, kernel::Type out, int64_t m, int64_t n, int64_t k,
+                 const kernel::MatrixRef& a, const kernel::MatrixRef& b, void* c, int64_t c_stride, bool accumulate) {
+  using kernel::Type;
   if (in == Type::f32) return gemm_typed<float, float>(m, n, k, a, b, c, c_stride, accumulate);
   if (out == Type::f32) return gemm_typed<bf16, float>(m, n, k, a, b, c, c_stride, accumulate);
   gemm_typed<bf16, bf16>(m, n, k, a, b, c, c_stride, accumulate);

@@ -1,13 +1,14 @@
-// Kernels that work row by row: norms, rotations, gates, softmax statistics. Each row is computed by the same sequence
+// Kernels that work row by row: embedding, norms, rotations, gates. Each row is computed by the same sequence
 // of operations whatever the other rows are. Included by isa.cpp only.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "base/parallel.h"
-#include "kernels/cpu/kernels.h"
+#include "kernels/cpu/cpu.h"
 #include "kernels/cpu/simd.h"
 
 namespace grpo::GRPO_ISA {
@@ -89,7 +90,7 @@ void reduce_rows(int64_t rows, int64_t n, float* total, F f) {
 }
 
 template <class T>
-void rms_norm(int64_t rows, int64_t n, const void* x, const void* weight, float epsilon, void* y) {
+void rms_norm(kernel::Stream, int64_t rows, int64_t n, const void* x, const void* weight, float epsilon, void* y) {
   each_row(rows, n, [&](int64_t row) {
     const T* from = static_cast<const T*>(x) + row * n;
     scale_row(from, static_cast<const T*>(weight), n, inverse_rms(from, n, epsilon), static_cast<T*>(y) + row * n);
@@ -97,8 +98,8 @@ void rms_norm(int64_t rows, int64_t n, const void* x, const void* weight, float 
 }
 
 template <class T>
-void rms_norm_backward(int64_t rows, int64_t n, const void* x, const void* weight, const void* dy, float epsilon,
-                       void* dx, float* dw) {
+void rms_norm_backward(kernel::Stream, int64_t rows, int64_t n, const void* x, const void* weight, const void* dy,
+                       float epsilon, void* dx, float* dw) {
   reduce_rows(rows, n, dw, [&](int64_t row, float* partial) {
     rms_norm_row_backward(static_cast<const T*>(x) + row * n, static_cast<const T*>(weight),
                           static_cast<const T*>(dy) + row * n, n, epsilon, static_cast<T*>(dx) + row * n, partial);
@@ -107,7 +108,7 @@ void rms_norm_backward(int64_t rows, int64_t n, const void* x, const void* weigh
 
 // silu(gate)·up, the two halves of each row.
 template <class T>
-void swiglu(int64_t rows, int64_t n, const void* gate_up, void* y) {
+void swiglu(kernel::Stream, int64_t rows, int64_t n, const void* gate_up, void* y) {
   each_row(rows, 4 * n, [&](int64_t row) {
     const T* gate = static_cast<const T*>(gate_up) + row * 2 * n;
     T* to = static_cast<T*>(y) + row * n;
@@ -119,7 +120,7 @@ void swiglu(int64_t rows, int64_t n, const void* gate_up, void* y) {
 }
 
 template <class T>
-void swiglu_backward(int64_t rows, int64_t n, const void* gate_up, const void* dy, void* dgate_up) {
+void swiglu_backward(kernel::Stream, int64_t rows, int64_t n, const void* gate_up, const void* dy, void* dgate_up) {
   each_row(rows, 4 * n, [&](int64_t row) {
     const T* gate = static_cast<const T*>(gate_up) + row * 2 * n;
     const T* d = static_cast<const T*>(dy) + row * n;
@@ -135,9 +136,9 @@ void swiglu_backward(int64_t rows, int64_t n, const void* gate_up, const void* d
 
 // (a, b) of a head vector's last columns turn by the angle of its position: the two halves pair up (GPT-NeoX order), or
 // neighbours do (GPT-J order). The columns before them stay.
-inline void rotate(const cpu::Rope& r, const float* x, int64_t row, float sign, float* y) {
-  const int64_t half = r.rotary / 2, still = r.head_dim - r.rotary;
-  const float *cos = r.table + static_cast<int64_t>(r.positions[row]) * r.rotary, *sin = cos + half;
+inline void rotate(const kernel::Rope& r, const float* x, int64_t row, float sign, float* y) {
+  const int64_t rotary = r.layout.rotary_dim(), half = rotary / 2, still = r.layout.head_dim - rotary;
+  const float *cos = r.table + static_cast<int64_t>(r.positions[row]) * rotary, *sin = cos + half;
   std::copy_n(x, still, y);
   const auto turn = [&](int64_t left, int64_t right, int64_t j) {
     const float a = x[left], b = x[right], s = sign * sin[j];
@@ -151,15 +152,16 @@ inline void rotate(const cpu::Rope& r, const float* x, int64_t row, float sign, 
 }
 
 template <class T>
-void rope(const cpu::Rope& r, const void* qkv, void* out) {
-  const int64_t width = r.width, d = r.head_dim, values = r.turned * d;
+void rope(kernel::Stream, const kernel::Rope& r, const void* qkv, void* out) {
+  const int64_t width = r.layout.width(), d = r.layout.head_dim, turned_heads = r.layout.heads + r.layout.kv_heads,
+                values = turned_heads * d;
   each_row(r.rows, 4 * width, [&](int64_t row) {
     const T* from = static_cast<const T*>(qkv) + row * width;
     T* to = static_cast<T*>(out) + row * width;
     float vector[1024];
-    for (int64_t head = 0; head < r.turned; ++head) {
+    for (int64_t head = 0; head < turned_heads; ++head) {
       const T* x = from + head * d;
-      const T* norm = static_cast<const T*>(head < r.heads ? r.q_norm : r.k_norm);
+      const T* norm = static_cast<const T*>(head < r.layout.heads ? r.q_norm : r.k_norm);
       const float scale = norm ? inverse_rms(x, d, r.epsilon) : 1.0f;
       for (int64_t j = 0; j < d; ++j) vector[j] = norm ? widen(x[j]) * scale * widen(norm[j]) : widen(x[j]);
       float turned[1024];
@@ -171,18 +173,20 @@ void rope(const cpu::Rope& r, const void* qkv, void* out) {
 }
 
 template <class T>
-void rope_backward(const cpu::Rope& r, const void* qkv, const void* dout, void* dqkv, float* dq_norm, float* dk_norm) {
-  const int64_t width = r.width, d = r.head_dim, values = r.turned * d;
+void rope_backward(kernel::Stream, const kernel::Rope& r, const void* qkv, const void* dout, void* dqkv, float* dq_norm,
+                   float* dk_norm) {
+  const int64_t width = r.layout.width(), d = r.layout.head_dim, turned_heads = r.layout.heads + r.layout.kv_heads,
+                values = turned_heads * d;
   std::vector<float> norms(2 * d, 0.0f);  // gradients of the two norm weights
   reduce_rows(r.rows, 2 * d, norms.data(), [&](int64_t row, float* partial) {
     const T* from = static_cast<const T*>(qkv) + row * width;
     const T* grad = static_cast<const T*>(dout) + row * width;
     T* to = static_cast<T*>(dqkv) + row * width;
     float vector[1024], x[1024], weight[1024];
-    for (int64_t head = 0; head < r.turned; ++head) {
+    for (int64_t head = 0; head < turned_heads; ++head) {
       for (int64_t j = 0; j < d; ++j) x[j] = widen(grad[head * d + j]);
       rotate(r, x, row, -1.0f, vector);
-      const bool query = head < r.heads;
+      const bool query = head < r.layout.heads;
       if (const T* norm = static_cast<const T*>(query ? r.q_norm : r.k_norm)) {
         float turned[1024];
         for (int64_t j = 0; j < d; ++j) x[j] = widen(from[head * d + j]), weight[j] = widen(norm[j]);
@@ -198,84 +202,20 @@ void rope_backward(const cpu::Rope& r, const void* qkv, const void* dout, void* 
   for (int64_t j = 0; dk_norm && j < d; ++j) dk_norm[j] += norms[d + j];
 }
 
-// log Σ exp(x·scale), and the entropy of that softmax.
-inline void logit_stats(const float* x, int64_t n, float scale, float* log_sum_exp, float* entropy) {
-  Vec highest = splat(-INFINITY);
-  each_vector(n, [&](int64_t j, int lanes) {
-    Vec v = load_some(x + j, lanes) * splat(scale);
-    for (int i = lanes; i < kLanes; ++i) v[i] = -INFINITY;
-    highest = max(highest, v);
-  });
-  const float top = max_lane(highest);
-  Vec total = zero(), weighted = zero();
-  each_vector(n, [&](int64_t j, int lanes) {
-    const Vec shifted = fma(load_some(x + j, lanes), splat(scale), splat(-top));
-    Vec e = exp(shifted);
-    for (int i = lanes; i < kLanes; ++i) e[i] = 0.0f;
-    total += e;
-    weighted = fma(e, max(splat(-1e30f), shifted), weighted);
-  });
-  const float z = sum(total);
-  *log_sum_exp = top + std::log(z);
-  if (entropy) *entropy = std::log(z) - sum(weighted) / z;
-}
-
-// Turns a row of logits into its gradient, given those of log p(target) and of the entropy.
-inline void logit_backward(float* x, int64_t n, float scale, float log_sum_exp, float entropy, int32_t target,
-                           float dlogprob, float dentropy) {
-  const float at_target = x[target];
-  each_vector(n, [&](int64_t j, int lanes) {
-    const Vec logprob = fma(load_some(x + j, lanes), splat(scale), splat(-log_sum_exp));
-    const Vec p = exp(logprob);
-    const Vec bounded = max(splat(-1e30f), logprob);  // −inf logits: p is 0 and must stay so
-    store_some(x + j, p * splat(-scale) * fma(splat(dentropy), bounded + entropy, splat(dlogprob)), lanes);
-  });
-  x[target] += at_target > -INFINITY ? scale * dlogprob : 0.0f;
-}
-
-// y[row] = Σ_j weights[row, j] · x[slots[row, j]] + base[row]
 template <class T>
-void combine(int64_t rows, int64_t n, int64_t k, const void* x, const int32_t* slots, const float* weights,
-             const void* base, void* y) {
-  each_row(rows, (k + 1) * n, [&](int64_t row) {
-    each_vector(n, [&](int64_t j, int lanes) {
-      Vec total = base ? load_some(static_cast<const T*>(base) + row * n + j, lanes) : zero();
-      for (int64_t i = 0; i < k; ++i) {
-        const T* from = static_cast<const T*>(x) + slots[row * k + i] * n;
-        const Vec v = load_some(from + j, lanes);
-        total = weights ? fma(splat(weights[row * k + i]), v, total) : total + v;
-      }
-      store_some(static_cast<T*>(y) + row * n + j, total, lanes);
-    });
-  });
+void embedding(kernel::Stream, int64_t rows, int64_t n, const void* weight, const int32_t* tokens, void* y) {
+  for (int64_t row = 0; row < rows; ++row)
+    std::memcpy(static_cast<T*>(y) + row * n, static_cast<const T*>(weight) + tokens[row] * n, sizeof(T) * n);
 }
 
-// dx[slots[row, j]] = weights[row, j] · dy[row]; dweights[row, j] = dy[row] · x[slots[row, j]]
+// A thread takes some columns and adds the tokens in order.
 template <class T>
-void combine_backward(int64_t rows, int64_t n, int64_t k, const void* x, const int32_t* slots, const float* weights,
-                      const void* dy, void* dx, float* dweights) {
-  each_row(rows, 2 * k * n, [&](int64_t row) {
-    const T* grad = static_cast<const T*>(dy) + row * n;
-    for (int64_t i = 0; i < k; ++i) {
-      const int64_t slot = slots[row * k + i];
-      Vec dot = zero();
-      each_vector(n, [&](int64_t j, int lanes) {
-        const Vec g = load_some(grad + j, lanes);
-        dot = fma(g, load_some(static_cast<const T*>(x) + slot * n + j, lanes), dot);
-        store_some(static_cast<T*>(dx) + slot * n + j, g * splat(weights[row * k + i]), lanes);
-      });
-      dweights[row * k + i] = sum(dot);
-    }
-  });
-}
-
-// Scores of a router's logits in place: sigmoid, or softmax over the row.
-inline void router_scores(float* x, int64_t n, bool softmax) {
-  float log_sum_exp = 0.0f;
-  if (softmax) logit_stats(x, n, 1.0f, &log_sum_exp, nullptr);
-  each_vector(n, [&](int64_t j, int lanes) {
-    const Vec v = load_some(x + j, lanes);
-    store_some(x + j, softmax ? exp(v - log_sum_exp) : sigmoid(v), lanes);
+void embedding_backward(kernel::Stream, int64_t rows, int64_t n, const void* dy, const int32_t* tokens, float* dw) {
+  constexpr int64_t kColumns = 256;
+  parallel_for((n + kColumns - 1) / kColumns, [&](int64_t task) {
+    const int64_t begin = task * kColumns, end = std::min(n, begin + kColumns);
+    for (int64_t row = 0; row < rows; ++row)
+      for (int64_t j = begin; j < end; ++j) dw[tokens[row] * n + j] += widen(static_cast<const T*>(dy)[row * n + j]);
   });
 }
 

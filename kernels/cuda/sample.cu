@@ -70,10 +70,11 @@ __global__ void sample_rows(const float* logits, int64_t vocab, float scale, con
 
 }  // namespace
 
-void sample_rows_cuda(const float* logits, int64_t vocab, float scale, const int32_t* rows, const int64_t* keys,
-                      int64_t draws, int32_t* tokens, float* logprobs, int device) {
+void sample_rows_cuda(kernel::Stream stream, int device, const float* logits, int64_t vocab, float scale,
+                      const int32_t* rows, const int64_t* keys, int64_t draws, int32_t* tokens, float* logprobs) {
   cudaSetDevice(device);
-  sample_rows<<<static_cast<unsigned>(draws), kThreads>>>(logits, vocab, scale, rows, keys, tokens, logprobs);
+  sample_rows<<<static_cast<unsigned>(draws), kThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(
+      logits, vocab, scale, rows, keys, tokens, logprobs);
   if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess)
     throw Error("sample", "the CUDA kernel could not be launched: ", cudaGetErrorString(error));
 }

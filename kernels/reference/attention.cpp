@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "kernels/cpu/cpu.h"
 #include "kernels/op.h"
 
 namespace grpo::reference {
@@ -110,15 +111,16 @@ Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const Pass& p
       if (i >= first) written.push_back(read.back()), live.push_back(first_row + i - first);
     }
   }
-  // Both kinds of page seen as [pages, rows, kv_heads, head_dim].
-  const Tensor values = pages.values.transpose(1, 2);
+  // Both kinds of page, laid out as on the CPU, seen as [pages, rows, kv_heads, head_dim].
+  const int64_t block = cpu::kKeyBlock, count = pages.count(), kv_heads = layout.kv_heads, d = layout.head_dim;
+  const Tensor values = pages.values.view({count, kv_heads, size, d}).transpose(1, 2);
   const auto places = [&](const std::vector<int64_t>& list, bool blocked) {
     const Tensor at_place = at::tensor(list, at::kLong).to(qkv.device());
     const Tensor page = at_place.floor_divide(size), row = at_place.remainder(size);
     c10::List<std::optional<Tensor>> where;
     where.push_back(page);
-    if (blocked) where.push_back(row.floor_divide(cpu::kKeyBlock));
-    where.push_back(blocked ? row.remainder(cpu::kKeyBlock) : row);
+    if (blocked) where.push_back(row.floor_divide(block));
+    where.push_back(blocked ? row.remainder(block) : row);
     return where;
   };
   const Tensor rows = heads.index_select(0, at::tensor(live, at::kLong).to(qkv.device()));
@@ -128,7 +130,7 @@ Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const Pass& p
     const Tensor latents = values.index(places(read, false));
     return ragged_attention(queries, latents, latents.narrow(2, 0, layout.latent), layout, visible, pass.host_starts);
   }
-  const Tensor keys = pages.keys.permute({0, 2, 4, 1, 3});
+  const Tensor keys = pages.keys.view({count, kv_heads, size / block, d, block}).permute({0, 2, 4, 1, 3});
   keys.index_put_(places(written, true), new_keys);
   values.index_put_(places(written, false), values_of(rows, layout));
   return ragged_attention(queries, keys.index(places(read, true)), values.index(places(read, false)), layout, visible,

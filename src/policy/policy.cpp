@@ -17,7 +17,7 @@
 
 #include "base/parallel.h"
 #include "base/philox.h"
-#include "kernels/cpu/kernels.h"
+#include "kernels/op.h"
 
 namespace grpo {
 namespace {
@@ -268,8 +268,7 @@ void Policy::feed_forward(const Layer& layer, const Tensor& x, const Pass& pass,
   }
   const MoeConfig& moe = config_.moe;
   const Routing routing = route(grpo::linear(x.to(at::kFloat), layer.moe.router), layer.moe.selection_bias,
-                                {moe.experts_per_token, moe.scoring == Scoring::softmax, moe.normalize, moe.scaling,
-                                 moe.groups, moe.groups_per_token, moe.group_best});
+                                moe);
   const Tensor chosen = routing.experts.narrow(0, 0, pass.live()).flatten().to(at::kLong);
   out.load = at::zeros({moe.experts}, chosen.options()).scatter_add_(0, chosen, at::ones_like(chosen));
   if (moe.auxiliary_loss > 0 && !pass.slots.defined())
@@ -335,17 +334,16 @@ void check_table(const KvView& kv, const Pass& pass, int64_t layers, const HeadL
   if (kv.table == nullptr || !pass.slots.defined())
     throw Error("policy", "expected pages together with a table and a pass with slots, got none");
   const PageTable& table = *kv.table;
-  const int64_t slots = table.lengths.defined() ? table.lengths.numel() : 0, pages = kv.pages->front().values.size(0);
+  const int64_t slots = table.lengths.defined() ? table.lengths.numel() : 0, pages = kv.pages->front().count();
   for (const Tensor* t : {&table.pages, &table.lengths, &table.parents})
     if (!t->defined() || t->scalar_type() != at::kInt || t->dim() != (t == &table.pages ? 2 : 1) ||
         t->size(0) != slots || !t->is_contiguous() || t->device() != pass.slots.device())
       throw Error("policy",
                   "expected a page table of int32 pages [slots, most pages], lengths and parents [slots], got others");
-  const std::vector<int64_t> shape{pages, layout.kv_heads, table.page_size, layout.head_dim};
   for (const LayerPages& layer : *kv.pages)
-    if (layer.values.sizes() != at::IntArrayRef(shape))
-      throw Error("policy", "expected pages of ", at::IntArrayRef(shape), " with a page_size of ", table.page_size,
-                  ", got ", layer.values.sizes());
+    if (layer.count() != pages || layer.values.size(1) != layout.kv_heads || layer.page_size != table.page_size)
+      throw Error("policy", "expected ", pages, " pages of ", layout.kv_heads, " heads and ", table.page_size,
+                  " tokens, got ", layer.count(), " of ", layer.values.size(1), " and ", layer.page_size);
   if (!pass.slots.is_cpu()) return;
   const int64_t most = table.pages.size(1);
   const auto check_slot = [&](int64_t slot, int64_t first, int64_t end, size_t segment) {
@@ -487,14 +485,10 @@ Tensor Policy::logits(const Tensor& hidden) const {
 }
 
 KvPages Policy::make_pages(int64_t pages, int64_t page_size) const {
-  if (page_size <= 0 || page_size % 16 != 0)
-    throw Error("policy", "expected a page_size that is a multiple of 16, got ", page_size);
-  const auto options = embedding_.options().requires_grad(false);
-  const auto [heads, kv_heads, d, latent, rotary, scale] = config_.layout();
   KvPages layers;
   for (int i = 0; i < config_.layers; ++i)
-    layers.push_back({latent > 0 ? Tensor() : at::zeros({pages, kv_heads, page_size / 16, d, 16}, options),
-                      at::zeros({pages, kv_heads, page_size, d}, options)});
+    layers.push_back(
+        grpo::make_pages(config_.layout(), pages, page_size, embedding_.options().requires_grad(false)));
   return layers;
 }
 
@@ -556,7 +550,7 @@ std::string Policy::describe() const {
     if (config_.moe.shared_experts > 0) text += " + " + std::to_string(config_.moe.shared_experts) + " shared";
   }
   text += " · " + device().str() + ' ';
-  if (device().is_cpu()) text.append(cpu::kernels().name) += ' ';
+  if (const kernel::Table* kernels = kernels_of(device(), embedding_.scalar_type())) text.append(kernels->name) += ' ';
   text += enum_name(config_.dtype);
   const int threads = num_threads();
   if (device().is_cpu()) text += ", " + std::to_string(threads) + (threads == 1 ? " thread" : " threads");

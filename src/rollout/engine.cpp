@@ -59,14 +59,10 @@ void Engine::fit_pages() {
   const int64_t needed = scheduler_->pages();
   if (scheduler_->held_pages() == 0) {
     const auto type = policy_.make_pages(0, config_.page_size)[0].values.scalar_type();
-    if (pages_.empty() || pages_[0].values.size(0) < needed || pages_[0].values.scalar_type() != type)
+    if (pages_.empty() || pages_[0].count() < needed || pages_[0].values.scalar_type() != type)
       pages_ = policy_.make_pages(needed, config_.page_size);
-  } else if (const int64_t more = needed - pages_[0].values.size(0); more > 0) {
-    KvPages added = policy_.make_pages(more, config_.page_size);
-    for (size_t i = 0; i < pages_.size(); ++i) {
-      if (pages_[i].keys.defined()) pages_[i].keys = at::cat({pages_[i].keys, added[i].keys});
-      pages_[i].values = at::cat({pages_[i].values, added[i].values});
-    }
+  } else if (needed > pages_[0].count()) {
+    for (LayerPages& layer : pages_) layer.grow(needed);
   }
 }
 

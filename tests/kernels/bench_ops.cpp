@@ -14,7 +14,7 @@
 #include "base/parallel.h"
 #include "grpo/config.h"
 #include "grpo/ops.h"
-#include "kernels/cpu/kernels.h"
+#include "kernels/cpu/cpu.h"
 
 namespace {
 
@@ -75,7 +75,7 @@ void measure_limits(Bench& bench) {
             grpo::parallel_for(bytes / part, [&](int64_t i) { std::memcpy(&to[i * part], &from[i * part], part); });
           },
           20);
-  std::printf("%s, %d threads; limits: %.0f GFLOP/s fp32, %.0f bf16, %.1f GB/s\n", grpo::cpu::kernels().name,
+  std::printf("%s, %d threads; limits: %.0f GFLOP/s fp32, %.0f bf16, %.1f GB/s\n", grpo::cpu::table().name,
               grpo::num_threads(), bench.flops[0] / 1e9, bench.flops[1] / 1e9, bench.bytes / 1e9);
 }
 

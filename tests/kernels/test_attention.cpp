@@ -279,11 +279,11 @@ TEST_P(AttentionTest, rows_behind_the_last_segment_are_inert) {
 
 // -------------------------------------------------------------------------------------------------------------- pages
 
-LayerPages empty_pages(int64_t pages, int64_t page_size, const HeadLayout& layout, at::ScalarType type) {
-  // NaN: a read of a slot that nobody wrote cannot go unseen.
-  const Tensor keys = at::full({pages, layout.kv_heads, page_size / 16, layout.head_dim, 16}, NAN).to(type);
-  return {layout.latent > 0 ? Tensor() : keys,
-          at::full({pages, layout.kv_heads, page_size, layout.head_dim}, NAN).to(type)};
+LayerPages empty_pages(int64_t count, int64_t page_size, const HeadLayout& layout, at::ScalarType type) {
+  LayerPages pages = make_pages(layout, count, page_size, at::TensorOptions(type));
+  for (Tensor* t : {&pages.keys, &pages.values})
+    if (t->defined()) t->fill_(NAN);  // a read of a slot that nobody wrote cannot go unseen
+  return pages;
 }
 
 /// Feeds the segments of a batch through paged_attention piece by piece, from pages handed out in random order.
@@ -335,7 +335,7 @@ class PagedFeeder {
     const Tensor index = at::tensor(rows, at::kLong),
                  input = at::cat({qkv_.index_select(0, index), at::full({5, qkv_.size(1)}, NAN, qkv_.options())});
     const bool latent = layout_.latent > 0;
-    LayerPages copy{latent ? Tensor() : pages_.keys.clone(), pages_.values.clone()};
+    LayerPages copy{latent ? Tensor() : pages_.keys.clone(), pages_.values.clone(), page_size_};
     const Tensor result = paged_attention(input, pages_, pass, table, layout_);
     EXPECT_TRUE(result.slice(0, std::ssize(rows)).eq(0).all().item<bool>());
     out.index_copy_(0, index, result.slice(0, 0, std::ssize(rows)));
@@ -425,7 +425,9 @@ TEST(PagedAttentionRefuses, what_does_not_fit) {
                "[paged_attention] expected a pass with slots");
   for (const int64_t size : {0, 8, 24})
     EXPECT_ERROR(paged_attention(qkv, pages, pass_of(2), table_of(size), layout),
-                 "[paged_attention] expected page_size to be a multiple of 16");
+                 "[paged_attention] expected a table of the pages' page_size, 16, got ");
+  for (const int64_t size : {0, 8, 24})
+    EXPECT_ERROR(make_pages(layout, 2, size, at::kFloat), "expected a page_size that is a multiple of 16");
   EXPECT_ERROR(paged_attention(qkv, empty_pages(2, 16, layout, at::kBFloat16), pass_of(2), table_of(16), layout),
                "[paged_attention] expected the pages to be Float");
   EXPECT_ERROR(paged_attention(qkv.to(at::kHalf), empty_pages(2, 16, layout, at::kHalf), pass_of(2), table_of(16), layout),

@@ -102,11 +102,11 @@ class RouteTest : public ::testing::TestWithParam<RouterOptions> {
   int threads_ = num_threads();
 };
 INSTANTIATE_TEST_SUITE_P(Options, RouteTest,
-                         ::testing::Values(RouterOptions{2, false, true, 1.0}, RouterOptions{3, false, false, 2.5},
-                                           RouterOptions{1, true, false, 1.0}, RouterOptions{4, true, true, 0.5}),
+                         ::testing::Values(RouterOptions{2, Scoring::sigmoid, true, 1.0}, RouterOptions{3, Scoring::sigmoid, false, 2.5},
+                                           RouterOptions{1, Scoring::softmax, false, 1.0}, RouterOptions{4, Scoring::softmax, true, 0.5}),
                          [](const auto& info) {
                            const RouterOptions& o = info.param;
-                           return "top" + std::to_string(o.experts_per_token) + (o.softmax ? "_softmax" : "_sigmoid") +
+                           return "top" + std::to_string(o.experts_per_token) + (o.scoring == Scoring::softmax ? "_softmax" : "_sigmoid") +
                                   (o.normalize ? "_normalized" : "");
                          });
 
@@ -210,7 +210,7 @@ TEST(Route, by_groups_matches_its_reference) {
   for (const bool softmax : {false, true})
     for (const auto& [groups, kept, best] :
          std::vector<std::array<int64_t, 3>>{{1, 1, 1}, {2, 1, 2}, {4, 3, 2}, {8, 4, 1}, {24, 5, 2}}) {
-      RouterOptions options{3, softmax};
+      RouterOptions options{3, softmax ? Scoring::softmax : Scoring::sigmoid};
       options.groups = groups, options.groups_per_token = kept, options.group_best = best;
       const Tensor logits = at::randn({31, 24}), bias = at::randn({24}) * 0.1;
       const Routing got = route(logits, bias, options), expected = reference::route(logits, bias, options);

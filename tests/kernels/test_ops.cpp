@@ -373,7 +373,7 @@ class AllOpsTest : public OpTest {
     for (const bool softmax : {false, true})
       for (const int64_t groups : {1, 3})
         add("route", pair([=](const Tensors& t, bool plain) {
-              RouterOptions options{2, softmax};
+              RouterOptions options{2, softmax ? Scoring::softmax : Scoring::sigmoid};
               options.groups = groups, options.groups_per_token = (groups + 1) / 2, options.group_best = 2;
               const Routing r = (plain ? reference::route : route)(t[0], at::zeros({21}), options);
               return Tensors{r.weights, r.scores};

@@ -14,7 +14,7 @@
 #include "base/parallel.h"
 #include "error_of.h"
 #include "grpo/policy.h"
-#include "kernels/cpu/kernels.h"
+#include "kernels/cpu/cpu.h"
 #include "op_test.h"
 #include "policies.h"
 #include "tokens_seen.h"
@@ -379,7 +379,7 @@ TEST(Policy, describes_itself) {
   // (Which kernels run and on how many threads is of this machine.)
   EXPECT_THAT(Policy(moe_config(), 1).describe(),
               AllOf(HasSubstr("5 experts top-2 + 1 shared"),
-                    HasSubstr("· cpu " + std::string(cpu::kernels().name) + " float32, " +
+                    HasSubstr("· cpu " + std::string(cpu::table().name) + " float32, " +
                               std::to_string(num_threads()) + " thread")));
   EXPECT_THAT(Policy(dense_config(), 1).describe(), ::testing::Not(HasSubstr("experts")));
 }

@@ -1,4 +1,4 @@
-#include "kernels/cpu/kernels.h"
+#include "kernels/cpu/cpu.h"
 
 #include <cstdlib>
 #include <string_view>
@@ -6,17 +6,17 @@
 namespace grpo {
 
 namespace isa_portable {
-extern const cpu::Kernels kernels;
+extern const kernel::Table table;
 }
 #if defined(__x86_64__)
 namespace isa_avx2 {
-extern const cpu::Kernels kernels;
+extern const kernel::Table table;
 }
 namespace isa_avx512 {
-extern const cpu::Kernels kernels;
+extern const kernel::Table table;
 }
 namespace isa_amx {
-extern const cpu::Kernels kernels;
+extern const kernel::Table table;
 }
 #endif
 
@@ -24,22 +24,22 @@ namespace cpu {
 
 // GRPO_CPU_ISA=avx2 (or avx512, portable) asks for less than the machine has: to test the other paths, or to repeat on
 // one machine what another one computed.
-const Kernels& kernels() {
-  static const Kernels* const chosen = []() -> const Kernels* {
+const kernel::Table& table() {
+  static const kernel::Table* const chosen = []() -> const kernel::Table* {
     const char* asked = std::getenv("GRPO_CPU_ISA");
     const std::string_view limit = asked ? asked : "";
-    if (limit == "portable") return &isa_portable::kernels;
+    if (limit == "portable") return &isa_portable::table;
 #if defined(__x86_64__)
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && limit != "avx2";
     const bool amx =
         avx512 && __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("amx-tile") && limit != "avx512";
-    if (amx) return &isa_amx::kernels;
-    if (avx512) return &isa_avx512::kernels;
-    if (avx2) return &isa_avx2::kernels;
+    if (amx) return &isa_amx::table;
+    if (avx512) return &isa_avx512::table;
+    if (avx2) return &isa_avx2::table;
 #endif
-    return &isa_portable::kernels;
+    return &isa_portable::table;
   }();
   return *chosen;
 }
