@@ -174,7 +174,7 @@ TEST(Route, among_equals_the_lower_index_wins) {
 
 TEST(Route, the_bias_chooses_but_does_not_weigh) {
   const Tensor logits = at::tensor({0.f, 1.f, 2.f}).view({1, 3});
-  const Routing r = route(logits, at::tensor({10.f, 0.f, 0.f}), {2, false, true, 3.0});
+  const Routing r = route(logits, at::tensor({10.f, 0.f, 0.f}), {2, Scoring::sigmoid, true, 3.0});
   EXPECT_THAT(values_of(r.experts), ElementsAre(0, 2));
   const double a = 1 / (1 + std::exp(0.0)), c = 1 / (1 + std::exp(-2.0));
   EXPECT_NEAR(r.weights[0][0].item<float>(), 3 * a / (a + c), 1e-6);
@@ -200,7 +200,7 @@ TEST(Route, chooses_only_among_the_experts_of_the_best_groups) {
     EXPECT_THAT(values_of(r.experts), best == 1 ? ElementsAre(0, 3, 4, 5) : ElementsAre(3, 6, 7, 8));
   }
   // A group whose choices are all tiny stays chosen before any expert of another.
-  options = {2, true};
+  options = {2, Scoring::softmax};
   options.groups = 3, options.groups_per_token = 1, options.group_best = 1;
   const Tensor logits = at::tensor({0.f, 0.f, 0.f, 50.f, -60.f, -70.f, 49.f, 49.f, 49.f}).view({1, 9});
   EXPECT_THAT(values_of(route(logits, no_bias(9), options).experts), ElementsAre(3, 4));

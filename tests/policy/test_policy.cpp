@@ -491,7 +491,7 @@ TEST(PolicyRefuses, what_its_ops_would_read_past_an_end_for) {
   EXPECT_THAT(paged([](KvView&, PageTable& table, Pass&) { table.parents = table.parents.slice(0, 1); }),
               HasSubstr("expected a page table of int32"));
   EXPECT_THAT(paged([](KvView&, PageTable& table, Pass&) { table.page_size = 32; }),
-              HasSubstr("with a page_size of 32, got"));
+              HasSubstr("expected 4 pages of 2 heads and 32 tokens, got 4 of 2 and 16"));
 
   std::vector<SharedRows> shared(1);
   EXPECT_THAT(error_of([&] { policy.hidden(pass_of({{1}}, {-1}), nullptr, nullptr, &shared); }),
