@@ -2,7 +2,8 @@
 # Brings a plain Debian 12 or Ubuntu 24.04 machine to a built tree: missing apt packages, a virtual environment with the
 # pinned LibTorch, CMake, ninja and TensorBoard, configure, build. Run again, it finds everything done and costs seconds.
 #   scripts/setup.sh [-DGRPO_…=… …]
-# From the environment: BUILD (folder, default build), TARGETS (default all), JOBS, CC, CXX, PYTHON (default python3).
+# From the environment: BUILD (folder, default build), TARGETS (default all), JOBS, CC, CXX, PYTHON (default python3);
+# GPU=1 installs what LibTorch needs on a GPU, 3.5 GB, where set-up sees none (GPU=0: leaves it out where it sees one).
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 source scripts/pins.sh
@@ -56,8 +57,13 @@ command -v "${cxx%% *}" >/dev/null || fail "CXX: expected a C++ compiler, \"$cxx
   fail "expected Python 3.10 or later, got $("$python" --version 2>&1); name another one with PYTHON=…"
 
 # --- the virtual environment ---
+gpu=${GPU:-0}
+if [ -z "${GPU:-}" ] && nvidia-smi -L >/dev/null 2>&1; then gpu=1; fi
 stamp="torch $TORCH_VERSION cmake $CMAKE_VERSION ninja $NINJA_VERSION tensorboard $TENSORBOARD_VERSION"
-if [ "$(cat .venv/grpo-pins 2>/dev/null)" != "$stamp" ] || ! .venv/bin/cmake --version >/dev/null 2>&1; then
+had=$(cat .venv/grpo-pins 2>/dev/null || true)
+if [ "$had" = "$stamp gpu" ]; then gpu=1; fi  # what is there may stay
+if [ "$gpu" = 1 ]; then stamp+=" gpu"; fi
+if [ "$had" != "$stamp" ] || ! .venv/bin/cmake --version >/dev/null 2>&1; then
   # One whose making was interrupted, or that a move of the checkout or of Python has broken, is made anew.
   if [ -e .venv ] && { [ -e .venv/grpo-unfinished ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1 ||
                        ! grep -qF "$PWD/.venv/" .venv/bin/pip; }; then
@@ -65,17 +71,31 @@ if [ "$(cat .venv/grpo-pins 2>/dev/null)" != "$stamp" ] || ! .venv/bin/cmake --v
     rm -rf .venv
   fi
   free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1e6) }')
-  if [ ! -e .venv ] && ((free < 8)); then fail "expected 8 GB of free disk for LibTorch and the build, found $free GB"; fi
-  say "installing into .venv: $stamp (a few minutes: the wheels of PyTorch are large)"
+  needed=$((gpu ? 9 : 5))
+  if [ ! -e .venv ] && ((free < needed)); then
+    fail "expected $needed GB of free disk for LibTorch and the build, found $free GB"
+  fi
+  say "installing into .venv: $stamp (a minute or two: the wheels of PyTorch are large)"
   mkdir -p .venv
   touch .venv/grpo-unfinished
   mkdir -p .venv/tmp  # wheels are unpacked here: /tmp may be small
-  quiet=(--quiet)
-  if [ -t 2 ]; then quiet=(); fi
+  install=(--no-compile --disable-pip-version-check)
+  if [ ! -t 2 ]; then install+=(--quiet); fi
   [ -x .venv/bin/pip ] || "$python" -m venv .venv
-  PIP_USER=0 TMPDIR="$PWD/.venv/tmp" .venv/bin/python -m pip install "${quiet[@]}" --disable-pip-version-check \
-    "torch==$TORCH_VERSION" "cmake==$CMAKE_VERSION" "ninja==$NINJA_VERSION" "tensorboard==$TENSORBOARD_VERSION" >&2 ||
-    fail "pip could not install $stamp (its words are above); is there a network?"
+  pip_install() {
+    PIP_USER=0 TMPDIR="$PWD/.venv/tmp" .venv/bin/python -m pip install "${install[@]}" "$@" >&2 ||
+      fail "pip could not install $* (its words are above); is there a network?"
+  }
+  pip_install "cmake==$CMAKE_VERSION" "ninja==$NINJA_VERSION" "tensorboard==$TENSORBOARD_VERSION"
+  if [ "$gpu" = 1 ]; then
+    pip_install "torch==$TORCH_VERSION"
+  else
+    # Of what the wheel asks for, its CPU part loads the CUDA runtime and its profiler, and nothing else.
+    pip_install --no-deps "torch==$TORCH_VERSION"
+    toolkit=$(.venv/bin/python -c 'import importlib.metadata as m
+print(next(r.partition(";")[0].partition("==")[2].strip() for r in m.requires("torch") if r.startswith("cuda-toolkit")))')
+    pip_install "cuda-toolkit[cudart,cupti]==$toolkit"
+  fi
   echo "$stamp" >.venv/grpo-pins
   rm -rf .venv/grpo-unfinished .venv/tmp
 fi

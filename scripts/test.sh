@@ -19,4 +19,4 @@ fi
 rooms=(kernels $(ls src))
 BUILD=build TARGETS="${rooms[*]/#/grpo_}" scripts/setup.sh  # the rooms by themselves: none needs a test or a program
 BUILD=build TARGETS=all scripts/setup.sh
-exec .venv/bin/ctest --test-dir build --parallel "$(nproc)" --output-on-failure --no-tests=error "$@"
+exec .venv/bin/ctest --test-dir build --parallel "$(($(nproc) + 1))" --output-on-failure --no-tests=error "$@"
