@@ -1,15 +1,40 @@
 #include "kernels/cuda/device.h"
 
-#include <ucontext.h>
-
 #include <algorithm>
 #include <exception>
 #include <memory>
 #include <numeric>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "grpo/error.h"
+
+// Leaves one stack for another: what a function must keep is pushed, then the stack pointer stored and the other taken.
+// (swapcontext does as much with two calls of the kernel, which are half of a test's time.) x86-64.
+extern "C" void grpo_switch_stack(void** from, void* to);
+asm(R"(
+.text
+.globl grpo_switch_stack
+.type grpo_switch_stack, @function
+grpo_switch_stack:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+.size grpo_switch_stack, .-grpo_switch_stack
+)");
 
 namespace grpo::emulator {
 
@@ -23,8 +48,8 @@ constexpr size_t kStack = 128 << 10;
 enum class State { runs, waits_for_warp, waits_for_block, done };
 
 struct Fiber {
-  ucontext_t context;
   std::unique_ptr<char[]> stack = std::make_unique_for_overwrite<char[]>(kStack);
+  void* top;  // of its stack, while it does not run
   State state = State::done;
 };
 
@@ -38,7 +63,7 @@ struct Block {
   std::vector<Fiber> fibers;
   std::vector<Warp> warps;
   std::vector<char> shared;
-  ucontext_t scheduler;
+  void* scheduler;  // its stack, while a fiber runs
   int now = 0;
   const std::function<void()>* kernel = nullptr;
   std::exception_ptr failed;
@@ -52,13 +77,13 @@ void begin() {
     block.failed = std::current_exception();
   }
   block.fibers[block.now].state = State::done;
-  swapcontext(&block.fibers[block.now].context, &block.scheduler);
+  grpo_switch_stack(&block.fibers[block.now].top, block.scheduler);
 }
 
 void wait(State state) {
   Fiber& fiber = block.fibers[block.now];
   fiber.state = state;
-  swapcontext(&fiber.context, &block.scheduler);
+  grpo_switch_stack(&fiber.top, block.scheduler);
 }
 
 // Releases the threads first … end if all that are not done wait for this.
@@ -80,10 +105,12 @@ void run_block(int threads, std::mt19937& random) {
   std::shuffle(order.begin(), order.end(), random);
   for (int i = 0; i < threads; ++i) {
     Fiber& fiber = block.fibers[i];
-    getcontext(&fiber.context);
-    fiber.context.uc_stack = {fiber.stack.get(), 0, kStack};
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, &begin, 0);
+    // As if it had been left at its beginning: six registers, and where to return to. A function begins with its return
+    // address on a stack that is aligned to 16 bytes below that.
+    auto* end = reinterpret_cast<void**>(reinterpret_cast<uintptr_t>(fiber.stack.get() + kStack) & ~uintptr_t{15});
+    *--end = nullptr;
+    *--end = reinterpret_cast<void*>(&begin);
+    fiber.top = end - 6;
     fiber.state = State::runs;
   }
   for (bool moved = true; moved;) {
@@ -92,7 +119,7 @@ void run_block(int threads, std::mt19937& random) {
       if (block.fibers[i].state != State::runs) continue;
       block.now = i;
       place.thread = dim3(i, 0, 0);
-      swapcontext(&block.scheduler, &block.fibers[i].context);
+      grpo_switch_stack(&block.scheduler, block.fibers[i].top);
       if (block.failed) std::rethrow_exception(std::exchange(block.failed, nullptr));
       moved = true;
     }
@@ -152,13 +179,12 @@ void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   };
   const int row = lane() / 4, column = lane() % 4 * 2;
   for (int i = 0; i < 4; ++i) {
-    double sum = c[i];
+    float sum = 0.0f;
     for (int k = 0; k < 16; ++k) {
-      const int from = k % 8 / 2, register_ = (i / 2) + (k / 8) * 2;
-      sum += static_cast<double>(half(all[row * 4 + from][register_], k % 2)) *
-             half(all[(column + i % 2) * 4 + from][4 + k / 8], k % 2);
+      const int from = k % 8 / 2, word = i / 2 + k / 8 * 2;
+      sum += half(all[row * 4 + from][word], k % 2) * half(all[(column + i % 2) * 4 + from][4 + k / 8], k % 2);
     }
-    c[i] = static_cast<float>(sum);
+    c[i] += sum;
   }
 }
 

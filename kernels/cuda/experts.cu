@@ -7,7 +7,7 @@ namespace grpo::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kSortThreads = 1024;
+constexpr int kSortThreads = 512;
 
 // NaN counts as the greatest, so that it is chosen and seen.
 __device__ bool greater(float a, float b) { return a > b || (isnan(a) && !isnan(b)); }

@@ -7,7 +7,7 @@
 #include <set>
 #include <vector>
 
-#include "expect_error.h"
+#include "op_test.h"
 #include "kernels/cuda/device.h"
 
 namespace grpo::cuda {
