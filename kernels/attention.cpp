@@ -13,9 +13,10 @@ struct AttentionPlan {
   kernel::Attention arguments(const Tensor& qkv) const {
     return {layout,
             qkv.size(0),
+            starts.size(0) - 1,
+            families.size(0) - 1,
             starts.data_ptr<int32_t>(),
             families.data_ptr<int32_t>(),
-            families.size(0) - 1,
             first.rows.defined(),
             first.gradient.defined() ? first.gradient.data_ptr<float>() : nullptr};
   }

@@ -48,10 +48,10 @@ struct Rope {
 /// The root's keys and values gather their gradient from its children first, in order, and from itself last.
 struct Attention {
   HeadLayout layout;
-  int64_t rows;                   // of qkv; those behind the last segment are inert
-  const int32_t* starts;          // [segments + 1]
-  const int32_t* family_starts;   // [families + 1] segments
-  int64_t families;
+  int64_t rows;  // of qkv; those behind the last segment are inert
+  int64_t segments, families;
+  const int32_t* starts;           // [segments + 1]
+  const int32_t* family_starts;    // [families + 1] segments
   bool given = false;              // segment 0 is attended to, and has no queries here
   float* root_gradient = nullptr;  // [segment 0's rows, width()]: its gradient starts from this; if `given`, ends there
 };

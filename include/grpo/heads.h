@@ -17,8 +17,11 @@ struct HeadLayout {
   constexpr int64_t width() const { return (heads + (latent > 0 ? 1 : 2) * kv_heads) * head_dim; }
   constexpr int64_t value_dim() const { return latent > 0 ? latent : head_dim; }
   constexpr int64_t rotary_dim() const { return rotary > 0 ? rotary : head_dim; }
-  constexpr int64_t key_column(int64_t kv_head) const { return (heads + kv_head) * head_dim; }  ///< where its columns begin
-  constexpr int64_t value_column(int64_t kv_head) const { return key_column(kv_head) + (latent > 0 ? 0 : kv_heads * head_dim); }
+  /// Where the columns of a key head, and of its values, begin.
+  constexpr int64_t key_column(int64_t kv_head) const { return (heads + kv_head) * head_dim; }
+  constexpr int64_t value_column(int64_t kv_head) const {
+    return key_column(kv_head) + (latent > 0 ? 0 : kv_heads * head_dim);
+  }
 };
 
 }  // namespace grpo

@@ -236,7 +236,7 @@ void attention(kernel::Stream, const kernel::Attention& a, const void* qkv_, voi
   const T* qkv = static_cast<const T*>(qkv_);
   T* out = static_cast<T*>(out_);
   const int64_t d = heads.head_dim, width = heads.width();
-  zero_inert(heads, a.starts[a.family_starts[a.families]], a.rows, out);
+  zero_inert(heads, a.starts[a.segments], a.rows, out);
   parallel_for(HeadTask::count(heads, a.families), [&](int64_t number) {
     const HeadTask task(heads, number);
     const int32_t root = a.family_starts[task.item], end = a.family_starts[task.item + 1];
@@ -514,7 +514,7 @@ class FamilyBackward {
 template <class T>
 void attention_backward(kernel::Stream, const kernel::Attention& a, const void* qkv, const void* out, const float* lse,
                         const void* dout, void* dqkv) {
-  const int64_t kv_heads = a.layout.kv_heads, width = a.layout.width(), live = a.starts[a.family_starts[a.families]];
+  const int64_t kv_heads = a.layout.kv_heads, width = a.layout.width(), live = a.starts[a.segments];
   std::fill(static_cast<T*>(dqkv) + live * width, static_cast<T*>(dqkv) + a.rows * width, T());
   parallel_for(a.families * kv_heads, [&](int64_t task) {
     FamilyBackward<T>(a, task / kv_heads, task % kv_heads, static_cast<const T*>(qkv), static_cast<const T*>(out), lse,

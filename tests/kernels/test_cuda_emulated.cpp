@@ -1,0 +1,2 @@
+#define GRPO_EMULATED
+#include "kernels/test_cuda_kernels.cpp"
