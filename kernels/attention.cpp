@@ -6,17 +6,17 @@ namespace {
 
 struct AttentionPlan {
   HeadLayout layout;
-  Tensor starts, families;
+  Pass pass;
   SharedRows first;
 
   int64_t given() const { return first.rows.defined() ? first.rows.size(0) : 0; }
   kernel::Attention arguments(const Tensor& qkv) const {
     return {layout,
             qkv.size(0),
-            starts.size(0) - 1,
-            families.size(0) - 1,
-            starts.data_ptr<int32_t>(),
-            families.data_ptr<int32_t>(),
+            pass.segments(),
+            pass.families.size(0) - 1,
+            pass.starts.data_ptr<int32_t>(),
+            pass.families.data_ptr<int32_t>(),
             first.rows.defined(),
             first.gradient.defined() ? first.gradient.data_ptr<float>() : nullptr};
   }
@@ -40,10 +40,17 @@ struct AttentionFunction : Function<AttentionFunction> {
     const Tensor &qkv = saved[0], &out = saved[1];
     const auto carried = saved_plan<AttentionPlan>(ctx);
     const int64_t given = carried->plan.given(), own = qkv.size(0) - given;
+    const Launch run(qkv, "attention");
+    if (!run.has(&kernel::Table::attention_backward))
+      return {reference_gradients({qkv.narrow(0, given, own)}, {grads[0]}, [&](const variable_list& t) {
+                return variable_list{
+                    reference::attention(t[0], carried->plan.pass, carried->plan.layout, carried->plan.first)};
+              })[0],
+              Tensor()};
     const Tensor dout =
         given > 0 ? at::cat({at::zeros_like(out.narrow(0, 0, given)), grads[0]}) : grads[0].contiguous();
     Tensor dqkv = at::empty_like(qkv);
-    Launch(qkv, "attention")(&kernel::Table::attention_backward, carried->plan.arguments(qkv), qkv.data_ptr(),
+    run(&kernel::Table::attention_backward, carried->plan.arguments(qkv), qkv.data_ptr(),
                              out.data_ptr(), saved[2].data_ptr<float>(), dout.data_ptr(), dqkv.data_ptr());
     return {dqkv.narrow(0, given, own), Tensor()};
   }
@@ -77,13 +84,14 @@ Tensor attention(const Tensor& qkv, const Pass& pass, const HeadLayout& layout, 
                 sum.sizes() == at::IntArrayRef({length, qkv.size(1)}),
             "attention", "expected a Float gradient [", length, ", ", qkv.size(1), "] of segment 0, got ",
             sum.scalar_type(), " ", sum.sizes());
-  if (!Launch(qkv, "attention")) return reference::attention(qkv, pass, layout, first);
-  return AttentionFunction::apply(qkv.contiguous(), carry(AttentionPlan{layout, pass.starts, pass.families, first}));
+  if (!Launch(qkv, "attention").attends(layout)) return reference::attention(qkv, pass, layout, first);
+  return AttentionFunction::apply(qkv.contiguous(), carry(AttentionPlan{layout, pass, first}));
 }
 
 LayerPages make_pages(const HeadLayout& layout, int64_t count, int64_t page_size, const at::TensorOptions& options) {
   const kernel::Table* kernels = kernels_of(options.device(), options.dtype().toScalarType());
-  const int64_t block = kernels ? kernels->page_block : cpu::kKeyBlock;
+  const bool own = kernels && (!kernels->attends || kernels->attends(layout));
+  const int64_t block = own ? kernels->page_block : cpu::kKeyBlock;
   require(count >= 0 && page_size > 0 && page_size % block == 0, "policy",
           "expected a page_size that is a multiple of ", block, ", got ", page_size);
   const std::vector<int64_t> shape{count, layout.kv_heads, page_size * layout.head_dim};
@@ -108,7 +116,7 @@ Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const Pass& p
           "expected a pass with slots and qkv of its ", pass.live(), " rows, got ", qkv.size(0));
   require_alike(pages.values, qkv, "paged_attention", "the pages");
   const Launch run(qkv, "paged_attention");
-  if (!run) return reference::paged_attention(qkv, pages, pass, table, layout);
+  if (!run.attends(layout)) return reference::paged_attention(qkv, pages, pass, table, layout);
   const Tensor rows = qkv.contiguous();
   Tensor out = at::empty({rows.size(0), layout.heads * layout.value_dim()}, rows.options());
   const kernel::PagedAttention arguments{layout,

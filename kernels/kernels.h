@@ -75,7 +75,8 @@ struct Kept {
   const int64_t* starts;
 };
 
-/// Arrays of two hold the fp32 and the bf16 version, to be indexed by Type. Gradients of weights are added to.
+/// Arrays of two hold the fp32 and the bf16 version, to be indexed by Type; a device may lack some. Gradients of weights
+/// are added to.
 struct Table {
   const char* name;
 
@@ -104,6 +105,8 @@ struct Table {
   void (*rope_backward[2])(Stream, const Rope&, const void* qkv, const void* dout, void* dqkv, float* dq_norm,
                            float* dk_norm);
 
+  /// Whether the kernels of attention take such heads; null: all.
+  bool (*attends)(const HeadLayout&);
   void (*attention[2])(Stream, const Attention&, const void* qkv, void* out, float* log_sum_exp);
   void (*attention_backward[2])(Stream, const Attention&, const void* qkv, const void* out, const float* log_sum_exp,
                                 const void* dout, void* dqkv);

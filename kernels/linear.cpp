@@ -59,6 +59,12 @@ struct GroupedLinear : Function<GroupedLinear> {
     const auto saved = ctx->get_saved_variables();
     const Tensor &x = saved[0], &weight = saved[1], &offsets = saved[2], dy = grads[0].contiguous();
     const Launch run(x, "grouped_linear");
+    if (!run.has(&kernel::Table::grouped_gemm_sum)) {
+      const variable_list found = reference_gradients({x, weight}, {dy}, [&](const variable_list& t) {
+        return variable_list{reference::grouped_linear(t[0], t[1], offsets)};
+      });
+      return {found[0], found[1], Tensor()};
+    }
     const int64_t in = x.size(1), out = dy.size(1);
     Tensor dx, dweight;
     if (ctx->needs_input_grad(0)) {
@@ -95,7 +101,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>
             bias->sizes());
     require_alike(*bias, x, "linear", "bias");
   }
-  if (!Launch(x, "linear")) return reference::linear(x, weight, bias);
+  if (!Launch(x, "linear").has(&kernel::Table::gemm)) return reference::linear(x, weight, bias);
   return Linear::apply(x.contiguous(), weight.contiguous(),
                        bias ? std::optional<Tensor>(bias->contiguous()) : std::nullopt);
 }
@@ -108,7 +114,7 @@ Tensor grouped_linear(const Tensor& x, const Tensor& weight, const Tensor& offse
               offsets.device() == x.device() && offsets.is_contiguous(),
           "grouped_linear", "expected int32 offsets [", weight.size(0) + 1, "] on ", x.device(), ", got ",
           offsets.scalar_type(), " ", offsets.sizes(), " on ", offsets.device());
-  if (!Launch(x, "grouped_linear")) return reference::grouped_linear(x, weight, offsets);
+  if (!Launch(x, "grouped_linear").has(&kernel::Table::grouped_gemm)) return reference::grouped_linear(x, weight, offsets);
   if (offsets.is_cpu()) {
     const std::span<const int32_t> starts(offsets.data_ptr<int32_t>(), offsets.size(0));
     require(starts.front() == 0 && starts.back() == x.size(0) && std::ranges::is_sorted(starts), "grouped_linear",

@@ -32,7 +32,8 @@ struct Router : Function<Router> {
     const Tensor &scores = saved[0], &experts = saved[1], &weights = saved[2];
     Tensor d = grads[1].defined() ? grads[1].clone(at::MemoryFormat::Contiguous) : at::zeros_like(scores);
     const Tensor dweights = grads[0].defined() ? grads[0].contiguous() : at::zeros_like(weights);
-    Launch(scores, "route")(&kernel::Table::route_backward, scores.size(0), scores.size(1),
+    const Launch run(scores, "route");
+    run(&kernel::Table::route_backward, scores.size(0), scores.size(1),
                             saved_plan<RouterPlan>(ctx)->plan.options, scores.data_ptr<float>(),
                             experts.data_ptr<int32_t>(), weights.data_ptr<float>(), dweights.data_ptr<float>(),
                             d.data_ptr<float>());
@@ -99,7 +100,7 @@ Routing route(const Tensor& logits, const Tensor& selection_bias, const RouterOp
               options.experts_per_token <= n / options.groups * options.groups_per_token,
           "route", "expected groups that divide ", n, " experts, of which those of a token hold ",
           options.experts_per_token, ", got ", options.groups, " and ", options.groups_per_token);
-  if (!Launch(logits, "route")) return reference::route(logits, selection_bias, options);
+  if (!Launch(logits, "route").has(&kernel::Table::route)) return reference::route(logits, selection_bias, options);
   const auto carried = carry(RouterPlan{options, {}, {}});
   const auto out = Router::apply(logits.contiguous(), selection_bias.contiguous(), carried);
   return {out[2], out[0], out[1], carried->plan.slots, carried->plan.offsets};
@@ -107,7 +108,7 @@ Routing route(const Tensor& logits, const Tensor& selection_bias, const RouterOp
 
 Tensor dispatch(const Tensor& x, const Routing& routing) {
   check_routing(x, routing, routing.slots.size(0), "dispatch");
-  return Launch(x, "dispatch") ? Dispatch::apply(x.contiguous(), routing.slots) : reference::dispatch(x, routing);
+  return Launch(x, "dispatch").has(&kernel::Table::dispatch) ? Dispatch::apply(x.contiguous(), routing.slots) : reference::dispatch(x, routing);
 }
 
 Tensor combine(const Tensor& x, const Routing& routing, const Tensor& base) {
@@ -117,7 +118,7 @@ Tensor combine(const Tensor& x, const Routing& routing, const Tensor& base) {
             "expected base [", routing.slots.size(0), ", ", x.size(1), "], got ", base.sizes());
     require_alike(base, x, "combine", "base");
   }
-  if (!Launch(x, "combine")) return reference::combine(x, routing, base);
+  if (!Launch(x, "combine").has(&kernel::Table::combine)) return reference::combine(x, routing, base);
   return Combine::apply(x.contiguous(), routing.weights.contiguous(),
                         maybe(base.defined() ? base.contiguous() : base), routing.slots);
 }

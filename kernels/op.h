@@ -2,7 +2,11 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
+
+#include <type_traits>
+#include <utility>
 
 #include "grpo/error.h"
 #include "grpo/ops.h"
@@ -24,6 +28,10 @@ inline void require_alike(const Tensor& x, const Tensor& like, const char* op, c
 /// The kernels of a device for a type, or null where it has none: then the ops run their reference.
 const kernel::Table* kernels_of(at::Device device, at::ScalarType type);
 
+/// Computes the CPU's tensors with another table from here on, or with its own again (null): so a test runs what is made
+/// for a device.
+void use_for_cpu(const kernel::Table* table);
+
 /// Where LibTorch queues its own work on a device.
 kernel::Stream current_stream(at::Device device);
 
@@ -34,8 +42,19 @@ class Launch {
   /// Throws Error, which names the op, for a type that the CPU does not compute with.
   Launch(const Tensor& x, const char* op);
 
-  /// Whether there are kernels. Without, only the reference can be asked.
-  explicit operator bool() const { return table_ != nullptr; }
+  /// Whether there is such a kernel for x. Without, the reference computes it.
+  template <class F>
+  bool has(F kernel::Table::* f) const {
+    if (!table_) return false;
+    if constexpr (std::is_array_v<F>)
+      return (table_->*f)[static_cast<int>(type_)] != nullptr;
+    else
+      return table_->*f != nullptr;
+  }
+  /// Whether the kernels of attention take such heads.
+  bool attends(const HeadLayout& layout) const {
+    return has(&kernel::Table::attention) && (!table_->attends || table_->attends(layout));
+  }
   kernel::Type type() const { return type_; }
   const kernel::Table& table() const { return *table_; }
 
@@ -91,6 +110,25 @@ void save(AutogradContext* ctx, const CarriedPtr<Plan>& carried) {
 template <class Plan>
 CarriedPtr<Plan> saved_plan(AutogradContext* ctx) {
   return c10::static_intrusive_pointer_cast<Carried<Plan>>(ctx->saved_data["plan"].toCapsule());
+}
+
+/// The gradients of `inputs` by going back through the reference, f(inputs) → outputs, computed again: where a device has
+/// a kernel for an op and none for its way back.
+template <class F>
+variable_list reference_gradients(variable_list inputs, const variable_list& gradients, F f) {
+  const at::AutoGradMode on(true);
+  variable_list leaves;
+  for (Tensor& input : inputs)
+    if (input.defined()) leaves.push_back(input = input.detach().requires_grad_());
+  const variable_list outputs = f(inputs);
+  variable_list found = torch::autograd::grad(outputs, leaves, gradients, /*retain_graph=*/false,
+                                              /*create_graph=*/false, /*allow_unused=*/true);
+  variable_list all;
+  for (const Tensor& input : inputs) {
+    all.push_back(input.defined() ? found.front() : Tensor());
+    if (input.defined()) found.erase(found.begin());
+  }
+  return all;
 }
 
 /// Tensors that may be missing, as autograd's functions take them.

@@ -15,10 +15,18 @@ struct RmsNorm : Function<RmsNorm> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const Tensor &x = saved[0], &weight = saved[1], dy = grads[0].contiguous();
+    const Launch run(x, "rms_norm");
+    const double epsilon = ctx->saved_data["epsilon"].toDouble();
+    if (!run.has(&kernel::Table::rms_norm_backward)) {
+      const variable_list found = reference_gradients({x, weight}, {dy}, [&](const variable_list& t) {
+        return variable_list{reference::rms_norm(t[0], t[1], epsilon)};
+      });
+      return {found[0], found[1], Tensor()};
+    }
     Tensor dx = at::empty_like(x);
     const WeightGradient gradient(weight, ctx->needs_input_grad(1));
-    Launch(x, "rms_norm")(&kernel::Table::rms_norm_backward, x.size(0), x.size(1), x.data_ptr(), weight.data_ptr(),
-                          dy.data_ptr(), static_cast<float>(ctx->saved_data["epsilon"].toDouble()), dx.data_ptr(),
+    run(&kernel::Table::rms_norm_backward, x.size(0), x.size(1), x.data_ptr(), weight.data_ptr(),
+                          dy.data_ptr(), static_cast<float>(epsilon), dx.data_ptr(),
                           gradient.sum.data_ptr<float>());
     return {dx, gradient.for_autograd(), Tensor()};
   }
@@ -31,7 +39,7 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
   require(weight.dim() == 1 && weight.size(0) == x.size(1), "rms_norm", "weight: expected [", x.size(1), "], got ",
           weight.sizes());
   require_alike(weight, x, "rms_norm", "weight");
-  if (!Launch(x, "rms_norm")) return reference::rms_norm(x, weight, epsilon);
+  if (!Launch(x, "rms_norm").has(&kernel::Table::rms_norm)) return reference::rms_norm(x, weight, epsilon);
   return RmsNorm::apply(x.contiguous(), weight.contiguous(), epsilon);
 }
 

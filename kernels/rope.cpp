@@ -34,15 +34,25 @@ struct RopeFunction : Function<RopeFunction> {
     const auto saved = ctx->get_saved_variables();
     const Tensor dout = grads[0].contiguous(), &q_norm = saved[1], &k_norm = saved[2];
     const Tensor qkv = q_norm.defined() ? saved[0] : dout;  // read only where heads are normalised
+    const Launch run(dout, "rope");
+    const auto carried = saved_plan<RopePlan>(ctx);
+    const RopePlan& plan = carried->plan;
+    if (!run.has(&kernel::Table::rope_backward)) {
+      variable_list found = reference_gradients({qkv, q_norm, k_norm}, {dout}, [&](const variable_list& t) {
+        return variable_list{reference::rope(t[0], plan.positions, plan.table, plan.layout, maybe(t[1]), maybe(t[2]),
+                                             plan.epsilon, plan.interleaved)};
+      });
+      found.emplace_back();
+      return found;
+    }
     Tensor dqkv = at::empty_like(dout);
     std::optional<WeightGradient> dq, dk;
     if (q_norm.defined()) {
       dq.emplace(q_norm, ctx->needs_input_grad(1));
       dk.emplace(k_norm, ctx->needs_input_grad(2));
     }
-    Launch(dout, "rope")(&kernel::Table::rope_backward, saved_plan<RopePlan>(ctx)->plan.arguments(q_norm, k_norm),
-                         qkv.data_ptr(), dout.data_ptr(), dqkv.data_ptr(), dq ? dq->sum.data_ptr<float>() : nullptr,
-                         dk ? dk->sum.data_ptr<float>() : nullptr);
+    run(&kernel::Table::rope_backward, plan.arguments(q_norm, k_norm), qkv.data_ptr(), dout.data_ptr(), dqkv.data_ptr(),
+        dq ? dq->sum.data_ptr<float>() : nullptr, dk ? dk->sum.data_ptr<float>() : nullptr);
     if (!dq) return {dqkv, Tensor(), Tensor(), Tensor()};
     return {dqkv, dq->for_autograd(), dk->for_autograd(), Tensor()};
   }
@@ -103,7 +113,8 @@ Tensor rope(const Tensor& qkv, const Tensor& positions, const Tensor& table, con
     if (const int32_t p = where.data_ptr<int32_t>()[t]; p < 0 || p >= table.size(0))
       throw Error("rope", "expected positions in [0, ", table.size(0), "), got ", p, " at token ", t,
                   "; raise policy.max_positions");
-  if (!Launch(qkv, "rope")) return reference::rope(qkv, positions, table, layout, q_norm, k_norm, epsilon, interleaved);
+  if (!Launch(qkv, "rope").has(&kernel::Table::rope))
+    return reference::rope(qkv, positions, table, layout, q_norm, k_norm, epsilon, interleaved);
   const auto dense = [](const std::optional<Tensor>& norm) {
     return norm ? std::optional<Tensor>(norm->contiguous()) : std::nullopt;
   };

@@ -181,7 +181,8 @@ void check(const Tensor& hidden, const Tensor& head, const Tensor& targets, doub
 TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& head, const Tensor& targets, double temperature,
                              const KeptSets& kept) {
   check(hidden, head, targets, temperature, kept);
-  if (!Launch(hidden, "token_logprobs")) return reference::token_logprobs(hidden, head, targets, temperature, kept);
+  if (!Launch(hidden, "token_logprobs").has(&kernel::Table::token_logprobs))
+    return reference::token_logprobs(hidden, head, targets, temperature, kept);
   const bool differentiable = at::GradMode::is_enabled() && (hidden.requires_grad() || head.requires_grad());
   const auto out = TokenLogprobsFunction::apply(
       hidden.contiguous(), head.contiguous(),
@@ -192,7 +193,7 @@ TokenLogprobs token_logprobs(const Tensor& hidden, const Tensor& head, const Ten
 LearnedTokens learn_tokens(const Tensor& hidden, const Tensor& head, const Tensor& targets, double temperature,
                            const KeptSets& kept, const TokenGradients& gradients) {
   check(hidden, head, targets, temperature, kept);
-  if (!Launch(hidden, "learn_tokens"))
+  if (!Launch(hidden, "learn_tokens").has(&kernel::Table::token_logprobs_backward))
     return reference::learn_tokens(hidden, head, targets, temperature, kept, gradients);
   const at::NoGradGuard no_grad;
   const auto contiguous = [](const Tensor& t) { return t.defined() ? t.contiguous() : t; };
@@ -222,7 +223,7 @@ Tensor logits(const Tensor& hidden, const Tensor& head) {
   require(hidden.dim() == 2 && head.dim() == 2 && hidden.size(1) == head.size(1), "logits",
           "expected hidden [tokens, hidden] and head [vocab, hidden], got ", hidden.sizes(), " and ", head.sizes());
   require_alike(head, hidden, "logits", "head");
-  if (!Launch(hidden, "logits")) return reference::wide_logits(hidden, head);
+  if (!Launch(hidden, "logits").has(&kernel::Table::gemm)) return reference::wide_logits(hidden, head);
   Tensor out = at::empty({hidden.size(0), head.size(0)}, hidden.options().dtype(at::kFloat));
   Projection{hidden.contiguous(), head.contiguous(), {}, {}, {}, 1.0}.logits(0, hidden.size(0), from(out, 0));
   return out;

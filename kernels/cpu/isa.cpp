@@ -25,6 +25,7 @@ const kernel::Table table = {
     .swiglu_backward = GRPO_BOTH(swiglu_backward),
     .rope = GRPO_BOTH(rope),
     .rope_backward = GRPO_BOTH(rope_backward),
+    .attends = nullptr,
     .attention = GRPO_BOTH(attention),
     .attention_backward = GRPO_BOTH(attention_backward),
     .paged_attention = GRPO_BOTH(paged_attention),

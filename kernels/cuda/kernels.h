@@ -27,4 +27,9 @@ void logit_stats(Stream, int64_t rows, int64_t n, const float* x, float scale, f
 void token_logprobs(Stream, int64_t rows, int64_t n, float* logits, float scale, const int32_t* targets,
                     const kernel::Kept&, float* logprobs, float* entropy, float* log_sum_exp);
 
+void token_logprobs_backward(Stream, int64_t rows, int64_t n, float* logits, float scale, const int32_t* targets,
+                             const float* log_sum_exp, const float* entropy, const float* dlogprobs,
+                             const float* dentropy);
+void narrow(Stream, const float* from, void* to, int64_t n);
+
 }  // namespace grpo::cuda

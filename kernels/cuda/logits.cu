@@ -60,7 +60,40 @@ __global__ void logprob_rows(int64_t n, float* logits, float scale, const int32_
   logprobs[blockIdx.x] = x[targets[blockIdx.x]] * scale - stats.log_sum_exp;
 }
 
+// As token_logprobs' derivative: p·scale·(−dlogprob − dentropy·(log p + entropy)), and scale·dlogprob more at the target.
+__global__ void logprob_gradients(int64_t n, float* logits, float scale, const int32_t* targets,
+                                  const float* log_sum_exp, const float* entropy, const float* dlogprobs,
+                                  const float* dentropy) {
+  float* x = logits + blockIdx.x * n;
+  const float sum = log_sum_exp[blockIdx.x], h = entropy[blockIdx.x];
+  const float dlogprob = dlogprobs ? dlogprobs[blockIdx.x] : 0.0f, dh = dentropy ? dentropy[blockIdx.x] : 0.0f;
+  const int32_t target = targets[blockIdx.x];
+  for (int64_t j = threadIdx.x; j < n; j += kThreads) {
+    const float logprob = fmaf(x[j], scale, -sum), p = expf(logprob);
+    const float bounded = fmaxf(-1e30f, logprob);  // −inf logits: p is 0 and must stay so
+    const float shared = p * -scale * fmaf(dh, bounded + h, dlogprob);
+    x[j] = j == target && x[j] > -INFINITY ? shared + scale * dlogprob : shared;
+  }
+}
+
+__global__ void narrow_all(int64_t n, const float* from, bf16* to) {
+  for (int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x; i < n; i += gridDim.x * blockDim.x)
+    to[i] = grpo::cuda::narrow(from[i]);
+}
+
 }  // namespace
+
+void token_logprobs_backward(Stream stream, int64_t rows, int64_t n, float* logits, float scale, const int32_t* targets,
+                             const float* log_sum_exp, const float* entropy, const float* dlogprobs,
+                             const float* dentropy) {
+  launch("token_logprobs", logprob_gradients, dim3(static_cast<unsigned>(rows)), kThreads, 0, stream, n, logits, scale,
+         targets, log_sum_exp, entropy, dlogprobs, dentropy);
+}
+
+void narrow(Stream stream, const float* from, void* to, int64_t n) {
+  const auto blocks = static_cast<unsigned>(min<int64_t>((n + kThreads - 1) / kThreads, 4096));
+  launch("narrow", narrow_all, dim3(blocks), kThreads, 0, stream, n, from, static_cast<bf16*>(to));
+}
 
 void logit_stats(Stream stream, int64_t rows, int64_t n, const float* x, float scale, float* log_sum_exp,
                  float* entropy) {

@@ -258,6 +258,27 @@ TEST_F(CudaKernels, log_probabilities_equal_the_reference) {
     Tensor again = like({4}, at::kFloat);  // of the masked rows: the sampler's own
     cuda::logit_stats({}, 4, vocab, x.data_ptr<float>(), scale, again.data_ptr<float>(), nullptr);
     EXPECT_TRUE(at::equal(again, sums));
+
+    const Tensor leaf = logits.clone().requires_grad_(true), dlogprobs = at::randn({4}), dentropy = at::randn({4});
+    Tensor masked = leaf * scale;
+    if (vocab > 2) {
+      Tensor outside = at::zeros({4, vocab}, at::kBool);
+      outside[2].narrow(0, 1, vocab - 2).fill_(true);
+      masked = masked.masked_fill(outside, -INFINITY);
+    }
+    const Tensor all = at::log_softmax(masked, -1);
+    const Tensor h = -(all.exp() * all.clamp_min(-1e30)).sum(-1);
+    const Tensor at_target = all.gather(1, targets.to(at::kLong).unsqueeze(1)).squeeze(1);
+    (at_target * dlogprobs + h * dentropy).nan_to_num(0, 0, 0).sum().backward();
+    const Tensor by_logprobs = there(dlogprobs), by_entropy = there(dentropy);
+    cuda::token_logprobs_backward({}, 4, vocab, x.data_ptr<float>(), scale, which.data_ptr<int32_t>(),
+                                  sums.data_ptr<float>(), found.data_ptr<float>(), by_logprobs.data_ptr<float>(),
+                                  by_entropy.data_ptr<float>());
+    const Tensor rows = at::tensor({0, 1, 3}, at::kLong);  // row 2's target is its kept set's or −inf
+    expect_near(x.cpu().index_select(0, rows), leaf.grad().index_select(0, rows), 1e-4);
+    Tensor halves = like({4, vocab});
+    cuda::narrow({}, x.data_ptr<float>(), halves.data_ptr(), x.numel());
+    EXPECT_TRUE(same_bits(halves, x.to(at::kBFloat16)));
   }
 }
 
