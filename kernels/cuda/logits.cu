@@ -1,5 +1,7 @@
 // Softmax statistics of rows of logits: one block a row, each thread a stride of it, sums by warps and then in their
 // order. The same for the sampler and for training.
+#include <algorithm>
+
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kernels.h"
 
@@ -91,7 +93,7 @@ void token_logprobs_backward(Stream stream, int64_t rows, int64_t n, float* logi
 }
 
 void narrow(Stream stream, const float* from, void* to, int64_t n) {
-  const auto blocks = static_cast<unsigned>(min<int64_t>((n + kThreads - 1) / kThreads, 4096));
+  const auto blocks = static_cast<unsigned>(std::min<int64_t>((n + kThreads - 1) / kThreads, 4096));
   launch("narrow", narrow_all, dim3(blocks), kThreads, 0, stream, n, from, static_cast<bf16*>(to));
 }
 
