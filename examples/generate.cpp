@@ -43,8 +43,8 @@ struct GenerateConfig : grpo::ModelConfig {
       "without it a conversation on the terminal, or of the lines of standard input, at a temperature of 0.7 and a "
       "top_p of 0.95 unless they are given. \"-\" is standard input");
     v("out", out,
-      "JSONL: the lines of `in` with \"completions\": text, ids, logprobs, finish_reason (stop, length). \"-\" is "
-      "standard output");
+      "JSONL: the lines of `in` with \"completions\": text, ids, logprobs, entropies, finish_reason (stop, length). "
+      "\"-\" is standard output");
     v("on_bad", on_bad, "lines that cannot be asked, as too long: give them back with an \"error\", or refuse");
     v("n", n, "completions of each prompt", grpo::kSamples);
     sampling.visit(v);
@@ -124,6 +124,7 @@ Json completions_of(const grpo::Group& group) {
     list.push_back({{"text", completion.text},
                     {"ids", completion.tokens},
                     {"logprobs", completion.logprobs},
+                    {"entropies", completion.entropies},
                     {"finish_reason", completion.finish == grpo::Finish::stop ? "stop" : "length"}});
   return list;
 }

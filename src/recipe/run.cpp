@@ -524,6 +524,7 @@ void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateRep
                {"seconds/rollout", times.rollout},
                {"seconds/reward", times.reward},
                {"seconds/train", times.train}});
+  if (report.entropy_deviation) line["entropy_deviation"] = json_of(*report.entropy_deviation);
   if (report.masked_fraction) line["masked_fraction"] = json_of(*report.masked_fraction);
   if (report.entropy_coefficient) line["entropy_coefficient"] = json_of(*report.entropy_coefficient);
   for (const auto& [name, value] : more) line[name] = json_of(value);

@@ -173,6 +173,7 @@ TEST(Rollout, stores_the_end_of_sequence_as_a_token_that_is_not_text) {
   for (const Group& group : groups)
     for (const Completion& completion : group.completions) {
       ASSERT_EQ(completion.tokens.size(), completion.logprobs.size());
+      ASSERT_EQ(completion.tokens.size(), completion.entropies.size());
       ASSERT_FALSE(completion.tokens.empty());
       EXPECT_TRUE(completion.kept.empty());
       for (const float logprob : completion.logprobs) EXPECT_LT(logprob, 0.0f);

@@ -2,11 +2,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "tokens_seen.h"
 #include "trainer_test.h"
 
 namespace grpo {
@@ -73,7 +75,7 @@ TEST(Trainer, mixes_the_policy_into_the_reference) {
   }
 }
 
-TEST(Trainer, keeps_the_tokens_of_high_entropy_by_a_forward_pass_more) {
+TEST(Trainer, keeps_the_tokens_of_high_entropy) {
   Policy policy = tiny::policy(), twin = tiny::policy();
   ObjectiveConfig objective;
   objective.top_entropy = 0.3;
@@ -85,6 +87,35 @@ TEST(Trainer, keeps_the_tokens_of_high_entropy_by_a_forward_pass_more) {
   EXPECT_FALSE(all.masked_fraction.has_value());
   EXPECT_EQ(some.entropy, all.entropy);
   EXPECT_NE(some.grad_norm, all.grad_norm);
+}
+
+TEST(Trainer, has_entropies_from_the_sampler_and_behind_an_update_from_a_forward_pass_more) {
+  ObjectiveConfig objective;
+  objective.top_entropy = 0.3;
+  objective.epochs = 2;
+  Policy policy = tiny::policy(), twin = tiny::policy(), other = tiny::policy();
+  auto groups = scored_groups(policy), without = groups, off = groups;
+  TokensSeen seen;
+  const UpdateReport report = Trainer(policy, objective, gradient_probe()).update(groups, 0);
+  EXPECT_EQ(2 * seen.take(), 3 * report.tokens);
+  EXPECT_EQ(report.entropy_deviation, 0.0);
+
+  for (Group& group : without)
+    for (Completion& completion : group.completions) completion.entropies.clear();
+  const UpdateReport same_report = Trainer(twin, objective, gradient_probe()).update(without, 0);
+  EXPECT_EQ(seen.take(), 2 * same_report.tokens);
+  EXPECT_EQ(same_report.entropy_deviation, std::nullopt);
+  EXPECT_TRUE(same(twin.state(), policy.state()));
+
+  float& entropy = off[1].completions[2].entropies[0];
+  entropy = std::nextafter(entropy, 0.0f);
+  Trainer trainer(other, objective, gradient_probe());
+  const UpdateReport strayed = trainer.update(off, 0);
+  EXPECT_GT(strayed.entropy_deviation.value(), 0.0);
+  EXPECT_LT(strayed.entropy_deviation.value(), 1e-5);
+  seen.take();
+  EXPECT_EQ(trainer.update(off, 1).entropy_deviation, std::nullopt) << "recorded by other weights";
+  EXPECT_EQ(seen.take(), 2 * strayed.tokens);
 }
 
 TEST(Trainer, adapts_the_entropy_bonus_and_goes_on_where_it_was) {
