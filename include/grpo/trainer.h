@@ -34,6 +34,7 @@ struct UpdateReport {
   double expert_load_max = std::numeric_limits<double>::quiet_NaN();  ///< see RouterRecord::max_load
   int64_t tokens = 0;                 ///< that went through the policy, forward and backward
   int64_t loss_tokens = 0;            ///< in the loss, those of groups without signal included
+  int64_t flat_groups = 0;            ///< without signal: see has_signal
   int64_t skipped_updates = 0;        ///< so far, over the trainer's life
   std::vector<std::string> skipped;   ///< why updates of this step were skipped, and the samples that brought it
   std::vector<std::string> warnings;  ///< that nothing can be learned like this, and what to change; each kind once

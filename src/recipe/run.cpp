@@ -508,7 +508,7 @@ void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateRep
                {"reflection_rate", json_of(figures.reflection_rate)},
                {"truncated", json_of(figures.truncated)},
                {"groups", groups.size()},
-               {"flat_groups", std::ranges::count_if(groups, [](const Group& group) { return !has_signal(group); })},
+               {"flat_groups", report.flat_groups},
                {"loss", json_of(report.loss)},
                {"entropy", json_of(report.entropy)},
                {"kl", report.kl ? json_of(*report.kl) : Json(nullptr)},

@@ -478,6 +478,9 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
     if (objective_.kl == Kl::k1_in_reward) reward_kl = divergence(groups, reference);
   }
   compute_advantages(groups, objective_, reward_kl);
+  report.flat_groups = std::count_if(groups.begin(), groups.end(), [&](const Group& group) {
+    return !has_signal(group, objective_.normalize_each_reward);
+  });
   warn_of_masks(groups, report);
 
   LossMetrics all;

@@ -100,6 +100,7 @@ TEST_F(RunFolder, writes_a_line_a_step_with_every_figure) {
   report.skipped = {"step 1: the loss is not finite"};
   report.warnings = {"raise a knob"};
   report.skipped_updates = 1;
+  report.flat_groups = 1;
   RolloutStats stats;
   stats.completion_tokens = 30;
   auto groups = groups_of(3);

@@ -149,6 +149,22 @@ TEST(Trainer, adapts_the_entropy_bonus_and_goes_on_where_it_was) {
   EXPECT_THAT(error_of([&] { resumed.load_state(damaged); }), HasSubstr("entropy_control: expected float64 [2]"));
 }
 
+TEST(Trainer, counts_the_groups_without_signal_by_what_their_advantages_are_made_from) {
+  for (const bool each_reward : {false, true}) {
+    Policy policy = tiny::policy();
+    ObjectiveConfig objective;
+    objective.normalize_each_reward = each_reward;
+    auto groups = scored_groups(policy);
+    for (size_t g = 0; g < groups.size(); ++g) {  // two differ in their sums, one in its scores alone, one not at all
+      groups[g].weights = {{"first", 1}, {"second", 1}};
+      groups[g].rewards = std::vector<double>(4, 1), groups[g].scores.assign(4, {{"first", 0.5}, {"second", 0.5}});
+      if (g < 2) groups[g].rewards[0] = 1.5, groups[g].scores[0] = {{"first", 1}, {"second", 0.5}};
+      if (g == 2) groups[g].scores[0] = {{"first", 0}, {"second", 1}};
+    }
+    EXPECT_EQ(Trainer(policy, objective, gradient_probe()).update(groups, 0).flat_groups, each_reward ? 1 : 2);
+  }
+}
+
 TEST(Trainer, puts_the_divergence_into_the_reward_by_what_each_completion_strayed) {
   Policy policy = tiny::policy();
   ObjectiveConfig objective;
