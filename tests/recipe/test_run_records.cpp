@@ -192,6 +192,34 @@ TEST_F(RunFolder, writes_what_a_step_of_another_kind_says) {
   EXPECT_THAT(read_file(at("log.txt")), AllOf(HasSubstr("sft 4/9"), HasSubstr("shown 0.25"), Not(HasSubstr("loss"))));
 }
 
+TEST_F(RunFolder, has_room_for_a_log_of_other_steps_that_goes_on_where_a_checkpoint_knows_it) {
+  grpo::Run run(config(), kResolved, "test");
+  run.resume();
+  const auto steps = [&] {
+    std::vector<int> found;
+    for (const Json& line : lines_of(at("base/metrics.jsonl"))) found.push_back(line["step"]);
+    return found;
+  };
+  StepLog::Offsets known;
+  {
+    StepLog log(at("base"), run.progress(), {});
+    log.write({{"step", 1}, {"loss", 0.5}});
+    known = log.sync();
+    log.write({{"step", 2}, {"loss", 0.4}});
+  }
+  {
+    StepLog log(at("base"), run.progress(), known);
+    EXPECT_EQ(std::filesystem::file_size(at("base/events.out.tfevents.grpo")), known.events);
+    log.write({{"step", 3}, {"loss", 0.3}});
+    EXPECT_THAT(steps(), testing::ElementsAre(1, 3));
+  }
+  std::filesystem::resize_file(at("base/metrics.jsonl"), known.metrics - 1);
+  StepLog log(at("base"), run.progress(), known);
+  EXPECT_TRUE(steps().empty());
+  EXPECT_EQ(std::filesystem::file_size(at("base/metrics.jsonl.1")), known.metrics - 1) << "what was left is kept";
+  EXPECT_EQ(std::filesystem::file_size(at("base/events.out.tfevents.grpo")), known.events);
+}
+
 TEST_F(RunFolder, adds_figures_of_the_callers_own_to_a_step) {
   grpo::Run run(config(), kResolved, "test");
   run.resume();
