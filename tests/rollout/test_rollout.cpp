@@ -366,6 +366,7 @@ TEST(Rollout, names_the_task_and_the_knob_of_what_cannot_be_sampled) {
               HasSubstr("a prompt of 617 tokens and 24 new ones exceed policy.max_positions"));
   EXPECT_EQ(rollout.refusal(tiny::task("x")), "");
   EXPECT_THAT(rollout.refusal(tiny::task(std::string(2000, 'x'))), HasSubstr("exceed policy.max_positions = 640"));
+  EXPECT_THAT(rollout.refusal(tiny::task(std::string(2'000'000, 'x'))), HasSubstr("a prompt of at least "));
   EXPECT_EQ(rollout.generate({tiny::task("x")}, {fits}, kStream).size(), 1u);
   EXPECT_THAT(error_of([&] { rollout.generate({tiny::task("x")}, {too_long}, kStream); }),
               AllOf(HasSubstr("task-x"), HasSubstr("policy.max_positions = 640"), HasSubstr("max_new_tokens")));
