@@ -110,30 +110,27 @@ std::string settings_of(const grpo::Model& model, const grpo::RolloutConfig& rol
       .dump();
 }
 
-}  // namespace
+void warn(const std::string& text) { std::cerr << "warning: " << text << std::endl; }
 
-int main(int argc, char** argv) try {
-  grpo::GivenKeys given;
-  const auto config = grpo::load_config<EvaluateConfig>(argc, argv, &given);
+void check_suite(const EvaluateConfig& config, const grpo::GivenKeys& given) {
   for (const char* key : {"k", "temperature", "top_p", "seed", "on_bad"})
     if (!config.suite.empty() && given.contains(key))
       throw grpo::Error("config", key, ": expected none with --suite, whose file says how to sample; change ",
                         config.suite);
-  std::vector<grpo::Task> tasks;
-  grpo::LeftOut bad_lines;
-  if (config.suite.empty()) tasks = grpo::read_tasks(config.tasks, config.on_bad, &bad_lines);
-  if (bad_lines.count > 0) std::cerr << "warning: " << bad_lines.text("lines") << std::endl;
-  for (const auto& remark : bad_lines.remarks) std::cerr << "warning: " << remark << std::endl;
-  for (const auto& warning : grpo::unknown_kinds(tasks)) std::cerr << "warning: " << warning << std::endl;
-  if (!tasks.empty() && std::ranges::all_of(tasks, [](const auto& each) { return each.answer.empty(); }))
-    std::cerr << "warning: no task of " << config.tasks << " has an answer, so that none can be right" << std::endl;
-  std::optional<LineWriter> out;
-  if (config.suite.empty() && !config.out.empty()) out.emplace(config.out, std::initializer_list{config.tasks}, ".new");
-  // Where completions go to standard output there is nothing but them.
-  LineWriter printed(config.out == "-" ? "/dev/stderr" : "-", {});
-  const grpo::StopSignal stop("\nstopping\n");
-  grpo::Model model = grpo::open_model(config);
-  if (!model.warning.empty()) std::cerr << "warning: " << model.warning << '\n';
+}
+
+// The tasks of the file, with a warning of what is odd about them.
+std::vector<grpo::Task> tasks_of(const EvaluateConfig& config, grpo::LeftOut& bad_lines) {
+  const std::vector<grpo::Task> tasks = grpo::read_tasks(config.tasks, config.on_bad, &bad_lines);
+  if (bad_lines.count > 0) warn(bad_lines.text("lines"));
+  for (const auto& remark : bad_lines.remarks) warn(remark);
+  for (const auto& warning : grpo::unknown_kinds(tasks)) warn(warning);
+  if (std::ranges::all_of(tasks, [](const auto& each) { return each.answer.empty(); }))
+    warn("no task of " + config.tasks + " has an answer, so that none can be right");
+  return tasks;
+}
+
+grpo::ChatTemplate chat_of(const EvaluateConfig& config, const grpo::Model& model) {
   grpo::ChatTemplate chat = config.chat ? model.own_chat() : model.chat;
   if (!config.text.empty()) chat = {config.text};
   if (!config.system.empty()) chat.system = config.system;
@@ -141,89 +138,142 @@ int main(int argc, char** argv) try {
   if (!chat.system.empty() && !chat.text.empty() && chat.text.find("{system}") == std::string::npos)
     throw grpo::Error("config", "system: expected --chat, or a --template with {system}, beside it, got ",
                       config.text.empty() ? "neither" : '"' + config.text + '"');
-  model.rewards.think_open = chat.opens_think();
-  if (const auto unread = unread_answers(tasks, model.rewards); !unread.empty())
-    std::cerr << "warning: " << unread << std::endl;
-  if (!config.suite.empty()) {
-    SuiteRun run{model, config.model, chat, nullptr, {}, config.suite, config.out, stop, config.max_new_tokens};
-    if (!config.judge.empty()) {
-      grpo::ModelConfig judge = config;
-      judge.model = config.judge;
-      run.judge = std::make_unique<grpo::Model>(grpo::open_model(judge));
-      if (!run.judge->warning.empty()) std::cerr << "warning: " << run.judge->warning << '\n';
-      run.judge_chat = run.judge->own_chat();
-    }
-    return evaluate_suite(run);
+  return chat;
+}
+
+int answer_suite(const EvaluateConfig& config, const grpo::Model& model, const grpo::ChatTemplate& chat,
+                 const grpo::StopSignal& stop) {
+  SuiteRun run{model, config.model, chat, nullptr, {}, config.suite, config.out, stop, config.max_new_tokens};
+  if (!config.judge.empty()) {
+    grpo::ModelConfig judge = config;
+    judge.model = config.judge;
+    run.judge = std::make_unique<grpo::Model>(grpo::open_model(judge));
+    if (!run.judge->warning.empty()) warn(run.judge->warning);
+    run.judge_chat = run.judge->own_chat();
   }
-  grpo::RolloutConfig settings = model.rollout;
-  settings.samples = config.k;
-  settings.sampling = {config.temperature, 0, config.top_p, 0};
-  if (config.max_new_tokens > 0) settings.max_new_tokens = config.max_new_tokens;
-  grpo::Rollout rollout(model.policy, model.tokenizer, chat, settings);
-  grpo::Scorer scorer(model.rewards);
-  if (config.on_bad == grpo::BadTasks::refuse) {
+  return evaluate_suite(run);
+}
+
+// Gives answers outside the form, where they count, a vote as well.
+void read_final_answers(std::vector<grpo::Group>& groups, const grpo::RewardsConfig& rewards) {
+  for (grpo::Group& group : groups)
+    for (grpo::Completion& each : group.completions)
+      if (each.answer.empty())
+        for (const std::string& part : grpo::final_answer(
+                 each.text, {.think_open = rewards.think_open, .last_box = rewards.answers.last_box}))
+          (each.answer += each.answer.empty() ? "" : ", ") += part;
+}
+
+// A file of tasks, and where its completions and figures go.
+class TaskRun {
+ public:
+  explicit TaskRun(const EvaluateConfig& config)
+      : config_(config),
+        tasks_(tasks_of(config, bad_lines_)),
+        // Where completions go to standard output there is nothing but them.
+        printed_(config.out == "-" ? "/dev/stderr" : "-", {}) {
+    if (!config.out.empty()) out_.emplace(config.out, std::initializer_list{config.tasks}, ".new");
+  }
+
+  // Gives the exit status.
+  int answer(const grpo::Model& model, const grpo::ChatTemplate& chat, const grpo::StopSignal& stop) {
+    if (const auto unread = unread_answers(tasks_, model.rewards); !unread.empty()) warn(unread);
+    grpo::RolloutConfig settings = model.rollout;
+    settings.samples = config_.k;
+    settings.sampling = {config_.temperature, 0, config_.top_p, 0};
+    if (config_.max_new_tokens > 0) settings.max_new_tokens = config_.max_new_tokens;
+    grpo::Rollout rollout(model.policy, model.tokenizer, chat, settings);
+    grpo::Scorer scorer(model.rewards);
+    if (config_.on_bad == grpo::BadTasks::refuse) refuse_bad_tasks(rollout, scorer);
+    grpo::KeptCompletions kept;
+    if (out_) {
+      completions_.emplace(out_->regular_file(), prompts_of(tasks_, chat), settings_of(model, settings, config_.seed),
+                           static_cast<size_t>(config_.k));
+      kept.find = [&](grpo::Group& group) { return completions_->find(group); };
+      kept.add = [&](const grpo::Group& group) { completions_->add(group); };
+    }
+    std::vector<grpo::Group> groups;
+    grpo::Evaluation figures;
+    try {
+      figures = grpo::evaluate(
+          rollout, scorer, tasks_, config_.seed, 0,
+          [](size_t done, size_t total) { std::cerr << "\r" << done << "/" << total << " tasks" << std::flush; },
+          &groups, [&] { stop.check(); }, kept);
+    } catch (const grpo::Interrupted&) {
+      return stopped(stop);
+    }
+    std::cerr << '\n';
+    if (!model.rewards.accuracy_needs_format) {
+      read_final_answers(groups, model.rewards);
+      const grpo::LeftOut left_out = figures.left_out;
+      figures = grpo::summarize(groups, model.rewards.answers);
+      figures.left_out = left_out;
+    }
+    if (out_) write(groups);
+    print(figures);
+    return 0;
+  }
+
+ private:
+  void refuse_bad_tasks(const grpo::Rollout& rollout, const grpo::Scorer& scorer) {
     grpo::LeftOut none;
     const auto refusal = [&](const grpo::Task& task) {
       const auto why = rollout.refusal(task);
       return why.empty() ? scorer.refusal(task) : why;
     };
-    grpo::leave_out(tasks, refusal, config.on_bad, none);
+    grpo::leave_out(tasks_, refusal, config_.on_bad, none);
   }
 
-  std::optional<TaskCompletions> completions;
-  grpo::KeptCompletions kept;
-  if (out) {
-    completions.emplace(out->regular_file(), prompts_of(tasks, chat), settings_of(model, settings, config.seed),
-                        static_cast<size_t>(config.k));
-    kept.find = [&](grpo::Group& group) { return completions->find(group); };
-    kept.add = [&](const grpo::Group& group) { completions->add(group); };
-  }
-
-  std::vector<grpo::Group> groups;
-  grpo::Evaluation figures;
-  try {
-    figures = grpo::evaluate(
-        rollout, scorer, tasks, config.seed, 0,
-        [](size_t done, size_t total) { std::cerr << "\r" << done << "/" << total << " tasks" << std::flush; }, &groups,
-        [&] { stop.check(); }, kept);
-  } catch (const grpo::Interrupted&) {
+  int stopped(const grpo::StopSignal& stop) const {
     std::cerr << "\nstopped: figures are of all tasks or none";
-    if (completions && completions->has_part())
-      std::cerr << "; the same command goes on from what is in " << completions->part().string();
+    if (completions_ && completions_->has_part())
+      std::cerr << "; the same command goes on from what is in " << completions_->part().string();
     std::cerr << std::endl;
     return stop.exit_status();
   }
-  std::cerr << '\n';
-  if (!model.rewards.accuracy_needs_format) {  // then an answer outside the form has a vote as well
-    for (grpo::Group& group : groups)
-      for (grpo::Completion& each : group.completions)
-        if (each.answer.empty())
-          for (const std::string& part : grpo::final_answer(
-                   each.text,
-                   {.think_open = model.rewards.think_open, .last_box = model.rewards.answers.last_box}))
-            (each.answer += each.answer.empty() ? "" : ", ") += part;
-    const grpo::LeftOut left_out = figures.left_out;
-    figures = grpo::summarize(groups, model.rewards.answers);
-    figures.left_out = left_out;
-  }
-  if (out) {
+
+  void write(const std::vector<grpo::Group>& groups) {
     for (const grpo::Group& group : groups)
-      for (size_t i = 0; i < group.completions.size(); ++i) {
-        out->write(completions->line(
+      for (size_t i = 0; i < group.completions.size(); ++i)
+        out_->write(completions_->line(
             group, i, {{"answer", group.completions[i].answer}, {"scores", grpo::json_of(group.scores[i])}}));
-      }
-    out->finish();
-    completions->remove_part();
+    out_->finish();
+    completions_->remove_part();
   }
-  if (figures.left_out.count > 0) std::cerr << "warning: " << figures.left_out.text() << std::endl;
-  figures.left_out.count += bad_lines.count;
-  auto json = figures.json();
-  json["method"] =
-      "pass@1: mean over tasks and samples, ± 1.96 standard errors of the mean over tasks; pass@k: unbiased, over "
-      "tasks";
-  printed.write_lines(json.dump(2) + '\n');
-  printed.finish();
-  return 0;
+
+  void print(grpo::Evaluation& figures) {
+    if (figures.left_out.count > 0) warn(figures.left_out.text());
+    figures.left_out.count += bad_lines_.count;
+    auto json = figures.json();
+    json["method"] =
+        "pass@1: mean over tasks and samples, ± 1.96 standard errors of the mean over tasks; pass@k: unbiased, over "
+        "tasks";
+    printed_.write_lines(json.dump(2) + '\n');
+    printed_.finish();
+  }
+
+  const EvaluateConfig& config_;
+  grpo::LeftOut bad_lines_;
+  std::vector<grpo::Task> tasks_;
+  LineWriter printed_;
+  std::optional<LineWriter> out_;
+  std::optional<TaskCompletions> completions_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  grpo::GivenKeys given;
+  const auto config = grpo::load_config<EvaluateConfig>(argc, argv, &given);
+  check_suite(config, given);
+  std::optional<TaskRun> run;
+  if (config.suite.empty()) run.emplace(config);
+  const grpo::StopSignal stop("\nstopping\n");
+  grpo::Model model = grpo::open_model(config);
+  if (!model.warning.empty()) warn(model.warning);
+  const grpo::ChatTemplate chat = chat_of(config, model);
+  model.rewards.think_open = chat.opens_think();
+  return run ? run->answer(model, chat, stop) : answer_suite(config, model, chat, stop);
 } catch (const std::exception& error) {
   return grpo::report(error);
 }

@@ -43,8 +43,8 @@ struct GenerateConfig : grpo::ModelConfig {
       "without it a conversation on the terminal, or of the lines of standard input, at a temperature of 0.7 and a "
       "top_p of 0.95 unless they are given. \"-\" is standard input");
     v("out", out,
-      "JSONL: the lines of `in` with \"completions\": text, ids, logprobs, finish_reason (stop, length). \"-\" is "
-      "standard output");
+      "JSONL: the lines of `in` with \"completions\": text, ids, logprobs, entropies, finish_reason (stop, length). "
+      "\"-\" is standard output");
     v("on_bad", on_bad, "lines that cannot be asked, as too long: give them back with an \"error\", or refuse");
     v("n", n, "completions of each prompt", grpo::kSamples);
     sampling.visit(v);
@@ -124,6 +124,7 @@ Json completions_of(const grpo::Group& group) {
     list.push_back({{"text", completion.text},
                     {"ids", completion.tokens},
                     {"logprobs", completion.logprobs},
+                    {"entropies", completion.entropies},
                     {"finish_reason", completion.finish == grpo::Finish::stop ? "stop" : "length"}});
   return list;
 }
@@ -137,92 +138,126 @@ grpo::Model opened(const GenerateConfig& config) {
   return model;
 }
 
-int complete_file(const GenerateConfig& config) {
-  const bool refuse = config.on_bad == grpo::BadTasks::refuse;
-  grpo::LeftOut left_out;
-  const std::vector<Line> lines = read_lines(config.in, refuse ? nullptr : &left_out);
-  LineWriter out(config.out, {config.in});
-  const grpo::Model model = opened(config);
-  const Prompts prompts(config, model);
-  grpo::Rollout rollout(model.policy, model.tokenizer, model.chat, config.rollout());
-  if (refuse)
-    for (const Line& line : lines)
-      if (const std::string why = rollout.refusal(prompts.of(line)); !why.empty())
-        throw grpo::Error("generate", line.where, ": ", why);
-  const grpo::StopSignal signal;
-  grpo::Progress progress("/dev/null");
-  progress.begin("generate", static_cast<int64_t>(lines.size()), 0, grpo::Progress::Lines::seldom);
-  grpo::Stopwatch watch;
-  double seconds = 0;
-  int64_t done = 0, tokens = 0;
-  bool interrupted = false;
-  // A part at a time, so that memory holds the completions of one part alone; which part a line is in changes no draw.
-  const size_t part = std::max<size_t>(64, 2048 / static_cast<size_t>(config.n));
-  for (size_t begin = 0; begin < lines.size() && !interrupted; begin += part) {
-    const size_t count = std::min(part, lines.size() - begin);
+/// Completes the lines of a file, each of which it gives back with what came of it.
+class FileRun {
+ public:
+  explicit FileRun(const GenerateConfig& config)
+      : config_(config),
+        lines_(read_lines(config.in, refuses() ? nullptr : &left_out_)),
+        out_(config.out, {config.in}),
+        model_(opened(config)),
+        prompts_(config, model_),
+        rollout_(model_.policy, model_.tokenizer, model_.chat, config.rollout()) {}
+
+  /// The status to exit with.
+  int operator()() {
+    if (refuses())
+      for (const Line& line : lines_)
+        if (const std::string why = rollout_.refusal(prompts_.of(line)); !why.empty())
+          throw grpo::Error("generate", line.where, ": ", why);
+    const grpo::StopSignal signal;
+    progress_.begin("generate", static_cast<int64_t>(lines_.size()), 0, grpo::Progress::Lines::seldom);
+    watch_.lap();
+    bool interrupted = false;
+    // A part at a time, so that memory holds the completions of one part alone; which part a line is in changes no draw.
+    const size_t most = std::max<size_t>(64, 2048 / static_cast<size_t>(config_.n));
+    for (size_t begin = 0; begin < lines_.size() && !interrupted; begin += most)
+      interrupted = !complete(ask(begin, std::min(most, lines_.size() - begin)), signal);
+    progress_.end();
+    if (left_out_.count > 0) std::fprintf(stderr, "warning: %s\n", left_out_.text("lines").c_str());
+    if (done_ > 0 || !interrupted) out_.finish();
+    std::fprintf(stderr, "%s%lld of %zu prompts, %lld tokens, %.1f tokens/s\n", interrupted ? "stopped: " : "",
+                 static_cast<long long>(done_), lines_.size(), static_cast<long long>(tokens_), rate());
+    return interrupted ? signal.exit_status() : 0;
+  }
+
+ private:
+  /// Lines from `begin` on, and those of them that can be asked.
+  struct Part {
+    size_t begin;
+    std::vector<std::string> errors;  // of the others, which come back with it; else ""
     std::vector<grpo::Task> tasks;
     std::vector<std::vector<int32_t>> inputs;
-    grpo::DrawStream stream{config.seed};
-    std::vector<std::string> errors(count);  // of lines that cannot be asked: they come back with it
+    grpo::DrawStream stream;
+  };
+
+  bool refuses() const { return config_.on_bad == grpo::BadTasks::refuse; }
+  double rate() const { return static_cast<double>(tokens_) / std::max(seconds_, 1e-9); }
+
+  Part ask(size_t begin, size_t count) {
+    Part part{begin, std::vector<std::string>(count), {}, {}, {config_.seed}};
     for (size_t i = 0; i < count; ++i) {
+      const std::string& where = lines_[begin + i].where;
       try {
-        std::vector<int32_t> prompt = prompts.of(lines[begin + i]);
-        errors[i] = rollout.refusal(prompt);
-        if (!errors[i].empty()) continue;
-        inputs.push_back(std::move(prompt));
+        std::vector<int32_t> prompt = prompts_.of(lines_[begin + i]);
+        part.errors[i] = rollout_.refusal(prompt);
+        if (part.errors[i].empty()) part.inputs.push_back(std::move(prompt));
       } catch (const grpo::Error& error) {  // "[line] FILE:LINE: expected …"
-        const std::string_view why = error.what(), where = lines[begin + i].where;
+        const std::string_view why = error.what();
         const size_t at = why.find(where);
-        errors[i] = at == why.npos ? why : why.substr(std::min(why.size(), at + where.size() + 2));
+        part.errors[i] = at == why.npos ? why : why.substr(std::min(why.size(), at + where.size() + 2));
+      }
+      if (const std::string& why = part.errors[i]; !why.empty()) {
+        left_out_.add(why.find(where) == std::string::npos ? where + ": " + why : why);
         continue;
       }
-      tasks.push_back({.id = lines[begin + i].where, .prompt = "", .answer = "", .kind = "", .language = ""});
-      stream.indices.push_back(static_cast<uint32_t>(begin + i));
+      part.tasks.push_back({.id = where, .prompt = "", .answer = "", .kind = "", .language = ""});
+      part.stream.indices.push_back(static_cast<uint32_t>(begin + i));
     }
-    for (size_t i = 0; i < count; ++i)
-      if (const std::string& where = lines[begin + i].where; !errors[i].empty())
-        left_out.add(errors[i].find(where) == std::string::npos ? where + ": " + errors[i] : errors[i]);
-    std::vector<int> open(count, config.n);  // completions still to come
+    return part;
+  }
+
+  /// Writes the lines of a part, in order, as they are completed. False when a signal stopped it.
+  bool complete(const Part& part, const grpo::StopSignal& signal) {
+    const size_t count = part.errors.size();
+    std::vector<int> open(count, config_.n);  // completions still to come
     std::vector<const grpo::Group*> finished(count);
     size_t written = 0;
-    const auto ready = [&](size_t i) { return finished[i] || !errors[i].empty(); };
-    const auto write = [&](size_t i) {
-      Json result{{"completions", finished[i] ? completions_of(*finished[i]) : Json::array()}};
-      if (!finished[i]) result["error"] = errors[i];
-      // (Of one that is asked anew what came of it before goes.)
-      const Line& line = lines[begin + i];
-      out.write_lines(line.has("completions") ? line.with(result, {"error"}) : line.with(result));
+    const auto ready = [&](size_t i) { return finished[i] || !part.errors[i].empty(); };
+    const auto on_end = [&](grpo::Group& group, size_t) {
+      const size_t i = group.index - part.begin;
+      if (--open[i] > 0) return;
+      finished[i] = &group;
+      const double lap = watch_.lap();
+      seconds_ += lap;
+      progress_.step(++done_, {{"tokens/s", rate()}}, lap);
+      for (; written < count && ready(written); ++written) write(part, written, finished[written]);
     };
+    const auto on_token = [&](const grpo::Group&, size_t) {
+      ++tokens_;
+      signal.check();
+    };
+    bool interrupted = false;
     try {
-      rollout.generate(
-          tasks, inputs, stream,
-          [&](grpo::Group& group, size_t) {
-            const size_t i = group.index - begin;
-            if (--open[i] > 0) return;
-            finished[i] = &group;
-            const double lap = watch.lap();
-            seconds += lap;
-            progress.step(++done, {{"tokens/s", static_cast<double>(tokens) / std::max(seconds, 1e-9)}}, lap);
-            for (; written < count && ready(written); ++written) write(written);
-          },
-          [&](const grpo::Group&, size_t) {
-            ++tokens;
-            signal.check();
-          });
+      rollout_.generate(part.tasks, part.inputs, part.stream, on_end, on_token);
     } catch (const grpo::Interrupted&) {
       interrupted = true;
     }
     for (; written < count; ++written)
-      if (ready(written)) write(written);
+      if (ready(written)) write(part, written, finished[written]);
+    return !interrupted;
   }
-  progress.end();
-  if (left_out.count > 0) std::fprintf(stderr, "warning: %s\n", left_out.text("lines").c_str());
-  if (done > 0 || !interrupted) out.finish();
-  std::fprintf(stderr, "%s%lld of %zu prompts, %lld tokens, %.1f tokens/s\n", interrupted ? "stopped: " : "",
-               static_cast<long long>(done), lines.size(), static_cast<long long>(tokens),
-               static_cast<double>(tokens) / std::max(seconds, 1e-9));
-  return interrupted ? signal.exit_status() : 0;
-}
+
+  void write(const Part& part, size_t i, const grpo::Group* group) {
+    Json result{{"completions", group ? completions_of(*group) : Json::array()}};
+    if (!group) result["error"] = part.errors[i];
+    // (Of one that is asked anew what came of it before goes.)
+    const Line& line = lines_[part.begin + i];
+    out_.write_lines(line.has("completions") ? line.with(result, {"error"}) : line.with(result));
+  }
+
+  const GenerateConfig& config_;
+  grpo::LeftOut left_out_;
+  const std::vector<Line> lines_;
+  LineWriter out_;
+  const grpo::Model model_;
+  const Prompts prompts_;
+  grpo::Rollout rollout_;
+  grpo::Progress progress_{"/dev/null"};
+  grpo::Stopwatch watch_;
+  double seconds_ = 0;
+  int64_t done_ = 0, tokens_ = 0;
+};
 
 /// Writes out a text that grows, but for its end while that may still change: half a character, or the
 /// beginning of a stop string.
@@ -364,7 +399,7 @@ GenerateConfig configured(int argc, char** argv) {
 
 int main(int argc, char** argv) try {
   const GenerateConfig config = configured(argc, argv);
-  if (!config.in.empty()) return complete_file(config);
+  if (!config.in.empty()) return FileRun(config)();
   const grpo::Model model = opened(config);
   return Conversation(config, model)();
 } catch (const std::exception& error) {

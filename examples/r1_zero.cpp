@@ -5,10 +5,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <system_error>
 
 #include "grpo/checkpoint.h"
 #include "grpo/collect.h"
@@ -25,8 +23,8 @@
 #include "grpo/rollout.h"
 #include "grpo/run.h"
 #include "grpo/stages.h"
+#include "grpo/step_log.h"
 #include "grpo/tasks.h"
-#include "grpo/tensorboard.h"
 #include "grpo/tokenizer.h"
 #include "grpo/trainer.h"
 
@@ -150,36 +148,8 @@ int64_t steps_measured(const grpo::Run& run) {
   return summary.is_object() && summary["steps"].is_number_integer() ? summary["steps"].get<int64_t>() : -1;
 }
 
-// What the base has in a folder of its own, as such a stage of a recipe has: metrics.jsonl and the same for
-// TensorBoard, cut back to what the checkpoint knows of them. A file that was deleted or shortened begins anew.
-class BaseLogs {
- public:
-  BaseLogs(const std::filesystem::path& run, const std::optional<grpo::CheckpointContents>& checkpoint) {
-    std::filesystem::create_directories(run / "base");
-    const auto open = [&]<class Writer>(std::unique_ptr<Writer>& writer, const char* name, const char* offset) {
-      const auto file = run / "base" / name;
-      const bool is_known = checkpoint && checkpoint->saved().contains(offset);
-      const auto kept = is_known ? static_cast<uint64_t>(checkpoint->saved().count(offset)) : 0;
-      std::error_code error;
-      const auto size = std::filesystem::file_size(file, error);
-      writer = std::make_unique<Writer>(file, !error && size >= kept ? kept : 0);
-    };
-    open(metrics_, "metrics.jsonl", "base_offset");
-    open(events_, "events.out.tfevents.grpo", "base_events_offset");
-  }
-
-  void write(const Json& line) { metrics_->write(line), events_->write(line); }
-
-  void save(Json& state) {
-    metrics_->sync(), events_->sync();
-    state["base_offset"] = metrics_->offset(), state["base_events_offset"] = events_->offset();
-  }
-  static void forget(Json& state) { state.erase("base_offset"), state.erase("base_events_offset"); }
-
- private:
-  std::unique_ptr<grpo::JsonlWriter> metrics_;
-  std::unique_ptr<grpo::EventWriter> events_;
-};
+// Where a checkpoint's state says how long the base's logs were.
+constexpr const char *kBaseOffset = "base_offset", *kBaseEventsOffset = "base_events_offset";
 
 // All of it: the base model, then RL.
 class R1Zero {
@@ -204,7 +174,7 @@ class R1Zero {
     if (state_["stage"] == "base") {
       if (corpus_ && !make_base()) return run_.stopped();
       state_["stage"] = "rl", state_["step"] = 0;
-      BaseLogs::forget(state_);
+      state_.erase(kBaseOffset), state_.erase(kBaseEventsOffset);
       state_["before"] = heldout_.empty() ? Json() : heldout_figures("before", 0);
     } else if (state_["step"] >= config_.steps && steps_measured(run_) == state_["step"]) {
       progress_.note("this run is finished, after " + state_["step"].dump() + " steps; with more it goes on: " +
@@ -222,7 +192,7 @@ class R1Zero {
     const BaseConfig& config = config_.pretrain;
     grpo::Trainer trainer(policy_, grpo::lasting(config.optimizer, config.steps), config.trainer);
     if (checkpoint_) run_.restore(*checkpoint_, policy_, trainer);
-    BaseLogs logs(run_.folder(), checkpoint_);
+    grpo::StepLog log(run_.folder() / "base", progress_, base_offsets());
     progress_.begin("base", config.steps, state_["step"], grpo::Progress::Lines::seldom);
     for (int64_t step = state_["step"]; step < config.steps;) {
       grpo::Stopwatch watch;
@@ -231,16 +201,17 @@ class R1Zero {
       for (const auto& warning : report.warnings) progress_.note("warning: " + warning);
       state_["step"] = ++step;
       const double seconds = watch.lap();
-      logs.write({{"step", step},
-                  {"loss", report.loss},
-                  {"grad_norm", report.grad_norm},
-                  {"learning_rate", report.learning_rate},
-                  {"expert_load_max", report.expert_load_max},
-                  {"seconds/train", seconds}});
+      log.write({{"step", step},
+                 {"loss", report.loss},
+                 {"grad_norm", report.grad_norm},
+                 {"learning_rate", report.learning_rate},
+                 {"expert_load_max", report.expert_load_max},
+                 {"seconds/train", seconds}});
       progress_.step(step, {{"loss", report.loss}}, seconds);
       const bool stopping = run_.stopping();
       if (stopping || step % 100 == 0 || step == config.steps) {
-        logs.save(state_);
+        const auto [metrics, events] = log.sync();
+        state_[kBaseOffset] = metrics, state_[kBaseEventsOffset] = events;
         run_.save(step, policy_, trainer, state_);
       }
       if (stopping) return false;
@@ -282,6 +253,14 @@ class R1Zero {
     }
     progress_.end();
     return true;
+  }
+
+  // How long the base's logs were, which have a folder of their own, as those of such a stage of a recipe have.
+  grpo::StepLog::Offsets base_offsets() const {
+    const auto known = [&](const char* key) -> uint64_t {
+      return checkpoint_ && checkpoint_->saved().contains(key) ? checkpoint_->saved().count(key) : 0;
+    };
+    return {known(kBaseOffset), known(kBaseEventsOffset)};
   }
 
   // Text: a vocabulary, learned from the corpus or the pretrained model's, and how the policy is asked.

@@ -1,12 +1,23 @@
 #include "kernels/draw.h"
 
 #include "base/parallel.h"
-#include "kernels/cpu/cpu.h"
 #include "kernels/cpu/sample.h"
 #include "kernels/cuda/sample.h"
 #include "kernels/op.h"
 
 namespace grpo {
+namespace {
+
+// The entropy of a kept set, by what token_logprobs asks: the whole row, with −inf outside the set.
+float kept_entropy(const Launch& run, const float* row, int64_t vocab, float scale, const std::vector<int32_t>& kept) {
+  std::vector<float> masked(vocab, -INFINITY);
+  for (const int32_t id : kept) masked[id] = row[id];
+  float sum, entropy;
+  run(&kernel::Table::logit_stats, 1, vocab, masked.data(), scale, &sum, &entropy);
+  return entropy;
+}
+
+}  // namespace
 
 Drawn draw(const Tensor& logits, const Tensor& rows, const Tensor& keys, const SamplingConfig& config) {
   const int64_t draws = rows.numel();
@@ -16,7 +27,7 @@ Drawn draw(const Tensor& logits, const Tensor& rows, const Tensor& keys, const S
           rows.scalar_type(), " ", rows.sizes());
   require(keys.sizes() == at::IntArrayRef({draws, kKeyColumns}) && keys.scalar_type() == at::kLong, "draw",
           "expected int64 keys [", draws, ", ", kKeyColumns, "], got ", keys.scalar_type(), " ", keys.sizes());
-  Drawn drawn{at::empty({draws}, at::kInt), at::empty({draws}, at::kFloat), {}};
+  Drawn drawn{at::empty({draws}, at::kInt), at::empty({draws}, at::kFloat), {}, {}};
 #ifdef GRPO_CUDA
   if (logits.is_cuda() && !config.truncates() && config.temperature != 0) {
     const at::Device device = logits.device();
@@ -31,17 +42,20 @@ Drawn draw(const Tensor& logits, const Tensor& rows, const Tensor& keys, const S
   const Tensor host = logits.cpu().contiguous(), from = rows.cpu().contiguous(), by = keys.cpu().contiguous();
   const float* const row = host.data_ptr<float>();
   const int64_t vocab = host.size(1);
-  const double temperature = config.temperature == 0 ? 1.0 : config.temperature;
-  std::vector<float> sums(host.size(0));
-  cpu::table().logit_stats({}, host.size(0), vocab, row, static_cast<float>(1.0 / temperature), sums.data(), nullptr);
+  const float scale = config.scale();
+  const Launch run(host, "draw");
+  std::vector<float> sums(host.size(0)), entropy(host.size(0));
+  run(&kernel::Table::logit_stats, host.size(0), vocab, row, scale, sums.data(), entropy.data());
+  drawn.entropies = at::empty({draws}, at::kFloat);
   if (config.truncates()) drawn.kept.resize(draws);
   int32_t* const tokens = drawn.tokens.data_ptr<int32_t>();
-  float* const logprobs = drawn.logprobs.data_ptr<float>();
+  float *const logprobs = drawn.logprobs.data_ptr<float>(), *const entropies = drawn.entropies.data_ptr<float>();
   parallel_for(draws, [&](int64_t d) {
     const int64_t r = from.data_ptr<int32_t>()[d];
     Draw one =
         sample_row(row + r * vocab, vocab, sums[r], config, read_key(by.data_ptr<int64_t>() + d * kKeyColumns));
     tokens[d] = one.token, logprobs[d] = one.logprob;
+    entropies[d] = config.truncates() ? kept_entropy(run, row + r * vocab, vocab, scale, one.kept) : entropy[r];
     if (config.truncates()) drawn.kept[d] = std::move(one.kept);
   });
   return drawn;

@@ -184,11 +184,12 @@ class Rooms(unittest.TestCase):
     def test_functions_are_short_enough_to_read(self):
         self.assertEqual(list(functions(SOME_FUNCTIONS)),
                          [(4, 5, "int f(char c)"), (10, 2, "template <class T> T g(const T& t) const")])
-        for file in (ROOT / "src").rglob("*"):
-            if file.suffix in (".h", ".cpp") and file.parent.name != "tables":
-                for first, lines, head in functions(file.read_text(encoding="utf-8")):
-                    with self.subTest(place=f"{file}:{first}", function=head[:80]):
-                        self.assertLessEqual(lines, MOST_LINES_OF_A_FUNCTION)
+        for top in ("src", "examples"):
+            for file in (ROOT / top).rglob("*"):
+                if file.suffix in (".h", ".cpp") and file.parent.name != "tables":
+                    for first, lines, head in functions(file.read_text(encoding="utf-8")):
+                        with self.subTest(place=f"{file}:{first}", function=head[:80]):
+                            self.assertLessEqual(lines, MOST_LINES_OF_A_FUNCTION)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@
 #include "grpo/screen.h"
 #include "grpo/stages.h"
 #include "grpo/statistics.h"
+#include "grpo/step_log.h"
 #include "grpo/stop.h"
 #include "grpo/stopwatch.h"
 #include "grpo/task.h"

@@ -21,15 +21,15 @@ enum class LongNumbers {
 /// Why a text is no value.
 struct JsonFault {
   std::size_t byte = 0;  ///< how far it was read
-  bool malformed = true;  ///< or else beyond the bounds above
+  bool malformed = true;  ///< or else it is JSON, but beyond the bounds above, or with a key twice
   std::string problem;    ///< "malformed JSON at column 7: no colon behind a key"
 };
 
 /// What an exception of the JSON library says of a malformed text, in this library's words: "no colon behind a key".
 std::string_view json_problem(std::string_view library_words);
 
-/// The value that `text` is, in full; discarded where it is none, and `fault`, where given, says why. Of several
-/// members with one key the last counts. For nlohmann::json and nlohmann::ordered_json.
+/// The value that `text` is, in full; discarded where it is none, or where an object has a key twice, and `fault`, where
+/// given, says why. For nlohmann::json and nlohmann::ordered_json.
 template <class Json>
 Json read_json(std::string_view text, LongNumbers numbers = LongNumbers::round, JsonFault* fault = nullptr);
 

@@ -246,7 +246,7 @@ struct ObjectiveConfig {
       "keep completions that were cut by length out of the loss, not of the baseline");
     v("top_entropy", top_entropy,
       "share of a minibatch's tokens, those of the highest entropy, that the policy term and the entropy bonus are for "
-      "(arXiv 2506.01939: 0.2); below 1 a forward pass more finds them",
+      "(arXiv 2506.01939: 0.2); below 1 a rollout's updates behind the first take a forward pass more to find them",
       at_least(0).at_most(1));
     v("off_policy_threshold", off_policy_threshold,
       "a completion of negative advantage is kept out of the policy term when log pi_sampler - log pi, its tokens' "
@@ -338,6 +338,7 @@ struct LossInput {
   at::Tensor advantages;          ///< [S]
   at::Tensor starts;              ///< [S + 1] int64: sequence i is tokens starts[i] .. starts[i + 1]
   EntropyCut cut = {};            ///< of the minibatch; needed with top_entropy below 1
+  at::Tensor old_entropy = {};    ///< [N] as recorded with old_logprobs; undefined: not compared
 };
 
 /// Sums over tokens, from which metrics over any number of micro-batches come by dividing by `tokens`.
@@ -352,8 +353,9 @@ struct LossMetrics {
   double bonus_entropy = 0;    ///< the sum of their entropies
   double mismatch_kl_sum = 0;  ///< k3 of trainer against sampler; exactly 0 only if all bits agree
   double ratio_deviation = 0;  ///< largest |ratio - 1|, token by token; exactly 0 only if all bits agree
+  double entropy_deviation = 0;  ///< largest |entropy - old_entropy|; 0 without the latter
 
-  static constexpr std::int64_t kSize = 10;
+  static constexpr std::int64_t kSize = 11;
 
   LossMetrics() = default;
   /// What a device has gathered, [rows, kSize] float64 of PolicyGradient::metrics: one transfer for all of them.
@@ -400,7 +402,7 @@ class PolicyLoss {
   Normalizer normalizer_;
   EntropyCut cut_;
   at::Tensor lengths_, owner_;                                 // [S]; [N] each token's sequence
-  at::Tensor old_logprobs_, reference_logprobs_, advantages_;  // [N] float64, as is
+  at::Tensor old_logprobs_, old_entropy_, reference_logprobs_, advantages_;  // [N] float64, as is
   at::Tensor share_;                                           // what a token's term counts in the loss
 };
 

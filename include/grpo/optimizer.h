@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -71,24 +72,32 @@ struct OptimizerConfig {
 /// Trainable tensors by name: contiguous, fp32 or bf16, each listed once however often it is tied.
 using NamedParameters = NamedTensors;
 
-/// The gradients of one update, for as long as it lives: one fp32 tensor, whatever the parameters' types, of zeros
-/// until backward passes add to it. Parameter follows parameter, each from a multiple of 16 elements on, with zeros
-/// between them; a parameter's grad() is its part, to which ops add in place. What is done to all gradients alike
+/// A number for each element of the parameters: one fp32 tensor, whatever their types, of zeros at first. Parameter
+/// follows parameter, each from a multiple of 16 elements on, with zeros between them. What is done to all alike
 /// (clearing them, summing them over processes, dividing them among these) is done to the one tensor.
+struct FlatStore {
+  /// Throws Error for parameters on several devices.
+  explicit FlatStore(const NamedParameters& parameters);
+
+  at::Tensor all;                 ///< [elements]
+  std::vector<at::Tensor> parts;  ///< of each parameter, in its shape
+};
+
+/// The gradients of one update, for as long as it lives: a store whose parts are the parameters' grad(), to which ops
+/// add in place as passes go backward.
 class Gradients {
  public:
-  /// Throws Error for parameters on several devices.
   explicit Gradients(NamedParameters parameters);
   ~Gradients();
   Gradients(const Gradients&) = delete;
   Gradients& operator=(const Gradients&) = delete;
 
-  const at::Tensor& all() const { return all_; }  ///< [elements]
+  const at::Tensor& all() const { return store_.all; }
   const NamedParameters& parameters() const { return parameters_; }
 
  private:
   NamedParameters parameters_;
-  at::Tensor all_;
+  FlatStore store_;
 };
 
 struct StepReport {
@@ -139,7 +148,7 @@ class AdamW {
   struct Chunk {
     std::size_t parameter;
     int64_t begin, end;  // elements
-    int64_t place;       // of the first in Gradients::all
+    int64_t place;       // of the first in stores
   };
   struct Coefficients;
 
@@ -149,9 +158,9 @@ class AdamW {
 
   OptimizerConfig config_;
   NamedParameters parameters_;
-  std::vector<at::Tensor> first_moments_, second_moments_;  // fp32, one a parameter
-  std::vector<at::Tensor> masters_;                         // fp32; undefined for an fp32 parameter
-  std::vector<Chunk> chunks_;                               // the parameters, cut at fixed places
+  FlatStore first_moments_, second_moments_;
+  std::optional<FlatStore> masters_;  // where a parameter is of a lower precision; of no use for the others
+  std::vector<Chunk> chunks_;         // the parameters, cut at fixed places
   int64_t updates_ = 0;
   int64_t skipped_updates_ = 0;
   double decay_due_ = 0;  // share of themselves that the weights have yet to lose

@@ -31,10 +31,10 @@
 #include "grpo/reward.h"
 #include "grpo/rollout.h"
 #include "grpo/run_config.h"
+#include "grpo/step_log.h"
 #include "grpo/stop.h"
 #include "grpo/stopwatch.h"
 #include "grpo/task.h"
-#include "grpo/tensorboard.h"
 #include "grpo/trainer.h"
 
 namespace grpo {
@@ -129,7 +129,7 @@ class Run {
   void refuse_changes(const Stays& stays, const CheckpointContents& checkpoint) const;
   bool take_back();
   void go_back_to(const std::filesystem::path& checkpoint);
-  void open_logs(const std::vector<uint64_t>& offsets);
+  void open_logs(const StepLog::Offsets& steps = {}, uint64_t samples = 0);
   [[noreturn]] void refuse_diverged(int64_t step, const std::string& why) const;
 
   RunConfig config_;
@@ -143,11 +143,12 @@ class Run {
   std::unique_ptr<FolderLock> lock_;
   struct Found {
     std::filesystem::path checkpoint;
-    std::vector<uint64_t> offsets;  // of the log files
+    StepLog::Offsets steps;
+    uint64_t samples;
   };
   std::optional<Found> found_;  // by resume(), until go_on()
-  std::unique_ptr<JsonlWriter> metrics_, samples_;
-  std::unique_ptr<EventWriter> events_;
+  std::unique_ptr<StepLog> steps_;
+  std::unique_ptr<JsonlWriter> samples_;
   std::unique_ptr<Silence> silence_;
   RewardsConfig rewards_;
 };

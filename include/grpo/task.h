@@ -35,6 +35,7 @@ enum class Finish { stop, length };
 struct Completion {
   std::vector<int32_t> tokens;  ///< as drawn, the end-of-sequence token included
   std::vector<float> logprobs;  ///< [tokens] log-softmax(logits / temperature) of each drawn token
+  std::vector<float> entropies;  ///< [tokens] nats, of the distribution that each was drawn from; empty: not recorded
   std::vector<std::vector<int32_t>>
       kept;  ///< [tokens] ascending ids that truncation kept; empty when nothing truncates
   Finish finish = Finish::stop;

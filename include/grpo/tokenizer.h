@@ -128,6 +128,10 @@ class Tokenizer {
   /// text that is not trusted must not be put into a prompt as it is. Invalid UTF-8 counts as U+FFFD.
   std::vector<std::int32_t> encode(std::string_view text) const;
 
+  /// The fewest tokens that a text of so many bytes can have: a megabyte that a policy has no room for need not be
+  /// encoded to be refused. 0 where nothing is certain, as with a tokenizer.json that shortens texts.
+  std::size_t fewest_tokens(std::size_t bytes) const;
+
   /// Always valid UTF-8: bytes that form no character give U+FFFD. In a sentencepiece model special tokens (bos, eos,
   /// pad) give nothing, and unk gives U+FFFD; in a tokenizer.json every token gives its text. Throws Error for an id
   /// outside [0, vocab_size).

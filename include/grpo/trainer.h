@@ -25,6 +25,7 @@ struct UpdateReport {
   std::optional<double> kl;    ///< to the reference policy; none without one
   double ratio_deviation = 0;  ///< largest |ratio − 1| between sampler and trainer in the step's first update
   double mismatch_kl = 0;      ///< the same tokens' mean KL between sampler and trainer
+  std::optional<double> entropy_deviation;  ///< largest |entropy − the sampler's|; none where that was not made use of
   double clip_fraction = 0;
   std::optional<double> masked_fraction;      ///< of tokens out of the policy term; none where nothing masks them
   std::optional<double> entropy_coefficient;  ///< of the last update; none without entropy_target
@@ -33,6 +34,7 @@ struct UpdateReport {
   double expert_load_max = std::numeric_limits<double>::quiet_NaN();  ///< see RouterRecord::max_load
   int64_t tokens = 0;                 ///< that went through the policy, forward and backward
   int64_t loss_tokens = 0;            ///< in the loss, those of groups without signal included
+  int64_t flat_groups = 0;            ///< without signal: see has_signal
   int64_t skipped_updates = 0;        ///< so far, over the trainer's life
   std::vector<std::string> skipped;   ///< why updates of this step were skipped, and the samples that brought it
   std::vector<std::string> warnings;  ///< that nothing can be learned like this, and what to change; each kind once
@@ -112,7 +114,9 @@ class Trainer {
   std::vector<Sequence> sequences(std::vector<Group>& groups, size_t begin, size_t end, bool all) const;
   ReferenceLogprobs reference_logprobs(std::vector<Group>& groups) const;
   void refresh_reference();
-  EntropyCut entropy_cut(const std::vector<Sequence>& list) const;
+  bool has_entropies(const std::vector<Group>& groups, const std::vector<Sequence>& list) const;
+  Tensor recorded_entropies(const std::vector<Sequence>& list) const;
+  EntropyCut entropy_cut(const std::vector<Sequence>& list, bool recorded) const;
   LossInput loss_input(const std::vector<Sequence>& sequences, const Batch& batch,
                        const ReferenceLogprobs& reference) const;
   Learned learn(const std::vector<Sequence>& sequences, const Batch& batch, const Tensor& hidden, bool by_token,

@@ -104,9 +104,12 @@ class Loader {
 
   /// What a command line writes: JSON where that gives the right type, else a string.
   void load_text(const Knob& knob, const std::string& text, const std::string& key) const {
-    auto value = read_json<Json>(text);
+    JsonFault fault;
+    auto value = read_json<Json>(text, LongNumbers::round, &fault);
     const bool wants_string =
         std::holds_alternative<std::string*>(knob.slot) || std::holds_alternative<EnumSlot>(knob.slot);
+    if (value.is_discarded() && !fault.malformed && !wants_string)
+      throw Error("config", where_, ": \"", cut(key, 80), "\": expected JSON, got ", fault.problem);
     if (value.is_discarded() || (wants_string && !value.is_string())) {
       value = text;
       try {

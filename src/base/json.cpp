@@ -86,7 +86,9 @@ class Builder {
   bool end_object() { return close(); }
   bool end_array() { return close(); }
   bool key(std::string& name) {
-    member_ = &(*open_.back())[name];
+    const auto [member, is_new] = open_.back()->emplace(name, nullptr);
+    if (!is_new) return refuse("the key \"" + name.substr(0, 80) + "\" twice");
+    member_ = &*member;
     return true;
   }
 

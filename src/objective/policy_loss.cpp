@@ -26,6 +26,7 @@ void check(const LossInput& input, const Normalizer& normalizer, const Objective
   const std::int64_t tokens = input.old_logprobs.size(0);
   if (kl_in_loss(config.kl) || input.reference_logprobs.defined())
     expect_size(input.reference_logprobs, tokens, "reference_logprobs", "N");
+  if (input.old_entropy.defined()) expect_size(input.old_entropy, tokens, "old_entropy", "N");
   if (!input.advantages.defined() || input.advantages.dim() != 1)
     throw Error("objective", "expected advantages [S], one value for each sequence");
   if (config.top_entropy < 1.0 && !(input.cut.threshold.defined() && input.cut.tokens.defined()))
@@ -112,6 +113,7 @@ PolicyLoss::PolicyLoss(const LossInput& input, const Normalizer& normalizer, con
   lengths_ = input.starts.diff();
   owner_ = at::repeat_interleave(lengths_, std::optional(input.old_logprobs.size(0)));
   old_logprobs_ = input.old_logprobs.to(at::kDouble);
+  if (input.old_entropy.defined()) old_entropy_ = input.old_entropy.to(at::kDouble);
   if (input.reference_logprobs.defined()) reference_logprobs_ = input.reference_logprobs.to(at::kDouble);
   advantages_ = of_sequence(input.advantages.to(at::kDouble));
   switch (config.resolved_aggregation()) {
@@ -137,8 +139,8 @@ PolicyLoss PolicyLoss::part(std::int64_t first, std::int64_t tokens) const {
     throw Error("objective", "expected an objective that goes token by token, got the loss ", enum_name(config_.loss),
                 " at the ratio level ", enum_name(config_.ratio_level));
   PolicyLoss part = *this;
-  at::Tensor* const of_tokens[] = {&part.owner_, &part.old_logprobs_, &part.reference_logprobs_, &part.advantages_,
-                                   &part.share_};
+  at::Tensor* const of_tokens[] = {&part.owner_,      &part.old_logprobs_, &part.old_entropy_,
+                                   &part.advantages_, &part.share_,        &part.reference_logprobs_};
   for (at::Tensor* each : of_tokens)
     if (each->defined()) *each = each->narrow(0, first, tokens);
   return part;
@@ -224,7 +226,7 @@ PolicyGradient PolicyLoss::gradient(const at::Tensor& logprobs_found, const at::
   const std::int64_t tokens = old_logprobs_.size(0);
   expect_size(logprobs_found, tokens, "logprobs", "N");
   const bool has_bonus = config_.entropy_coefficient != 0.0;
-  if (has_bonus || cut_.threshold.defined() || entropy_found.defined())
+  if (has_bonus || cut_.threshold.defined() || old_entropy_.defined() || entropy_found.defined())
     expect_size(entropy_found, tokens, "entropy", "N");
   if (tokens == 0)
     return {at::zeros_like(logprobs_found), has_bonus ? at::zeros_like(entropy_found) : at::Tensor(),
@@ -273,9 +275,12 @@ PolicyGradient PolicyLoss::gradient(const at::Tensor& logprobs_found, const at::
     entropy_gradient = entropy_gradient.to(entropy_found.scalar_type());
   }
   const at::Tensor masked_tokens = off.defined() ? off.sum().to(at::kDouble) : at::zeros_like(loss);
+  const at::Tensor entropy_deviation =
+      old_entropy_.defined() ? (entropy - old_entropy_).abs().max() : at::zeros_like(loss);
   return {gradient.to(logprobs_found.scalar_type()), entropy_gradient,
           at::stack({loss, all, term.clipped.sum().to(at::kDouble), masked_tokens, kl.value.sum(), entropy.sum(),
-                     bonus_tokens, bonus_entropy, k3(log_ratio).sum(), at::expm1(log_ratio).abs().max()})};
+                     bonus_tokens, bonus_entropy, k3(log_ratio).sum(), at::expm1(log_ratio).abs().max(),
+                     entropy_deviation})};
 }
 
 LossMetrics::LossMetrics(const at::Tensor& rows) {
@@ -285,7 +290,7 @@ LossMetrics::LossMetrics(const at::Tensor& rows) {
     LossMetrics one;
     one.loss = of[0], one.tokens = of[1], one.clipped_tokens = of[2], one.masked_tokens = of[3], one.kl_sum = of[4];
     one.entropy_sum = of[5], one.bonus_tokens = of[6], one.bonus_entropy = of[7], one.mismatch_kl_sum = of[8];
-    one.ratio_deviation = of[9];
+    one.ratio_deviation = of[9], one.entropy_deviation = of[10];
     add(one);
   }
 }
@@ -300,8 +305,8 @@ void LossMetrics::add(const LossMetrics& other) {
   bonus_tokens += other.bonus_tokens;
   bonus_entropy += other.bonus_entropy;
   mismatch_kl_sum += other.mismatch_kl_sum;
-  if (other.ratio_deviation > ratio_deviation || std::isnan(other.ratio_deviation))
-    ratio_deviation = other.ratio_deviation;
+  for (double LossMetrics::*const largest : {&LossMetrics::ratio_deviation, &LossMetrics::entropy_deviation})
+    if (other.*largest > this->*largest || std::isnan(other.*largest)) this->*largest = other.*largest;
 }
 
 }  // namespace grpo

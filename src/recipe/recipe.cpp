@@ -175,10 +175,13 @@ void Recipe::require_tasks(const std::vector<TaskShare>& tasks, const RolloutCon
                            const StageConfig& answering) const {
   const int longest = max_positions(answering);
   TaskMixture(tasks, config_.seed, [&](const Task& task) -> std::string {
-    const std::size_t prompt = shared_->tokenizer->encode(config_.chat.render(task)).size();
+    const std::string text = config_.chat.render(task);
+    const std::size_t fewest = shared_->tokenizer->fewest_tokens(text.size());
+    const bool is_long = fewest > static_cast<std::size_t>(longest);  // there is no need to count
+    const std::size_t prompt = is_long ? fewest : shared_->tokenizer->encode(text).size();
     if (prompt + static_cast<std::size_t>(rollout.max_new_tokens) <= static_cast<std::size_t>(longest)) return "";
-    return "a prompt of " + std::to_string(prompt) + " tokens and " + std::to_string(rollout.max_new_tokens) +
-           " new ones exceed policy.max_positions = " + std::to_string(longest);
+    return std::string("a prompt of ") + (is_long ? "at least " : "") + std::to_string(prompt) + " tokens and " +
+           std::to_string(rollout.max_new_tokens) + " new ones exceed policy.max_positions = " + std::to_string(longest);
   });
 }
 

@@ -97,13 +97,9 @@ Json trace_of(int64_t step, const Group& group, size_t i) {
           {"advantage", json_of(i < group.advantages.size() ? group.advantages[i] : std::nan(""))}};
 }
 
-fs::path free_name(const fs::path& place) {
-  for (int i = 1;; ++i)
-    if (fs::path candidate = place.string() + "." + std::to_string(i); !fs::exists(candidate)) return candidate;
-}
-
 // Where a checkpoint's state says how long each log file was.
-constexpr std::array<const char*, 3> kOffsets{"metrics_offset", "samples_offset", "events_offset"};
+constexpr const char *kMetricsOffset = "metrics_offset", *kSamplesOffset = "samples_offset",
+                     *kEventsOffset = "events_offset";
 
 // The steps without signal that came last.
 constexpr const char* kSilence = "silence";
@@ -297,21 +293,21 @@ std::optional<CheckpointContents> Run::resume(const Stays& stays) try {
   std::optional<CheckpointContents> checkpoint;
   if (config_.resume) checkpoint = find_checkpoint();
   if (checkpoint) {
-    std::vector<uint64_t> offsets;
-    for (const char* key : kOffsets) offsets.push_back(static_cast<uint64_t>(checkpoint->saved().count(key)));
+    const auto offset = [&](const char* key) { return static_cast<uint64_t>(checkpoint->saved().count(key)); };
+    const Found found{checkpoint->folder, {offset(kMetricsOffset), offset(kEventsOffset)}, offset(kSamplesOffset)};
     refuse_changes(stays, *checkpoint);
-    for (const char* key : kOffsets) checkpoint->state.erase(key);
+    for (const char* key : {kMetricsOffset, kSamplesOffset, kEventsOffset}) checkpoint->state.erase(key);
     if (checkpoint->state.contains(kSilence))
       *silence_ = Silence::of(SavedState(checkpoint->saved().object(kSilence), checkpoint->folder / "state.json"));
     checkpoint->state.erase(kSilence);
     progress_->note("resuming from " + checkpoint->folder.string());
-    found_ = Found{checkpoint->folder, std::move(offsets)};
+    found_ = found;
     return checkpoint;
   }
   if (config_.resume && !is_stage_)
     progress_->note("nothing to resume from in " + folder_.string() + ": starting at the beginning");
   adopt_config();
-  open_logs({});
+  open_logs();
   return checkpoint;
 } catch (const fs::filesystem_error& error) {
   throw Error("run", plain_words(error));
@@ -322,49 +318,24 @@ void Run::go_on() try {
   if (!found_) return;
   if (!config_.resume_from.empty()) go_back_to(found_->checkpoint);
   adopt_config();
-  open_logs(found_->offsets);
+  open_logs(found_->steps, found_->samples);
   found_.reset();
 } catch (const fs::filesystem_error& error) {
   throw Error("run", plain_words(error));
 }
 
-// Opens the log files, cut back to `offsets`, or from their beginnings where that is empty.
-void Run::open_logs(const std::vector<uint64_t>& offsets) {
-  // A log is for people, who may have cut it short: the run goes on without what it said.
-  const auto open = [&]<class Writer>(std::unique_ptr<Writer>& writer, const char* name, std::size_t place) {
-    const fs::path file = folder_ / name;
-    if (offsets.empty()) {
-      writer = std::make_unique<Writer>(file);
-      return;
-    }
-    const bool was_there = fs::exists(file) && fs::file_size(file) > 0;
-    try {
-      writer = std::make_unique<Writer>(file, offsets[place]);
-    } catch (const Error& error) {
-      std::string kept;
-      if (was_there) {
-        const fs::path aside = free_name(file);
-        rename_durably("run", file, aside);
-        kept = ", and what is left of it is in " + aside.string();
-      }
-      progress_->note(std::string("warning: ") + error.what() + "; it begins anew" + kept);
-      writer = std::make_unique<Writer>(file);
-    }
-  };
-  open(metrics_, "metrics.jsonl", 0);
-  open(samples_, "samples.jsonl", 1);
-  open(events_, "events.out.tfevents.grpo", 2);
+void Run::open_logs(const StepLog::Offsets& steps, uint64_t samples) {
+  steps_ = std::make_unique<StepLog>(folder_, *progress_, steps);
+  samples_ = open_log<JsonlWriter>(folder_ / "samples.jsonl", samples, *progress_);
 }
 
 void Run::save(int64_t step, CheckpointContents contents) {
   for (const NamedTensors* each : {&contents.policy, &contents.optimizer})
     if (const auto tensor = not_finite(*each)) refuse_diverged(step, *tensor + " is not finite");
   go_on();
-  metrics_->sync();
+  const auto [metrics, events] = steps_->sync();
   samples_->sync();
-  events_->sync();
-  const uint64_t offsets[] = {metrics_->offset(), samples_->offset(), events_->offset()};
-  for (std::size_t i = 0; i < kOffsets.size(); ++i) contents.state[kOffsets[i]] = offsets[i];
+  contents.state.update({{kMetricsOffset, metrics}, {kSamplesOffset, samples_->offset()}, {kEventsOffset, events}});
   if ((silence_->steps > 0 || silence_->is_told) && !is_silent()) contents.state[kSilence] = silence_->json();
   write_checkpoint(folder_, step, contents, config_.keep);
 }
@@ -428,7 +399,7 @@ bool Run::take_back() {
   if (code || !std::all_of(files.begin(), files.end(),
                            [&](const fs::path& each) { return is_own(each.lexically_relative(folder_)); }))
     return false;
-  metrics_.reset(), samples_.reset(), events_.reset();
+  steps_.reset(), samples_.reset();
   for (const fs::path& each : files) fs::remove(each, code);
   for (auto each = folders.rbegin(); each != folders.rend(); ++each) fs::remove(*each, code);  // those within one first
   if (code || aside_.empty()) return !code;
@@ -451,8 +422,7 @@ int Run::stopped() {
 
 void Run::write_metrics(const Json& line) {
   go_on();
-  metrics_->write(line);
-  events_->write(line);
+  steps_->write(line);
 }
 
 void Run::record(int64_t step, const NamedValues& values, const NamedValues& shown, double seconds) {
@@ -508,7 +478,7 @@ void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateRep
                {"reflection_rate", json_of(figures.reflection_rate)},
                {"truncated", json_of(figures.truncated)},
                {"groups", groups.size()},
-               {"flat_groups", std::ranges::count_if(groups, [](const Group& group) { return !has_signal(group); })},
+               {"flat_groups", report.flat_groups},
                {"loss", json_of(report.loss)},
                {"entropy", json_of(report.entropy)},
                {"kl", report.kl ? json_of(*report.kl) : Json(nullptr)},
@@ -524,6 +494,7 @@ void Run::record(int64_t step, const std::vector<Group>& groups, const UpdateRep
                {"seconds/rollout", times.rollout},
                {"seconds/reward", times.reward},
                {"seconds/train", times.train}});
+  if (report.entropy_deviation) line["entropy_deviation"] = json_of(*report.entropy_deviation);
   if (report.masked_fraction) line["masked_fraction"] = json_of(*report.masked_fraction);
   if (report.entropy_coefficient) line["entropy_coefficient"] = json_of(*report.entropy_coefficient);
   for (const auto& [name, value] : more) line[name] = json_of(value);

@@ -208,11 +208,16 @@ void leave_out(std::vector<Demonstration>& all, const Tokenizer& tokenizer, cons
                int64_t max_positions, BadTasks on_bad, LeftOut& left_out) {
   const auto fault = [&](const Demonstration& each) -> std::string {
     try {
-      const auto length = static_cast<int64_t>(tokenizer.encode(chat.render(each.task)).size() +
-                                               tokenizer.encode(each.completion).size() + 1);
-      if (length <= max_positions) return "";
+      const std::string prompt = chat.render(each.task);
+      const std::size_t most = static_cast<std::size_t>(max_positions) - 1;  // beside the end of sequence
+      const std::size_t fewest =
+          tokenizer.fewest_tokens(prompt.size()) + tokenizer.fewest_tokens(each.completion.size());
+      const bool is_long = fewest > most;  // there is no need to count
+      const std::size_t length =
+          is_long ? fewest : tokenizer.encode(prompt).size() + tokenizer.encode(each.completion).size();
+      if (length <= most) return "";
       return "expected at most policy.max_positions = " + std::to_string(max_positions) + " tokens, got " +
-             std::to_string(length) + "; shorten it or raise that";
+             (is_long ? "at least " : "") + std::to_string(length + 1) + "; shorten it or raise that";
     } catch (const Error& error) {  // of a chat template that cannot say this
       return reason_of(error);
     }

@@ -70,24 +70,37 @@ void Rollout::cancel() { engine_->cancel(); }
 int Rollout::unfinished() const { return engine_->unfinished(); }
 const RolloutStats& Rollout::stats() const { return engine_->stats(); }
 
+namespace {
+
+std::string say(const auto&... parts) {
+  std::ostringstream text;
+  (text << ... << parts);
+  return text.str();
+}
+
+// Why a prompt of so many tokens, or `at_least` so many, has no place in the policy's positions; "" where it has.
+std::string refusal_of_length(const RolloutConfig& config, const PolicyConfig& policy, size_t tokens, bool at_least) {
+  const int most = new_tokens(config, tokens, policy.max_positions);
+  const std::string prompt = say("a prompt of ", at_least ? "at least " : "", tokens, " tokens");
+  if (most < 1)
+    return say(prompt, " leaves no room in the model's ", policy.max_positions,
+               " positions; shorten it, or raise max_positions where the model has more");
+  if (tokens + most > static_cast<size_t>(policy.max_positions))
+    return say(prompt, " and ", most, " new ones exceed policy.max_positions = ", policy.max_positions,
+               "; raise it, or lower max_new_tokens");
+  return "";
+}
+
+}  // namespace
+
 std::string Rollout::refusal(const std::vector<int32_t>& prompt) const {
-  const auto say = [](const auto&... parts) {
-    std::ostringstream text;
-    (text << ... << parts);
-    return text.str();
-  };
   const PolicyConfig& policy = policy_.config();
   if (prompt.empty()) return "expected a prompt of at least one token, got none";
   for (const int32_t token : prompt)
     if (token < 0 || token >= policy.vocab_size)
       return say("expected prompt tokens from 0 to ", policy.vocab_size - 1, ", got ", token);
+  if (std::string why = refusal_of_length(config_, policy, prompt.size(), false); !why.empty()) return why;
   const int most = new_tokens(config_, prompt.size(), policy.max_positions);
-  if (most < 1)
-    return say("a prompt of ", prompt.size(), " tokens leaves no room in the model's ", policy.max_positions,
-               " positions; shorten it, or raise max_positions where the model has more");
-  if (prompt.size() + most > static_cast<size_t>(policy.max_positions))
-    return say("a prompt of ", prompt.size(), " tokens and ", most,
-               " new ones exceed policy.max_positions = ", policy.max_positions, "; raise it, or lower max_new_tokens");
   const int64_t needed = needed_pages(config_, prompt.size(), most);
   const int64_t pages = affordable_pages(config_, policy.page_bytes(config_.page_size));
   if (pages < needed)
@@ -99,7 +112,10 @@ std::string Rollout::refusal(const std::vector<int32_t>& prompt) const {
 
 std::string Rollout::refusal(const Task& task) const {
   try {
-    return refusal(tokenizer_.encode(chat_template_.render(task)));
+    const std::string text = chat_template_.render(task);
+    if (const size_t fewest = tokenizer_.fewest_tokens(text.size()); fewest > size_t(policy_.config().max_positions))
+      return refusal_of_length(config_, policy_.config(), fewest, true);  // whichever they are
+    return refusal(tokenizer_.encode(text));
   } catch (const Error& error) {  // of a chat template that cannot say this
     return reason_of(error);
   }

@@ -31,7 +31,8 @@ Slots::Slots(int64_t page_size, int horizon, Tensor ends_)
       ends(std::move(ends_)),
       counts(ints({0})),
       drawn(ints({0, horizon})),
-      logprobs(at::zeros({0, horizon}, at::kFloat)) {}
+      logprobs(at::zeros({0, horizon}, at::kFloat)),
+      entropies(logprobs.clone()) {}
 
 void Slots::fit(int64_t slots, int64_t pages) {
   const int64_t most = std::max(pages, table.pages.size(1));
@@ -39,7 +40,7 @@ void Slots::fit(int64_t slots, int64_t pages) {
   slots = std::max(slots, size());
   table.pages = resized(table.pages, {slots, most});
   for (Tensor* t : {&table.lengths, &table.parents, &tokens, &limits, &counts}) *t = resized(*t, {slots});
-  for (Tensor* t : {&keys, &drawn, &logprobs}) *t = resized(*t, {slots, t->size(1)});
+  for (Tensor* t : {&keys, &drawn, &logprobs, &entropies}) *t = resized(*t, {slots, t->size(1)});
 }
 
 void Slots::place(int32_t slot, std::span<const int32_t> pages, int32_t length, int32_t parent) {
@@ -75,7 +76,8 @@ void Slots::lengthen(const PassBuilder& pass) {
 }
 
 std::vector<int32_t> Slots::advance(std::span<const int32_t> who, Drawn& next) {
-  const Tensor next_tokens = next.tokens.cpu(), next_logprobs = next.logprobs.cpu();
+  const Tensor next_tokens = next.tokens.cpu(), next_logprobs = next.logprobs.cpu(),
+               next_entropies = next.entropies.defined() ? next.entropies.cpu() : Tensor();
   if (!next.kept.empty()) kept.resize(size() * horizon());
   std::vector<int32_t> go_on;
   for (size_t i = 0; i < who.size(); ++i) {
@@ -84,6 +86,7 @@ std::vector<int32_t> Slots::advance(std::span<const int32_t> who, Drawn& next) {
     const int64_t place = slot * horizon() + counts.data_ptr<int32_t>()[slot]++;
     drawn.data_ptr<int32_t>()[place] = tokens.data_ptr<int32_t>()[slot] = token;
     logprobs.data_ptr<float>()[place] = next_logprobs.data_ptr<float>()[i];
+    if (next_entropies.defined()) entropies.data_ptr<float>()[place] = next_entropies.data_ptr<float>()[i];
     if (!next.kept.empty()) kept[place] = std::move(next.kept[i]);
     const int64_t count = ++keys.data_ptr<int64_t>()[slot * kKeyColumns + kPositionColumn];
     if (token >= 0 && !ends.data_ptr<bool>()[token] && count < limits.data_ptr<int32_t>()[slot])

@@ -118,6 +118,10 @@ std::int32_t Bpe::find(std::string_view piece) const {
   return found == ids_.end() ? -1 : found->second;
 }
 
+bool Bpe::falls_back_to_bytes() const {
+  return byte_fallback_ && std::all_of(bytes_.begin(), bytes_.end(), [](std::int32_t id) { return id >= 0; });
+}
+
 void Bpe::append_symbols(std::string_view word, Workspace& work) const {
   const auto append = [&](std::int32_t id) { work.symbols.push_back({id, -1, -1, kNoMerge, -1}); };
   bool unknown = false;  // one is held back, as more may join it

@@ -41,6 +41,9 @@ class Bpe {
   const std::vector<std::string>& pieces() const { return pieces_; }
   std::size_t size() const { return ids_.size(); }  ///< pieces, without the ids left out
 
+  /// Whether a character without a piece is spelled in bytes, whichever it is: none is lost, or a part of an unknown.
+  bool falls_back_to_bytes() const;
+
  private:
   static constexpr std::uint32_t kNoMerge = 0xFFFFFFFF;
   struct Merge {

@@ -1,6 +1,7 @@
 // What stands behind a Tokenizer: one of the two kinds of vocabulary.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -20,6 +21,7 @@ struct TokenModel {
 
   std::string serialized;
   std::vector<std::string> pieces;  // [vocab_size]
+  std::size_t longest = 0;          // no token stands for more bytes of a text; 0: who knows
   std::int32_t eos = -1, bos = -1, pad = -1;
   std::vector<std::int32_t> ends;  // besides eos
 };

@@ -155,6 +155,9 @@ class SentencePieceModel : public internal::TokenModel {
       }
       surfaces_.push_back(std::move(surface));
     }
+    if (falls_back_to_bytes())
+      for (const std::string& surface : surfaces_)  // the second character of an escape stands for up to three bytes
+        longest = std::max(longest, surface.size() + std::ranges::count(surface, kEscape));
   }
 
   std::vector<std::int32_t> encode(std::string_view text) const override {
@@ -195,6 +198,13 @@ class SentencePieceModel : public internal::TokenModel {
   }
 
  private:
+  /// Whether no text is lost in unk, of which one may stand for any number of characters: a character that hardly any
+  /// vocabulary has is spelled in bytes.
+  bool falls_back_to_bytes() const {
+    const std::vector<std::int32_t> ids = encode("\U0010FFFD");
+    return std::ranges::all_of(ids, [&](std::int32_t id) { return processor_.IsByte(id); });
+  }
+
   sentencepiece::SentencePieceProcessor processor_;
   std::vector<std::string> surfaces_;  // [vocab_size] the raw bytes that a token stands for
 };
@@ -366,6 +376,10 @@ Tokenizer Tokenizer::from_serialized(std::string_view bytes, const std::string& 
 const std::string& Tokenizer::serialized() const { return model_->serialized; }
 
 std::vector<std::int32_t> Tokenizer::encode(std::string_view text) const { return model_->encode(text); }
+
+std::size_t Tokenizer::fewest_tokens(std::size_t bytes) const {
+  return model_->longest == 0 ? 0 : bytes / model_->longest + (bytes % model_->longest != 0);
+}
 
 std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
   internal::DecodeState state;

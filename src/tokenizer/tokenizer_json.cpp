@@ -54,6 +54,8 @@ class JsonTokenizer : public TokenModel {
     read_post_processors(reader.optional("post_processor"), where + ": post_processor");
     pieces = bpe_.pieces();
     read_added_tokens(reader.optional("added_tokens"), where + ": added_tokens");
+    if (keeps_text())
+      for (const std::string& piece : pieces) longest = std::max(longest, piece.size());
   }
 
   std::vector<std::int32_t> encode(std::string_view raw) const override {
@@ -102,6 +104,24 @@ class JsonTokenizer : public TokenModel {
   }
 
  private:
+  /// Whether every byte of a text ends up in a token, and none but as its piece spells it: at least a byte for a byte.
+  bool keeps_text() const {
+    const auto removes = [](const Splitter& splitter) {
+      const auto* pattern = std::get_if<PatternSplit>(&splitter);
+      const auto* characters = std::get_if<CharacterSplit>(&splitter);
+      return std::holds_alternative<WordSplit>(splitter) || (pattern && pattern->behavior == Behavior::removed) ||
+             (characters && characters->behavior == Behavior::removed);
+    };
+    const auto spells = [](const Splitter& splitter) { return std::holds_alternative<SpellBytes>(splitter); };
+    const auto is_known = [&](const std::string& byte) { return bpe_.find(byte) >= 0; };
+    const auto takes_spaces = [](const AddedToken& token) { return token.left_strip || token.right_strip; };
+    return normalizers_.empty() && std::none_of(splitters_.begin(), splitters_.end(), removes) &&
+           std::none_of(added_.begin(), added_.end(), takes_spaces) &&
+           (std::any_of(splitters_.begin(), splitters_.end(), spells)
+                ? std::ranges::all_of(byte_alphabet().spelled, is_known)
+                : bpe_.falls_back_to_bytes());
+  }
+
   struct Work {
     std::vector<std::int32_t> ids;
     std::size_t most;                      // bytes that a piece may have

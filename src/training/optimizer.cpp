@@ -30,8 +30,8 @@ constexpr double kLeastDecay = 0x1p-20;
 
 bool is_low_precision(const at::Tensor& tensor) { return tensor.scalar_type() != at::kFloat; }
 
-// Where the part of Gradients::all begins that follows one of so many elements: whole cache lines, and what loads of
-// vectors like.
+// Where the part of a store begins that follows one of so many elements: whole cache lines, and what loads of vectors
+// like.
 int64_t place_behind(int64_t elements) { return (elements + 15) / 16 * 16; }
 
 at::Device device_of(const NamedParameters& parameters) {
@@ -150,18 +150,30 @@ double OptimizerConfig::learning_rate_at(int64_t updates) const {
   return learning_rate * (min_learning_rate_ratio + (1.0 - min_learning_rate_ratio) * remaining);
 }
 
-AdamW::AdamW(NamedParameters parameters, const OptimizerConfig& config)
-    : config_(config), parameters_(std::move(parameters)) {
-  validate(config_, "optimizer");
-  if (config_.schedule != Schedule::constant && config_.total_steps == 0) {
-    throw Error("optimizer", "total_steps: expected the update at which the ", enum_name(config_.schedule),
-                " schedule ends, got 0; set it or use schedule \"constant\"");
+FlatStore::FlatStore(const NamedParameters& parameters) {
+  int64_t size = 0, place = 0;
+  for (const auto& [name, tensor] : parameters) size += place_behind(tensor.numel());
+  all = at::zeros({size}, at::TensorOptions(device_of(parameters)).dtype(at::kFloat));
+  for (const auto& [name, tensor] : parameters) {
+    parts.push_back(all.narrow(0, place, tensor.numel()).view(tensor.sizes()));
+    place += place_behind(tensor.numel());
   }
+}
+
+Gradients::Gradients(NamedParameters parameters) : parameters_(std::move(parameters)), store_(parameters_) {
+  for (std::size_t p = 0; p < parameters_.size(); ++p) parameters_[p].second.mutable_grad() = store_.parts[p];
+}
+
+Gradients::~Gradients() {
+  for (auto& [name, tensor] : parameters_) tensor.mutable_grad() = at::Tensor();
+}
+
+namespace {
+
+NamedParameters checked(NamedParameters parameters) {
   std::set<std::string> names;
   std::unordered_map<const void*, std::string> owners;
-  int64_t place = 0;
-  for (std::size_t p = 0; p < parameters_.size(); ++p) {
-    const auto& [name, tensor] = parameters_[p];
+  for (const auto& [name, tensor] : parameters) {
     if (!names.insert(name).second) throw Error("optimizer", "expected distinct names, got ", name, " twice");
     if (!tensor.defined()) throw Error("optimizer", name, ": expected a tensor, got an undefined one");
     if (tensor.scalar_type() != at::kFloat && tensor.scalar_type() != at::kBFloat16) {
@@ -175,30 +187,32 @@ AdamW::AdamW(NamedParameters parameters, const OptimizerConfig& config)
                     "; list a tied weight once");
       }
     }
-    const auto fp32 = tensor.options().dtype(at::kFloat).requires_grad(false);
-    first_moments_.push_back(at::zeros(tensor.sizes(), fp32));
-    second_moments_.push_back(at::zeros(tensor.sizes(), fp32));
-    masters_.push_back(is_low_precision(tensor) ? masters_of(tensor) : at::Tensor());
-    for (int64_t begin = 0; begin < tensor.numel(); begin += kChunk) {
-      chunks_.push_back({p, begin, std::min(begin + kChunk, tensor.numel()), place + begin});
+  }
+  return parameters;
+}
+
+}  // namespace
+
+AdamW::AdamW(NamedParameters parameters, const OptimizerConfig& config)
+    : config_(config),
+      parameters_(checked(std::move(parameters))),
+      first_moments_(parameters_),
+      second_moments_(parameters_) {
+  validate(config_, "optimizer");
+  if (config_.schedule != Schedule::constant && config_.total_steps == 0) {
+    throw Error("optimizer", "total_steps: expected the update at which the ", enum_name(config_.schedule),
+                " schedule ends, got 0; set it or use schedule \"constant\"");
+  }
+  for (std::size_t p = 0; p < parameters_.size(); ++p) {
+    const at::Tensor& tensor = parameters_[p].second;
+    if (is_low_precision(tensor)) {
+      if (!masters_) masters_.emplace(parameters_);
+      masters_->parts[p].copy_(masters_of(tensor));
     }
-    place += place_behind(tensor.numel());
+    const int64_t place = first_moments_.parts[p].storage_offset();
+    for (int64_t begin = 0; begin < tensor.numel(); begin += kChunk)
+      chunks_.push_back({p, begin, std::min(begin + kChunk, tensor.numel()), place + begin});
   }
-  device_of(parameters_);
-}
-
-Gradients::Gradients(NamedParameters parameters) : parameters_(std::move(parameters)) {
-  int64_t size = 0, place = 0;
-  for (const auto& [name, tensor] : parameters_) size += place_behind(tensor.numel());
-  all_ = at::zeros({size}, at::TensorOptions(device_of(parameters_)).dtype(at::kFloat));
-  for (auto& [name, tensor] : parameters_) {
-    tensor.mutable_grad() = all_.narrow(0, place, tensor.numel()).view(tensor.sizes());
-    place += place_behind(tensor.numel());
-  }
-}
-
-Gradients::~Gradients() {
-  for (auto& [name, tensor] : parameters_) tensor.mutable_grad() = at::Tensor();
 }
 
 std::vector<double> AdamW::squared_norms(const Gradients& gradients) const {
@@ -279,18 +293,20 @@ StepReport AdamW::step(const Gradients& gradients, int64_t global_step, double l
 }
 
 double AdamW::update_on_cpu(const Gradients& gradients, const Coefficients& coefficients) {
+  const float* const gradient = gradients.all().const_data_ptr<float>();
+  float* const m = first_moments_.all.mutable_data_ptr<float>();
+  float* const v = second_moments_.all.mutable_data_ptr<float>();
+  float* const masters = masters_ ? masters_->all.mutable_data_ptr<float>() : nullptr;
   std::vector<Changes> changes(chunks_.size());
   parallel_for(static_cast<int64_t>(chunks_.size()), [&](int64_t i) {
     const auto& [p, begin, end, place] = chunks_[i];
     at::Tensor& tensor = parameters_[p].second;
-    const bool has_master = masters_[p].defined();
-    float* weight = (has_master ? masters_[p] : tensor).mutable_data_ptr<float>() + begin;
+    const bool has_master = is_low_precision(tensor);
+    float* weight = has_master ? masters + place : tensor.mutable_data_ptr<float>() + begin;
     c10::BFloat16* rounded = has_master ? tensor.mutable_data_ptr<c10::BFloat16>() + begin : nullptr;
-    float* m = first_moments_[p].mutable_data_ptr<float>() + begin;
-    float* v = second_moments_[p].mutable_data_ptr<float>() + begin;
     const float decay = tensor.dim() >= 2 ? coefficients.decay : 0.0f;
-    const float* grad = gradients.all().const_data_ptr<float>() + place;
-    changes[i] = update_chunk(weight, rounded, grad, m, v, begin, end - begin, decay, coefficients);
+    changes[i] = update_chunk(weight, rounded, gradient + place, m + place, v + place, begin, end - begin, decay,
+                              coefficients);
   });
   double wanted = 0, lost = 0;
   for (const Changes& each : changes) wanted += each.wanted, lost += each.lost;
@@ -299,9 +315,10 @@ double AdamW::update_on_cpu(const Gradients& gradients, const Coefficients& coef
 
 void AdamW::update_with_aten(std::size_t parameter, const Coefficients& c) {
   at::Tensor& tensor = parameters_[parameter].second;
-  at::Tensor weight = masters_[parameter].defined() ? masters_[parameter] : tensor;
-  at::Tensor &m = first_moments_[parameter], &v = second_moments_[parameter];
-  if (masters_[parameter].defined()) {
+  const bool has_master = is_low_precision(tensor);
+  at::Tensor weight = has_master ? masters_->parts[parameter] : tensor;
+  at::Tensor &m = first_moments_.parts[parameter], &v = second_moments_.parts[parameter];
+  if (has_master) {
     const at::Tensor kept = weight.to(tensor.scalar_type()) == tensor;
     if (!kept.all().item<bool>()) weight.copy_(at::where(kept, weight, masters_of(tensor)));  // set from outside
   }
@@ -313,17 +330,17 @@ void AdamW::update_with_aten(std::size_t parameter, const Coefficients& c) {
   at::Tensor change = m * c.step_size / v.sqrt().mul_(c.root_scale).add_(c.epsilon);
   if (tensor.dim() >= 2 && c.decay != 0) change.add_(weight, c.decay);
   weight.sub_(change);
-  if (masters_[parameter].defined()) tensor.copy_(weight);
+  if (has_master) tensor.copy_(weight);
 }
 
 NamedTensors AdamW::state() const {
   NamedTensors state{{"updates", at::scalar_tensor(updates_, at::kLong)},
                      {"skipped_updates", at::scalar_tensor(skipped_updates_, at::kLong)}};
   for (std::size_t p = 0; p < parameters_.size(); ++p) {
-    const std::string& name = parameters_[p].first;
-    state.emplace_back("first_moment." + name, first_moments_[p]);
-    state.emplace_back("second_moment." + name, second_moments_[p]);
-    if (masters_[p].defined()) state.emplace_back("master." + name, masters_[p]);
+    const auto& [name, tensor] = parameters_[p];
+    state.emplace_back("first_moment." + name, first_moments_.parts[p]);
+    state.emplace_back("second_moment." + name, second_moments_.parts[p]);
+    if (is_low_precision(tensor)) state.emplace_back("master." + name, masters_->parts[p]);
   }
   state.emplace_back("decay_due", at::scalar_tensor(decay_due_, at::kDouble));
   return state;

@@ -419,9 +419,25 @@ void Trainer::refresh_reference() {
   reference_->load_state(mixed);
 }
 
-// The entropies of a whole minibatch come before any gradient: one forward pass more.
-EntropyCut Trainer::entropy_cut(const std::vector<Sequence>& list) const {
+// Whether the sampler has recorded the entropies, and by the weights that there are now.
+bool Trainer::has_entropies(const std::vector<Group>& groups, const std::vector<Sequence>& list) const {
+  return std::all_of(list.begin(), list.end(), [&](const Sequence& each) {
+    return groups[each.group].policy_version == policy_.version() &&
+           each.completion->entropies.size() == each.tokens->size();
+  });
+}
+
+Tensor Trainer::recorded_entropies(const std::vector<Sequence>& list) const {
+  std::vector<float> all;
+  for (const Sequence& each : list)
+    all.insert(all.end(), each.completion->entropies.begin(), each.completion->entropies.end());
+  return at::tensor(all).to(policy_.device());
+}
+
+// The entropies of a whole minibatch come before any gradient: those recorded, or by one forward pass more.
+EntropyCut Trainer::entropy_cut(const std::vector<Sequence>& list, bool recorded) const {
   if (objective_.top_entropy == 1) return {};
+  if (recorded) return grpo::entropy_cut(recorded_entropies(list), objective_.top_entropy);
   at::NoGradGuard no_grad;
   std::vector<Tensor> entropies;
   each_pass(policy_, list, nullptr, [&](const std::vector<Sequence>&, const Batch& batch, const Tensor& hidden) {
@@ -462,6 +478,9 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
     if (objective_.kl == Kl::k1_in_reward) reward_kl = divergence(groups, reference);
   }
   compute_advantages(groups, objective_, reward_kl);
+  report.flat_groups = std::count_if(groups.begin(), groups.end(), [&](const Group& group) {
+    return !has_signal(group, objective_.normalize_each_reward);
+  });
   warn_of_masks(groups, report);
 
   LossMetrics all;
@@ -480,13 +499,15 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
           count(std::span<const Group>(groups.data() + begin, end - begin), groups, objective_);
       ObjectiveConfig objective = objective_;
       objective.entropy_coefficient = entropy_.applied(objective_);
-      const EntropyCut cut = entropy_cut(list);
+      const bool recorded = objective_.top_entropy < 1 && has_entropies(groups, list);
+      const EntropyCut cut = entropy_cut(list, recorded);
       const Gradients gradients(policy_.parameters());
       RouterRecord record{{}, {}, tokens_of(list)};
       std::vector<Learned> learned;
       const auto take = [&](const std::vector<Sequence>& micro, const Batch& batch, const Tensor& hidden) {
         LossInput input = loss_input(micro, batch, reference);
         input.cut = cut;
+        if (recorded) input.old_entropy = recorded_entropies(micro);
         const PolicyLoss loss(input, normalizer, objective);
         const bool by_token = objective.is_by_token();
         const auto gradient_of = [&](int64_t first, const TokenLogprobs& chunk) {
@@ -503,6 +524,7 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
         report.mismatch_kl = metrics.mismatch_kl_sum / metrics.tokens;
       }
       all.add(metrics);
+      if (recorded) report.entropy_deviation = all.entropy_deviation;
       entropy_.observe(metrics.bonus_entropy / metrics.bonus_tokens, objective_);
       if (objective_.entropy_target != 0) report.entropy_coefficient = objective.entropy_coefficient;
       apply(report, gradients, record, metrics.loss, broken, step);

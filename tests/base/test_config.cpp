@@ -194,6 +194,9 @@ TEST_F(ConfigFile, malformed_json_names_line_and_column) {
 TEST_F(ConfigFile, duplicate_keys_are_refused_at_any_depth_but_not_across_objects) {
   EXPECT_THAT(error_in(R"({"grpo": {"clip_low": 1, "clip_low": 2}})"), HasSubstr("got \"grpo.clip_low\" twice"));
   EXPECT_EQ(error_in(R"({"stages": [{"steps": 1}, {"steps": 1}], "max_steps": 1})"), "");
+  EXPECT_THAT(error_of({"--set", R"(stages=[{"steps": 1, "steps": 2}])"}),
+              HasSubstr("\"stages\": expected JSON, got the key \"steps\" twice"));
+  EXPECT_EQ(error_of({"--out", R"({"steps": 1, "steps": 2})"}), "") << "a text is what it is";
 }
 
 TEST_F(ConfigFile, missing_or_unreadable_file_is_named) {

@@ -1,7 +1,10 @@
 // Damages what the drivers and tools read beside models: configurations and command lines, tasks, lines to score and to
 // tokenize, the files of benchmarks, tests of programs, instructions, verdicts, and the state of checkpoints; see
 // fuzz.h.
+#include <algorithm>
 #include <filesystem>
+#include <functional>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <stdexcept>
@@ -210,13 +213,11 @@ void score(const std::string& bytes) {
   identify_language(completion.text);
 }
 
-std::vector<Room> rooms(const fs::path& folder) {
-  const fs::path fixtures = GRPO_FIXTURES;
-  const std::string think = "<think>We add two and two.</think><answer>4</answer>";
+const std::string kAnswer = "<think>We add two and two.</think><answer>4</answer>";
+
+std::vector<Room> config_rooms(const fs::path& folder) {
   const Json defaults = dump_config(Everything());
-  std::vector<std::string> published, configs{defaults.dump(2)};
-  for (const Published& each : kPublished)
-    published.push_back(std::string(each.benchmark) + kBetween + each.line + "\n" + each.line + kBetween + each.beside);
+  std::vector<std::string> configs{defaults.dump(2)};
   for (const auto& [name, config] : defaults.items()) configs.push_back(Json{{name, config}}.dump());
   configs.push_back(R"({"suite": {"columns": ["m"], "rows": [{"name": "mmlu", "samples": 2, "cited": {"m": 90.8}}]}})");
   configs.push_back(R"({"rewards": {"by_kind": [{"kind": "code", "weights": {"code": 1, "format": 0.2}}]}} // so)");
@@ -224,10 +225,7 @@ std::vector<Room> rooms(const fs::path& folder) {
   for (const auto& entry : fs::directory_iterator(GRPO_CONFIGS))
     if (entry.path().filename() == "r1_tiny.json") configs.push_back("{\"recipe\": " + read_file(entry.path()) + "}");
 #endif
-  const Json families = Json::parse(read_file(fixtures / "chat_templates/families.json"))["families"];
-  std::vector<MessageTemplate> templates;
-  for (const auto& [name, family] : families.items()) templates.emplace_back(family["template"].get<std::string>());
-  std::vector<Room> result = {
+  return {
       {"config", Form::json, configs,
        [=](const std::string& bytes) {
          write(folder / "config.json", bytes);
@@ -240,6 +238,11 @@ std::vector<Room> rooms(const fs::path& folder) {
         "--set\nsuite.rows=[{\"name\": \"mmlu\"}]\n--set\nsuite.rows.0.samples=2\n--set\nsuite.rows.0.cited.m=3.5",
         "--corpus.style=worded\n--judging.boilerplate\n[\"a\", \"b\"]\n--rewards.think_open\n--help"},
        [](const std::string& bytes) { load(lines_in(bytes)); }},
+  };
+}
+
+std::vector<Room> task_rooms(const fs::path& folder) {
+  return {
       {"tasks",
        Form::json,
        {R"({"prompt": "What is 47+85?", "answer": "132", "kind": "arithmetic", "language": "en", "id": 3,)"
@@ -256,20 +259,28 @@ std::vector<Room> rooms(const fs::path& folder) {
        }},
       {"score",
        Form::json,
-       {Json{{"prompt", "2+2?"}, {"answer", "4"}, {"completion", think}, {"language", "en"}}.dump(),
+       {Json{{"prompt", "2+2?"}, {"answer", "4"}, {"completion", kAnswer}, {"language", "en"}}.dump(),
         Json{{"answer", "24 from 3 5 7 2"}, {"kind", "countdown"}, {"completion", "(7-3)*2*3 = 24"}}.dump(),
-        Json{{"answer", "a+(b|c)*"}, {"kind", "regex"}, {"completion", think}, {"language", "ko"}}.dump(),
+        Json{{"answer", "a+(b|c)*"}, {"kind", "regex"}, {"completion", kAnswer}, {"language", "ko"}}.dump(),
         Json{{"answer", "C"}, {"kind", "choice"}, {"completion", "<think>一</think><answer>(C)</answer>"}}.dump(),
         Json{{"answer", "530070000600195000098000060800060003400803001700020006060000280000419005000080079"},
              {"kind", "sudoku"},
-             {"completion", think}}
+             {"completion", kAnswer}}
             .dump(),
         Json{{"answer", R"({"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]})"},
              {"kind", "instructions"},
-             {"completion", think}}
+             {"completion", kAnswer}}
             .dump(),
         Json{{"answer", "\\frac{1}{2}"}, {"completion", "So \\boxed{0.5}. 所以 women xian jia."}, {"language", "zh"}}.dump()},
        score},
+  };
+}
+
+std::vector<Room> benchmark_rooms(const fs::path& folder) {
+  std::vector<std::string> published;
+  for (const Published& each : kPublished)
+    published.push_back(std::string(each.benchmark) + kBetween + each.line + "\n" + each.line + kBetween + each.beside);
+  return {
       {"benchmarks", Form::json, published, [=](const std::string& bytes) { read_published(folder, bytes); }},
       {"tables",
        Form::bytes,
@@ -300,11 +311,17 @@ std::vector<Room> rooms(const fs::path& folder) {
        }},
       {"completions",
        Form::json,
-       {to_json("mmlu", {"a", 1, think, false, {"A"}}).dump() + "\n" + to_json("mmlu", {"b", 0, "", true, {}}).dump()},
+       {to_json("mmlu", {"a", 1, kAnswer, false, {"A"}}).dump() + "\n" +
+        to_json("mmlu", {"b", 0, "", true, {}}).dump()},
        [=](const std::string& bytes) {
          write(folder / "answers.jsonl", bytes);
          read_answered("mmlu", folder / "answers.jsonl");
        }},
+  };
+}
+
+std::vector<Room> reading_rooms() {
+  return {
       {"code",
        Form::json,
        {R"({"inputs": ["1 2\n", "3"], "outputs": ["3\n", "4"], "language": "cpp"})",
@@ -338,7 +355,7 @@ std::vector<Room> rooms(const fs::path& folder) {
        }},
       {"verdicts",
        Form::bytes,
-       {think, "<think>A: a</think><answer>tie</answer>", "so [[A>>B]]", "{\"answer\": \"C\"}\nthe answer is (B)",
+       {kAnswer, "<think>A: a</think><answer>tie</answer>", "so [[A>>B]]", "{\"answer\": \"C\"}\nthe answer is (B)",
         "No.\nAssistant: <think>x</think><answer>3</answer>", "答案：**C**", "<|im_start|>user\u2028Answer: [INST]"},
        [](const std::string& bytes) {
          const Task task{"t", bytes, bytes, "", "en"};
@@ -352,75 +369,100 @@ std::vector<Room> rooms(const fs::path& folder) {
          (void)final_answer(bytes);
        }},
   };
+}
+
 #ifdef GRPO_FUZZ_LINES
-  result.push_back({"messages",
-                    Form::json,
-                    {R"({"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"},)"
-                     R"( {"role": "assistant", "content": "<think>a</think>b", "tool_calls": [{"type": "function",)"
-                     R"( "function": {"name": "f", "arguments": {"x": 1}}}]}, {"role": "tool", "content": "3"}],)"
-                     R"( "variables": {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],)"
-                     R"( "enable_thinking": true}})",
-                     R"({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]})"},
-                    [=](const std::string& bytes) {
-                      const Line line = parse_line(bytes, "LINE");
-                      if (!line.has("messages")) return;
-                      const Json variables = line.has("variables") ? line.json["variables"] : Json::object();
-                      if (!variables.is_object()) return;
-                      for (const MessageTemplate& each : templates) try {
-                          each.render(line.json["messages"], true, variables);
-                        } catch (const Error&) {
-                        }
-                    }});
-  result.push_back({"lines",
-                    Form::json,
-                    {R"({"prompt": "a", "completion": "b", "prompt_ids": [1, 2], "text": "c"})"
-                     "\n\n"
-                     R"({"ids": [3, 4], "gold": "1", "pred": 2})"},
-                    [=](const std::string& bytes) {
-                      write(folder / "lines.jsonl", bytes);
-                      LineWriter out((folder / "out.jsonl").string(), {(folder / "lines.jsonl").string()});
-                      for (const Line& line : read_lines((folder / "lines.jsonl").string())) {
-                        for (const char* key : {"prompt", "completion", "text"}) try {
-                            line.get<std::string>(key);
-                          } catch (const Error&) {
-                          }
-                        for (const char* key : {"prompt_ids", "ids"}) try {
-                            line.get<std::vector<std::int32_t>>(key);
-                          } catch (const Error&) {
-                          }
-                        nlohmann::json expected = line.json;
-                        const Json added{{"prompt", nullptr}, {"scores", {1, "}"}}};
-                        expected.update(nlohmann::json(added));
-                        out.write_lines(line.with(added));
-                        if (nlohmann::json(parse_line(line.with(added), "LINE").json) != expected)
-                          throw std::logic_error("a line with members behind it is another one");
-                      }
-                      out.finish();
-                    }});
+std::vector<Room> line_rooms(const fs::path& folder) {
+  const Json families = Json::parse(read_file(fs::path(GRPO_FIXTURES) / "chat_templates/families.json"))["families"];
+  std::vector<MessageTemplate> templates;
+  for (const auto& [name, family] : families.items()) templates.emplace_back(family["template"].get<std::string>());
+  return {
+      {"messages",
+       Form::json,
+       {R"({"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"},)"
+        R"( {"role": "assistant", "content": "<think>a</think>b", "tool_calls": [{"type": "function",)"
+        R"( "function": {"name": "f", "arguments": {"x": 1}}}]}, {"role": "tool", "content": "3"}],)"
+        R"( "variables": {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],)"
+        R"( "enable_thinking": true}})",
+        R"({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]})"},
+       [=](const std::string& bytes) {
+         const Line line = parse_line(bytes, "LINE");
+         if (!line.has("messages")) return;
+         const Json variables = line.has("variables") ? line.json["variables"] : Json::object();
+         if (!variables.is_object()) return;
+         for (const MessageTemplate& each : templates) try {
+             each.render(line.json["messages"], true, variables);
+           } catch (const Error&) {
+           }
+       }},
+      {"lines",
+       Form::json,
+       {R"({"prompt": "a", "completion": "b", "prompt_ids": [1, 2], "text": "c"})"
+        "\n\n"
+        R"({"ids": [3, 4], "gold": "1", "pred": 2})"},
+       [=](const std::string& bytes) {
+         write(folder / "lines.jsonl", bytes);
+         LineWriter out((folder / "out.jsonl").string(), {(folder / "lines.jsonl").string()});
+         for (const Line& line : read_lines((folder / "lines.jsonl").string())) {
+           for (const char* key : {"prompt", "completion", "text"}) try {
+               line.get<std::string>(key);
+             } catch (const Error&) {
+             }
+           for (const char* key : {"prompt_ids", "ids"}) try {
+               line.get<std::vector<std::int32_t>>(key);
+             } catch (const Error&) {
+             }
+           nlohmann::json expected = line.json;
+           const Json added{{"prompt", nullptr}, {"scores", {1, "}"}}};
+           expected.update(nlohmann::json(added));
+           out.write_lines(line.with(added));
+           if (nlohmann::json(parse_line(line.with(added), "LINE").json) != expected)
+             throw std::logic_error("a line with members behind it is another one");
+         }
+         out.finish();
+       }},
+  };
+}
 #endif
+
 #ifdef GRPO_FUZZ_TORCH
+std::vector<Room> checkpoint_rooms(const fs::path& folder) {
   const fs::path run = folder / "run";
   const fs::path step = write_checkpoint(run, 3, {{{"w", at::zeros({2, 3})}}, {}, std::nullopt, {{"step", 3}}});
-  result.push_back({"manifest", Form::json, {read_file(step / "manifest.json")}, [=](const std::string& bytes) {
-                      write(step / "manifest.json", bytes);
-                      read_checkpoint(step);
-                    }});
-  result.push_back({"state",
-                    Form::json,
-                    {R"({"step": 3, "cursors": [1, 2, 3], "kind": "grpo", "done": true,)"
-                     R"( "seed": 18446744073709551615})"},
-                    [=](const std::string& bytes) {
-                      const SavedState saved(read_json<Json>(bytes), step / "state.json");
-                      for (const char* key : {"step", "cursors", "kind", "done", "seed"})
-                        for (const auto& read : std::vector<std::function<void()>>{
-                                 [&] { saved.count(key); }, [&] { saved.counts(key); }, [&] { saved.name(key); },
-                                 [&] { saved.flag(key); }}) try {
-                            read();
-                          } catch (const Error&) {
-                          }
-                    }});
+  return {
+      {"manifest", Form::json, {read_file(step / "manifest.json")}, [=](const std::string& bytes) {
+         write(step / "manifest.json", bytes);
+         read_checkpoint(step);
+       }},
+      {"state",
+       Form::json,
+       {R"({"step": 3, "cursors": [1, 2, 3], "kind": "grpo", "done": true,)"
+        R"( "seed": 18446744073709551615})"},
+       [=](const std::string& bytes) {
+         const SavedState saved(read_json<Json>(bytes), step / "state.json");
+         for (const char* key : {"step", "cursors", "kind", "done", "seed"})
+           for (const auto& read : std::vector<std::function<void()>>{
+                    [&] { saved.count(key); }, [&] { saved.counts(key); }, [&] { saved.name(key); },
+                    [&] { saved.flag(key); }}) try {
+               read();
+             } catch (const Error&) {
+             }
+       }},
+  };
+}
 #endif
-  return result;
+
+std::vector<Room> rooms(const fs::path& folder) {
+  std::vector<Room> all;
+  const auto add = [&](std::vector<Room> some) { std::ranges::move(some, std::back_inserter(all)); };
+  add(config_rooms(folder)), add(task_rooms(folder)), add(benchmark_rooms(folder)), add(reading_rooms());
+#ifdef GRPO_FUZZ_LINES
+  add(line_rooms(folder));
+#endif
+#ifdef GRPO_FUZZ_TORCH
+  add(checkpoint_rooms(folder));
+#endif
+  return all;
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Damages the files of a model folder; see fuzz.h.
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -27,21 +28,23 @@ void use(const Tokenizer& tokenizer) {
     stream.push(id), (void)tokenizer.piece(id);
 }
 
-std::vector<Room> rooms(const fs::path& folder) {
-  const fs::path fixtures = GRPO_FIXTURES;
-  const auto all = [](const fs::path& from, const char* file) {
-    std::vector<std::string> found;
-    for (const auto& entry : fs::directory_iterator(from))
-      if (fs::exists(entry.path() / file)) found.push_back(read_file(entry.path() / file));
-    std::sort(found.begin(), found.end());  // a folder has no order
-    return found;
-  };
-  const auto tokenizers = all(fixtures / "tokenizers", "tokenizer.json");
-  const auto weights = all(fixtures / "models", "model.safetensors");
-  const Json chats = Json::parse(read_file(fixtures / "chat_templates/families.json"));
+const fs::path kFixtures = GRPO_FIXTURES;
+
+// The file of this name in each folder of the fixtures.
+std::vector<std::string> all(const char* from, const char* file) {
+  std::vector<std::string> found;
+  for (const auto& entry : fs::directory_iterator(kFixtures / from))
+    if (fs::exists(entry.path() / file)) found.push_back(read_file(entry.path() / file));
+  std::sort(found.begin(), found.end());  // a folder has no order
+  return found;
+}
+
+std::vector<Room> rooms_of_texts(const fs::path& folder) {
+  const auto tokenizers = all("tokenizers", "tokenizer.json");
+  const Json chats = Json::parse(read_file(kFixtures / "chat_templates/families.json"));
   std::vector<std::string> templates, configs, patterns = kStrings;
   for (const auto& [name, family] : chats["families"].items()) templates.push_back(family["template"]);
-  const Json language = Json::parse(read_file(fixtures / "chat_templates/language.json"));
+  const Json language = Json::parse(read_file(kFixtures / "chat_templates/language.json"));
   for (const auto& [name, group] : language["groups"].items())
     for (const Json& each : group) templates.push_back(each["template"]);
   for (std::size_t i = 0; i < templates.size(); ++i)
@@ -61,8 +64,8 @@ std::vector<Room> rooms(const fs::path& folder) {
   Tokenizer::train({"some text to learn from 12 + 34", "and some more"}, training, folder / "trained.model");
 
   const Json conversation = {{{"role", "user"}, {"content", "hello"}}, {{"role", "assistant"}, {"content", "yes"}}};
-  std::vector<Room> result = {
-      {"safetensors_header", Form::safetensors, weights,
+  return {
+      {"safetensors_header", Form::safetensors, all("models", "model.safetensors"),
        [](const std::string& bytes) { read_safetensors_header(bytes, "FILE"); }},
       {"tokenizer.json", Form::json, tokenizers,
        [](const std::string& bytes) { use(Tokenizer::from_serialized(bytes, "FILE")); }},
@@ -72,7 +75,7 @@ std::vector<Room> rooms(const fs::path& folder) {
        [](const std::string& bytes) { use(Tokenizer::from_serialized(bytes, "FILE")); }},
       {"tokenizer_config.json", Form::json, configs,
        [=](const std::string& bytes) {
-         write(folder / "tokenizer.json", read_file(fixtures / "tokenizers/qwen/tokenizer.json"));
+         write(folder / "tokenizer.json", read_file(kFixtures / "tokenizers/qwen/tokenizer.json"));
          write(folder / "tokenizer_config.json", bytes);
          try {
            use(Tokenizer::load(folder));
@@ -91,10 +94,13 @@ std::vector<Room> rooms(const fs::path& folder) {
          SplitPattern::regex(bytes, "FILE").find("It's 12 " + std::string(2000, 'a') + "b 한국어", spans);
        }},
   };
+}
+
 #ifdef GRPO_FUZZ_TORCH
+std::vector<Room> rooms_of_models(const fs::path& folder) {
   const auto load = [=](const std::string& model, const char* file, const std::string& bytes) {
     for (const char* name : {"config.json", "model.safetensors"})
-      write(folder / name, read_file(fixtures / "models" / model / name));
+      write(folder / name, read_file(kFixtures / "models" / model / name));
     fs::remove(folder / "model.safetensors.index.json");
     write(folder / file, bytes);
     PolicyConfig config = pretrained_config(folder);
@@ -106,19 +112,29 @@ std::vector<Room> rooms(const fs::path& folder) {
     return [=](const std::string& bytes) { load(model, file, bytes); };
   };
   Json index;
-  for (const auto& entry : read_safetensors_header(read_file(fixtures / "models/qwen3/model.safetensors"), "F").entries)
+  const std::string qwen3 = read_file(kFixtures / "models/qwen3/model.safetensors");
+  for (const auto& entry : read_safetensors_header(qwen3, "F").entries)
     index["weight_map"][entry.name] = "model.safetensors";
-  result.push_back(
-      {"config.json", Form::json, all(fixtures / "models", "config.json"), reader("qwen3", "config.json")});
+  std::vector<Room> rooms{
+      {"config.json", Form::json, all("models", "config.json"), reader("qwen3", "config.json")}};
   for (const char* model : {"llama_head", "qwen3_moe_dense_layers"})  // with the weights that belong to it
-    result.push_back(
-        {model, Form::json, {read_file(fixtures / "models" / model / "config.json")}, reader(model, "config.json")});
-  result.push_back({"weights", Form::safetensors, weights, reader("qwen3", "model.safetensors")});
-  result.push_back({"tied weights",
-                    Form::safetensors,
-                    {read_file(fixtures / "models/llama_head/model.safetensors")},
-                    reader("llama_head", "model.safetensors")});
-  result.push_back({"index", Form::json, {index.dump()}, reader("qwen3", "model.safetensors.index.json")});
+    rooms.push_back(
+        {model, Form::json, {read_file(kFixtures / "models" / model / "config.json")}, reader(model, "config.json")});
+  rooms.push_back(
+      {"weights", Form::safetensors, all("models", "model.safetensors"), reader("qwen3", "model.safetensors")});
+  rooms.push_back({"tied weights",
+                   Form::safetensors,
+                   {read_file(kFixtures / "models/llama_head/model.safetensors")},
+                   reader("llama_head", "model.safetensors")});
+  rooms.push_back({"index", Form::json, {index.dump()}, reader("qwen3", "model.safetensors.index.json")});
+  return rooms;
+}
+#endif
+
+std::vector<Room> rooms(const fs::path& folder) {
+  std::vector<Room> result = rooms_of_texts(folder);
+#ifdef GRPO_FUZZ_TORCH
+  std::ranges::move(rooms_of_models(folder), std::back_inserter(result));
 #endif
   return result;
 }

@@ -79,131 +79,170 @@ void measure_limits(Bench& bench) {
               grpo::num_threads(), bench.flops[0] / 1e9, bench.flops[1] / 1e9, bench.bytes / 1e9);
 }
 
-void run(const Bench& bench, int type) {
-  const auto kind = type ? at::kBFloat16 : at::kFloat;
-  const double size = type ? 2 : 4;
-  const auto randn = [&](at::IntArrayRef shape) { return at::randn(shape).to(kind); };
-  // Forward, then forward and backward, of `f` on leaves.
-  const auto both = [&](const std::string& name, bool arithmetic, double forward, double backward,
-                        const std::vector<Tensor>& inputs, const std::function<Tensor(const std::vector<Tensor>&)>& f) {
-    bench.line(name, type, arithmetic, forward, [&] {
+constexpr int64_t kTokens = 4096, kHidden = 256, kWide = 688, kVocab = 512;
+const grpo::HeadLayout kLayout{4, 2, 64};
+
+/// The ops in one type.
+class Ops {
+ public:
+  Ops(const Bench& bench, int type) : bench_(bench), type_(type) {}
+
+  void run() const {
+    projections();
+    rows();
+    attention();
+    decoding();
+    latent_attention();
+    experts();
+    head();
+  }
+
+ private:
+  Tensor randn(at::IntArrayRef shape) const { return at::randn(shape).to(type_ ? at::kBFloat16 : at::kFloat); }
+
+  double row_bytes() const { return (type_ ? 2.0 : 4.0) * kTokens * kHidden; }  // of [tokens, hidden]
+
+  /// Forward, then forward and backward, of `f` on leaves.
+  void both(const std::string& name, bool arithmetic, double forward, double backward, const std::vector<Tensor>& inputs,
+            const std::function<Tensor(const std::vector<Tensor>&)>& f) const {
+    bench_.line(name, type_, arithmetic, forward, [&] {
       at::NoGradGuard guard;
       f(inputs);
     });
     std::vector<Tensor> leaves;
     for (const Tensor& input : inputs) leaves.push_back(input.detach().clone().requires_grad_(true));
     const Tensor dy = at::randn_like(f(inputs));
-    bench.line(name + " + backward", type, arithmetic, forward + backward, [&] {
+    bench_.line(name + " + backward", type_, arithmetic, forward + backward, [&] {
       f(leaves).backward(dy);
       for (Tensor& leaf : leaves) leaf.mutable_grad().reset();
     });
-  };
-
-  const int64_t tokens = 4096, hidden = 256, wide = 688, vocab = 512;
-  for (const int64_t rows : {int64_t{1}, int64_t{16}, int64_t{128}, tokens}) {
-    const double work = 2.0 * rows * hidden * wide;
-    both("linear " + std::to_string(rows) + "x256x688", true, work, 2 * work,
-         {randn({rows, hidden}), randn({wide, hidden})}, [](const auto& t) { return grpo::linear(t[0], t[1]); });
   }
-  const Tensor offsets = at::tensor({0, 900, 1100, 1100, 2500, 2600, 3600, 3700, 4096}, at::kInt);
-  both("grouped_linear 8 experts", true, 2.0 * tokens * hidden * 128, 4.0 * tokens * hidden * 128,
-       {randn({tokens, hidden}), randn({8, 128, hidden})},
-       [&](const auto& t) { return grpo::grouped_linear(t[0], t[1], offsets); });
 
-  const double row = size * tokens * hidden;  // bytes of [tokens, hidden]
-  both("rms_norm", false, 2 * row, 3 * row, {randn({tokens, hidden}), randn({hidden})},
-       [](const auto& t) { return grpo::rms_norm(t[0], t[1], 1e-6); });
-  both("swiglu", false, 3 * size * tokens * wide, 5 * size * tokens * wide, {randn({tokens, 2 * wide})},
-       [](const auto& t) { return grpo::swiglu(t[0]); });
-  const grpo::HeadLayout layout{4, 2, 64};
-  const Tensor table = grpo::rope_table(256, 64, 10000), positions = at::arange(tokens, at::kInt).remainder(128);
-  both("rope", false, 4 * row, 4 * row, {randn({tokens, layout.width()})},
-       [&](const auto& t) { return grpo::rope(t[0], positions, table, layout, {}, {}, 1e-6); });
+  void projections() const {
+    for (const int64_t rows : {int64_t{1}, int64_t{16}, int64_t{128}, kTokens}) {
+      const double work = 2.0 * rows * kHidden * kWide;
+      both("linear " + std::to_string(rows) + "x256x688", true, work, 2 * work,
+           {randn({rows, kHidden}), randn({kWide, kHidden})}, [](const auto& t) { return grpo::linear(t[0], t[1]); });
+    }
+    const Tensor offsets = at::tensor({0, 900, 1100, 1100, 2500, 2600, 3600, 3700, 4096}, at::kInt);
+    both("grouped_linear 8 experts", true, 2.0 * kTokens * kHidden * 128, 4.0 * kTokens * kHidden * 128,
+         {randn({kTokens, kHidden}), randn({8, 128, kHidden})},
+         [&](const auto& t) { return grpo::grouped_linear(t[0], t[1], offsets); });
+  }
 
-  // 16 groups of a 32-token prompt and 8 completions of 64.
-  double pairs = 0;
-  const auto groups_of = [&](int groups) {
+  void rows() const {
+    const double row = row_bytes(), wide = row * kWide / kHidden;
+    both("rms_norm", false, 2 * row, 3 * row, {randn({kTokens, kHidden}), randn({kHidden})},
+         [](const auto& t) { return grpo::rms_norm(t[0], t[1], 1e-6); });
+    both("swiglu", false, 3 * wide, 5 * wide, {randn({kTokens, 2 * kWide})},
+         [](const auto& t) { return grpo::swiglu(t[0]); });
+    const Tensor table = grpo::rope_table(256, 64, 10000), positions = at::arange(kTokens, at::kInt).remainder(128);
+    both("rope", false, 4 * row, 4 * row, {randn({kTokens, kLayout.width()})},
+         [&](const auto& t) { return grpo::rope(t[0], positions, table, kLayout, {}, {}, 1e-6); });
+  }
+
+  /// Groups of a 32-token prompt and 8 completions of 64, and the pairs of a query and a key in one of them.
+  static grpo::Pass groups_of(int groups) {
     grpo::PassBuilder builder;
-    pairs = 0;
     for (int group = 0; group < groups; ++group)
-      for (int s = 0; s < 9; ++s) {
+      for (int s = 0; s < 9; ++s)
         builder.add(std::vector<int32_t>(s == 0 ? 32 : 64), s == 0 ? 0 : 32, s == 0 ? -1 : group * 9);
-        pairs += s == 0 ? 32 * 33 / 2 : 64 * 32 + 64 * 65 / 2;
-      }
     return builder.build();
-  };
-  const grpo::Pass few = groups_of(4), groups = groups_of(16);
-  both("attention 16 x (32 + 8 x 64)", true, 4.0 * pairs * 256, 10.0 * pairs * 256,
-       {randn({groups.live(), layout.width()})}, [&](const auto& t) { return grpo::attention(t[0], groups, layout); });
-  // 128 sequences, one new token each, 32 of prompt and 63 of their own before it
-  grpo::PassBuilder decoding;
-  grpo::PageTable pages_of{16, at::zeros({16 + 128, 4}, at::kInt), at::full({16 + 128}, 63, at::kInt),
-                           at::full({16 + 128}, -1, at::kInt)};
-  for (int64_t slot = 0; slot < 16 + 128; ++slot) {
-    const int64_t sample = slot - 16, own = sample < 0 ? 2 : 4;
-    for (int64_t page = 0; page < own; ++page) pages_of.pages[slot][page] = (sample < 0 ? slot : 8 + sample) * own + page;
-    if (sample < 0) pages_of.lengths[slot] = 32;
-    if (sample >= 0) pages_of.parents[slot] = sample / 8;
-    if (sample >= 0) decoding.add_to_slot(std::vector<int32_t>(1), 95, static_cast<int32_t>(slot));
   }
-  const grpo::Pass one_token = decoding.build();
-  const grpo::LayerPages pages{randn({32 + 512, 2, 1, 64, 16}), randn({32 + 512, 2, 16, 64})};
-  const Tensor step = randn({128, layout.width()});
-  bench.line("paged_attention 128 x 1 token", type, true, 4.0 * 128 * 96 * 256,
-             [&] { grpo::paged_attention(step, pages, one_token, pages_of, layout); });
+  static constexpr double kPairs = 32 * 33 / 2 + 8 * (64 * 32 + 64 * 65 / 2);
 
-  // Multi-head latent attention, from projected queries and latents to values, with DeepSeek-V2-Lite's widths:
-  // absorbed, as the policy computes it, and plain, the keys and values of all heads made first (values are padded to
-  // the keys' width, which costs the plain form 64 columns of 320).
-  const int64_t heads = 16, latent = 512, turn = 64, nope = 128, value = 128, rows = 4 * 32 + 4 * 8 * 64;
-  const grpo::HeadLayout absorbed{heads, 1, latent + turn, latent, turn, 0.07}, plain{heads, heads, nope + turn};
-  const auto per_head = [&](const Tensor& x, const Tensor& weight) {  // [tokens, heads, in] by [heads, out, in]
-    const Tensor offsets = at::arange(heads + 1, at::kInt) * rows;
-    return grpo::grouped_linear(x.transpose(0, 1).reshape({heads * rows, -1}), weight, offsets)
-        .view({heads, rows, -1})
-        .transpose(0, 1);
-  };
-  const double part = pairs / 4 * heads, up = 2.0 * rows * heads * latent;
-  const std::vector<Tensor> inputs{randn({rows, heads, nope + turn}), randn({rows, latent + turn}),
-                                   randn({heads, nope + value, latent})};
-  both("latent attention, absorbed", true, 2 * part * (2 * latent + turn) + up * (nope + value),
-       4 * part * (2 * latent + turn) + 2 * up * (nope + value), inputs, [&](const auto& t) {
-         const Tensor q = per_head(t[0].narrow(2, 0, nope), t[2].narrow(1, 0, nope).transpose(1, 2));
-         const Tensor qkv = at::cat({at::cat({q, t[0].narrow(2, nope, turn)}, 2).flatten(1), t[1]}, 1);
-         const Tensor seen = grpo::attention(qkv, few, absorbed);
-         return per_head(seen.view({rows, heads, latent}), t[2].narrow(1, nope, value)).flatten(1);
-       });
-  both("latent attention, plain", true, 2 * part * (nope + turn + value) + up * (nope + value),
-       4 * part * (nope + turn + value) + 2 * up * (nope + value), inputs, [&](const auto& t) {
-         const Tensor kv = grpo::linear(t[1].narrow(1, 0, latent), t[2].flatten(0, 1)).view({rows, heads, -1});
-         const Tensor turned = t[1].narrow(1, latent, turn).unsqueeze(1).expand({rows, heads, turn});
-         const Tensor values = at::constant_pad_nd(kv.narrow(2, nope, value), {0, nope + turn - value});
-         const Tensor qkv = at::cat({t[0], at::cat({kv.narrow(2, 0, nope), turned}, 2), values}, 1).flatten(1);
-         return grpo::attention(qkv, few, plain);
-       });
+  void attention() const {
+    const grpo::Pass groups = groups_of(16);
+    both("attention 16 x (32 + 8 x 64)", true, 4.0 * 16 * kPairs * 256, 10.0 * 16 * kPairs * 256,
+         {randn({groups.live(), kLayout.width()})},
+         [&](const auto& t) { return grpo::attention(t[0], groups, kLayout); });
+  }
 
-  const Tensor scores = at::randn({tokens, 8});
-  const grpo::Routing routing = grpo::route(scores, at::zeros({8}), {});
-  if (type == 0)
-    bench.line("route top-2 of 8", 0, false, 4.0 * tokens * 8 * 2, [&] { grpo::route(scores, at::zeros({8}), {}); });
-  both("dispatch", false, 3 * row, 3 * row, {randn({tokens, hidden})},
-       [&](const auto& t) { return grpo::dispatch(t[0], routing); });
-  both("combine", false, 4 * row, 5 * row, {randn({2 * tokens, hidden}), randn({tokens, hidden})},
-       [&](const auto& t) { return grpo::combine(t[0], routing, t[1]); });
+  /// 128 sequences, one new token each, 32 of prompt and 63 of their own before it.
+  void decoding() const {
+    grpo::PassBuilder decoding;
+    grpo::PageTable pages_of{16, at::zeros({16 + 128, 4}, at::kInt), at::full({16 + 128}, 63, at::kInt),
+                             at::full({16 + 128}, -1, at::kInt)};
+    for (int64_t slot = 0; slot < 16 + 128; ++slot) {
+      const int64_t sample = slot - 16, own = sample < 0 ? 2 : 4;
+      for (int64_t page = 0; page < own; ++page)
+        pages_of.pages[slot][page] = (sample < 0 ? slot : 8 + sample) * own + page;
+      if (sample < 0) pages_of.lengths[slot] = 32;
+      if (sample >= 0) pages_of.parents[slot] = sample / 8;
+      if (sample >= 0) decoding.add_to_slot(std::vector<int32_t>(1), 95, static_cast<int32_t>(slot));
+    }
+    const grpo::Pass one_token = decoding.build();
+    const grpo::LayerPages pages{randn({32 + 512, 2, 1, 64, 16}), randn({32 + 512, 2, 16, 64})};
+    const Tensor step = randn({128, kLayout.width()});
+    bench_.line("paged_attention 128 x 1 token", type_, true, 4.0 * 128 * 96 * 256,
+                [&] { grpo::paged_attention(step, pages, one_token, pages_of, kLayout); });
+  }
 
-  const Tensor targets = at::randint(vocab, {tokens}, at::kInt);
-  const double product = 2.0 * tokens * hidden * vocab;
-  both("token_logprobs, vocabulary 512", true, product, 3 * product, {randn({tokens, hidden}), randn({vocab, hidden})},
-       [&](const auto& t) { return grpo::token_logprobs(t[0], t[1], targets, 1.0).logprobs; });
-  const Tensor states = randn({tokens, hidden}), head = randn({vocab, hidden}).requires_grad_();
-  head.set_grad_dtype(at::kFloat);
-  head.mutable_grad() = at::zeros_like(head, at::kFloat);
-  const auto gradient = [](int64_t, const grpo::TokenLogprobs& chunk) {
-    return grpo::TokenLogprobs{at::ones_like(chunk.logprobs), {}};
-  };
-  bench.line("learn_tokens, vocabulary 512", type, true, 3 * product,
-             [&] { grpo::learn_tokens(states, head, targets, 1.0, {}, gradient); });
-}
+  /// Multi-head latent attention, from projected queries and latents to values, with DeepSeek-V2-Lite's widths:
+  /// absorbed, as the policy computes it, and plain, the keys and values of all heads made first (values are padded to
+  /// the keys' width, which costs the plain form 64 columns of 320).
+  void latent_attention() const {
+    const int64_t heads = 16, latent = 512, turn = 64, nope = 128, value = 128, rows = 4 * 32 + 4 * 8 * 64;
+    const grpo::Pass groups = groups_of(4);
+    const grpo::HeadLayout absorbed{heads, 1, latent + turn, latent, turn, 0.07}, plain{heads, heads, nope + turn};
+    const auto per_head = [&](const Tensor& x, const Tensor& weight) {  // [tokens, heads, in] by [heads, out, in]
+      const Tensor offsets = at::arange(heads + 1, at::kInt) * rows;
+      return grpo::grouped_linear(x.transpose(0, 1).reshape({heads * rows, -1}), weight, offsets)
+          .view({heads, rows, -1})
+          .transpose(0, 1);
+    };
+    const double part = 4 * kPairs * heads, up = 2.0 * rows * heads * latent;
+    const std::vector<Tensor> inputs{randn({rows, heads, nope + turn}), randn({rows, latent + turn}),
+                                     randn({heads, nope + value, latent})};
+    both("latent attention, absorbed", true, 2 * part * (2 * latent + turn) + up * (nope + value),
+         4 * part * (2 * latent + turn) + 2 * up * (nope + value), inputs, [&](const auto& t) {
+           const Tensor q = per_head(t[0].narrow(2, 0, nope), t[2].narrow(1, 0, nope).transpose(1, 2));
+           const Tensor qkv = at::cat({at::cat({q, t[0].narrow(2, nope, turn)}, 2).flatten(1), t[1]}, 1);
+           const Tensor seen = grpo::attention(qkv, groups, absorbed);
+           return per_head(seen.view({rows, heads, latent}), t[2].narrow(1, nope, value)).flatten(1);
+         });
+    both("latent attention, plain", true, 2 * part * (nope + turn + value) + up * (nope + value),
+         4 * part * (nope + turn + value) + 2 * up * (nope + value), inputs, [&](const auto& t) {
+           const Tensor kv = grpo::linear(t[1].narrow(1, 0, latent), t[2].flatten(0, 1)).view({rows, heads, -1});
+           const Tensor turned = t[1].narrow(1, latent, turn).unsqueeze(1).expand({rows, heads, turn});
+           const Tensor values = at::constant_pad_nd(kv.narrow(2, nope, value), {0, nope + turn - value});
+           const Tensor qkv = at::cat({t[0], at::cat({kv.narrow(2, 0, nope), turned}, 2), values}, 1).flatten(1);
+           return grpo::attention(qkv, groups, plain);
+         });
+  }
+
+  void experts() const {
+    const double row = row_bytes();
+    const Tensor scores = at::randn({kTokens, 8});
+    const grpo::Routing routing = grpo::route(scores, at::zeros({8}), {});
+    if (type_ == 0)
+      bench_.line("route top-2 of 8", 0, false, 4.0 * kTokens * 8 * 2,
+                  [&] { grpo::route(scores, at::zeros({8}), {}); });
+    both("dispatch", false, 3 * row, 3 * row, {randn({kTokens, kHidden})},
+         [&](const auto& t) { return grpo::dispatch(t[0], routing); });
+    both("combine", false, 4 * row, 5 * row, {randn({2 * kTokens, kHidden}), randn({kTokens, kHidden})},
+         [&](const auto& t) { return grpo::combine(t[0], routing, t[1]); });
+  }
+
+  void head() const {
+    const Tensor targets = at::randint(kVocab, {kTokens}, at::kInt);
+    const double product = 2.0 * kTokens * kHidden * kVocab;
+    both("token_logprobs, vocabulary 512", true, product, 3 * product,
+         {randn({kTokens, kHidden}), randn({kVocab, kHidden})},
+         [&](const auto& t) { return grpo::token_logprobs(t[0], t[1], targets, 1.0).logprobs; });
+    const Tensor states = randn({kTokens, kHidden}), weight = randn({kVocab, kHidden}).requires_grad_();
+    weight.set_grad_dtype(at::kFloat);
+    weight.mutable_grad() = at::zeros_like(weight, at::kFloat);
+    const auto gradient = [](int64_t, const grpo::TokenLogprobs& chunk) {
+      return grpo::TokenLogprobs{at::ones_like(chunk.logprobs), {}};
+    };
+    bench_.line("learn_tokens, vocabulary 512", type_, true, 3 * product,
+                [&] { grpo::learn_tokens(states, weight, targets, 1.0, {}, gradient); });
+  }
+
+  const Bench& bench_;
+  int type_;
+};
 
 }  // namespace
 
@@ -213,7 +252,7 @@ int main(int argc, char** argv) try {
   Bench bench;
   bench.filter = config.filter;
   measure_limits(bench);
-  for (const int type : {0, 1}) run(bench, type);
+  for (const int type : {0, 1}) Ops(bench, type).run();
   return 0;
 } catch (const std::exception& error) {
   return grpo::report(error);

@@ -2,9 +2,11 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
+#include <string>
 #include <vector>
 
-#include "kernels/cpu/sample.h"
+#include "base/philox.h"
+#include "kernels/draw.h"
 #include "op_test.h"
 
 namespace grpo {
@@ -96,24 +98,23 @@ TEST_P(TokenLogprobsTest, are_the_samplers_bits) {
   const std::vector<SamplingConfig> configs{
       {1, 0, 1, 0}, {0.7, 0, 1, 0}, {1, 5, 1, 0}, {1.3, 0, 0.8, 0}, {0.9, 40, 0.9, 0.05}};
   for (const SamplingConfig& config : configs) {
-    std::vector<int32_t> drawn;
-    std::vector<float> recorded;
+    SCOPED_TRACE("temperature " + std::to_string(config.temperature) + ", top_k " + std::to_string(config.top_k) +
+                 ", top_p " + std::to_string(config.top_p));
+    Tensors drawn, logprobs, entropies;
     Sets kept;
     for (int64_t t = 0; t < tokens; ++t) {  // as sampling does: few rows at a time
-      const Tensor row = logits(hidden.narrow(0, t, 1), head);
-      const float* values = row.const_data_ptr<float>();
-      const Draw draw = sample_row(values, vocab, log_sum_exp(values, vocab, config.temperature), config,
-                                   {7, Purpose::rollout, 0, 0, 0, static_cast<uint32_t>(t)});
-      drawn.push_back(draw.token);
-      recorded.push_back(draw.logprob);
-      kept.ids.insert(kept.ids.end(), draw.kept.begin(), draw.kept.end());
+      const Tensor key = at::empty({1, kKeyColumns}, at::kLong);
+      write_key({7, Purpose::rollout, 0, 0, 0, static_cast<uint32_t>(t)}, key.data_ptr<int64_t>());
+      const Drawn one = draw(logits(hidden.narrow(0, t, 1), head), at::zeros({1}, at::kInt), key, config);
+      drawn.push_back(one.tokens), logprobs.push_back(one.logprobs), entropies.push_back(one.entropies);
+      if (config.truncates()) kept.ids.insert(kept.ids.end(), one.kept[0].begin(), one.kept[0].end());
       kept.end();
     }
     for (const int threads : {1, 2}) {
       set_num_threads(threads);
-      const Tensor again = token_logprobs(hidden, head, at::tensor(drawn, at::kInt), config.temperature, kept).logprobs;
-      EXPECT_TRUE(same_bits(again, at::tensor(recorded)))
-          << "temperature " << config.temperature << ", top_k " << config.top_k << ", top_p " << config.top_p;
+      const TokenLogprobs again = token_logprobs(hidden, head, at::cat(drawn), config.temperature, kept);
+      EXPECT_TRUE(same_bits(again.logprobs, at::cat(logprobs)));
+      EXPECT_TRUE(same_bits(again.entropy, at::cat(entropies)));
     }
   }
 }

@@ -261,6 +261,8 @@ TEST_P(EveryLoss, that_goes_token_by_token_has_the_same_gradient_in_parts) {
     compute_advantages(rollout.groups, config);
     MicroBatch micro = micro_batch(rollout, {4, 5, 6, 7}, false);
     micro.input.cut = entropy_cut(micro.entropy, config.top_entropy);
+    micro.input.old_entropy = micro.entropy.clone();
+    micro.input.old_entropy[-1] += 0.25;
     const PolicyLoss loss(micro.input, {37, 6}, config);
     const PolicyGradient whole = loss.gradient(micro.logprobs, micro.entropy);
     const bool by_token = !off_policy && config.loss != Loss::gspo && config.loss != Loss::luspo &&
@@ -283,6 +285,8 @@ TEST_P(EveryLoss, that_goes_token_by_token_has_the_same_gradient_in_parts) {
     const LossMetrics expected(whole.metrics.unsqueeze(0));
     EXPECT_NEAR(sum.loss, expected.loss, 1e-12);
     EXPECT_EQ(sum.tokens, expected.tokens);
+    EXPECT_NEAR(expected.entropy_deviation, 0.25, 1e-6);
+    EXPECT_EQ(sum.entropy_deviation, expected.entropy_deviation);
     EXPECT_EQ(sum.masked_tokens, expected.masked_tokens);
     EXPECT_EQ(sum.ratio_deviation, expected.ratio_deviation);
   }
@@ -507,6 +511,7 @@ TEST(Refused, are_shapes_that_do_not_fit) {
   refused([](MicroBatch& m) { m.logprobs = at::zeros({5}); }, " logprobs");
   refused([](MicroBatch& m) { m.input.old_logprobs = at::zeros({2, 3}); }, "old_logprobs");
   refused([](MicroBatch& m) { m.entropy = at::zeros({5}); }, "entropy");
+  refused([](MicroBatch& m) { m.input.old_entropy = at::zeros({5}); }, "old_entropy");
   refused([](MicroBatch& m) { m.input.starts = starts_of({2, 4}); }, "starts");
   refused([](MicroBatch& m) { m.input.starts = starts_of({2, 2, 3}); }, "starts");
   refused([](MicroBatch& m) { m.input.starts = m.input.starts.to(at::kInt); }, "int64");

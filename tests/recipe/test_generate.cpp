@@ -36,6 +36,7 @@ TEST_F(Models, generate_gives_each_line_back_with_completions_that_logprobs_scor
     for (const Json& each : out[i]["completions"]) {
       auto ids = each["ids"].get<std::vector<int32_t>>();
       ASSERT_EQ(each["logprobs"].size(), ids.size());
+      ASSERT_EQ(each["entropies"].size(), ids.size());
       const bool stopped = ids.back() == 482 || ids.back() == 480;
       EXPECT_EQ(each["finish_reason"], stopped ? "stop" : "length");
       EXPECT_EQ(ids.size() == 40, !stopped || ids.size() == 40);

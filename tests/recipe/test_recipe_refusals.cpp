@@ -200,12 +200,14 @@ TEST_F(Recipes, name_the_whole_key_of_what_cannot_be) {
 
 TEST_F(Recipes, find_before_any_stage_that_no_task_fits_one_of_them) {
   const Json good = config_;
-  std::ofstream(folder_ / "long.jsonl") << Json{{"prompt", std::string(700, 'x')}}.dump() << '\n';
   for (const auto& [name, part] : {std::pair{"zero", "grpo"}, {"pick", "rejection"}, {"distilled", "rejection"}}) {
     config_ = good;
+    const bool is_huge = part == std::string("rejection");  // it is not even counted then
+    std::ofstream(folder_ / "long.jsonl") << Json{{"prompt", std::string(is_huge ? 700'000 : 700, 'x')}}.dump() << '\n';
     stage(name)[part]["tasks"] = {{{"tasks", {{"file", (folder_ / "long.jsonl").string()}, {"heldout_share", 0}}}}};
     EXPECT_EQ(recipe("run"), 1) << name;
     EXPECT_THAT(output("run"), AllOf(HasSubstr("stage \"" + std::string(name) + "\""),
+                                     HasSubstr(is_huge ? "a prompt of at least " : "a prompt of "),
                                      HasSubstr("new ones exceed policy.max_positions = 640")));
     EXPECT_FALSE(fs::exists(folder_ / "run/base")) << name;
   }
@@ -245,12 +247,15 @@ TEST_F(Recipes, leave_out_demonstrations_that_are_none_and_say_so) {
   config_["evaluation"].erase("judge"), config_["evaluation"]["problems"] = 2;
   stage("cold")["sft"]["epochs"] = 1;
   std::ofstream(folder_ / "demos.jsonl", std::ios::app)
-      << "{\"prompt\": \"a\"}\n" << Json{{"prompt", "b"}, {"completion", std::string(6000, '7')}}.dump() << '\n';
+      << "{\"prompt\": \"a\"}\n" << Json{{"prompt", "b"}, {"completion", std::string(6000, '7')}}.dump() << '\n'
+      << Json{{"prompt", "c"}, {"completion", std::string(600'000, '7')}}.dump() << '\n';
   ASSERT_EQ(recipe("run"), 0) << output("run");
   EXPECT_THAT(
       read_file(folder_ / "run/log.txt"),
-      AllOf(HasSubstr("warning: 1 of 14 lines are left out: " + (folder_ / "demos.jsonl:13").string()),
-            HasSubstr("warning: 1 of 13 demonstrations are left out: " + (folder_ / "demos.jsonl:14").string())));
+      AllOf(HasSubstr("warning: 1 of 15 lines are left out: " + (folder_ / "demos.jsonl:13").string()),
+            HasSubstr("warning: 2 of 14 demonstrations are left out: " + (folder_ / "demos.jsonl:14").string()),
+            HasSubstr((folder_ / "demos.jsonl:15").string() + ": expected at most"),
+            HasSubstr("tokens, got at least ")));
   EXPECT_EQ(json("run/cold/done.json")["steps"], 3);
 }
 

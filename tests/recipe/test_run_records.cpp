@@ -100,6 +100,7 @@ TEST_F(RunFolder, writes_a_line_a_step_with_every_figure) {
   report.skipped = {"step 1: the loss is not finite"};
   report.warnings = {"raise a knob"};
   report.skipped_updates = 1;
+  report.flat_groups = 1;
   RolloutStats stats;
   stats.completion_tokens = 30;
   auto groups = groups_of(3);
@@ -189,6 +190,34 @@ TEST_F(RunFolder, writes_what_a_step_of_another_kind_says) {
   EXPECT_EQ(lines[0], (Json{{"step", 4}, {"loss", 0.5}, {"expert_load_max", nullptr}}));
   EXPECT_THAT(read_file(at("events.out.tfevents.grpo")), AllOf(HasSubstr("loss"), Not(HasSubstr("expert_load_max"))));
   EXPECT_THAT(read_file(at("log.txt")), AllOf(HasSubstr("sft 4/9"), HasSubstr("shown 0.25"), Not(HasSubstr("loss"))));
+}
+
+TEST_F(RunFolder, has_room_for_a_log_of_other_steps_that_goes_on_where_a_checkpoint_knows_it) {
+  grpo::Run run(config(), kResolved, "test");
+  run.resume();
+  const auto steps = [&] {
+    std::vector<int> found;
+    for (const Json& line : lines_of(at("base/metrics.jsonl"))) found.push_back(line["step"]);
+    return found;
+  };
+  StepLog::Offsets known;
+  {
+    StepLog log(at("base"), run.progress(), {});
+    log.write({{"step", 1}, {"loss", 0.5}});
+    known = log.sync();
+    log.write({{"step", 2}, {"loss", 0.4}});
+  }
+  {
+    StepLog log(at("base"), run.progress(), known);
+    EXPECT_EQ(std::filesystem::file_size(at("base/events.out.tfevents.grpo")), known.events);
+    log.write({{"step", 3}, {"loss", 0.3}});
+    EXPECT_THAT(steps(), testing::ElementsAre(1, 3));
+  }
+  std::filesystem::resize_file(at("base/metrics.jsonl"), known.metrics - 1);
+  StepLog log(at("base"), run.progress(), known);
+  EXPECT_TRUE(steps().empty());
+  EXPECT_EQ(std::filesystem::file_size(at("base/metrics.jsonl.1")), known.metrics - 1) << "what was left is kept";
+  EXPECT_EQ(std::filesystem::file_size(at("base/events.out.tfevents.grpo")), known.events);
 }
 
 TEST_F(RunFolder, adds_figures_of_the_callers_own_to_a_step) {

@@ -173,6 +173,7 @@ TEST(Rollout, stores_the_end_of_sequence_as_a_token_that_is_not_text) {
   for (const Group& group : groups)
     for (const Completion& completion : group.completions) {
       ASSERT_EQ(completion.tokens.size(), completion.logprobs.size());
+      ASSERT_EQ(completion.tokens.size(), completion.entropies.size());
       ASSERT_FALSE(completion.tokens.empty());
       EXPECT_TRUE(completion.kept.empty());
       for (const float logprob : completion.logprobs) EXPECT_LT(logprob, 0.0f);
@@ -365,10 +366,13 @@ TEST(Rollout, names_the_task_and_the_knob_of_what_cannot_be_sampled) {
               HasSubstr("a prompt of 617 tokens and 24 new ones exceed policy.max_positions"));
   EXPECT_EQ(rollout.refusal(tiny::task("x")), "");
   EXPECT_THAT(rollout.refusal(tiny::task(std::string(2000, 'x'))), HasSubstr("exceed policy.max_positions = 640"));
+  EXPECT_THAT(rollout.refusal(tiny::task(std::string(2'000'000, 'x'))), HasSubstr("a prompt of at least "));
   EXPECT_EQ(rollout.generate({tiny::task("x")}, {fits}, kStream).size(), 1u);
   EXPECT_THAT(error_of([&] { rollout.generate({tiny::task("x")}, {too_long}, kStream); }),
               AllOf(HasSubstr("task-x"), HasSubstr("policy.max_positions = 640"), HasSubstr("max_new_tokens")));
+}
 
+TEST(Rollout, names_the_knob_of_a_cache_that_does_not_hold_a_prompt_and_a_completion) {
   const std::vector<int32_t> prompt(33, 65);  // three pages, and two for up to 23 tokens of its own
   RolloutConfig config = tiny::rollout_config();
   config.pages = 5;
@@ -382,9 +386,10 @@ TEST(Rollout, names_the_task_and_the_knob_of_what_cannot_be_sampled) {
   config.cache_gigabytes = 4.5 * dense().config().page_bytes(16) / 1e9;
   EXPECT_THAT(error_of([&] { tiny::rollout(dense(), config).generate({tiny::task("x")}, {prompt}, kStream); }),
               AllOf(HasSubstr("need 5 pages"), HasSubstr("raise cache_gigabytes")));
+}
 
-  // A program may have completions end where the positions do: each is the beginning of a longer one.
-  config = tiny::rollout_config();
+TEST(Rollout, ends_completions_where_the_positions_do_if_a_program_says_so) {  // each is the beginning of a longer one
+  RolloutConfig config = tiny::rollout_config();
   config.max_new_tokens = 10000, config.ignore_eos = true, config.ends_at_context = true;
   const std::vector<int32_t> long_prompt(635, 65), longer(639, 66), none(640, 65);
   const auto ended =
@@ -399,11 +404,12 @@ TEST(Rollout, names_the_task_and_the_knob_of_what_cannot_be_sampled) {
   config.ends_at_context = true;
   EXPECT_THAT(error_of([&] { tiny::rollout(dense(), config).generate({tiny::task("x")}, {none}, kStream); }),
               HasSubstr("a prompt of 640 tokens leaves no room in the model's 640 positions"));
+}
 
-  // From the configuration alone, of the shortest prompt.
+TEST(Rollout, refuses_configurations_by_which_no_prompt_could_be_answered) {
   const PolicyConfig shape = dense().config();
   const auto refused = [&](const RolloutConfig& c) { return error_of([&] { require_room(c, shape, "x.rollout"); }); };
-  config = tiny::rollout_config();  // 24 new tokens: two pages, and one for the prompt
+  RolloutConfig config = tiny::rollout_config();  // 24 new tokens: two pages, and one for the prompt
   EXPECT_EQ(refused(config), "(no error)");
   config.pages = 3;
   EXPECT_EQ(refused(config), "(no error)");
@@ -415,7 +421,9 @@ TEST(Rollout, names_the_task_and_the_knob_of_what_cannot_be_sampled) {
   EXPECT_THAT(refused(config), StartsWith("[config] x.rollout.cache_gigabytes: expected at least "));
   config = tiny::rollout_config(), config.max_new_tokens = shape.max_positions;
   EXPECT_THAT(refused(config), StartsWith("[config] x.rollout.max_new_tokens: expected less than policy.max_pos"));
+}
 
+TEST(Rollout, names_the_knob_of_a_value_out_of_range) {
   for (const auto& [change, message] : std::vector<std::pair<std::function<void(RolloutConfig&)>, std::string>>{
            {[](RolloutConfig& c) { c.samples = 0; }, "rollout.samples"},
            {[](RolloutConfig& c) { c.samples = (1 << 16) + 1; }, "rollout.samples: expected 1 <= x <= 65536"},

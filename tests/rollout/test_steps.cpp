@@ -225,7 +225,7 @@ TEST(Steps, belong_to_one_version_of_the_weights_which_the_group_knows) {
 Drawn drawn(const std::vector<int32_t>& tokens) {
   std::vector<float> logprobs;
   for (const int32_t token : tokens) logprobs.push_back(-0.5f * static_cast<float>(token));
-  return {at::tensor(tokens, at::kInt), at::tensor(logprobs, at::kFloat), {}};
+  return {at::tensor(tokens, at::kInt), at::tensor(logprobs), 1 - at::tensor(logprobs), {}};
 }
 
 TEST(Slots, advance_by_a_token_until_it_ends_them_or_they_come_to_their_limit) {
@@ -255,6 +255,7 @@ TEST(Slots, advance_by_a_token_until_it_ends_them_or_they_come_to_their_limit) {
   EXPECT_TRUE(slots.advance(std::vector<int32_t>{0}, next).empty()) << "a diverged policy draws no more";
   EXPECT_TRUE(slots.drawn[0].equal(at::tensor(std::vector<int>{3, 5, -1}, at::kInt)));
   EXPECT_TRUE(slots.logprobs[0].equal(at::tensor(std::vector<float>{-1.5f, -2.5f, 0.5f})));
+  EXPECT_TRUE(slots.entropies[0].equal(at::tensor(std::vector<float>{2.5f, 3.5f, 0.5f})));
   EXPECT_TRUE(slots.counts.equal(at::tensor(std::vector<int>{3, 0, 1, 1, 0}, at::kInt)));
   EXPECT_EQ(slots.table.pages[1][0].item<int>(), 4) << "what was there stays when there are more";
 }

@@ -110,6 +110,14 @@ TEST_F(TaskFile, bad_lines_are_named) {
   EXPECT_THAT(error_of([&] { read_tasks(folder_); }), HasSubstr(folder_.string()));
 }
 
+TEST_F(TaskFile, keys_that_come_twice_are_refused_by_name) {
+  const std::string good = "{\"prompt\": \"p\"}\n";
+  EXPECT_THAT(error_in(good + R"({"prompt": "p", "answer": 1, "prompt": "q"})"),
+              HasSubstr("train.jsonl:2: expected a JSON object, got the key \"prompt\" twice"));
+  EXPECT_THAT(error_in(R"({"prompt": "p", "more": [{"a": {}, "b": 1, "a": 2}]})"), HasSubstr("the key \"a\" twice"));
+  EXPECT_EQ(read_tasks(write(R"({"prompt": "p", "more": [{"a": 1}, {"a": 1}], "a": {"a": {}}})")).size(), 1u);
+}
+
 TEST_F(TaskFile, malformed_lines_say_in_plain_words_what_is_wrong) {
   const std::pair<const char*, const char*> cases[] = {
       {"{\"prompt\": \"p\"", "column 15: an end where more is expected"},

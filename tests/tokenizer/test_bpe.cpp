@@ -8,6 +8,7 @@
 #include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -88,6 +89,20 @@ TEST_P(Family, takes_long_stretches_of_anything) {
     EXPECT_LE(ids.size(), text.size() + 2) << part;
     (void)tokenizer_.decode(ids);
   }
+}
+
+TEST_P(Family, never_has_fewer_tokens_than_it_says_for_the_bytes) {
+  std::vector<std::string> texts = texts_;
+  for (std::int32_t id = 0; id < tokenizer_.vocab_size(); id += 1 + tokenizer_.vocab_size() / 1000) {
+    texts.emplace_back();
+    for (int i = 0; i < 20; ++i) texts.back() += tokenizer_.decode(std::vector{id});
+  }
+  for (const std::string& text : texts)
+    EXPECT_GE(tokenizer_.encode(text).size(), tokenizer_.fewest_tokens(text.size())) << ::testing::PrintToString(text);
+  // Nothing is certain where texts are normalized, or white space is left out.
+  const std::set<std::string> certain{"gpt2", "llama3", "deepseek", "gpt4o", "smollm", "mistral"};
+  EXPECT_EQ(tokenizer_.fewest_tokens(1 << 20) > 1000, certain.contains(GetParam()));
+  EXPECT_EQ(tokenizer_.fewest_tokens(1 << 20) == 0, !certain.contains(GetParam()));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Family,

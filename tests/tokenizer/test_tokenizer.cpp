@@ -118,7 +118,22 @@ TEST(Tokenizer, keeps_every_text_byte_for_byte) {
       const auto ids = tokenizer(algorithm).encode(text);
       EXPECT_EQ(tokenizer(algorithm).decode(ids), text) << ::testing::PrintToString(text);
       EXPECT_THAT(ids, Each(::testing::Ge(4))) << "special token from " << text;
+      EXPECT_GE(ids.size(), tokenizer(algorithm).fewest_tokens(text.size())) << ::testing::PrintToString(text);
     }
+}
+
+TEST(Tokenizer, never_has_fewer_tokens_than_it_says_for_the_bytes) {
+  for (const auto algorithm : {TokenizerAlgorithm::bpe, TokenizerAlgorithm::unigram}) {
+    const Tokenizer& some = tokenizer(algorithm);
+    std::size_t longest = 0;
+    for (std::int32_t id = 0; id < some.vocab_size(); ++id) {
+      const std::string text = some.decode(std::vector<std::int32_t>(100, id));
+      EXPECT_GE(some.encode(text).size(), some.fewest_tokens(text.size())) << some.piece(id);
+      longest = std::max(longest, some.piece(id).size());
+    }
+    EXPECT_GE(some.fewest_tokens(1 << 20), (1u << 20) / (2 * longest)) << "and not far fewer";
+    EXPECT_EQ(some.fewest_tokens(0), 0u);
+  }
 }
 
 TEST(Tokenizer, keeps_random_unicode) {

@@ -177,6 +177,25 @@ TEST(AdamW, masters_of_bf16_parameters_change_as_an_fp32_run_of_the_same_gradien
   EXPECT_TRUE(at::equal(low[0].second, master_of(low_optimizer).to(at::kBFloat16)));
 }
 
+// As a policy in bf16 has routers in fp32.
+TEST(AdamW, has_masters_for_the_parameters_of_a_lower_precision_among_others) {
+  const auto low = [] { return std::pair("low", random({19, 23}, 1, at::kBFloat16)); };
+  const auto high = [] { return std::pair("high", random({5, 7}, 2)); };
+  AdamW both({high(), low(), {"more", random({3}, 3)}}, plain_config()), low_alone({low()}, plain_config()),
+      high_alone({high()}, plain_config());
+  for (int step = 0; step < 3; ++step)
+    for (AdamW* each : {&both, &low_alone, &high_alone}) step_of(*each, 0.25 * step, step);
+  std::map<std::string, at::Tensor> state;
+  for (const auto& [name, tensor] : both.state()) state[name] = tensor;
+  EXPECT_EQ(state.count("master.high") + state.count("master.more"), 0u);
+  EXPECT_TRUE(at::equal(state.at("master.low"), master_of(low_alone)));
+  EXPECT_TRUE(at::equal(both.parameters()[1].second, low_alone.parameters()[0].second));
+  EXPECT_TRUE(at::equal(both.parameters()[0].second, high_alone.parameters()[0].second));
+  AdamW resumed({high(), low(), {"more", random({3}, 3)}}, plain_config());
+  resumed.load_state(both.state());
+  EXPECT_TRUE(at::equal(master_of(resumed), master_of(both)));
+}
+
 TEST(AdamW, the_master_follows_weights_that_were_loaded_from_outside) {
   NamedParameters parameters{{"w", at::ones({2, 3}, at::kBFloat16)}};
   AdamW optimizer(parameters, plain_config());

@@ -1,5 +1,5 @@
 // The promise behind everything else: the log-probability stored when a token was drawn and the one that the update's
-// own forward computes are the same bits.
+// own forward computes are the same bits, and so are the entropies.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -65,13 +65,16 @@ TEST_P(Parity, is_exact_before_every_first_update_however_sampling_and_training_
       if (step % 3 == 1) settings.max_running_sequences = 3, settings.max_batch_tokens = 11;
       if (step % 3 == 2) settings.pages = 6, settings.ignore_eos = true;
       Rollout rollout = tiny::rollout(policy, settings);
-      Trainer trainer(policy, {}, optimizer(), sampling.temperature, {micro_batch_tokens, bias_update_rate});
+      ObjectiveConfig objective;
+      objective.top_entropy = 0.5;  // has the entropies compared, too
+      Trainer trainer(policy, objective, optimizer(), sampling.temperature, {micro_batch_tokens, bias_update_rate});
       auto groups = rollout.generate(tasks, {7, Purpose::rollout, step, 0});
       EXPECT_EQ(rollout.stats().preemptions > 0, settings.pages == 6);
       tiny::reward(groups);
       const UpdateReport report = trainer.update(groups, static_cast<int64_t>(step));
       EXPECT_EQ(report.ratio_deviation, 0.0);
       EXPECT_EQ(report.mismatch_kl, 0.0);
+      EXPECT_EQ(report.entropy_deviation, 0.0);
       EXPECT_TRUE(report.grad_norm > 0 || sampling.truncates());  // of one kept token there is nothing to learn
       EXPECT_EQ(report.skipped_updates, 0);
 

@@ -2,11 +2,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "tokens_seen.h"
 #include "trainer_test.h"
 
 namespace grpo {
@@ -73,7 +75,7 @@ TEST(Trainer, mixes_the_policy_into_the_reference) {
   }
 }
 
-TEST(Trainer, keeps_the_tokens_of_high_entropy_by_a_forward_pass_more) {
+TEST(Trainer, keeps_the_tokens_of_high_entropy) {
   Policy policy = tiny::policy(), twin = tiny::policy();
   ObjectiveConfig objective;
   objective.top_entropy = 0.3;
@@ -85,6 +87,35 @@ TEST(Trainer, keeps_the_tokens_of_high_entropy_by_a_forward_pass_more) {
   EXPECT_FALSE(all.masked_fraction.has_value());
   EXPECT_EQ(some.entropy, all.entropy);
   EXPECT_NE(some.grad_norm, all.grad_norm);
+}
+
+TEST(Trainer, has_entropies_from_the_sampler_and_behind_an_update_from_a_forward_pass_more) {
+  ObjectiveConfig objective;
+  objective.top_entropy = 0.3;
+  objective.epochs = 2;
+  Policy policy = tiny::policy(), twin = tiny::policy(), other = tiny::policy();
+  auto groups = scored_groups(policy), without = groups, off = groups;
+  TokensSeen seen;
+  const UpdateReport report = Trainer(policy, objective, gradient_probe()).update(groups, 0);
+  EXPECT_EQ(2 * seen.take(), 3 * report.tokens);
+  EXPECT_EQ(report.entropy_deviation, 0.0);
+
+  for (Group& group : without)
+    for (Completion& completion : group.completions) completion.entropies.clear();
+  const UpdateReport same_report = Trainer(twin, objective, gradient_probe()).update(without, 0);
+  EXPECT_EQ(seen.take(), 2 * same_report.tokens);
+  EXPECT_EQ(same_report.entropy_deviation, std::nullopt);
+  EXPECT_TRUE(same(twin.state(), policy.state()));
+
+  float& entropy = off[1].completions[2].entropies[0];
+  entropy = std::nextafter(entropy, 0.0f);
+  Trainer trainer(other, objective, gradient_probe());
+  const UpdateReport strayed = trainer.update(off, 0);
+  EXPECT_GT(strayed.entropy_deviation.value(), 0.0);
+  EXPECT_LT(strayed.entropy_deviation.value(), 1e-5);
+  seen.take();
+  EXPECT_EQ(trainer.update(off, 1).entropy_deviation, std::nullopt) << "recorded by other weights";
+  EXPECT_EQ(seen.take(), 2 * strayed.tokens);
 }
 
 TEST(Trainer, adapts_the_entropy_bonus_and_goes_on_where_it_was) {
@@ -116,6 +147,22 @@ TEST(Trainer, adapts_the_entropy_bonus_and_goes_on_where_it_was) {
   NamedTensors damaged = trainer.state();
   damaged.back().second = at::zeros({3}, at::kDouble);
   EXPECT_THAT(error_of([&] { resumed.load_state(damaged); }), HasSubstr("entropy_control: expected float64 [2]"));
+}
+
+TEST(Trainer, counts_the_groups_without_signal_by_what_their_advantages_are_made_from) {
+  for (const bool each_reward : {false, true}) {
+    Policy policy = tiny::policy();
+    ObjectiveConfig objective;
+    objective.normalize_each_reward = each_reward;
+    auto groups = scored_groups(policy);
+    for (size_t g = 0; g < groups.size(); ++g) {  // two differ in their sums, one in its scores alone, one not at all
+      groups[g].weights = {{"first", 1}, {"second", 1}};
+      groups[g].rewards = std::vector<double>(4, 1), groups[g].scores.assign(4, {{"first", 0.5}, {"second", 0.5}});
+      if (g < 2) groups[g].rewards[0] = 1.5, groups[g].scores[0] = {{"first", 1}, {"second", 0.5}};
+      if (g == 2) groups[g].scores[0] = {{"first", 0}, {"second", 1}};
+    }
+    EXPECT_EQ(Trainer(policy, objective, gradient_probe()).update(groups, 0).flat_groups, each_reward ? 1 : 2);
+  }
 }
 
 TEST(Trainer, puts_the_divergence_into_the_reward_by_what_each_completion_strayed) {

@@ -117,4 +117,10 @@ void sync_folder(std::string_view room, const std::filesystem::path& folder) {
   if (status != 0) throw Error(room, folder.string(), ": cannot flush this folder: ", std::strerror(code));
 }
 
+std::filesystem::path free_name(const std::filesystem::path& place) {
+  for (int i = 1;; ++i)
+    if (std::filesystem::path free = place.string() + "." + std::to_string(i); !std::filesystem::exists(free))
+      return free;
+}
+
 }  // namespace grpo

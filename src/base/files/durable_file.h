@@ -52,6 +52,9 @@ void copy_file(std::string_view room, const std::filesystem::path& from, const s
 /// Gives a file or folder that is on the disk another name, in place of a file that has it.
 void rename_durably(std::string_view room, const std::filesystem::path& from, const std::filesystem::path& to);
 
+/// The first of `place`.1, `place`.2, … that nothing has.
+std::filesystem::path free_name(const std::filesystem::path& place);
+
 /// Lets two names of one folder change places in one step; false where the file system does not know how to.
 bool exchange_durably(std::string_view room, const std::filesystem::path& a, const std::filesystem::path& b);
 
