@@ -172,8 +172,9 @@ class Ops {
       if (sample >= 0) decoding.add_to_slot(std::vector<int32_t>(1), 95, static_cast<int32_t>(slot));
     }
     const grpo::Pass one_token = decoding.build();
-    const grpo::LayerPages pages{randn({32 + 512, 2, 1, 64, 16}), randn({32 + 512, 2, 16, 64})};
     const Tensor step = randn({128, kLayout.width()});
+    const grpo::LayerPages pages = grpo::make_pages(kLayout, 32 + 512, 16, step.options());
+    pages.keys.normal_(), pages.values.normal_();
     bench_.line("paged_attention 128 x 1 token", type_, true, 4.0 * 128 * 96 * 256,
                 [&] { grpo::paged_attention(step, pages, one_token, pages_of, kLayout); });
   }
