@@ -108,7 +108,8 @@ Routing route(const Tensor& logits, const Tensor& selection_bias, const RouterOp
 
 Tensor dispatch(const Tensor& x, const Routing& routing) {
   check_routing(x, routing, routing.slots.size(0), "dispatch");
-  return Launch(x, "dispatch").has(&kernel::Table::dispatch) ? Dispatch::apply(x.contiguous(), routing.slots) : reference::dispatch(x, routing);
+  if (!Launch(x, "dispatch").has(&kernel::Table::dispatch)) return reference::dispatch(x, routing);
+  return Dispatch::apply(x.contiguous(), routing.slots);
 }
 
 Tensor combine(const Tensor& x, const Routing& routing, const Tensor& base) {

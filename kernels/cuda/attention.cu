@@ -239,7 +239,8 @@ __global__ void paged(kernel::PagedAttention a, int at_once, float scale, const 
   float* parts = dynamic_shared<float>();  // [at_once tiles][16 rows][kDim + 2]
   const HeadLayout& heads = a.layout;
   const int run = blockIdx.x, kv_head = blockIdx.y, lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  const int begin = a.starts[run], count = a.starts[run + 1] - begin, group = static_cast<int>(heads.heads / heads.kv_heads);
+  const int begin = a.starts[run], count = a.starts[run + 1] - begin,
+            group = static_cast<int>(heads.heads / heads.kv_heads);
   const int slot = a.slots[run], parent = slot < 0 ? -1 : a.parents[slot], items = count * group;
   if (slot < 0) {
     for (int i = threadIdx.x; i < items * kDim; i += blockDim.x) {
@@ -248,7 +249,8 @@ __global__ void paged(kernel::PagedAttention a, int at_once, float scale, const 
     }
     return;
   }
-  const int before = parent < 0 ? 0 : a.lengths[parent], stored = a.lengths[slot], prompt_tiles = (before + kKeys - 1) / kKeys;
+  const int before = parent < 0 ? 0 : a.lengths[parent], stored = a.lengths[slot],
+            prompt_tiles = (before + kKeys - 1) / kKeys;
   const auto tile_at = [&](int owner, int tile, const bf16*& keys, const bf16*& values) {
     const int64_t token = static_cast<int64_t>(tile) * kKeys;
     const int64_t page = a.pages[owner * a.most_pages + token / a.page_size];
