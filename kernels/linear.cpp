@@ -114,7 +114,8 @@ Tensor grouped_linear(const Tensor& x, const Tensor& weight, const Tensor& offse
               offsets.device() == x.device() && offsets.is_contiguous(),
           "grouped_linear", "expected int32 offsets [", weight.size(0) + 1, "] on ", x.device(), ", got ",
           offsets.scalar_type(), " ", offsets.sizes(), " on ", offsets.device());
-  if (!Launch(x, "grouped_linear").has(&kernel::Table::grouped_gemm)) return reference::grouped_linear(x, weight, offsets);
+  if (!Launch(x, "grouped_linear").has(&kernel::Table::grouped_gemm))
+    return reference::grouped_linear(x, weight, offsets);
   if (offsets.is_cpu()) {
     const std::span<const int32_t> starts(offsets.data_ptr<int32_t>(), offsets.size(0));
     require(starts.front() == 0 && starts.back() == x.size(0) && std::ranges::is_sorted(starts), "grouped_linear",

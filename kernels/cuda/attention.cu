@@ -58,8 +58,8 @@ struct Queries {
 // One tile. Keys lie in rows `k_stride` apart, values transposed: value_t + column · v_stride + key. Row 0 sees the keys
 // below seen[0], row 1 those below seen[1]; what nobody sees must be finite.
 template <int kDim>
-__device__ void attend(const Queries<kDim>& q, const bf16* keys, int64_t k_stride, const bf16* value_t, int64_t v_stride,
-                       const int (&seen)[2], float scale, Tile<kDim>& tile) {
+__device__ void attend(const Queries<kDim>& q, const bf16* keys, int64_t k_stride, const bf16* value_t,
+                       int64_t v_stride, const int (&seen)[2], float scale, Tile<kDim>& tile) {
   const int row = threadIdx.x % kWarp / 4, quad = threadIdx.x % 4;
   float s[8][4];
 #pragma unroll
@@ -143,7 +143,8 @@ __global__ void packed(kernel::Attention a, int segments, float scale, const bf1
   __shared__ __align__(16) bf16 keys[kKeys][kDim + 8];
   __shared__ __align__(16) bf16 values[kDim][kKeys + 8];
   const HeadLayout& heads = a.layout;
-  const int head = blockIdx.y, kv_head = head / static_cast<int>(heads.heads / heads.kv_heads), lane = threadIdx.x % kWarp;
+  const int head = blockIdx.y, kv_head = head / static_cast<int>(heads.heads / heads.kv_heads),
+            lane = threadIdx.x % kWarp;
   // Which segment has the block-th piece of 64 rows, and which segment is its parent.
   int segment = 0, piece = blockIdx.x, root = 0;
   for (int family = 0; segment < segments; ++segment) {

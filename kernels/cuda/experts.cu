@@ -159,8 +159,8 @@ void route(Stream stream, int64_t tokens, int64_t experts, const RouterOptions& 
            const float* bias, float* scores, int32_t* chosen, float* weights, int32_t* slots, int32_t* offsets) {
   const int n = static_cast<int>(experts);
   launch("route", route_tokens, dim3(static_cast<unsigned>(tokens)), kWarp,
-         sizeof(float) * (n + 2 * static_cast<size_t>(options.groups)), stream, n, options, logits, bias, scores, chosen,
-         weights);
+         sizeof(float) * (n + 2 * static_cast<size_t>(options.groups)), stream, n, options, logits, bias, scores,
+         chosen, weights);
   const int64_t assignments = tokens * options.experts_per_token;
   launch("route", count_rows, dim3(n), kSortThreads, 0, stream, assignments, chosen, offsets);
   launch("route", scan_counts, dim3(1), kWarp, 0, stream, n, offsets);
