@@ -46,7 +46,8 @@ void AdapterConfig::validate() const {
   if (rank > 0 && targets.empty())
     throw Error("config", "targets: expected projections that have an adapter, got none; rank 0 stands for no adapter");
   if (rank == 0 && !from.empty())
-    throw Error("config", "rank: expected that of the adapter in ", from, ", got 0; see adapter_config");
+    throw Error("config", "rank: expected that of the adapter in ", from, ", got 0; a run takes it over where there is a ",
+                "policy.from, a program takes it from pretrained_adapter");
 }
 
 PolicyConfig PolicyConfig::with_choices_of(const PolicyConfig& user) const {
