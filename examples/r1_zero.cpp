@@ -110,12 +110,14 @@ struct R1ZeroConfig : grpo::RunConfig {
     if (policy.from.empty()) return;
     grpo::PretrainedDefaults defaults(policy.from, given);
     defaults.choose(chat);
-    defaults.choose_rl("", optimizer, objective, rewards);
+    defaults.choose("policy.", policy.adapter);
+    defaults.choose_rl("", policy.adapter, optimizer, objective, rewards);
     notes.insert(notes.end(), defaults.notes().begin(), defaults.notes().end());
     const Json all = grpo::dump_config(*this);
     for (const auto& key : given)
       if (grpo::lies_in(key, {"policy", "pretrain", "tokenizer"}) &&
-          !grpo::lies_in(key, {"policy.from", "policy.dtype", "policy.max_positions", "policy.moe.auxiliary_loss"}) &&
+          !grpo::lies_in(key, {"policy.from", "policy.dtype", "policy.max_positions", "policy.moe.auxiliary_loss",
+                               "policy.adapter"}) &&
           !all.at(pointer_to(key)).is_object())
         notes.push_back("warning: " + key +
                         " counts for nothing: the model and its vocabulary are those of policy.from");
@@ -125,6 +127,9 @@ struct R1ZeroConfig : grpo::RunConfig {
     if (chat.text.empty() && policy.from.empty())
       throw grpo::Error("config", "chat.text: expected a text with {prompt}, got \"\"; only a policy that comes from ",
                         "a model folder (policy.from) has a chat template of its own");
+    if (policy.from.empty() && policy.adapter.rank > 0)
+      throw grpo::Error("config", "policy.adapter.rank: expected 0 without policy.from, got ", policy.adapter.rank,
+                        "; a model that is made here is trained whole");
     if (policy.from.empty()) grpo::require_room(rollout, policy);
     grpo::check_places(0, static_cast<uint64_t>(prompts_per_step), objective);
     objective.check_step(prompts_per_step, rollout.samples);
@@ -162,7 +167,7 @@ class R1Zero {
         files_(run.folder()),
         tokenizer_(open_text()),
         scorer_(config_.rewards),
-        policy_(checkpoint_ ? grpo::Policy::uninitialized(files_.policy_config(config_.policy), device)
+        policy_(checkpoint_ ? files_.outline(files_.policy_config(config_.policy), device)
                             : files_.first_policy(config_.policy, config_.seed, device)),
         rollout_(policy_, tokenizer_, config_.chat, config_.rollout),
         state_(open_state()) {}
@@ -359,7 +364,7 @@ class R1Zero {
         table.rows.push_back({key, {value(before, key), value(after, key)}, ""});
       progress_.note(grpo::format_table(table));
     }
-    files_.save_model(policy_);
+    files_.save_model(policy_, config_.policy.from);
     run_.write("summary.json", {{"steps", state_["step"]}, {"before", before}, {"after", after}});  // last: all is there
     progress_.note("saved " + run_.folder().string() + " · report: scripts/report.py " + run_.folder().string());
   }

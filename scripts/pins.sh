@@ -13,6 +13,7 @@ TRL_VERSION=1.16.0
 TRANSFORMERS_VERSION=5.23.0
 ACCELERATE_VERSION=1.15.0
 DATASETS_VERSION=5.2.0
+PEFT_VERSION=0.21.2
 
 APT_PACKAGES=(g++ ccache python3 python3-venv libsentencepiece-dev nlohmann-json3-dev libspdlog-dev libgtest-dev
               libgmock-dev libpcre2-dev libseccomp-dev bubblewrap libgmp-dev libmpfr-dev zlib1g-dev)

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Makes .peer-venv: TRL and transformers for the fixtures of the objective and for the speed comparison. Nothing that
-# trains needs it. Torch is taken from the project's own .venv, so that both sides run on the same build of it.
+# Makes .peer-venv: TRL, transformers and PEFT for fixtures and for the speed comparison. Nothing that trains needs it.
+# Torch is taken from the project's own .venv, so that both sides run on the same build of it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 source scripts/pins.sh
 made_of="trl==$TRL_VERSION transformers==$TRANSFORMERS_VERSION"
-made_of+=" accelerate==${ACCELERATE_VERSION:-1.15.0} datasets==${DATASETS_VERSION:-5.2.0}"
+made_of+=" accelerate==${ACCELERATE_VERSION:-1.15.0} datasets==${DATASETS_VERSION:-5.2.0} peft==$PEFT_VERSION"
 if [[ -f .peer-venv/made_of && "$(<.peer-venv/made_of)" == "$made_of" ]]; then exit 0; fi
 
 if ! .venv/bin/python -c "import torch" 2>/dev/null; then

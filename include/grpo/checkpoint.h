@@ -1,11 +1,12 @@
 // Checkpoints: all that a run needs to go on exactly where it stood, in one folder that is either whole or not there.
 //
+//   RUN/frozen.safetensors    what no step changes: the weights under an adapter; frozen.json has its size and hash
 //   RUN/checkpoints/step-000123/
-//     policy.safetensors      weights, as other tools read them
+//     policy.safetensors      what is trained: the weights, as other tools read them, or an adapter
 //     optimizer.safetensors   AdamW::state()
 //     reference.safetensors   the frozen reference policy, only when KL is on
 //     state.json              what the trainer says: step, cursors, counters, file offsets, the config
-//     manifest.json           size and XXH64 of each file above
+//     manifest.json           size and XXH64 of each file above, frozen.safetensors too
 //
 // A checkpoint is written to a `.tmp-` sibling, flushed file by file, and renamed. So a folder named step-N was whole
 // when it got its name, and what has changed since then shows in its hashes.
@@ -48,11 +49,13 @@ class SavedState {
 };
 
 struct CheckpointContents {
-  NamedTensors policy;
+  NamedTensors policy;  ///< Policy::state
   NamedTensors optimizer;
   std::optional<NamedTensors> reference;
   nlohmann::ordered_json state = nlohmann::ordered_json::object();
   std::filesystem::path folder = {};  ///< that it was read from
+  /// Policy::frozen, which a run's first checkpoint writes, for all of them. It is not read back: see read_frozen.
+  NamedTensors frozen = {};
 
   SavedState saved() const { return {state, folder / "state.json"}; }
 };
@@ -79,5 +82,9 @@ void remove_checkpoints_after(const std::filesystem::path& run, int64_t step);
 /// Checks every file of the checkpoint against its manifest, then reads them. Throws Error that names the missing or
 /// altered file and the newest older checkpoint that is whole.
 CheckpointContents read_checkpoint(const std::filesystem::path& folder);
+
+/// Reads what the run's checkpoints stand on into `frozen` (Policy::frozen), which may be empty. Throws Error where a
+/// tensor is missing or of another shape; what was altered read_checkpoint tells.
+void read_frozen(const std::filesystem::path& run, const NamedTensors& frozen);
 
 }  // namespace grpo

@@ -9,6 +9,7 @@
 #include "grpo/config.h"
 #include "grpo/objective.h"
 #include "grpo/optimizer.h"
+#include "grpo/policy.h"
 #include "grpo/reward.h"
 #include "grpo/tokenizer.h"
 
@@ -16,10 +17,12 @@ namespace grpo {
 
 /// The only place that decides them. Each call sets what `given` does not mention, and notes the value and its reason.
 ///
+///   policy.adapter   rank, alpha and targets of the adapter in policy.adapter.from
 ///   optimizer.learning_rate   RL: 1e-5 for a model below a billion parameters, else 1e-6; supervised: 2e-5. That is the
 ///                             field's range (TRL's GRPOTrainer and verl's recipes for 7B and more 1e-6, DeepSeek-R1
 ///                             3e-6, published runs at 0.5B to 1.5B 5e-6 to 2e-5): a base made here bears a hundred
-///                             times as much, a pretrained model is ruined by it within a few steps.
+///                             times as much, a pretrained model is ruined by it within a few steps. Adapters
+///                             bear ten times the rate (Schulman et al., "LoRA Without Regret", 2025).
 ///   optimizer.warmup_steps    10: Adam's first steps have full size whatever their gradients say
 ///   objective.kl              none, as in DAPO, Dr. GRPO and TRL: a reference costs weights and a forward pass
 ///   rewards.accuracy_needs_format   false: the form has a reward of its own, and right answers count before it is known
@@ -32,10 +35,13 @@ class PretrainedDefaults {
 
   /// Keys are "chat.text" and so on.
   void choose(ChatTemplate& chat);
-  /// Keys are `prefix` + "optimizer.learning_rate" and so on; `prefix` is "" or such as "stages.1.grpo.".
-  void choose_rl(const std::string& prefix, OptimizerConfig& optimizer, const ObjectiveConfig& objective,
-                 RewardsConfig& rewards);
-  void choose_supervised(const std::string& prefix, OptimizerConfig& optimizer);
+  /// Keys are `prefix` + "adapter.rank" and so on. Throws Error where what is given differs from the folder's.
+  void choose(const std::string& prefix, AdapterConfig& adapter);
+  /// Keys are `prefix` + "optimizer.learning_rate" and so on; `prefix` is "" or such as "stages.1.grpo.". `adapter` is
+  /// what is trained, if its rank is not 0.
+  void choose_rl(const std::string& prefix, const AdapterConfig& adapter, OptimizerConfig& optimizer,
+                 const ObjectiveConfig& objective, RewardsConfig& rewards);
+  void choose_supervised(const std::string& prefix, const AdapterConfig& adapter, OptimizerConfig& optimizer);
 
   /// "optimizer.learning_rate 1e-05: the default for a pretrained model …; --set optimizer.learning_rate=…"
   const std::vector<std::string>& notes() const { return notes_; }

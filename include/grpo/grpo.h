@@ -18,6 +18,7 @@
 #include "grpo/json.h"
 #include "grpo/judge.h"
 #include "grpo/language.h"
+#include "grpo/linear.h"
 #include "grpo/messages.h"
 #include "grpo/metrics.h"
 #include "grpo/model.h"

@@ -20,7 +20,8 @@ namespace grpo {
 ///
 ///   tokenizer.model   the vocabulary of a policy that was made from scratch
 ///   pretrained/       of one that came from a model folder (policy.from): all of that folder but the weights
-///   model/            the trained policy in the form of that folder
+///   model/            the trained policy in the form of that folder, an adapter merged into it
+///   adapter/          the adapter by itself, in PEFT's form
 class RunFiles {
  public:
   explicit RunFiles(std::filesystem::path folder) : folder_(std::move(folder)) {}
@@ -39,10 +40,13 @@ class RunFiles {
   /// What `config` asks for: with `from` the model folder's; else itself, with as many rows as the tokenizer has.
   /// Throws Error for fewer.
   PolicyConfig policy_config(const PolicyConfig& config) const;
-  /// The policy to begin with: the weights in config.from, or fresh ones.
+  /// The policy to begin with: the weights in config.from, or fresh ones; an adapter in config.adapter.from, or a fresh
+  /// one.
   Policy first_policy(const PolicyConfig& config, uint64_t seed, at::Device device) const;
-  /// Writes `policy` for other tools to read, where it came from a model folder.
-  void save_model(const Policy& policy) const;
+  /// The policy of the run's checkpoints, whose state is still to be loaded: what is frozen is as they have it.
+  Policy outline(const PolicyConfig& config, at::Device device) const;
+  /// Writes `policy` for other tools to read, where it came from a model folder. `base` is what an adapter lies on.
+  void save_model(const Policy& policy, const std::string& base) const;
 
  private:
   std::filesystem::path pretrained() const { return folder_ / "pretrained"; }
@@ -50,8 +54,8 @@ class RunFiles {
   std::filesystem::path folder_;
 };
 
-/// The shape of the policy that begins with `model_folder`: the folder's, with the dtype of `config`, its auxiliary
-/// loss and at most its positions.
+/// The shape of the policy that begins with `model_folder`: the folder's, with what `config` chooses, and at most the
+/// folder's positions.
 PolicyConfig shape_from(const std::filesystem::path& model_folder, const PolicyConfig& config);
 
 /// Which model a tool works with.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "grpo/config.h"
+#include "grpo/linear.h"
 #include "grpo/ops.h"
 #include "grpo/safetensors.h"
 
@@ -149,6 +151,29 @@ struct MlaConfig {
   }
 };
 
+/// Low-rank adapters beside the projections (linear.h), which alone are trained: the weights under them stay as they
+/// are. The factor on B·A is alpha / rank. Router, embedding, norms and head have none.
+struct AdapterConfig {
+  int rank = 0;
+  double alpha = 32;
+  std::vector<std::string> targets{"attention", "feed_forward", "experts"};
+  std::string from;
+
+  template <class V>
+  void visit(V& v) {
+    v("rank", rank, "rank of an adapter; 0: none, all weights are trained", at_least(0).at_most(1 << 12));
+    v("alpha", alpha, "alpha / rank is the factor on an adapter", above(0));
+    v("targets", targets,
+      "projections that have one: all of attention, of feed_forward (of shared experts, too) or of the routed experts, "
+      "or single ones of the first two by their names in model folders",
+      {"attention", "feed_forward", "experts", "q_proj", "k_proj", "v_proj", "o_proj", "q_a_proj", "q_b_proj",
+       "kv_a_proj_with_mqa", "kv_b_proj", "gate_proj", "up_proj", "down_proj"});
+    v("from", from, "folder of an adapter in PEFT's form to start from, which says rank, alpha and targets");
+  }
+  /// Throws Error for an adapter without targets.
+  void validate() const;
+};
+
 /// Dense and mixture-of-experts decoders: pre-norm, rotary positions, SwiGLU.
 struct PolicyConfig {
   std::string from;
@@ -172,13 +197,13 @@ struct PolicyConfig {
   MoeConfig moe;
   DType dtype = DType::float32;
   double init_std = 0.02;
+  AdapterConfig adapter;
 
   template <class V>
   void visit(V& v) {
     v("from", from,
       "folder of a pretrained model to start from (pretrained.h); it says all but dtype, max_positions (at most its "
-      "own) "
-      "and moe.auxiliary_loss, and brings its tokenizer");
+      "own), moe.auxiliary_loss and adapter, and brings its tokenizer");
     v("vocab_size", vocab_size, "rows of the embedding; 0: as many as the tokenizer has", at_least(0).at_most(1 << 24));
     v("hidden_size", hidden_size, "width of the residual stream", at_least(1).at_most(1 << 20));
     v("layers", layers, "decoder layers", at_least(1).at_most(1 << 12));
@@ -203,9 +228,13 @@ struct PolicyConfig {
     v("init_std", init_std,
       "standard deviation of fresh weights; those that write to the residual stream get 1/sqrt(2 layers) of it",
       above(0));
+    v("adapter", adapter, "low-rank adapters that are trained in place of the weights (LoRA)");
   }
   /// Throws Error, naming the key, for what no single range can say.
   void validate() const;
+  /// This shape with what `user` may choose of a model that is there: dtype, max_positions, moe.auxiliary_loss and
+  /// adapter.
+  PolicyConfig with_choices_of(const PolicyConfig& user) const;
   int64_t head_size() const { return head_dim > 0 ? head_dim : hidden_size / heads; }
   /// What attention works on: heads of latent width, of which there is one for keys, with attention = mla.
   HeadLayout layout() const;
@@ -237,19 +266,23 @@ struct RouterRecord {
   double max_load() const;
 };
 
-/// Moves, and is copied by name alone (snapshot, copy_from): a copy costs all its weights again. Const members may be
-/// called from several threads.
+/// Moves, and is copied by name alone (snapshot, copy_from): a copy costs all that is trained again. Const members may
+/// be called from several threads.
 class Policy {
  public:
-  /// Fresh weights, a pure function of (config, seed). Throws Error on an invalid config.
+  /// Fresh weights, a pure function of (config, seed), and with config.adapter a fresh adapter beside them, which
+  /// changes nothing yet: A uniform in ±in^−½ as in PEFT, B zeros. Throws Error on an invalid config, and where no
+  /// projection is one of the adapter's targets.
   Policy(const PolicyConfig& config, uint64_t seed, at::Device device = at::kCPU);
 
-  /// Weights that are still to be written (see state): what their memory held.
+  /// Weights that are still to be written (see state and frozen): what their memory held.
   static Policy uninitialized(const PolicyConfig& config, at::Device device = at::kCPU);
+
+  /// The same weights, frozen from now on, under a fresh adapter. Throws Error where there is one already.
+  Policy adapted(const AdapterConfig& adapter, uint64_t seed) &&;
 
   Policy(Policy&&) noexcept = default;
   Policy& operator=(Policy&&) noexcept = default;
-  Policy(const Policy&) = delete;
   Policy& operator=(const Policy&) = delete;
 
   /// Hidden states [pass.capacity(), hidden] after the last norm. Without `kv`, segments attend as their parents say;
@@ -282,7 +315,8 @@ class Policy {
   /// of another policy.
   void balance(const RouterRecord& record, double rate);
 
-  /// What the optimizer trains. Their gradients are fp32, whatever their own type.
+  /// What the optimizer trains: the weights, or with an adapter its A and B alone. Their gradients are fp32, whatever
+  /// their own type.
   const NamedTensors& parameters() const { return parameters_; }
 
   /// Parameters and selection biases: what a checkpoint keeps. load_state copies in place and throws Error, before
@@ -290,9 +324,18 @@ class Policy {
   NamedTensors state() const;
   void load_state(const NamedTensors& state);
 
-  /// The weights as they are now, in a policy of their own that is not trained.
+  /// The weights under an adapter, which no update changes; none without one.
+  NamedTensors frozen() const;
+  /// What a model folder holds: the weights, without what an adapter adds, and the selection biases.
+  NamedTensors weights() const;
+  /// The adapters, by the names of the weights that they lie beside.
+  const std::map<std::string, Adapter>& adapters() const { return adapters_; }
+
+  /// What it computes now, in a policy of its own that is not trained. It shares what is frozen: under an adapter a
+  /// snapshot costs that alone, and one of a fresh adapter is the model without it.
   Policy snapshot() const;
-  /// Takes over the weights of another policy, in place. Throws Error, before anything changes, for other shapes.
+  /// Takes over what another policy has learned, in place. Throws Error, before anything changes, for other shapes, and
+  /// where it does not share the frozen weights.
   void copy_from(const Policy& other);
 
   /// Names the weights, so that it can be told which drew a group: load_state raises it, and whoever updates the
@@ -309,28 +352,34 @@ class Policy {
 
  private:
   struct FeedForward {
-    Tensor gate_up, down;  // [2·width, hidden], [hidden, width]
+    Linear gate_up, down;  // [2·width, hidden], [hidden, width]
   };
   struct Moe {
     Tensor router, selection_bias;  // fp32 [experts, hidden], [experts]
-    Tensor gate_up, down;           // [experts, 2·width, hidden], [experts, hidden, width]
+    Linear gate_up, down;           // [experts, 2·width, hidden], [experts, hidden, width]
     FeedForward shared;
   };
-  struct Latent {                    // multi-head latent attention
-    Tensor q_down, q_norm, q_up;     // q_up [heads·(nope + rope), q_lora_rank, or hidden without the first two]
-    Tensor kv_down, kv_norm, kv_up;  // [kv_lora_rank + rope, hidden], [heads·(nope + value), kv_lora_rank]
+  struct Latent {            // multi-head latent attention
+    Linear q_down, q_up;     // q_up [heads·(nope + rope), q_lora_rank, or hidden without q_down]
+    Linear kv_down, kv_up;   // [kv_lora_rank + rope, hidden], [heads·(nope + value), kv_lora_rank]
+    Tensor q_norm, kv_norm;  // behind q_down, and behind kv_down's first columns
   };
   struct Layer {
-    Tensor attention_norm, qkv, qkv_bias, q_norm, k_norm, output, feed_forward_norm;
+    Tensor attention_norm, q_norm, k_norm, feed_forward_norm;
+    Linear qkv, output;
     Latent latent;
     FeedForward dense;
     Moe moe;
   };
 
+  Policy(const Policy&) = default;  // shares all tensors
   Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Device device);
   struct Fresh;  // weights in the making
   Layer fresh_layer(int number, Fresh& fresh);
   void fresh_attention(const std::string& name, Fresh& fresh, Layer& layer) const;
+  struct Projection;
+  std::vector<Projection> projections();
+  void add_adapters(std::optional<uint64_t> seed);
   Tensor queries_keys_values(const Layer& layer, const Tensor& x, const Tensor& positions) const;
   Tensor latent_queries_keys(const Layer& layer, const Tensor& x, const Tensor& positions) const;
   Tensor values_seen(const Layer& layer, const Tensor& seen) const;
@@ -348,7 +397,9 @@ class Policy {
   PolicyConfig config_;
   Tensor embedding_, final_norm_, head_, rope_table_;
   std::vector<Layer> layers_;
-  NamedTensors parameters_, biases_;
+  NamedTensors weights_, biases_;    // all but the adapters
+  NamedTensors parameters_;          // that are trained
+  std::map<std::string, Adapter> adapters_;
   uint64_t version_ = 0;
 };
 

@@ -7,7 +7,7 @@
 //   RUN/STAGE/                a run of its own (run.h), which `evaluate --model RUN/STAGE` reads; then
 //     evaluation.json           its held-out figures, evaluation.jsonl the answers behind them
 //     selected.jsonl report.json   of a stage that samples
-//     model/                    the policy for other tools, where it began with policy.from
+//     model/, adapter/          the policy for other tools, where it began with policy.from
 //     done.json                 steps, gradient tokens, seconds; written last
 //   RUN/judge.json            agreement of the judge with the hidden scorer, position bias, drift
 //   RUN/table.json table.md   the stages side by side
@@ -85,7 +85,8 @@ struct StageConfig {
     v("from", from, "the stage whose policy this one starts from; empty: fresh weights, or those of policy.from");
     v("evaluate", evaluate, "measure it on the held-out tasks, a column of the table");
     v("policy", policy,
-      "the model, of a stage that starts from fresh weights; policy.from is one folder in all of them");
+      "the model, of a stage that starts from fresh weights; policy.from is one folder in all of them. A stage that "
+      "starts from another goes on with its adapter, or puts policy.adapter on its weights");
     v("pretrain", pretrain, "of a pretrain stage");
     v("data", data, "the demonstrations of an sft stage");
     v("sft", sft, "of an sft or distill stage");

@@ -5,7 +5,7 @@
 //   RUN/metrics.jsonl      one object a step
 //   RUN/events.out.tfevents.grpo   the same figures for TensorBoard
 //   RUN/samples.jsonl      the notebook: full reasoning traces with their scores
-//   RUN/checkpoints/       see checkpoint.h
+//   RUN/checkpoints/       see checkpoint.h, as for frozen.safetensors and frozen.json of a run with an adapter
 //   RUN/superseded/        checkpoints later than the one that --resume-from went back to
 //   RUN/summary.json       held-out figures, before and after; written last
 //   RUN/log.txt

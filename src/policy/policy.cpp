@@ -18,6 +18,7 @@
 #include "base/parallel.h"
 #include "base/philox.h"
 #include "kernels/op.h"
+#include "policy/part.h"
 
 namespace grpo {
 namespace {
@@ -38,23 +39,6 @@ Tensor normal(at::IntArrayRef shape, double deviation, uint64_t seed, uint32_t i
     if (i + 1 < count) values[i + 1] = static_cast<float>(deviation * radius * std::sin(angle));
   }
   return out;
-}
-
-void copy_state(const NamedTensors& from, const NamedTensors& to) {
-  for (const auto& [name, tensor] : from)
-    if (std::none_of(to.begin(), to.end(), [&, &name = name](const auto& t) { return t.first == name; }))
-      throw Error("policy", "expected the tensors of this configuration, got an unknown one named \"", name, '"');
-  std::vector<const Tensor*> found;
-  for (const auto& [name, tensor] : to) {
-    const auto match =
-        std::find_if(from.begin(), from.end(), [&, &name = name](const auto& t) { return t.first == name; });
-    if (match == from.end()) throw Error("policy", "expected a tensor named \"", name, "\", got none");
-    if (match->second.sizes() != tensor.sizes())
-      throw Error("policy", '"', name, "\": expected shape ", tensor.sizes(), ", got ", match->second.sizes());
-    found.push_back(&match->second);
-  }
-  at::NoGradGuard guard;
-  for (size_t i = 0; i < to.size(); ++i) to[i].second.data().copy_(*found[i]);
 }
 
 std::string millions(int64_t count) {
@@ -106,14 +90,14 @@ struct Policy::Fresh {
   std::optional<uint64_t> seed;
   at::TensorOptions options;
   double std, residual_std;  // of what writes to the residual stream
-  NamedTensors& parameters;
+  NamedTensors& weights;
   uint32_t drawn = 0;
 
   Tensor add(const std::string& name, const Tensor& value, const at::TensorOptions& as) {
     Tensor parameter = value.to(as);
     parameter.requires_grad_(true);
     parameter.set_grad_dtype(at::kFloat);
-    parameters.emplace_back(name, parameter);
+    weights.emplace_back(name, parameter);
     return parameter;
   }
   Tensor weight(const std::string& name, at::IntArrayRef shape, double deviation, const at::TensorOptions& as) {
@@ -125,8 +109,8 @@ struct Policy::Fresh {
   Tensor ones(const std::string& name, int64_t n) { return add(name, at::ones({n}, options), options); }
   FeedForward feed_forward(const std::string& name, int64_t hidden, int64_t width) {
     FeedForward f;
-    f.gate_up = weight(name + ".gate_up_proj.weight", {2 * width, hidden}, std);
-    f.down = weight(name + ".down_proj.weight", {hidden, width}, residual_std);
+    f.gate_up.weight = weight(name + ".gate_up_proj.weight", {2 * width, hidden}, std);
+    f.down.weight = weight(name + ".down_proj.weight", {hidden, width}, residual_std);
     return f;
   }
 };
@@ -138,21 +122,21 @@ void Policy::fresh_attention(const std::string& name, Fresh& fresh, Layer& layer
     const MlaConfig& mla = config_.mla;
     const int64_t heads = config_.heads, rank = mla.q_lora_rank, latent = mla.kv_lora_rank;
     if (rank > 0) {
-      layer.latent.q_down = fresh.weight(name + "q_a_proj.weight", {rank, hidden}, fresh.std);
+      layer.latent.q_down.weight = fresh.weight(name + "q_a_proj.weight", {rank, hidden}, fresh.std);
       layer.latent.q_norm = fresh.ones(name + "q_a_layernorm.weight", rank);
     }
-    layer.latent.q_up =
+    layer.latent.q_up.weight =
         fresh.weight(name + (rank > 0 ? "q_b_proj.weight" : "q_proj.weight"),
                      {heads * (mla.qk_nope_head_dim + mla.qk_rope_head_dim), rank > 0 ? rank : hidden}, fresh.std);
-    layer.latent.kv_down =
+    layer.latent.kv_down.weight =
         fresh.weight(name + "kv_a_proj_with_mqa.weight", {latent + mla.qk_rope_head_dim, hidden}, fresh.std);
     layer.latent.kv_norm = fresh.ones(name + "kv_a_layernorm.weight", latent);
-    layer.latent.kv_up =
+    layer.latent.kv_up.weight =
         fresh.weight(name + "kv_b_proj.weight", {heads * (mla.qk_nope_head_dim + mla.v_head_dim), latent}, fresh.std);
   } else {
-    layer.qkv = fresh.weight(name + "qkv_proj.weight", {layout.width(), hidden}, fresh.std);
+    layer.qkv.weight = fresh.weight(name + "qkv_proj.weight", {layout.width(), hidden}, fresh.std);
     if (config_.attention_bias)
-      layer.qkv_bias = fresh.add(name + "qkv_proj.bias", at::zeros({layout.width()}, fresh.options), fresh.options);
+      layer.qkv.bias = fresh.add(name + "qkv_proj.bias", at::zeros({layout.width()}, fresh.options), fresh.options);
   }
   if (config_.qk_norm != QkNorm::none) {
     const bool whole = config_.qk_norm == QkNorm::projection;
@@ -160,7 +144,7 @@ void Policy::fresh_attention(const std::string& name, Fresh& fresh, Layer& layer
     layer.k_norm = fresh.ones(name + "k_norm.weight", whole ? layout.kv_heads * d : d);
   }
   const int64_t seen = config_.heads * (config_.attention == Attention::mla ? config_.mla.v_head_dim : d);
-  layer.output = fresh.weight(name + "o_proj.weight", {hidden, seen}, fresh.residual_std);
+  layer.output.weight = fresh.weight(name + "o_proj.weight", {hidden, seen}, fresh.residual_std);
 }
 
 Policy::Layer Policy::fresh_layer(int number, Fresh& fresh) {
@@ -180,8 +164,9 @@ Policy::Layer Policy::fresh_layer(int number, Fresh& fresh) {
   layer.moe.router = fresh.weight(name + ".mlp.gate.weight", {moe.experts, hidden}, fresh.std, fp32);
   layer.moe.selection_bias = at::zeros({moe.experts}, fp32);
   biases_.emplace_back(name + ".mlp.gate.e_score_correction_bias", layer.moe.selection_bias);
-  layer.moe.gate_up = fresh.weight(name + ".mlp.experts.gate_up_proj", {moe.experts, 2 * width, hidden}, fresh.std);
-  layer.moe.down = fresh.weight(name + ".mlp.experts.down_proj", {moe.experts, hidden, width}, fresh.residual_std);
+  const std::string experts = name + ".mlp.experts.";
+  layer.moe.gate_up.weight = fresh.weight(experts + "gate_up_proj", {moe.experts, 2 * width, hidden}, fresh.std);
+  layer.moe.down.weight = fresh.weight(experts + "down_proj", {moe.experts, hidden, width}, fresh.residual_std);
   if (moe.shared_experts > 0)
     layer.moe.shared = fresh.feed_forward(name + ".mlp.shared_experts", hidden, moe.shared_experts * width);
   return layer;
@@ -195,7 +180,7 @@ Policy::Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Dev
   if (device.is_cpu()) require_memory(config_);
 
   Fresh fresh{seed, at::TensorOptions(device).dtype(scalar_type(config_.dtype)), config_.init_std,
-              config_.init_std / std::sqrt(2.0 * config_.layers), parameters_};
+              config_.init_std / std::sqrt(2.0 * config_.layers), weights_};
   const std::vector<int64_t> table{config_.vocab_size, config_.hidden_size};
   embedding_ = fresh.weight("model.embed_tokens.weight", table, config_.init_std);
   for (int i = 0; i < config_.layers; ++i) layers_.push_back(fresh_layer(i, fresh));
@@ -205,6 +190,8 @@ Policy::Policy(const PolicyConfig& config, std::optional<uint64_t> seed, at::Dev
                            config_.rope_scaling.frequencies(config_.layout().rotary_dim(), config_.rope_theta),
                            config_.rope_scaling.attention_factor)
                     .to(device);
+  parameters_ = weights_;
+  if (config_.adapter.rank > 0) add_adapters(seed);
 }
 
 namespace {
@@ -217,17 +204,12 @@ Tensor per_head(const Tensor& x, const Tensor& weight) {
   return y.view({heads, tokens, weight.size(1)}).transpose(0, 1);
 }
 
-// A view of a weight. Where the weight has a gradient that ops add to in place, the view's is the same part of that.
-template <class View>
-Tensor part(const Tensor& weight, View view) {
-  const Tensor& gradient = weight.grad();
-  if (!weight.requires_grad() || !gradient.defined() || gradient.scalar_type() != at::kFloat ||
-      gradient.strides() != weight.strides())
-    return view(weight);
-  Tensor value = view(weight.detach()).requires_grad_(true);
-  value.set_grad_dtype(at::kFloat);
-  value.mutable_grad() = view(gradient);
-  return value;
+// Each head's rows times one weight: x [tokens, heads, in], weight [1, out, in], of which a transpose is not copied.
+Tensor each_head(const Tensor& x, const Tensor& weight) {
+  const int64_t tokens = x.size(0), heads = x.size(1);
+  const Tensor offsets = at::arange(2, x.options().dtype(at::kInt).requires_grad(false)) * (tokens * heads);
+  const Tensor y = grouped_linear(x.reshape({tokens * heads, x.size(2)}), weight, offsets);
+  return y.view({tokens, heads, weight.size(1)});
 }
 
 constexpr double kLatentNormEpsilon = 1e-6;  // DeepSeek's own, whatever norm_epsilon
@@ -282,7 +264,7 @@ void Policy::feed_forward(const Layer& layer, const Tensor& x, const Pass& pass,
 Tensor Policy::queries_keys_values(const Layer& layer, const Tensor& x, const Tensor& positions) const {
   const auto maybe = [](const Tensor& t) { return t.defined() ? std::optional<Tensor>(t) : std::nullopt; };
   const HeadLayout layout = config_.layout();
-  Tensor qkv = grpo::linear(x, layer.qkv, maybe(layer.qkv_bias));
+  Tensor qkv = grpo::linear(x, layer.qkv);
   const bool whole = config_.qk_norm == QkNorm::projection;
   if (whole) {
     const int64_t q = layout.heads * layout.head_dim, k = layout.kv_heads * layout.head_dim;
@@ -295,18 +277,23 @@ Tensor Policy::queries_keys_values(const Layer& layer, const Tensor& x, const Te
 }
 
 // A head's product q·k with k = W c, c a token's latent, is (Wᵀq)·c: with Wᵀ taken into the query, all heads attend to
-// the latents themselves.
+// the latents themselves. What an adapter adds to it is scale·Aᵀ(Bᵀq), with all heads' A in common.
 Tensor Policy::latent_queries_keys(const Layer& layer, const Tensor& x, const Tensor& positions) const {
   const MlaConfig& mla = config_.mla;
   const Latent& l = layer.latent;
   const int64_t tokens = x.size(0), heads = config_.heads, nope = mla.qk_nope_head_dim, rope = mla.qk_rope_head_dim;
+  const bool direct = !l.q_down.weight.defined();
   const Tensor q =
-      grpo::linear(l.q_down.defined() ? rms_norm(grpo::linear(x, l.q_down), l.q_norm, kLatentNormEpsilon) : x, l.q_up);
-  const Tensor by_head = q.view({tokens, heads, nope + rope});
-  const Tensor key_up = part(l.kv_up, [&](const Tensor& w) {
-    return w.view({heads, nope + mla.v_head_dim, mla.kv_lora_rank}).narrow(1, 0, nope).transpose(1, 2);
-  });
-  const Tensor absorbed = per_head(by_head.narrow(2, 0, nope), key_up);
+      grpo::linear(direct ? x : rms_norm(grpo::linear(x, l.q_down), l.q_norm, kLatentNormEpsilon), l.q_up);
+  const Tensor by_head = q.view({tokens, heads, nope + rope}), without_position = by_head.narrow(2, 0, nope);
+  const auto keys_of = [&](const Tensor& w) {
+    return w.view({heads, nope + mla.v_head_dim, w.size(1)}).narrow(1, 0, nope).transpose(1, 2);
+  };
+  Tensor absorbed = per_head(without_position, part(l.kv_up.weight, keys_of));
+  if (const Adapter& adapter = l.kv_up.adapter; adapter.defined()) {
+    const Tensor inner = per_head(without_position, part(adapter.b, keys_of)) * adapter.scale;
+    absorbed = absorbed + each_head(inner, part(adapter.a, [](const Tensor& a) { return a.t().unsqueeze(0); }));
+  }
   const Tensor queries = at::cat({absorbed, by_head.narrow(2, nope, rope)}, 2).flatten(1);
   const Tensor kv = grpo::linear(x, l.kv_down);
   const Tensor latents = rms_norm(kv.narrow(1, 0, mla.kv_lora_rank), l.kv_norm, kLatentNormEpsilon);
@@ -317,11 +304,18 @@ Tensor Policy::latent_queries_keys(const Layer& layer, const Tensor& x, const Te
 // The mean latent that each head saw, as its value.
 Tensor Policy::values_seen(const Layer& layer, const Tensor& seen) const {
   const MlaConfig& mla = config_.mla;
-  const Tensor value_up = part(layer.latent.kv_up, [&](const Tensor& w) {
-    return w.view({config_.heads, mla.qk_nope_head_dim + mla.v_head_dim, mla.kv_lora_rank})
+  const Linear& up = layer.latent.kv_up;
+  const Tensor latents = seen.view({seen.size(0), config_.heads, mla.kv_lora_rank});
+  const auto values_of = [&](const Tensor& w) {
+    return w.view({config_.heads, mla.qk_nope_head_dim + mla.v_head_dim, w.size(1)})
         .narrow(1, mla.qk_nope_head_dim, mla.v_head_dim);
-  });
-  return per_head(seen.view({seen.size(0), config_.heads, mla.kv_lora_rank}), value_up).flatten(1);
+  };
+  Tensor values = per_head(latents, part(up.weight, values_of));
+  if (up.adapter.defined()) {
+    const Tensor inner = grpo::linear(latents.flatten(0, 1), up.adapter.a).view({seen.size(0), config_.heads, -1});
+    values = values + per_head(inner * up.adapter.scale, part(up.adapter.b, values_of));
+  }
+  return values.flatten(1);
 }
 
 namespace {
@@ -444,8 +438,9 @@ Tensor Policy::hidden(const Pass& pass, const KvView* kv, RouterRecord* record, 
                 kv ? " and pages" : "");
   RECORD_FUNCTION("grpo::Policy::hidden", std::vector<c10::IValue>{pass.tokens});  // what profilers show and tests count
   Tensor x = grpo::embedding(embedding_, pass.tokens);
-  const auto again = recompute == Recompute::layers && x.requires_grad() && !kv ? std::make_shared<const Pass>(pass)
-                                                                                : nullptr;
+  const bool learns = at::GradMode::is_enabled() && parameters_.front().second.requires_grad();
+  const auto again = recompute == Recompute::layers && learns && !kv ? std::make_shared<const Pass>(pass) : nullptr;
+  if (again && !x.requires_grad()) x.requires_grad_(true);  // under frozen embeddings: a layer's way back begins at x
   std::vector<Tensor> load;
   Tensor auxiliary_loss;
   for (size_t i = 0; i < layers_.size(); ++i) {
@@ -503,42 +498,19 @@ void Policy::balance(const RouterRecord& record, double rate) {
     biases_[i].second.add_(change[static_cast<int64_t>(i)].to(biases_[i].second.options()));
 }
 
-NamedTensors Policy::state() const {
-  NamedTensors all;
-  for (const auto& [name, tensor] : parameters_) all.emplace_back(name, tensor.detach());
-  all.insert(all.end(), biases_.begin(), biases_.end());
-  return all;
-}
-
-void Policy::load_state(const NamedTensors& from) {
-  copy_state(from, state());
-  raise_version();
-}
-
-Policy Policy::snapshot() const {
-  Policy copy = uninitialized(config_, device());
-  copy.copy_from(*this);
-  for (auto& [name, tensor] : copy.parameters_) tensor.requires_grad_(false);
-  return copy;
-}
-
-void Policy::copy_from(const Policy& other) {
-  copy_state(other.state(), state());
-  version_ = other.version_;
-}
-
 int64_t Policy::parameter_count() const {
   int64_t count = 0;
-  for (const auto& [name, tensor] : parameters_) count += tensor.numel();
+  for (const auto& [name, tensor] : weights_) count += tensor.numel();
+  for (const auto& [name, adapter] : adapters_) count += adapter.a.numel() + adapter.b.numel();
   return count;
 }
 
 int64_t Policy::active_count() const {
   int64_t count = parameter_count();
   for (const Layer& layer : layers_)
-    if (layer.moe.router.defined())
-      count -= (layer.moe.gate_up.numel() + layer.moe.down.numel()) / config_.moe.experts *
-               (config_.moe.experts - config_.moe.experts_per_token);
+    for (const Linear* each : {&layer.moe.gate_up, &layer.moe.down})
+      for (const Tensor& experts : {each->weight, each->adapter.a, each->adapter.b})
+        if (experts.defined()) count -= experts[0].numel() * (config_.moe.experts - config_.moe.experts_per_token);
   return count;
 }
 
@@ -548,6 +520,11 @@ std::string Policy::describe() const {
     text += " (" + millions(active_count()) + " active), " + std::to_string(config_.moe.experts) + " experts top-" +
             std::to_string(config_.moe.experts_per_token);
     if (config_.moe.shared_experts > 0) text += " + " + std::to_string(config_.moe.shared_experts) + " shared";
+  }
+  if (config_.adapter.rank > 0) {
+    int64_t trained = 0;
+    for (const auto& [name, tensor] : parameters_) trained += tensor.numel();
+    text += ", " + millions(trained) + " of them in adapters of rank " + std::to_string(config_.adapter.rank);
   }
   text += " · " + device().str() + ' ';
   if (const kernel::Table* kernels = kernels_of(device(), embedding_.scalar_type())) text.append(kernels->name) += ' ';

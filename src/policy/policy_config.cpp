@@ -8,6 +8,57 @@
 
 namespace grpo {
 
+namespace {
+
+// The names of the projections that `config` has and the adapter's `target` is about.
+std::vector<std::string> names_of(const PolicyConfig& config, const std::string& target) {
+  std::vector<std::string> attention{"q_proj", "k_proj", "v_proj", "o_proj"}, feed_forward;
+  if (config.attention == Attention::mla && config.mla.q_lora_rank > 0)
+    attention = {"q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"};
+  else if (config.attention == Attention::mla)
+    attention = {"q_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"};
+  bool dense = false, routed = false;
+  for (int layer = 0; layer < config.layers; ++layer) (config.is_moe(layer) ? routed : dense) = true;
+  if (dense || config.moe.shared_experts > 0) feed_forward = {"gate_proj", "up_proj", "down_proj"};
+  if (target == "attention") return attention;
+  if (target == "feed_forward") return feed_forward;
+  if (target == "experts") return {routed ? std::vector<std::string>{target} : std::vector<std::string>()};
+  for (const auto* names : {&attention, &feed_forward})
+    if (std::find(names->begin(), names->end(), target) != names->end()) return {target};
+  return {};
+}
+
+void check_targets(const PolicyConfig& config) {
+  std::vector<std::string> all;
+  for (const std::string& target : config.adapter.targets) {
+    const std::vector<std::string> names = names_of(config, target);
+    if (names.empty() && target.ends_with("_proj"))
+      throw Error("config", "policy.adapter.targets: expected projections that the model has, got \"", target, '"');
+    all.insert(all.end(), names.begin(), names.end());
+  }
+  if (all.empty())
+    throw Error("config", "policy.adapter.targets: expected projections that the model has, it has none of these");
+}
+
+}  // namespace
+
+void AdapterConfig::validate() const {
+  if (rank > 0 && targets.empty())
+    throw Error("config", "targets: expected projections that have an adapter, got none; rank 0 stands for no adapter");
+  if (rank == 0 && !from.empty())
+    throw Error("config", "rank: expected that of the adapter in ", from, ", got 0; a run takes it over where there is a ",
+                "policy.from, a program takes it from pretrained_adapter");
+}
+
+PolicyConfig PolicyConfig::with_choices_of(const PolicyConfig& user) const {
+  PolicyConfig config = *this;
+  config.dtype = user.dtype;
+  config.max_positions = user.max_positions;
+  config.moe.auxiliary_loss = user.moe.auxiliary_loss;
+  config.adapter = user.adapter;
+  return config;
+}
+
 void PolicyConfig::validate() const {
   if (rope_scaling.type == RopeType::llama3 && !(rope_scaling.high_freq_factor > rope_scaling.low_freq_factor))
     throw Error("config", "policy.rope_scaling.high_freq_factor: expected more than low_freq_factor = ",
@@ -43,6 +94,7 @@ void PolicyConfig::validate() const {
                   moe.experts / moe.groups, " experts that hold the ", moe.experts_per_token, " of a token, got ",
                   moe.groups_per_token);
   }
+  if (adapter.rank > 0 && from.empty()) check_targets(*this);  // a folder's shape is not known yet
   constexpr int64_t kAngles = int64_t{1} << 27;  // cosines and sines that are kept, half a gigabyte of them
   if (const int64_t most = kAngles / layout().rotary_dim(); max_positions > most)
     throw Error("config", "policy.max_positions: expected at most ", most,

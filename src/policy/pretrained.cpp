@@ -17,6 +17,7 @@
 #include "grpo/error.h"
 #include "grpo/safetensors.h"
 #include "policy/pretrained_config.h"
+#include "policy/pretrained_tensors.h"
 
 namespace grpo {
 namespace {
@@ -30,63 +31,7 @@ constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr const char* kHead = "lm_head.weight";
 constexpr const char* kEmbedding = "model.embed_tokens.weight";
 
-// ---- Tensors --------------------------------------------------------------------------------------------------------
-
-/// A tensor of the folder, and the part of the policy's that it is.
-struct Slot {
-  std::string name;
-  Tensor part;
-};
-
-// Our projections are fused, theirs lie side by side: each of theirs is a run of rows of ours.
-std::vector<Slot> slots_of(const Policy& policy, const Family& family, const std::string& where) {
-  const PolicyConfig& config = policy.config();
-  const HeadLayout layout = config.layout();
-  std::vector<Slot> slots;
-  const auto ends_with = [](const std::string& name, const std::string& end) { return name.ends_with(end); };
-  const auto renamed = [](const std::string& name, const std::string& end, const std::string& other) {
-    return name.substr(0, name.size() - end.size()) + other;
-  };
-  const auto feed_forward = [&](const std::string& folder, const Tensor& gate_up, const char* gate, const char* up) {
-    const int64_t width = gate_up.size(0) / 2;
-    slots.push_back({folder + gate + ".weight", gate_up.narrow(0, 0, width)});
-    slots.push_back({folder + up + ".weight", gate_up.narrow(0, width, width)});
-  };
-  for (const auto& [name, tensor] : policy.state()) {
-    if (ends_with(name, ".qkv_proj.weight") || ends_with(name, ".qkv_proj.bias")) {
-      const std::string kind = ends_with(name, "weight") ? "weight" : "bias";
-      const int64_t q = layout.heads * layout.head_dim, kv = layout.kv_heads * layout.head_dim;
-      const std::string end = "qkv_proj." + kind;
-      slots.push_back({renamed(name, end, "q_proj." + kind), tensor.narrow(0, 0, q)});
-      slots.push_back({renamed(name, end, "k_proj." + kind), tensor.narrow(0, q, kv)});
-      slots.push_back({renamed(name, end, "v_proj." + kind), tensor.narrow(0, q + kv, kv)});
-    } else if (ends_with(name, "experts.gate_up_proj") || ends_with(name, "experts.down_proj")) {
-      const bool down = ends_with(name, "down_proj");
-      const std::string end = std::string("mlp.experts.") + (down ? "down_proj" : "gate_up_proj");
-      for (int64_t e = 0; e < tensor.size(0); ++e) {
-        const std::string folder =
-            renamed(name, end, std::string(family.experts) + ".experts." + std::to_string(e) + ".");
-        if (down) {
-          slots.push_back({folder + family.down + ".weight", tensor[e]});
-        } else {
-          feed_forward(folder, tensor[e], family.gate, family.up);
-        }
-      }
-    } else if (ends_with(name, ".mlp.gate.weight")) {
-      slots.push_back({renamed(name, "mlp.gate.weight", std::string(family.experts) + ".gate.weight"), tensor});
-    } else if (ends_with(name, ".gate_up_proj.weight")) {
-      feed_forward(renamed(name, "gate_up_proj.weight", ""), tensor, "gate_proj", "up_proj");
-    } else if (ends_with(name, ".e_score_correction_bias") && !family.selection_bias) {
-      // Most families have none: they choose by the scores alone.
-      if (!tensor.is_meta() && tensor.abs().max().item<float>() != 0)
-        throw Error("pretrained", where, ": expected selection biases of 0, which is all that ", family.architecture,
-                    " can say; train with trainer.bias_update_rate = 0");
-    } else {
-      slots.push_back({name, tensor});
-    }
-  }
-  return slots;
-}
+// ---- Files ----------------------------------------------------------------------------------------------------------
 
 /// Refuses a config.json with more layers or experts than the files have tensors, before they are counted out one by
 /// one, and tables of positions that no model needs.
@@ -147,60 +92,6 @@ bool predicts_further(const std::string& name, const Json& json) {
     const Json more = json.value(key, Json());
     return more.is_number_integer() && layer >= layers && layer - layers < more.get<int64_t>();
   });
-}
-
-/// Where a slot's tensor lies.
-struct Source {
-  const SafetensorsFile* file = nullptr;
-  const SafetensorsFile::Entry* entry = nullptr;
-};
-
-// A source for each slot. Throws Error that lists all tensors which are missing, surplus or of another shape.
-std::vector<Source> sources_of(const std::vector<Slot>& slots, const std::vector<SafetensorsFile>& files,
-                               const Json& json, bool tied, const std::string& where) {
-  std::map<std::string, size_t> open;
-  for (size_t i = 0; i < slots.size(); ++i) open.emplace(slots[i].name, i);
-  std::vector<Source> found(slots.size());
-  std::vector<std::string> wrong;
-  std::set<std::string> seen;
-  for (const SafetensorsFile& file : files) {
-    for (const auto& entry : file.entries()) {
-      const auto slot = open.find(entry.name);
-      if (!seen.insert(entry.name).second) {
-        wrong.push_back(entry.name + ": in two files");
-      } else if (slot == open.end()) {
-        // Computed from the config, or a copy of the embedding.
-        if (entry.name.ends_with(".rotary_emb.inv_freq") || predicts_further(entry.name, json) ||
-            (tied && entry.name == kHead))
-          continue;
-        wrong.push_back(entry.name + ": not known");
-      } else if (const auto expected = slots[slot->second].part.sizes(); expected != at::IntArrayRef(entry.shape)) {
-        std::ostringstream text;
-        text << entry.name << ": expected shape " << expected << ", got " << at::IntArrayRef(entry.shape);
-        wrong.push_back(text.str());
-      } else if (!at::isFloatingType(entry.dtype)) {
-        wrong.push_back(entry.name + ": expected floating point numbers, got " + toString(entry.dtype));
-      } else {
-        found[slot->second] = {&file, &entry};
-      }
-    }
-  }
-  for (const Slot& slot : slots)
-    if (!seen.contains(slot.name)) wrong.push_back(slot.name + ": missing");
-  if (!wrong.empty()) {
-    constexpr size_t kShown = 100;
-    std::string list;
-    for (size_t i = 0; i < std::min(wrong.size(), kShown); ++i) list += "\n  " + wrong[i].substr(0, 1000);
-    if (wrong.size() > kShown) list += "\n  and " + std::to_string(wrong.size() - kShown) + " more";
-    for (const char* key : {"quantization_config", "quantization", "compression_config"})
-      if (const Json how = json.value(key, Json()); !how.empty())
-        throw Error("pretrained", where, ": expected weights that are not quantised, got ", wrong.size(),
-                    " tensors of another kind and \"", key, "\" = ", shown(how),
-                    " in config.json; take the model as it was before that", list);
-    throw Error("pretrained", where, ": expected the tensors that its config.json describes, but ", wrong.size(),
-                wrong.size() == 1 ? " differs:" : " differ:", list);
-  }
-  return found;
 }
 
 // What is copied may be published, so a link to another's file must not be followed: only one within the folder, or
@@ -276,33 +167,40 @@ PolicyConfig pretrained_config(const fs::path& folder) {
   return config;
 }
 
-Policy load_pretrained(const fs::path& folder, const PolicyConfig& config, at::Device device) {
-  PolicyConfig expected = pretrained_config(folder);
-  expected.dtype = config.dtype, expected.max_positions = config.max_positions;
-  expected.moe.auxiliary_loss = config.moe.auxiliary_loss;
-  if (dump_config(expected) != dump_config(config))
+Policy load_pretrained(const fs::path& folder, const PolicyConfig& config, at::Device device, uint64_t seed) {
+  if (dump_config(pretrained_config(folder).with_choices_of(config)) != dump_config(config))
     throw Error("pretrained", folder.string(), ": expected the policy that its config.json describes, up to dtype, ",
-                "max_positions and moe.auxiliary_loss, got ", dump_config(config).dump());
+                "max_positions, moe.auxiliary_loss and adapter, got ", dump_config(config).dump());
   const std::vector<SafetensorsFile> files = weight_files(folder);
   const std::string where = folder.string();
   const Json json = object_in(folder / kConfig);
   const Family& family = family_of(json, (folder / kConfig).string());
   // Against shapes without memory first: nothing is allocated for a model that is not in the files.
   expect_possible(config, files, where);
-  PolicyConfig shapes = config;
+  PolicyConfig whole = config;
+  whole.adapter = {};
+  PolicyConfig shapes = whole;
   shapes.max_positions = 1;
   std::vector<Source> sources;
   try {
     const Policy outline = Policy::uninitialized(shapes, at::kMeta);
-    sources = sources_of(slots_of(outline, family, where), files, json, config.tied_embeddings, where);
+    const auto is_of_no_use = [&](const std::string& name) {  // computed from the config, or a copy of the embedding
+      return name.ends_with(".rotary_emb.inv_freq") || predicts_further(name, json) ||
+             (config.tied_embeddings && name == kHead);
+    };
+    sources = sources_of(slots_of(outline, family, where), files, is_of_no_use, json, where, kConfig);
   } catch (const c10::Error&) {
     throw Error("pretrained", where, ": expected sizes in config.json that can be addressed, got ",
                 dump_config(config).dump());
   }
-  Policy policy = Policy::uninitialized(config, device);
+  Policy policy = Policy::uninitialized(whole, device);
   const std::vector<Slot> slots = slots_of(policy, family, where);
   for (size_t i = 0; i < slots.size(); ++i) sources[i].file->read(*sources[i].entry, slots[i].part);
-  return policy;
+  validate(config.adapter, "adapter");
+  if (config.adapter.rank == 0) return policy;
+  Policy adapted = std::move(policy).adapted(config.adapter, seed);
+  if (!config.adapter.from.empty()) load_adapter(adapted, config.adapter.from, folder);
+  return adapted;
 }
 
 Policy load_pretrained(const fs::path& folder) { return load_pretrained(folder, pretrained_config(folder)); }
@@ -317,11 +215,8 @@ void save_pretrained(const Policy& policy, const fs::path& folder, const fs::pat
   if (!dtype_name)
     throw Error("pretrained", folder.string(), ": expected to write float32, float16 or bfloat16, got ",
                 toString(dtype));
-  PolicyConfig expected = pretrained_config(like);
   const PolicyConfig& config = policy.config();
-  expected.dtype = config.dtype, expected.max_positions = config.max_positions;
-  expected.moe.auxiliary_loss = config.moe.auxiliary_loss;
-  if (dump_config(expected) != dump_config(config))
+  if (dump_config(pretrained_config(like).with_choices_of(config)) != dump_config(config))
     throw Error("pretrained", folder.string(), ": expected a policy of the form of ", like.string(), ", got ",
                 dump_config(config).dump());
   OrderedJson json = description_of(like);
@@ -353,7 +248,7 @@ void save_pretrained(const Policy& policy, const fs::path& folder, const fs::pat
     char name[64] = "model.safetensors";
     if (shards.size() > 1) std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", i + 1, shards.size());
     NamedTensors tensors;  // what is converted is held for one shard at a time
-    for (const Slot* slot : shards[i]) tensors.emplace_back(slot->name, slot->part.to(type_of(*slot)));
+    for (const Slot* slot : shards[i]) tensors.emplace_back(slot->name, slot->value().to(type_of(*slot)));
     const fs::path unfinished = folder / (std::string(".tmp-") + name);
     save_safetensors(unfinished, tensors, {{"format", "pt"}});
     rename_durably("pretrained", unfinished, folder / name);

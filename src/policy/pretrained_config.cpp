@@ -73,85 +73,11 @@ bool is_off(const Json& value) {
 
 }  // namespace
 
-/// The fields of a config.json, each of which must be asked for: what nobody knows is refused at the end, unless its
-/// value says that it is off.
-class Fields {
- public:
-  Fields(const Json& json, std::string where) : json_(json), where_(std::move(where)) {}
-
-  /// The value, or `otherwise` where it is absent or null.
-  template <class T>
-  T get(const std::string& key, T otherwise) {
-    known_.insert(key);
-    return has(key) ? as<T>(key) : otherwise;
-  }
-  template <class T>
-  T get(const std::string& key) {
-    known_.insert(key);
-    if (!has(key)) throw Error("pretrained", where_, ": expected \"", key, "\", got none");
-    return as<T>(key);
-  }
-  bool has(const std::string& key) const { return json_.contains(key) && !json_.at(key).is_null(); }
-
-  /// As it stands; null where it is absent.
-  Json raw(const std::string& key) {
-    known_.insert(key);
-    return has(key) ? json_.at(key) : Json();
-  }
-
-  /// A list's items; none where it is absent or null.
-  Json list(const std::string& key) {
-    const Json value = raw(key);
-    if (!value.is_null() && !value.is_array())
-      throw Error("pretrained", where_, ": \"", key, "\": expected a list, got ", shown(value));
-    return value;
-  }
-
-  /// Refuses any value but this one; absent is the same as it.
-  void expect(const std::string& key, const Json& value) {
-    known_.insert(key);
-    if (has(key) && json_.at(key) != value)
-      throw Error("pretrained", where_, ": \"", key, "\": only ", shown(value), " is supported, got ",
-                  shown(json_.at(key)));
-  }
-  /// What changes nothing that a policy of this family computes.
-  void ignore(std::initializer_list<const char*> keys) { known_.insert(keys.begin(), keys.end()); }
-  Fields inside(const std::string& key) {
-    known_.insert(key);
-    static const Json kNothing = Json::object();
-    const Json& value = has(key) ? json_.at(key) : kNothing;
-    if (!value.is_object())
-      throw Error("pretrained", where_, ": \"", key, "\": expected an object, got ", shown(value));
-    return {value, where_ + ": " + key};
-  }
-  void refuse_others() const {
-    for (const auto& [key, value] : json_.items())
-      if (!known_.contains(key) && !is_inert(key) && !is_off(value))
-        throw Error("pretrained", where_, ": field \"", key.substr(0, 200), "\" = ", shown(value), " is not supported");
-  }
-  const std::string& where() const { return where_; }
-
- private:
-  template <class T>
-  T as(const std::string& key) const {
-    const Json& value = json_.at(key);
-    const bool fits = std::is_same_v<T, bool>          ? value.is_boolean()
-                      : std::is_same_v<T, std::string> ? value.is_string()
-                      : std::is_integral_v<T>          ? value.is_number_integer()
-                                                       : value.is_number();
-    if (!fits) throw Error("pretrained", where_, ": \"", key, "\": got ", shown(value), ", which is not of its type");
-    if constexpr (std::is_same_v<T, int>) {
-      const auto whole = value.get<int64_t>();
-      if (whole < 0 || whole > (1 << 30))
-        throw Error("pretrained", where_, ": \"", key, "\": expected 0 … 2^30, got ", shown(value));
-    }
-    return value.get<T>();
-  }
-
-  const Json& json_;
-  std::string where_;
-  std::set<std::string> known_;
-};
+void Fields::refuse_others() const {
+  for (const auto& [key, value] : json_.items())
+    if (!known_.contains(key) && !is_inert(key) && !is_off(value))
+      throw Error("pretrained", where_, ": field \"", key.substr(0, 200), "\" = ", shown(value), " is not supported");
+}
 
 namespace {
 

@@ -80,31 +80,54 @@ void PretrainedDefaults::choose(ChatTemplate& chat) {
   }
 }
 
-void PretrainedDefaults::choose_rl(const std::string& prefix, OptimizerConfig& optimizer,
+void PretrainedDefaults::choose(const std::string& prefix, AdapterConfig& adapter) try {
+  if (adapter.from.empty()) return;
+  const AdapterConfig theirs = pretrained_adapter(adapter.from);
+  const auto take = [&](const char* name, auto& own, const auto& value) {
+    const std::string key = prefix + "adapter." + name;
+    if (!is_free(key) && own != value)
+      throw Error("adapter", "expected ", name, " ", nlohmann::json(value).dump(), " as in that folder, got ",
+                  nlohmann::json(own).dump(), "; leave ", key, " out");
+    own = value;
+    notes_.push_back(key + " " + nlohmann::json(value).dump() + ": that of the adapter in " + adapter.from);
+  };
+  take("rank", adapter.rank, theirs.rank);
+  take("alpha", adapter.alpha, theirs.alpha);
+  take("targets", adapter.targets, theirs.targets);
+} catch (const Error& error) {
+  throw Error("config", prefix, "adapter.from: ", reason_of(error));
+}
+
+void PretrainedDefaults::choose_rl(const std::string& prefix, const AdapterConfig& adapter, OptimizerConfig& optimizer,
                                    const ObjectiveConfig& objective, RewardsConfig& rewards) {
   if (const std::string key = prefix + "optimizer.learning_rate"; is_free(key)) {
-    optimizer.learning_rate = is_small_ ? 1e-5 : 1e-6;
+    const bool adapts = adapter.rank > 0;
+    optimizer.learning_rate = is_small_ ? (adapts ? 1e-4 : 1e-5) : (adapts ? 1e-5 : 1e-6);
     note(key, internal::number_text(optimizer.learning_rate),
-         std::string("the default for a pretrained model ") + (is_small_ ? "below" : "of") + " a billion parameters" +
-             (is_small_ ? "" : " or more"));
+         std::string("the default for ") + (adapts ? "an adapter of " : "") + "a pretrained model " +
+             (is_small_ ? "below" : "of") + " a billion parameters" + (is_small_ ? "" : " or more"));
   }
   if (const std::string key = prefix + "optimizer.warmup_steps"; is_free(key)) {
     optimizer.warmup_steps = 10;
     note(key, "10", "the default for a pretrained model");
   }
   if (const std::string key = prefix + "objective.kl"; is_free(key))
-    note(key, std::string(enum_name(objective.kl)), "the default: a reference would cost the weights once more");
+    note(key, std::string(enum_name(objective.kl)),
+         adapter.rank > 0 ? "the default: a reference would cost a forward pass more"
+                          : "the default: a reference would cost the weights once more");
   if (const std::string key = prefix + "rewards.accuracy_needs_format"; is_free(key)) {
     rewards.accuracy_needs_format = false;
     note(key, "false", "the default for a pretrained model: right answers count before it knows the form");
   }
 }
 
-void PretrainedDefaults::choose_supervised(const std::string& prefix, OptimizerConfig& optimizer) {
+void PretrainedDefaults::choose_supervised(const std::string& prefix, const AdapterConfig& adapter,
+                                           OptimizerConfig& optimizer) {
   const std::string key = prefix + "optimizer.learning_rate";
   if (!is_free(key)) return;
-  optimizer.learning_rate = 2e-5;
-  note(key, internal::number_text(optimizer.learning_rate), "the default for a pretrained model");
+  optimizer.learning_rate = adapter.rank > 0 ? 2e-4 : 2e-5;
+  note(key, internal::number_text(optimizer.learning_rate),
+       adapter.rank > 0 ? "the default for an adapter of a pretrained model" : "the default for a pretrained model");
 }
 
 }  // namespace grpo

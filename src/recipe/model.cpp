@@ -92,20 +92,27 @@ PolicyConfig RunFiles::policy_config(const PolicyConfig& config) const {
 }
 
 PolicyConfig shape_from(const fs::path& model_folder, const PolicyConfig& config) {
-  PolicyConfig shape = pretrained_config(model_folder);
-  shape.dtype = config.dtype;
-  shape.max_positions = std::min(shape.max_positions, config.max_positions);
-  shape.moe.auxiliary_loss = config.moe.auxiliary_loss;
+  const PolicyConfig theirs = pretrained_config(model_folder);
+  PolicyConfig shape = theirs.with_choices_of(config);
+  shape.max_positions = std::min(theirs.max_positions, config.max_positions);
   return shape;
 }
 
 Policy RunFiles::first_policy(const PolicyConfig& config, uint64_t seed, at::Device device) const {
   const PolicyConfig complete = policy_config(config);
-  return config.from.empty() ? Policy(complete, seed, device) : load_pretrained(config.from, complete, device);
+  return config.from.empty() ? Policy(complete, seed, device) : load_pretrained(config.from, complete, device, seed);
 }
 
-void RunFiles::save_model(const Policy& policy) const {
-  if (is_there(pretrained())) save_pretrained(policy, folder_ / "model", pretrained());
+Policy RunFiles::outline(const PolicyConfig& config, at::Device device) const {
+  Policy policy = Policy::uninitialized(config, device);
+  read_frozen(folder_, policy.frozen());
+  return policy;
+}
+
+void RunFiles::save_model(const Policy& policy, const std::string& base) const {
+  if (!is_there(pretrained())) return;
+  save_pretrained(policy, folder_ / "model", pretrained());
+  if (!policy.adapters().empty()) save_adapter(policy, folder_ / "adapter", pretrained(), base);
 }
 
 // ---- Opening --------------------------------------------------------------------------------------------------------
@@ -193,8 +200,9 @@ Policy load_policy(const Place& place, const ModelConfig& config) {
   if (config.max_positions > 0)
     policy_config.max_positions = std::min(policy_config.max_positions, config.max_positions);
   if (!place.is_run()) return load_pretrained(place.folder, policy_config, device);
-  Policy policy = Policy::uninitialized(policy_config, device);
-  policy.load_state(read_contents(place).policy);
+  const CheckpointContents contents = read_contents(place);  // which looks for damage first
+  Policy policy = RunFiles(place.folder).outline(policy_config, device);
+  policy.load_state(contents.policy);
   return policy;
 }
 
@@ -228,11 +236,14 @@ std::string model_warning(const ModelConfig& config) try {
 
 std::string fingerprint(const Policy& policy) {
   XxHash64 hash;
-  for (const auto& [name, tensor] : policy.state()) {
+  const auto add = [&](const std::string& name, const at::Tensor& tensor) {
     const at::Tensor bytes = tensor.cpu().contiguous();
     hash.update(name.data(), name.size());
     hash.update(bytes.data_ptr(), bytes.nbytes());
-  }
+  };
+  for (const auto& [name, tensor] : policy.weights()) add(name, tensor);
+  for (const auto& [name, adapter] : policy.adapters())
+    for (const at::Tensor& factor : {adapter.a, adapter.b * adapter.scale}) add(name, factor.detach());
   return hash.hex();
 }
 

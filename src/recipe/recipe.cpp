@@ -329,12 +329,16 @@ bool Recipe::perform(const StageConfig& stage) {
 
 // The policy that a stage works on, as it is before its checkpoints are read.
 std::unique_ptr<Policy> Recipe::first_policy(const StageConfig& stage, const Run& run) const {
-  if (!stage.from.empty()) return load(stage.from, "from");
+  const AdapterConfig& adapter = stage.policy.adapter;
+  if (!stage.from.empty() && adapter.rank == 0) return load(stage.from, "from");
   const RunFiles& files = shared_->files;
   const at::Device device = shared_->device;
-  auto policy = std::make_unique<Policy>(list_checkpoints(run.folder()).empty()
-                                             ? files.first_policy(stage.policy, config_.seed, device)
-                                             : Policy::uninitialized(files.policy_config(stage.policy), device));
+  const auto begin = [&] {
+    if (!stage.from.empty()) return std::move(*load(stage.from, "from")).adapted(adapter, config_.seed);
+    if (list_checkpoints(run.folder()).empty()) return files.first_policy(stage.policy, config_.seed, device);
+    return RunFiles(run.folder()).outline(files.policy_config(stage.policy), device);
+  };
+  auto policy = std::make_unique<Policy>(begin());
   run_.progress().note(stage.name + " · policy " + policy->describe());
   return policy;
 }
@@ -417,7 +421,8 @@ bool Recipe::train(const StageConfig& stage, Run& run) {
         run_.write("judge.json", all);
       }
     }
-    if (!policy_config(config_, stage).from.empty()) RunFiles(run.folder()).save_model(*policy);
+    if (!policy_config(config_, stage).from.empty())
+      RunFiles(run.folder()).save_model(*policy, adapter_base(config_, stage));
   }
   run.write("done.json",
             {{"steps", result.steps}, {"gradient_tokens", result.gradient_tokens}, {"seconds", before + watch.lap()}});

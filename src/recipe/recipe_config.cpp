@@ -40,6 +40,9 @@ void RecipeConfig::choose_defaults(const GivenKeys& given, const RecipeConfig* m
       const auto keep = [&](const char* name, auto& value, const auto& own) {
         if (!given.contains(key + name)) value = own;
       };
+      keep("policy.adapter.rank", stage.policy.adapter.rank, before->policy.adapter.rank);
+      keep("policy.adapter.alpha", stage.policy.adapter.alpha, before->policy.adapter.alpha);
+      keep("policy.adapter.targets", stage.policy.adapter.targets, before->policy.adapter.targets);
       keep("grpo.optimizer.learning_rate", stage.grpo.optimizer.learning_rate, before->grpo.optimizer.learning_rate);
       keep("grpo.optimizer.warmup_steps", stage.grpo.optimizer.warmup_steps, before->grpo.optimizer.warmup_steps);
       keep("grpo.rewards.accuracy_needs_format", stage.grpo.rewards.accuracy_needs_format,
@@ -50,11 +53,14 @@ void RecipeConfig::choose_defaults(const GivenKeys& given, const RecipeConfig* m
       continue;
     }
     if (!defaults) defaults.emplace(folder, given);
+    defaults->choose(key + "policy.", stage.policy.adapter);
+    const AdapterConfig adapter = policy_config(*this, stage).adapter;
     if (stage.type == StageType::grpo)
-      defaults->choose_rl(key + "grpo.", stage.grpo.optimizer, stage.grpo.objective, stage.grpo.rewards);
+      defaults->choose_rl(key + "grpo.", adapter, stage.grpo.optimizer, stage.grpo.objective, stage.grpo.rewards);
     if (stage.type == StageType::sft || stage.type == StageType::distill)
-      defaults->choose_supervised(key + "sft.", stage.sft.optimizer);
-    if (stage.type == StageType::pretrain) defaults->choose_supervised(key + "pretrain.", stage.pretrain.optimizer);
+      defaults->choose_supervised(key + "sft.", adapter, stage.sft.optimizer);
+    if (stage.type == StageType::pretrain)
+      defaults->choose_supervised(key + "pretrain.", adapter, stage.pretrain.optimizer);
   }
   if (defaults) notes = defaults->notes();
 }
@@ -141,6 +147,22 @@ void check_sources(const StageConfig& stage, const EarlierStages& earlier) {
   }
 }
 
+// An adapter lies on weights that somebody has trained.
+void check_adapter(const RecipeConfig& config, const StageConfig& stage) {
+  const AdapterConfig& adapter = stage.policy.adapter;
+  if (adapter.rank == 0 && adapter.from.empty()) return;
+  const auto refuse = [&](const char* key, const auto&... why) {
+    throw Error("recipe", "stage \"", stage.name, "\", policy.adapter.", key, ": ", why...);
+  };
+  if (!gives_policy(stage.type)) refuse("rank", "expected 0 in a stage that trains nothing, got ", adapter.rank);
+  if (stage.from.empty() && stage.policy.from.empty())
+    refuse("rank", "expected 0 in a stage that starts from fresh weights, got ", adapter.rank);
+  if (stage.from.empty()) return;
+  if (!adapter.from.empty()) refuse("from", "expected none in a stage that starts from another, got ", adapter.from);
+  if (policy_config(config, find(config, stage.from)).adapter.rank > 0)
+    refuse("rank", "expected 0, as the stage goes on with the adapter of ", stage.from, ", got ", adapter.rank);
+}
+
 }  // namespace
 
 void RecipeConfig::validate() const {
@@ -157,6 +179,7 @@ void RecipeConfig::validate() const {
     if (stage.from.empty() && !stage.policy.from.empty() && stage.policy.from != pretrained)
       throw Error("recipe", "stage \"", stage.name, "\", policy.from: expected ", pretrained,
                   " as in an earlier stage, whose tokenizer all share, got ", stage.policy.from);
+    check_adapter(*this, stage);
     all.add(stage);
   }
   if (!force_from.empty()) {
@@ -198,7 +221,9 @@ bool asks_judge(const StageConfig& stage) {
 // The parts of a stage that somebody filled in and that nothing reads, given its type or its `from`.
 std::vector<std::string> unread_parts(const StageConfig& stage) {
   using enum StageType;
-  const Json filled = dump_config(stage), blank = dump_config(StageConfig());
+  const Json filled = dump_config(stage);
+  Json blank = dump_config(StageConfig());
+  if (!stage.from.empty()) blank["policy"]["adapter"] = filled.at("policy").at("adapter");
   std::vector<std::string> unread;
   const auto read_by = [&](const char* part, std::initializer_list<StageType> types) {
     if (std::find(types.begin(), types.end(), stage.type) == types.end() && filled.at(part) != blank.at(part))

@@ -106,9 +106,10 @@ constexpr const char* kSilence = "silence";
 
 // Whether a file of a run's folder, by its path in there, is one that a run writes before its first step.
 bool is_own(const fs::path& file) {
-  constexpr std::array<std::string_view, 12> kNames{
+  constexpr std::array<std::string_view, 14> kNames{
       ".lock",       "config.json", "log.txt",       "metrics.jsonl", "samples.jsonl",  "events.out.tfevents.grpo",
-      "report.json", "stages.json", "seconds.json", "judge.json",    "selected.jsonl", "tokenizer.model"};
+      "report.json", "stages.json", "seconds.json", "judge.json",    "selected.jsonl", "tokenizer.model",
+      "frozen.json", "frozen.safetensors"};
   const std::string name = file.filename().string();
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end() || name.starts_with("demonstrations-") ||
          std::any_of(file.begin(), file.end(), [](const fs::path& each) {
@@ -344,6 +345,7 @@ void Run::save(int64_t step, Policy& policy, Trainer& trainer, Json state) {
   if (!gives_numbers(policy)) refuse_diverged(step, "its logits are not finite");
   CheckpointContents contents{policy.state(), trainer.state(), std::nullopt, std::move(state)};
   if (trainer.reference()) contents.reference = trainer.reference()->state();
+  contents.frozen = policy.frozen();
   save(step, std::move(contents));
 }
 

@@ -23,7 +23,16 @@ const StageConfig& find(const RecipeConfig& config, const std::string& name) {
 }
 
 PolicyConfig policy_config(const RecipeConfig& config, const StageConfig& stage) {
-  return stage.from.empty() ? stage.policy : policy_config(config, find(config, stage.from));
+  if (stage.from.empty()) return stage.policy;
+  PolicyConfig policy = policy_config(config, find(config, stage.from));
+  if (stage.policy.adapter.rank > 0) policy.adapter = stage.policy.adapter;
+  return policy;
+}
+
+std::string adapter_base(const RecipeConfig& config, const StageConfig& stage) {
+  if (stage.from.empty()) return stage.policy.from;
+  if (stage.policy.adapter.rank > 0) return (fs::path(config.out) / stage.from / "model").string();
+  return adapter_base(config, find(config, stage.from));
 }
 
 bool measures(const RecipeConfig& config, const StageConfig& stage) {

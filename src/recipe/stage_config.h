@@ -24,6 +24,10 @@ const StageConfig& find(const RecipeConfig& config, const std::string& name);
 /// The shape of the policy that the stage begins with.
 PolicyConfig policy_config(const RecipeConfig& config, const StageConfig& stage);
 
+/// Where the weights are, for other tools, that the stage's adapter lies on: the model folder, or what the stage wrote
+/// that it was begun over.
+std::string adapter_base(const RecipeConfig& config, const StageConfig& stage);
+
 /// Whether the recipe measures its policy.
 bool measures(const RecipeConfig& config, const StageConfig& stage);
 

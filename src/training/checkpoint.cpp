@@ -28,6 +28,9 @@ constexpr const char* kOptimizer = "optimizer.safetensors";
 constexpr const char* kReference = "reference.safetensors";
 constexpr const char* kState = "state.json";
 constexpr const char* kManifest = "manifest.json";
+constexpr const char* kFrozen = "frozen.safetensors";
+constexpr const char* kFrozenManifest = "frozen.json";
+constexpr const char* kFrozenFromCheckpoint = "../../frozen.safetensors";
 
 // The step of a checkpoint folder's name, or -1 for any other name.
 int64_t step_of(const fs::path& folder) {
@@ -103,7 +106,25 @@ Json manifest_of(const Json& files) {
   return {{"format", 1}, {"files", files}, {"hash", hash.hex()}};
 }
 
-void write_files(const fs::path& folder, const CheckpointContents& contents) {
+// What all checkpoints of a run stand on. It is on the disk, hash and all, before the first of them.
+void write_frozen(const fs::path& run, const NamedTensors& frozen) {
+  if (is_there(run / kFrozenManifest) && !checkpoints_in(run / "checkpoints").empty()) return;
+  fs::remove(run / kFrozenManifest);
+  const fs::path unfinished = run / (std::string(kTemporary) + kFrozen);
+  const FileDigest digest = save_safetensors_digest(unfinished, frozen, {{"format", "pt"}});
+  rename_durably(kRoom, unfinished, run / kFrozen);
+  write_file(kRoom, run / kFrozenManifest, manifest_of({{kFrozen, entry_of(digest)}}).dump(2) + "\n");
+}
+
+Json frozen_entry(const fs::path& run) {
+  const Json manifest = read_json<Json>(read_input(kRoom, run / kFrozenManifest));
+  if (!manifest.is_object() || !manifest.contains("files") || manifest != manifest_of(manifest["files"]))
+    throw Error(kRoom, (run / kFrozenManifest).string(),
+                ": expected what was written there, it was altered or cut short; start the run again");
+  return manifest["files"].at(kFrozen);
+}
+
+void write_files(const fs::path& run, const fs::path& folder, const CheckpointContents& contents) {
   Json files = Json::object();
   const SafetensorsMetadata weights{{"format", "pt"}};  // asked for by readers of the field
   files[kPolicy] = entry_of(save_safetensors_digest(folder / kPolicy, contents.policy, weights));
@@ -112,6 +133,7 @@ void write_files(const fs::path& folder, const CheckpointContents& contents) {
     files[kReference] = entry_of(save_safetensors_digest(folder / kReference, *contents.reference, weights));
   }
   files[kState] = entry_of(write_text(folder / kState, contents.state.dump(2) + "\n"));
+  if (!contents.frozen.empty()) files[kFrozenFromCheckpoint] = frozen_entry(run);
   write_text(folder / kManifest, manifest_of(files).dump(2) + "\n");
   sync_folder(kRoom, folder);
 }
@@ -130,8 +152,9 @@ std::optional<std::string> find_damage(const fs::path& folder) {
   }
   for (const auto& [name, expected] : files.items()) {
     const fs::path path = folder / name;
-    if (!fs::is_regular_file(path, code)) return name + " is missing";
-    if (entry_of(digest_file(kRoom, path)) != expected) return name + " was altered or cut short (hash differs)";
+    const std::string shown = path.filename().string();
+    if (!fs::is_regular_file(path, code)) return shown + " is missing";
+    if (entry_of(digest_file(kRoom, path)) != expected) return shown + " was altered or cut short (hash differs)";
   }
   return std::nullopt;
 }
@@ -220,8 +243,9 @@ fs::path write_checkpoint(const fs::path& run, int64_t step, const CheckpointCon
     for (const fs::path& each : folders_in(parent)) {
       if (each.filename().string().starts_with(kTemporary)) remove_folder(each);
     }
+    if (!contents.frozen.empty()) write_frozen(run, contents.frozen);
     fs::create_directory(temporary);
-    write_files(temporary, contents);
+    write_files(run, temporary, contents);
     give_name(temporary, folder);
     remove_checkpoints_after(run, step);
     if (keep > 0) {
@@ -274,6 +298,19 @@ CheckpointContents read_checkpoint(const fs::path& folder) {
   contents.state = read_json<Json>(read_input(kRoom, place / kState));
   contents.folder = place;
   return contents;
+}
+
+void read_frozen(const fs::path& run, const NamedTensors& frozen) {
+  if (frozen.empty()) return;
+  const SafetensorsFile file(run / kFrozen);
+  for (const auto& [name, tensor] : frozen) {
+    const auto entry = std::find_if(file.entries().begin(), file.entries().end(),
+                                    [&, &name = name](const auto& each) { return each.name == name; });
+    if (entry == file.entries().end() || tensor.sizes() != at::IntArrayRef(entry->shape))
+      throw Error(kRoom, (run / kFrozen).string(), ": expected ", name, " of shape ", tensor.sizes(),
+                  ", got none; is it another run's?");
+    file.read(*entry, tensor);
+  }
 }
 
 }  // namespace grpo

@@ -44,6 +44,7 @@ NOT_RUN = {  # command, as README has it: why not
     ".peer-venv/bin/python scripts/peer_trl.py --model $M --ours build/bin/r1_zero --micro-batch 8 --steps 1 --rounds 1":
         PEERS,
     "scripts/setup_peer.sh": "installs those packages",
+    "scripts/make_adapter_fixtures.py": PEERS,
     "scripts/make_model_fixtures.py": PEERS,
     "scripts/make_trl_fixtures.py": PEERS,
     "scripts/check_smollm2.py": PEERS,

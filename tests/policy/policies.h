@@ -4,7 +4,10 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <map>
 #include <ostream>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "grpo/policy.h"
@@ -77,6 +80,14 @@ inline PolicyConfig latent_moe_config() {  // DeepSeek-V3's
   return config;
 }
 
+/// The same with an adapter beside all projections, or some.
+inline PolicyConfig adapted(PolicyConfig config, std::vector<std::string> targets = AdapterConfig().targets) {
+  config.adapter.rank = 3;
+  config.adapter.alpha = 5;
+  config.adapter.targets = std::move(targets);
+  return config;
+}
+
 struct Kind {
   const char* name;
   PolicyConfig config;
@@ -88,18 +99,43 @@ inline const Kind kKinds[] = {{"dense", dense_config()},
                        {"moe", moe_config()},
                        {"late_moe", late_moe_config()},
                        {"latent", latent_config()},
-                       {"latent_moe", latent_moe_config()}};
+                       {"latent_moe", latent_moe_config()},
+                       {"adapted", adapted(dressed_config())},
+                       {"adapted_in_part", adapted(dressed_config(), {"q_proj", "v_proj", "up_proj"})},
+                       {"adapted_moe", adapted(moe_config())},
+                       {"adapted_latent_moe", adapted(latent_moe_config())}};
 
-/// A policy whose norms, biases and selection biases are not the ones and zeros that they start as.
+/// A policy whose norms, biases, selection biases and adapters are not the ones and zeros that they start as.
 inline Policy lively(PolicyConfig config, DType dtype, uint64_t seed = 3) {
   config.dtype = dtype;
   Policy policy(config, seed);
   at::manual_seed(seed);
   NamedTensors state;
   for (const auto& [name, tensor] : policy.state())
-    state.emplace_back(name, tensor.dim() == 1 ? tensor + at::randn(tensor.sizes()) * 0.1 : tensor);
+    state.emplace_back(name, tensor.dim() == 1 || name.ends_with(".lora_B") ? tensor + at::randn(tensor.sizes()) * 0.1
+                                                                            : tensor);
   policy.load_state(state);
   return policy;
+}
+
+/// Weights by name, each with what its adapter adds: to the rows of every part its rows of B times its own A.
+inline std::map<std::string, Tensor> merged_weights(const Policy& policy) {
+  std::map<std::string, Tensor> weights;
+  for (const auto& [name, tensor] : policy.weights()) weights[name] = tensor.clone();
+  const AdapterConfig& config = policy.config().adapter;
+  for (const auto& [name, adapter] : policy.adapters()) {
+    const Tensor a = adapter.a.detach(), b = adapter.b.detach();
+    int64_t row = 0, a_row = 0, b_row = 0;  // of a part in the weight, A and B
+    for (const Adapter::Part& part : adapter.parts) {
+      if (part.adapted) {
+        weights[name].narrow(-2, row, part.rows).add_(
+            at::matmul(b.narrow(-2, b_row, part.rows), a.narrow(-2, a_row, config.rank)), config.alpha / config.rank);
+        a_row += config.rank, b_row += part.rows;
+      }
+      row += part.rows;
+    }
+  }
+  return weights;
 }
 
 inline Pass pass_of(const std::vector<std::vector<int32_t>>& tokens, const std::vector<int32_t>& parents) {

@@ -31,8 +31,7 @@ const std::vector<int32_t> kLengths{17, 5, 16, 0, 33, 9}, kParents{-1, 0, 0, 0, 
 /// The same forward, spelled out with the references of the ops and the tensors' names.
 Tensor reference_hidden(const Policy& policy, const Pass& pass, Tensor* auxiliary = nullptr) {
   const PolicyConfig& config = policy.config();
-  std::map<std::string, Tensor> w;
-  for (const auto& [name, tensor] : policy.state()) w[name] = tensor;
+  std::map<std::string, Tensor> w = merged_weights(policy);
   const auto maybe = [&](const std::string& name) {
     return w.count(name) ? std::optional<Tensor>(w[name]) : std::nullopt;
   };

@@ -257,6 +257,40 @@ TEST_F(Checkpoint, refuses_any_changed_cut_or_missing_file_by_name_and_tells_whe
   }
 }
 
+// Weights under an adapter: on the disk once, and vouched for by every checkpoint.
+TEST_F(Checkpoint, stands_on_what_no_step_changes) {
+  CheckpointContents first = contents(1), second = contents(2);
+  first.frozen = {{"embed", at::randn({5, 3})}, {"norm", at::ones({3})}};
+  second.frozen = {{"embed", at::randn({5, 3})}, {"norm", at::ones({3})}};
+  write_checkpoint(folder_, 1, second);
+  remove_checkpoints_after(folder_, -1);
+  write_checkpoint(folder_, 1, first);  // a run that begins anew has its own
+  const std::string bytes = read_file(folder_ / "frozen.safetensors");
+  const fs::path where = write_checkpoint(folder_, 2, second);
+  EXPECT_EQ(read_file(folder_ / "frozen.safetensors"), bytes) << "not written again";
+  EXPECT_EQ(read_checkpoint(where).policy.size(), 2u);
+  const NamedTensors read{{"embed", at::zeros({5, 3}, at::kBFloat16)}, {"norm", at::zeros({3})}};
+  read_frozen(folder_, read);
+  EXPECT_TRUE(at::equal(read[0].second, first.frozen[0].second.to(at::kBFloat16)));
+  EXPECT_TRUE(at::equal(read[1].second, first.frozen[1].second));
+  EXPECT_THAT(error_of([&] { read_frozen(folder_, {{"embed", at::zeros({5, 4})}}); }),
+              HasSubstr("frozen.safetensors: expected embed of shape [5, 4], got none"));
+  read_frozen(folder_ / "nowhere", {});
+
+  std::string altered = bytes;
+  altered[bytes.size() - 1] ^= 1;
+  write_bytes(folder_ / "frozen.safetensors", altered);
+  EXPECT_THAT(refusal(where), HasSubstr("step-000002: frozen.safetensors was altered or cut short (hash differs)"
+                                    "; no older one there is whole"));
+  fs::remove(folder_ / "frozen.safetensors");
+  EXPECT_THAT(refusal(where), HasSubstr("frozen.safetensors is missing"));
+  write_bytes(folder_ / "frozen.safetensors", bytes);
+  EXPECT_EQ(refusal(where), "(no error)");
+  write_bytes(folder_ / "frozen.json", "{}");
+  EXPECT_THAT(error_of([&] { write_checkpoint(folder_, 3, second); }), HasSubstr("frozen.json"));
+  EXPECT_EQ(names(), (std::vector<std::string>{"step-000001", "step-000002"}));
+}
+
 TEST_F(Checkpoint, the_advice_passes_over_older_damage) {
   write(20);
   const fs::path older = write(30), newer = write(40);

@@ -131,7 +131,10 @@ TEST(Trainer, computes_layers_again_to_the_same_bits_and_counts_them_once) {
   mla.attention = Attention::mla;
   mla.mla = {12, 16, 8, 8, 8};
   mla.moe.auxiliary_loss = 0.1;
-  for (const PolicyConfig& config : {tiny::policy_config(), tiny::policy_config(DType::float32, true, true), mla}) {
+  PolicyConfig adapted = mla;
+  adapted.adapter.rank = 4;
+  for (const PolicyConfig& config :
+       {tiny::policy_config(), tiny::policy_config(DType::float32, true, true), mla, adapted}) {
     const auto groups = scored_groups(tiny::policy(config));
     for (const int micro_batch_tokens : {1, 60}) {  // groups cut, and whole ones among them
       for (const bool supervised : {false, true}) {
@@ -180,11 +183,15 @@ TEST(Trainer, takes_the_same_gradient_from_any_split_in_bf16_too_and_nearly_that
   PolicyConfig mla = tiny::policy_config(DType::bfloat16);
   mla.attention = Attention::mla;
   mla.mla = {12, 16, 8, 8, 8};
+  PolicyConfig adapted = tiny::policy_config(DType::bfloat16, true), adapted_mla = mla;
+  adapted.adapter.rank = 4, adapted_mla.adapter.rank = 3;
   const std::pair<const char*, PolicyConfig> configs[] = {
       {"tied", tiny::policy_config(DType::bfloat16)},
       {"untied, with biases and norms of heads", tiny::policy_config(DType::bfloat16, false, true)},
       {"mixture of experts", tiny::policy_config(DType::bfloat16, true)},
-      {"latent attention", mla}};
+      {"latent attention", mla},
+      {"an adapter", adapted},
+      {"an adapter of latent attention", adapted_mla}};
   for (const auto& [name, config] : configs)
     for (const bool supervised : {false, true}) {
       SCOPED_TRACE(std::string(name) + (supervised ? ", documents" : ", groups"));
@@ -196,6 +203,8 @@ TEST(Trainer, takes_the_same_gradient_from_any_split_in_bf16_too_and_nearly_that
         like.dtype = dtype;
         Policy policy(like, 1);
         policy.load_state(taught.state());
+        const NamedTensors frozen = taught.frozen();
+        for (size_t i = 0; i < frozen.size(); ++i) policy.frozen()[i].second.copy_(frozen[i].second);
         Trainer trainer(policy, {}, gradient_probe(), 1.0, {micro_batch_tokens});
         auto copy = groups;
         supervised ? trainer.update(documents, 0) : trainer.update(copy, 0);
@@ -204,8 +213,8 @@ TEST(Trainer, takes_the_same_gradient_from_any_split_in_bf16_too_and_nearly_that
       const auto whole = run(DType::bfloat16, 100000);
       for (const int micro_batch_tokens : {1, 40, 90, largest_group(groups) - 1, 400})
         EXPECT_LT(relative_difference(run(DType::bfloat16, micro_batch_tokens), whole), 1e-5) << micro_batch_tokens;
-      EXPECT_LT(relative_difference(whole, run(DType::float32, 100000)), 0.08)
-          << "roundings of bf16, each 0.004, one upon the other";
+      // Roundings of bf16, each 0.004, one upon the other; an adapter's products go through two more.
+      EXPECT_LT(relative_difference(whole, run(DType::float32, 100000)), config.adapter.rank > 0 ? 0.12 : 0.08);
     }
 }
 

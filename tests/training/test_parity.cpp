@@ -174,6 +174,17 @@ TEST(Parity, holds_for_latent_attention_and_groups_of_experts) {
   }
 }
 
+TEST(Parity, holds_under_adapters_of_every_projection) {
+  PolicyConfig latent = tiny::policy_config(DType::float32, true);
+  latent.attention = Attention::mla;
+  latent.mla = {12, 18, 10, 6, 7};
+  for (PolicyConfig config : {tiny::policy_config(DType::float32, true, true), latent}) {
+    config.adapter.rank = 5;
+    config.adapter.alpha = 7;  // no power of two between them
+    expect_parity(config);
+  }
+}
+
 TEST(Parity, holds_for_completions_of_a_single_token) {
   Policy policy = tiny::policy();
   Trainer trainer(policy, {}, optimizer());
