@@ -82,12 +82,13 @@ inline Example document(const std::string& prompt, const std::string& completion
 /// biases of its experts have moved, too.
 inline Policy policy(const PolicyConfig& config = policy_config()) {
   static std::map<std::string, NamedTensors> taught;  // by configuration
-  Policy made(config, 3);
   NamedTensors& weights = taught[dump_config(config).dump()];
   if (!weights.empty()) {
+    Policy made(config, 3);
     made.load_state(weights);
     return made;
   }
+  Policy made(config, 3);
   OptimizerConfig optimizer;
   optimizer.learning_rate = 0.02;
   Trainer trainer(made, optimizer, {1024, 0.01});
@@ -102,7 +103,7 @@ inline Policy policy(const PolicyConfig& config = policy_config()) {
     trainer.update(documents, step);
   }
   for (const auto& [name, tensor] : made.state()) weights.emplace_back(name, tensor.clone());
-  return made;
+  return policy(config);  // of the version that later calls give, too
 }
 
 inline RolloutConfig rollout_config(int samples = 4, int max_new_tokens = 24) {
