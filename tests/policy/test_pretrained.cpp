@@ -13,6 +13,7 @@
 #include "error_of.h"
 #include "files.h"
 #include "grpo/pretrained.h"
+#include "policy/read_tensors.h"
 #include "tiny.h"
 
 namespace grpo {
@@ -25,12 +26,6 @@ using testing::Not;
 using Json = nlohmann::ordered_json;
 
 const fs::path kModels = fs::path(GRPO_FIXTURES) / "models";
-
-std::map<std::string, Tensor> read(const fs::path& file) {
-  std::map<std::string, Tensor> all;
-  for (const auto& [name, tensor] : load_safetensors(file)) all[name] = tensor;
-  return all;
-}
 
 std::span<const int32_t> row_of(const Tensor& texts, int64_t i) {
   return {texts.const_data_ptr<int32_t>() + i * texts.size(1), static_cast<size_t>(texts.size(1))};
@@ -57,7 +52,7 @@ INSTANTIATE_TEST_SUITE_P(Families, Pretrained,
 
 TEST_P(Pretrained, has_the_logits_and_the_gradients_of_transformers) {
   const Policy policy = load_pretrained(model());
-  const auto expected = read(model() / "expected.safetensors");
+  const auto expected = read_tensors(model() / "expected.safetensors");
   const Tensor &texts = expected.at("tokens"), &logits = expected.at("logits");
   const int64_t count = texts.size(0), length = texts.size(1);
   const Tensor hidden = policy.hidden(pass_of(texts));
@@ -85,7 +80,7 @@ TEST_P(Pretrained, has_the_logits_and_the_gradients_of_transformers) {
 TEST_P(Pretrained, has_the_same_logits_in_chunked_prefill_and_through_paged_decoding) {
   at::NoGradGuard guard;
   const Policy policy = load_pretrained(model());
-  const auto expected = read(model() / "expected.safetensors");
+  const auto expected = read_tensors(model() / "expected.safetensors");
   const Tensor &texts = expected.at("tokens"), &logits = expected.at("logits");
   const auto length = static_cast<int32_t>(texts.size(1));
   const Tensor whole = policy.hidden(pass_of(texts));
@@ -128,7 +123,7 @@ TEST_P(Pretrained, samples_with_the_log_probabilities_of_its_trainer_bit_for_bit
 TEST_P(Pretrained, saves_what_it_loaded) {
   Folder folder;
   const Policy policy = load_pretrained(model());
-  const auto before = read(model() / "model.safetensors");
+  const auto before = read_tensors(model() / "model.safetensors");
   // Whole, and in shards.
   for (const int64_t shard_bytes : {int64_t{5'000'000'000}, int64_t{4000}}) {
     const fs::path out = folder / std::to_string(shard_bytes);
@@ -138,7 +133,7 @@ TEST_P(Pretrained, saves_what_it_loaded) {
     for (const auto& entry : fs::directory_iterator(out))
       if (entry.path().extension() == ".safetensors") {
         files.insert(entry.path().filename().string());
-        after.merge(read(entry.path()));
+        after.merge(read_tensors(entry.path()));
       }
     ASSERT_EQ(after.size(), before.size());
     for (const auto& [name, tensor] : before) EXPECT_TRUE(at::equal(tensor, after.at(name))) << name;

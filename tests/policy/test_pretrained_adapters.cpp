@@ -12,6 +12,7 @@
 #include "error_of.h"
 #include "files.h"
 #include "grpo/pretrained.h"
+#include "policy/read_tensors.h"
 #include "tiny.h"
 
 namespace grpo {
@@ -24,11 +25,6 @@ using Json = nlohmann::ordered_json;
 
 const fs::path kFixtures = GRPO_FIXTURES;
 
-std::map<std::string, Tensor> read(const fs::path& file) {
-  const NamedTensors all = load_safetensors(file);
-  return {all.begin(), all.end()};
-}
-
 struct Fixture {
   const char *name, *model;
   std::vector<std::string> targets;
@@ -38,7 +34,7 @@ void PrintTo(const Fixture& fixture, std::ostream* out) { *out << fixture.name; 
 class PeftAdapter : public testing::TestWithParam<Fixture> {
  protected:
   PeftAdapter() : model_(kFixtures / "models" / GetParam().model), adapter_(kFixtures / "adapters" / GetParam().name) {
-    const auto expected = read(adapter_ / "expected.safetensors");
+    const auto expected = read_tensors(adapter_ / "expected.safetensors");
     texts_ = expected.at("tokens"), logits_ = expected.at("logits");
   }
   static Policy load(const fs::path& model, const fs::path& adapter, DType dtype = DType::float32) {
@@ -83,8 +79,8 @@ TEST_P(PeftAdapter, is_written_as_it_was_read) {
   const Folder folder;
   const Policy policy = load(model_, adapter_);
   save_adapter(policy, folder / "mine", model_, "a/model");
-  const auto ours = read(folder / "mine/adapter_model.safetensors");
-  const auto theirs = read(adapter_ / "adapter_model.safetensors");
+  const auto ours = read_tensors(folder / "mine/adapter_model.safetensors");
+  const auto theirs = read_tensors(adapter_ / "adapter_model.safetensors");
   ASSERT_EQ(ours.size(), theirs.size());
   for (const auto& [name, tensor] : theirs) EXPECT_TRUE(at::equal(ours.at(name), tensor)) << name;
   const Json written = Json::parse(read_file(folder / "mine/adapter_config.json"));
