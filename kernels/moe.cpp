@@ -103,7 +103,7 @@ Routing route(const Tensor& logits, const Tensor& selection_bias, const RouterOp
   if (!Launch(logits, "route").has(&kernel::Table::route)) return reference::route(logits, selection_bias, options);
   const auto carried = carry(RouterPlan{options, {}, {}});
   const auto out = Router::apply(logits.contiguous(), selection_bias.contiguous(), carried);
-  return {out[2], out[0], out[1], carried->plan.slots, carried->plan.offsets};
+  return {out[2], out[0], out[1], std::move(carried->plan.slots), std::move(carried->plan.offsets)};
 }
 
 Tensor dispatch(const Tensor& x, const Routing& routing) {

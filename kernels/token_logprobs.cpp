@@ -138,10 +138,12 @@ struct TokenLogprobsFunction : Function<TokenLogprobsFunction> {
     ProjectionGradient gradient(of, ctx->needs_input_grad(1));
     // The logits become their own gradient, so they serve one backward pass; another one works them out again.
     const Tensor all = std::exchange(plan.logits, Tensor()), chunk = all.defined() ? Tensor() : of.chunk();
+    std::optional<Measured> again;  // for the sake of the logits outside kept sets
+    if (chunk.defined() && of.kept_ids.defined()) again.emplace(of);
     of.each_chunk([&](int64_t first, int64_t rows) {
       float* logits = chunk.defined() ? from(chunk, 0) : from(all, first * of.vocab());
       if (chunk.defined()) of.logits(first, rows, logits);
-      if (chunk.defined() && of.kept_ids.defined()) Measured(of).chunk(of, first, rows, logits);
+      if (again) again->chunk(of, first, rows, logits);
       gradient.chunk(of, first, rows, logits, saved[2], saved[3], from(dlogprobs, first), from(dentropy, first));
     });
     return {gradient.hidden, gradient.head ? gradient.head->for_autograd() : Tensor(), Tensor()};

@@ -59,6 +59,7 @@ command -v "${cxx%% *}" >/dev/null || fail "CXX: expected a C++ compiler, \"$cxx
 # --- the virtual environment ---
 gpu=${GPU:-0}
 if [ -z "${GPU:-}" ] && nvidia-smi -L >/dev/null 2>&1; then gpu=1; fi
+case "$gpu" in 0 | 1) ;; *) fail "GPU: expected 0 or 1, got \"$gpu\"" ;; esac
 stamp="torch $TORCH_VERSION cmake $CMAKE_VERSION ninja $NINJA_VERSION tensorboard $TENSORBOARD_VERSION"
 had=$(cat .venv/grpo-pins 2>/dev/null || true)
 if [ "$had" = "$stamp gpu" ]; then gpu=1; fi  # what is there may stay
@@ -72,12 +73,14 @@ if [ "$had" != "$stamp" ] || ! .venv/bin/cmake --version >/dev/null 2>&1; then
   fi
   free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1e6) }')
   needed=$((gpu ? 9 : 5))
-  if [ ! -e .venv ] && ((free < needed)); then
+  if [ -e .venv ]; then needed=$((gpu ? 5 : 0)); fi
+  if ((free < needed)); then
     fail "expected $needed GB of free disk for LibTorch and the build, found $free GB"
   fi
   say "installing into .venv: $stamp (a minute or two: the wheels of PyTorch are large)"
   mkdir -p .venv
   touch .venv/grpo-unfinished
+  rm -f .venv/grpo-pins
   mkdir -p .venv/tmp  # wheels are unpacked here: /tmp may be small
   install=(--no-compile --disable-pip-version-check)
   if [ ! -t 2 ]; then install+=(--quiet); fi
@@ -93,8 +96,8 @@ if [ "$had" != "$stamp" ] || ! .venv/bin/cmake --version >/dev/null 2>&1; then
     # Of what the wheel asks for, its CPU part loads the CUDA runtime and its profiler, and nothing else.
     pip_install --no-deps "torch==$TORCH_VERSION"
     toolkit=$(.venv/bin/python -c 'import importlib.metadata as m
-print(next(r.partition(";")[0].partition("==")[2].strip() for r in m.requires("torch") if r.startswith("cuda-toolkit")))')
-    pip_install "cuda-toolkit[cudart,cupti]==$toolkit"
+print(next((r.partition(";")[0].partition("==")[2].strip() for r in m.requires("torch") if r.startswith("cuda-toolkit")), ""))')
+    if [ -n "$toolkit" ]; then pip_install "cuda-toolkit[cudart,cupti]==$toolkit"; fi
   fi
   echo "$stamp" >.venv/grpo-pins
   rm -rf .venv/grpo-unfinished .venv/tmp

@@ -9,10 +9,8 @@ made_of="trl==$TRL_VERSION transformers==$TRANSFORMERS_VERSION"
 made_of+=" accelerate==${ACCELERATE_VERSION:-1.15.0} datasets==${DATASETS_VERSION:-5.2.0} peft==$PEFT_VERSION"
 if [[ -f .peer-venv/made_of && "$(<.peer-venv/made_of)" == "$made_of" ]]; then exit 0; fi
 
-if ! .venv/bin/python -c "import torch" 2>/dev/null; then
-  echo "setup_peer.sh: expected torch in .venv, got none; run scripts/setup.sh first" >&2
-  exit 1
-fi
+# Python's torch loads the CUDA libraries, with a GPU or without.
+if ! .venv/bin/python -c "import torch" 2>/dev/null; then GPU=1 TARGETS=grpo_base scripts/setup.sh; fi
 
 echo "setup_peer.sh: making .peer-venv with $made_of"
 rm -rf .peer-venv

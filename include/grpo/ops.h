@@ -68,8 +68,6 @@ struct SharedRows {
 ///
 /// The order in which a row adds up is what sampling and training share, one for each device. On the CPU: blocks of 16
 /// keys from each segment's start, its parent's first; one maximum and one sum over all of them, values in key order.
-/// On CUDA: tiles of 64 keys from each segment's start, its parent's first; each with a maximum, a sum and values of its
-/// own, by one shape of the matrix instruction, folded into those before it in this order.
 Tensor attention(const Tensor& qkv, const Pass& pass, const HeadLayout& layout, const SharedRows& first = {});
 
 /// One layer's pages of keys and values, page_size tokens each. What lies where in one is known to the kernels of its

@@ -29,10 +29,14 @@ __device__ inline int32_t shuffle_up(int32_t x, int lanes) { return __shfl_up_sy
 
 // c += a·b of one tile: a 16 x 16, b 16 x 8 bf16, c 16 x 8 fp32, as mma.sync.m16n8k16 spreads them over a warp.
 __device__ inline void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+#if __CUDA_ARCH__ < 800
+  __trap();  // a card without bf16
+#else
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#endif
 }
 
 template <class T>

@@ -1,6 +1,6 @@
 // CUDA's execution model on the CPU, for tests: blocks one after another in a shuffled order, the threads of a block as
 // fibers that run in a shuffled order from barrier to barrier. What depends on an order that a card does not promise, or
-// on shared memory that nobody wrote, or waits at a barrier that not all reach, shows.
+// on dynamic shared memory that nobody wrote, or waits at a barrier that not all reach, shows.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// The CUDA kernels, launched: what the table (table.cpp) is made of. bf16 in and out, sums in fp32.
+// The CUDA kernels of the forward pass, launched: what a table will be made of. bf16 in and out, sums in fp32.
 #pragma once
 
 #include "kernels/kernels.h"

@@ -1,5 +1,5 @@
 // Softmax statistics of rows of logits: one block a row, each thread a stride of it, sums by warps and then in their
-// order. The same for the sampler and for training.
+// order.
 #include <algorithm>
 
 #include "kernels/cuda/device.h"

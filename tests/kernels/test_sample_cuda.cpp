@@ -26,7 +26,7 @@ class SampleCuda : public testing::TestWithParam<int64_t> {
     Tensor columns = at::empty({static_cast<int64_t>(keys.size()), kKeyColumns}, at::kLong);
     for (size_t i = 0; i < keys.size(); ++i) write_key(keys[i], columns.data_ptr<int64_t>() + i * kKeyColumns);
     const Drawn drawn = draw(logits.cuda(), at::tensor(rows, at::kInt), columns, config);
-    return {drawn.tokens.cpu(), drawn.logprobs.cpu(), {}};
+    return {drawn.tokens.cpu(), drawn.logprobs.cpu(), {}, {}};
   }
 };
 
@@ -41,7 +41,7 @@ TEST_P(SampleCuda, draws_the_tokens_that_the_cpu_draws) {
   for (int32_t row = 0; row < rows; ++row)
     for (uint32_t i = 0; i < each; ++i) {
       from.push_back(row);
-      keys.push_back({0x123456789abcdef + i % 3, Purpose::evaluation, 9 + i % 2, i / 10, i % 10, 1000 * i});
+      keys.push_back({uint64_t{0x123456789abcdef} + i % 3, Purpose::evaluation, 9 + i % 2, i / 10, i % 10, 1000 * i});
     }
   const Drawn drawn = draw_there(logits, from, keys, config);
   int differing = 0;
