@@ -97,7 +97,7 @@ if [ "$had" != "$stamp" ] || ! .venv/bin/cmake --version >/dev/null 2>&1; then
     pip_install --no-deps "torch==$TORCH_VERSION"
     toolkit=$(.venv/bin/python -c 'import importlib.metadata as m
 print(next((r.partition(";")[0].partition("==")[2].strip() for r in m.requires("torch") if r.startswith("cuda-toolkit")), ""))')
-    if [ -n "$toolkit" ]; then pip_install "cuda-toolkit[cudart,cupti]==$toolkit"; fi
+    if [ -n "$toolkit" ]; then pip_install --no-warn-conflicts "cuda-toolkit[cudart,cupti]==$toolkit"; fi
   fi
   echo "$stamp" >.venv/grpo-pins
   rm -rf .venv/grpo-unfinished .venv/tmp
