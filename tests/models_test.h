@@ -46,6 +46,20 @@ class Models : public testing::Test {
     save_pretrained(Policy(pretrained_config(like), 5), model_, like);
   }
 
+  /// What r1_zero is called with for four steps on the model, with these settings besides.
+  std::vector<std::string> four_steps(const std::string& name, const std::vector<std::string>& settings) const {
+    std::vector<std::string> words{GRPO_R1_ZERO};
+    for (const std::string& set :
+         {"policy.from=" + model_.string(), std::string("steps=4"), std::string("prompts_per_step=2"),
+          std::string("save_every=1"), std::string("rollout.samples=4"), std::string("rollout.max_new_tokens=24"),
+          std::string("rewards.weights={\"format\": 0, \"overlong\": 1}"),
+          std::string("rewards.overlong_max_length=24"), std::string("rewards.overlong_buffer=20"),
+          std::string("chat.text=User: {prompt}\nAssistant: "), "out=" + (folder_ / name).string()})
+      words.insert(words.end(), {"--set", set});
+    for (const std::string& set : settings) words.insert(words.end(), {"--set", set});
+    return words;
+  }
+
   int tool(const std::string& program, std::vector<std::string> words) {
     words.insert(words.begin(), program);
     std::filesystem::remove(folder_ / "out");

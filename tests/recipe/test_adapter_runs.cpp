@@ -26,15 +26,8 @@ using testing::HasSubstr;
 class AdapterRuns : public Models {
  protected:
   std::vector<std::string> words(const std::string& name, const std::vector<std::string>& more = {}) {
-    std::vector<std::string> all{GRPO_R1_ZERO};
-    for (const std::string& set :
-         {"policy.from=" + model_.string(), std::string("policy.adapter.rank=3"), std::string("steps=4"),
-          std::string("prompts_per_step=2"), std::string("save_every=1"), std::string("rollout.samples=4"),
-          std::string("rollout.max_new_tokens=24"), std::string("evaluate.problems=0"),
-          std::string("optimizer.warmup_steps=0"), std::string("rewards.weights={\"format\": 0, \"overlong\": 1}"),
-          std::string("rewards.overlong_max_length=24"), std::string("rewards.overlong_buffer=20"),
-          std::string("chat.text=User: {prompt}\nAssistant: "), "out=" + (folder_ / name).string()})
-      all.insert(all.end(), {"--set", set});
+    std::vector<std::string> all =
+        four_steps(name, {"policy.adapter.rank=3", "evaluate.problems=0", "optimizer.warmup_steps=0"});
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }

@@ -27,16 +27,8 @@ using testing::HasSubstr;
 class FromPretrained : public Models {
  protected:
   std::vector<std::string> words(const std::string& name, const std::vector<std::string>& more = {}) {
-    std::vector<std::string> all{GRPO_R1_ZERO};
-    for (const std::string& set :
-         {"policy.from=" + model_.string(), std::string("steps=4"), std::string("prompts_per_step=2"),
-          std::string("save_every=1"), std::string("rollout.samples=4"), std::string("rollout.max_new_tokens=24"),
-          std::string("evaluate.problems=4"), std::string("evaluate.samples=2"),
-          std::string("optimizer.learning_rate=1e-2"), std::string("rewards.weights={\"format\": 0, \"overlong\": 1}"),
-          std::string("rewards.overlong_max_length=24"), std::string("rewards.overlong_buffer=20"),
-          std::string("chat.text=User: {prompt}\nAssistant: "),
-          "out=" + (folder_ / name).string()})
-      all.insert(all.end(), {"--set", set});
+    std::vector<std::string> all =
+        four_steps(name, {"evaluate.problems=4", "evaluate.samples=2", "optimizer.learning_rate=1e-2"});
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
