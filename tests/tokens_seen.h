@@ -5,15 +5,18 @@
 
 #include <atomic>
 #include <memory>
+#include <string>
 #include <string_view>
 
 namespace grpo {
 
-/// Counts the tokens that go through policies while it lives, those of a reference among them. One at a time.
+/// Counts the tokens that go through policies while it lives, those of a reference among them, or through another of
+/// their functions: "token_logprobs". One at a time.
 class TokensSeen {
  public:
-  TokensSeen() : handle_(at::addGlobalCallback(at::RecordFunctionCallback(&TokensSeen::see).needsInputs(true))) {
-    count_ = 0;
+  explicit TokensSeen(const std::string& function = "hidden")
+      : handle_(at::addGlobalCallback(at::RecordFunctionCallback(&TokensSeen::see).needsInputs(true))) {
+    name_ = "grpo::Policy::" + function, count_ = 0;
   }
   ~TokensSeen() { at::removeCallback(handle_); }
   TokensSeen(const TokensSeen&) = delete;
@@ -24,9 +27,10 @@ class TokensSeen {
 
  private:
   static std::unique_ptr<at::ObserverContext> see(const at::RecordFunction& function) {
-    if (std::string_view(function.name()) == "grpo::Policy::hidden") count_ += function.inputs()[0].toTensor().numel();
+    if (std::string_view(function.name()) == name_) count_ += function.inputs()[0].toTensor().numel();
     return nullptr;
   }
+  static inline std::string name_;
   static inline std::atomic<int64_t> count_ = 0;
   at::CallbackHandle handle_;
 };

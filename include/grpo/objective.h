@@ -384,26 +384,33 @@ class PolicyLoss {
   /// finite makes the loss so.
   PolicyGradient gradient(const at::Tensor& logprobs, const at::Tensor& entropy) const;
 
-  /// The same of `tokens` of them alone, from `first` on, of an objective that is_by_token: what is [N] there is
-  /// [tokens] here.
+  /// The same with what tokens take from whole sequences worked out ahead, of these [N] (`entropy` is needed with
+  /// top_entropy below 1): ratios above the token level and the gradient through them, vespo's weights, strays. Of an
+  /// objective that is_by_token there is none of this.
+  PolicyLoss with_sequences(const at::Tensor& logprobs, const at::Tensor& entropy) const;
+
+  /// The same of `tokens` of them alone, from `first` on: what is [N] there is [tokens] here. Throws Error where
+  /// neither the objective is_by_token nor the loss is one with_sequences.
   PolicyLoss part(std::int64_t first, std::int64_t tokens) const;
 
  private:
   struct Surrogate;
-  Surrogate surrogate(const at::Tensor& logprobs, const at::Tensor& log_ratio, const at::Tensor& ratio) const;
-  at::Tensor masked(const at::Tensor& log_ratio, const at::Tensor& low_entropy) const;
-  at::Tensor log_weight(const at::Tensor& log_ratio) const;    // of the ratio, at its level
-  at::Tensor by_logprobs(const at::Tensor& by_weight) const;   // from the gradient by that to the one by log_ratio
+  struct Term;
+  Term term(const at::Tensor& logprobs, const at::Tensor& entropy) const;
+  Surrogate surrogate(const at::Tensor& logprobs, const at::Tensor& ratio) const;
+  at::Tensor masked(const at::Tensor& low_entropy) const;
+  bool has_ratio_of_sequence() const;                            // through which a token's gradient is of all of them
+  at::Tensor log_weight(const at::Tensor& log_ratio) const;      // of the ratio, at its level
   at::Tensor of_sequence(const at::Tensor& per_sequence) const;  // [S] to [N]
-  at::Tensor sequence_sum(const at::Tensor& values) const;       // [N], at each token that of its sequence; so the mean
-  at::Tensor sequence_mean(const at::Tensor& values) const;
+  at::Tensor sequence_sum(const at::Tensor& values) const;       // [N], at each token that of its sequence
 
   ObjectiveConfig config_;
   Normalizer normalizer_;
   EntropyCut cut_;
-  at::Tensor lengths_, owner_;                                 // [S]; [N] each token's sequence
-  at::Tensor old_logprobs_, old_entropy_, reference_logprobs_, advantages_;  // [N] float64, as is
-  at::Tensor share_;                                           // what a token's term counts in the loss
+  at::Tensor lengths_, owner_, length_;  // [S]; [N] each token's sequence; [N] its length
+  at::Tensor old_logprobs_, old_entropy_, reference_logprobs_, advantages_;  // [N] float64, as are these:
+  at::Tensor share_;                                                         // what a token's term counts in the loss
+  at::Tensor log_ratio_sum_, by_ratio_;  // with_sequences: log r, summed; the gradient through a sequence's ratio
 };
 
 }  // namespace grpo

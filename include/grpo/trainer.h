@@ -81,9 +81,12 @@ class Trainer {
 
   /// One GRPO step on scored groups (`rewards` filled): advantages, then objective.epochs x objective.minibatches
   /// updates, in the order of the groups. The old log-probabilities are those recorded by the sampler: there is no pass
-  /// for them. A group whose advantages are all 0 is not computed where nothing else in the loss would give it a
-  /// gradient (KL, entropy, the experts' balance); it still counts in what the loss divides by. A minibatch of such
-  /// groups alone is no update: nothing moves, neither weights nor momentum nor the schedule.
+  /// for them. Where the weights are still those that drew the completions (Group::policy_version), its records are
+  /// also what whole sequences and entropy quantiles are worked out from; later these take one more forward pass
+  /// through the head, or the policy. How far what is then computed differs from the records, the report says. A group
+  /// whose advantages are all 0 is not computed where nothing else in the loss would give it a gradient (KL, entropy,
+  /// the experts' balance); it still counts in what the loss divides by. A minibatch of such groups alone is no update:
+  /// nothing moves, neither weights nor momentum nor the schedule.
   UpdateReport update(std::vector<Group>& groups, int64_t step);
 
   /// One supervised update: mean cross-entropy over the targets of all documents.
@@ -102,6 +105,10 @@ class Trainer {
   struct CutPrompt;
   struct Learned;
   using ChunkGradient = std::function<PolicyGradient(int64_t first, const TokenLogprobs& chunk)>;
+  // Which of the sampler's records are by the weights that there are now.
+  struct Records {
+    bool logprobs = false, entropies = false;
+  };
   using ReferenceLogprobs = std::vector<std::vector<std::vector<float>>>;  // [group][sample][token]
   static int64_t tokens_of(const std::vector<Sequence>& sequences);
   std::vector<MicroBatch> micro_batches(const std::vector<Sequence>& sequences) const;
@@ -114,12 +121,14 @@ class Trainer {
   std::vector<Sequence> sequences(std::vector<Group>& groups, size_t begin, size_t end, bool all) const;
   ReferenceLogprobs reference_logprobs(std::vector<Group>& groups) const;
   void refresh_reference();
-  bool has_entropies(const std::vector<Group>& groups, const std::vector<Sequence>& list) const;
+  Records records(const std::vector<Group>& groups, const std::vector<Sequence>& list) const;
   Tensor recorded_entropies(const std::vector<Sequence>& list) const;
   EntropyCut entropy_cut(const std::vector<Sequence>& list, bool recorded) const;
   LossInput loss_input(const std::vector<Sequence>& sequences, const Batch& batch,
                        const ReferenceLogprobs& reference) const;
-  Learned learn(const std::vector<Sequence>& sequences, const Batch& batch, const Tensor& hidden, bool by_token,
+  PolicyLoss with_sequences(const PolicyLoss& loss, const LossInput& input, const Records& recorded, const Batch& batch,
+                            const Tensor& hidden) const;
+  Learned learn(const std::vector<Sequence>& sequences, const Batch& batch, const Tensor& hidden,
                 const ChunkGradient& gradient_of);
   static std::pair<Tensor, std::string> read(const std::vector<Learned>& learned);
   void warn_of_masks(const std::vector<Group>& groups, UpdateReport& report);

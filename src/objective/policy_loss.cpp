@@ -70,6 +70,8 @@ Estimate kl_estimate(const at::Tensor& d, Kl kl) {
   throw Error("objective", "expected a named divergence, got ", static_cast<int>(kl));
 }
 
+at::Tensor as_double(const at::Tensor& t) { return t.defined() ? t.to(at::kDouble) : t; }
+
 /// `sum` + `more`, either of which may be undefined.
 at::Tensor plus(const at::Tensor& sum, const at::Tensor& more) {
   if (!sum.defined() || !more.defined()) return sum.defined() ? sum : more;
@@ -106,12 +108,19 @@ struct PolicyLoss::Surrogate {
   at::Tensor value, by_weight, by_logprob, clipped;  // [N]
 };
 
+/// The same behind the masks and with the divergence from the reference.
+struct PolicyLoss::Term : Surrogate {
+  at::Tensor low_entropy, off;  // [N] whether top_entropy masks the policy term, whether anything does; undefined: no
+  at::Tensor kl;                // [N] undefined without a reference
+};
+
 PolicyLoss::PolicyLoss(const LossInput& input, const Normalizer& normalizer, const ObjectiveConfig& config)
     : config_(config), normalizer_(normalizer), cut_(input.cut) {
   check(input, normalizer, config);
   config_.ratio_level = config.resolved_ratio_level();
   lengths_ = input.starts.diff();
   owner_ = at::repeat_interleave(lengths_, std::optional(input.old_logprobs.size(0)));
+  length_ = of_sequence(lengths_.to(at::kDouble));
   old_logprobs_ = input.old_logprobs.to(at::kDouble);
   if (input.old_entropy.defined()) old_entropy_ = input.old_entropy.to(at::kDouble);
   if (input.reference_logprobs.defined()) reference_logprobs_ = input.reference_logprobs.to(at::kDouble);
@@ -129,18 +138,35 @@ PolicyLoss::PolicyLoss(const LossInput& input, const Normalizer& normalizer, con
       break;
     case Aggregation::recipe:
     case Aggregation::sequence_mean:
-      share_ = of_sequence(1.0 / (lengths_.to(at::kDouble) * normalizer.sequences));
+      share_ = 1.0 / (length_ * normalizer.sequences);
       break;
   }
 }
 
+PolicyLoss PolicyLoss::with_sequences(const at::Tensor& logprobs_found, const at::Tensor& entropy_found) const {
+  const at::NoGradGuard no_grad;
+  const std::int64_t tokens = old_logprobs_.size(0);
+  expect_size(logprobs_found, tokens, "logprobs", "N");
+  if (cut_.threshold.defined()) expect_size(entropy_found, tokens, "entropy", "N");
+  PolicyLoss loss = *this;
+  if (config_.is_by_token()) return loss;
+  const at::Tensor logprobs = logprobs_found.to(at::kDouble);
+  loss.log_ratio_sum_ = tokens == 0 ? logprobs : sequence_sum(logprobs - old_logprobs_);
+  if (!has_ratio_of_sequence() || tokens == 0) return loss;
+  const at::Tensor by_weight = loss.term(logprobs, as_double(entropy_found)).by_weight;
+  if (by_weight.defined()) loss.by_ratio_ = sequence_sum(by_weight * share_);
+  if (by_weight.defined() && config_.ratio_level == RatioLevel::sequence) loss.by_ratio_ = loss.by_ratio_ / length_;
+  return loss;
+}
+
 PolicyLoss PolicyLoss::part(std::int64_t first, std::int64_t tokens) const {
-  if (!config_.is_by_token())
-    throw Error("objective", "expected an objective that goes token by token, got the loss ", enum_name(config_.loss),
-                " at the ratio level ", enum_name(config_.ratio_level));
+  if (!config_.is_by_token() && !log_ratio_sum_.defined())
+    throw Error("objective", "expected an objective that goes token by token, or a loss with_sequences, got the loss ",
+                enum_name(config_.loss), " at the ratio level ", enum_name(config_.ratio_level));
   PolicyLoss part = *this;
-  at::Tensor* const of_tokens[] = {&part.owner_,      &part.old_logprobs_, &part.old_entropy_,
-                                   &part.advantages_, &part.share_,        &part.reference_logprobs_};
+  at::Tensor* const of_tokens[] = {&part.owner_,      &part.length_,     &part.old_logprobs_,  &part.old_entropy_,
+                                   &part.advantages_, &part.share_,      &part.reference_logprobs_,
+                                   &part.by_ratio_,   &part.log_ratio_sum_};
   for (at::Tensor* each : of_tokens)
     if (each->defined()) *each = each->narrow(0, first, tokens);
   return part;
@@ -157,17 +183,17 @@ at::Tensor PolicyLoss::sequence_sum(const at::Tensor& values) const {
       at::segment_reduce(values, "sum", lengths_, /*indices=*/{}, /*offsets=*/{}, /*axis=*/0, kUnchecked));
 }
 
-at::Tensor PolicyLoss::sequence_mean(const at::Tensor& values) const {
-  return sequence_sum(values) / of_sequence(lengths_.to(at::kDouble));
+bool PolicyLoss::has_ratio_of_sequence() const {
+  return config_.ratio_level == RatioLevel::sequence || config_.ratio_level == RatioLevel::trajectory;
 }
 
 at::Tensor PolicyLoss::log_weight(const at::Tensor& log_ratio) const {
   switch (config_.ratio_level) {
     case RatioLevel::sequence:
     case RatioLevel::sequence_token:
-      return sequence_mean(log_ratio);
+      return log_ratio_sum_ / length_;
     case RatioLevel::trajectory:
-      return sequence_sum(log_ratio);
+      return log_ratio_sum_;
     case RatioLevel::recipe:
     case RatioLevel::token:
       return log_ratio;
@@ -175,13 +201,7 @@ at::Tensor PolicyLoss::log_weight(const at::Tensor& log_ratio) const {
   throw Error("objective", "expected a named ratio level, got ", static_cast<int>(config_.ratio_level));
 }
 
-at::Tensor PolicyLoss::by_logprobs(const at::Tensor& by_weight) const {
-  // A token's own part of a sequence_token ratio's gradient is that of the token ratio.
-  return config_.ratio_level == RatioLevel::sequence_token ? by_weight : log_weight(by_weight);
-}
-
-PolicyLoss::Surrogate PolicyLoss::surrogate(const at::Tensor& logprobs, const at::Tensor& log_ratio,
-                                            const at::Tensor& ratio) const {
+PolicyLoss::Surrogate PolicyLoss::surrogate(const at::Tensor& logprobs, const at::Tensor& ratio) const {
   const at::Tensor& advantages = advantages_;
   const auto by_sign = [](const at::Tensor& positive, double yes, double no) {
     return positive.to(at::kDouble) * (yes - no) + no;
@@ -199,8 +219,7 @@ PolicyLoss::Surrogate PolicyLoss::surrogate(const at::Tensor& logprobs, const at
   if (config_.loss == Loss::vespo) {
     const at::Tensor k = by_sign(advantages >= 0, config_.vespo_k_positive, config_.vespo_k_negative);
     const at::Tensor lambda = by_sign(advantages >= 0, config_.vespo_lambda_positive, config_.vespo_lambda_negative);
-    const at::Tensor log_w = sequence_sum(log_ratio);
-    const at::Tensor slope = -at::exp(k * log_w - lambda * at::expm1(log_w)) * advantages;
+    const at::Tensor slope = -at::exp(k * log_ratio_sum_ - lambda * at::expm1(log_ratio_sum_)) * advantages;
     return {slope * logprobs, {}, slope, {}};
   }
   const double low = 1.0 - config_.clip_low, high = 1.0 + config_.clip_high;
@@ -215,10 +234,35 @@ PolicyLoss::Surrogate PolicyLoss::surrogate(const at::Tensor& logprobs, const at
 }
 
 // Which tokens' policy terms do not count; undefined where all do.
-at::Tensor PolicyLoss::masked(const at::Tensor& log_ratio, const at::Tensor& low_entropy) const {
+at::Tensor PolicyLoss::masked(const at::Tensor& low_entropy) const {
   if (config_.off_policy_threshold == 0.0) return low_entropy;
-  const at::Tensor strayed = (sequence_mean(-log_ratio) > config_.off_policy_threshold) & (advantages_ < 0);
+  const at::Tensor strayed = (-log_ratio_sum_ / length_ > config_.off_policy_threshold) & (advantages_ < 0);
   return low_entropy.defined() ? strayed | low_entropy : strayed;
+}
+
+PolicyLoss::Term PolicyLoss::term(const at::Tensor& logprobs, const at::Tensor& entropy) const {
+  const at::Tensor ratio = log_weight(logprobs - old_logprobs_).exp();
+  Term term{surrogate(logprobs, ratio), {}, {}, {}};
+  if (cut_.threshold.defined()) term.low_entropy = entropy < cut_.threshold;
+  term.off = masked(term.low_entropy);
+  if (term.off.defined()) {
+    // A product, since what is not finite is to show.
+    const at::Tensor on = term.off.logical_not().to(at::kDouble);
+    for (at::Tensor* of : {&term.value, &term.by_weight, &term.by_logprob})
+      if (of->defined()) *of = *of * on;
+    if (term.clipped.defined()) term.clipped = term.clipped & term.off.logical_not();
+  }
+  if (!reference_logprobs_.defined()) return term;
+  const Estimate kl = kl_estimate(reference_logprobs_ - logprobs, config_.kl);
+  term.kl = kl.value;
+  if (!kl_in_loss(config_.kl)) return term;
+  const auto weighted = [&](const at::Tensor& x) {
+    return config_.kl_coefficient * (config_.kl_ratio_weighted ? x * ratio : x);
+  };
+  term.value = term.value + weighted(kl.value);
+  term.by_logprob = plus(term.by_logprob, weighted(kl.slope));
+  if (config_.kl_ratio_weighted) term.by_weight = plus(term.by_weight, weighted(kl.value));
+  return term;
 }
 
 PolicyGradient PolicyLoss::gradient(const at::Tensor& logprobs_found, const at::Tensor& entropy_found) const {
@@ -231,40 +275,24 @@ PolicyGradient PolicyLoss::gradient(const at::Tensor& logprobs_found, const at::
   if (tokens == 0)
     return {at::zeros_like(logprobs_found), has_bonus ? at::zeros_like(entropy_found) : at::Tensor(),
             at::zeros({LossMetrics::kSize}, old_logprobs_.options())};
+  if (!config_.is_by_token() && !log_ratio_sum_.defined())
+    return with_sequences(logprobs_found, entropy_found).gradient(logprobs_found, entropy_found);
 
   const at::Tensor logprobs = logprobs_found.to(at::kDouble), log_ratio = logprobs - old_logprobs_;
-  const at::Tensor entropy = entropy_found.defined() ? entropy_found.to(at::kDouble) : at::zeros_like(log_ratio);
-  const at::Tensor ratio = log_weight(log_ratio).exp();
-  const at::Tensor low_entropy = cut_.threshold.defined() ? entropy < cut_.threshold : at::Tensor();
-  const at::Tensor off = masked(log_ratio, low_entropy);
-  Surrogate term = surrogate(logprobs, log_ratio, ratio);
-  if (!term.clipped.defined()) term.clipped = at::zeros_like(log_ratio, at::kBool);
-  if (off.defined()) {
-    // A product, since what is not finite is to show.
-    const at::Tensor on = off.logical_not().to(at::kDouble);
-    for (at::Tensor* of : {&term.value, &term.by_weight, &term.by_logprob})
-      if (of->defined()) *of = *of * on;
-    term.clipped = term.clipped & off.logical_not();
-  }
+  const at::Tensor entropy = entropy_found.defined() ? as_double(entropy_found) : at::zeros_like(log_ratio);
+  const Term term = this->term(logprobs, entropy);
+  const at::Tensor through_ratio = has_ratio_of_sequence()     ? by_ratio_
+                                   : term.by_weight.defined() ? term.by_weight * share_
+                                                              : at::Tensor();
+  const at::Tensor gradient =
+      plus(through_ratio, term.by_logprob.defined() ? term.by_logprob * share_ : at::Tensor());
+  // A sequence's ratio may come from finite records: what is not finite now is to show.
+  at::Tensor loss = (term.value * share_ + 0.0 * log_ratio).sum(), entropy_gradient;
 
-  Estimate kl{at::zeros_like(log_ratio), {}};
-  if (reference_logprobs_.defined()) kl = kl_estimate(reference_logprobs_ - logprobs, config_.kl);
-  if (kl_in_loss(config_.kl)) {
-    const auto weighted = [&](const at::Tensor& x) {
-      return config_.kl_coefficient * (config_.kl_ratio_weighted ? x * ratio : x);
-    };
-    term.value = plus(term.value, weighted(kl.value));
-    term.by_logprob = plus(term.by_logprob, weighted(kl.slope));
-    if (config_.kl_ratio_weighted) term.by_weight = plus(term.by_weight, weighted(kl.value));
-  }
-  at::Tensor loss = (term.value * share_).sum(), entropy_gradient;
-  const at::Tensor gradient = plus(term.by_weight.defined() ? by_logprobs(term.by_weight * share_) : at::Tensor(),
-                                   term.by_logprob.defined() ? term.by_logprob * share_ : at::Tensor());
-
-  const at::Tensor all = at::full_like(loss, static_cast<double>(tokens));
+  const at::Tensor none = at::zeros_like(loss), all = at::full_like(loss, static_cast<double>(tokens));
   at::Tensor bonus_tokens = all, bonus_entropy = entropy.sum();
-  if (low_entropy.defined()) {
-    const at::Tensor high = low_entropy.logical_not().to(at::kDouble);
+  if (term.low_entropy.defined()) {
+    const at::Tensor high = term.low_entropy.logical_not().to(at::kDouble);
     bonus_tokens = high.sum(), bonus_entropy = (entropy * high).sum();
     if (has_bonus) entropy_gradient = -config_.entropy_coefficient / cut_.tokens * high;
   } else if (has_bonus) {
@@ -274,13 +302,13 @@ PolicyGradient PolicyLoss::gradient(const at::Tensor& logprobs_found, const at::
     loss = loss + (entropy_gradient * entropy).sum();
     entropy_gradient = entropy_gradient.to(entropy_found.scalar_type());
   }
-  const at::Tensor masked_tokens = off.defined() ? off.sum().to(at::kDouble) : at::zeros_like(loss);
-  const at::Tensor entropy_deviation =
-      old_entropy_.defined() ? (entropy - old_entropy_).abs().max() : at::zeros_like(loss);
+  const auto sum_of = [&](const at::Tensor& values) {
+    return values.defined() ? values.sum().to(at::kDouble) : none;
+  };
+  const at::Tensor entropy_deviation = old_entropy_.defined() ? (entropy - old_entropy_).abs().max() : none;
   return {gradient.to(logprobs_found.scalar_type()), entropy_gradient,
-          at::stack({loss, all, term.clipped.sum().to(at::kDouble), masked_tokens, kl.value.sum(), entropy.sum(),
-                     bonus_tokens, bonus_entropy, k3(log_ratio).sum(), at::expm1(log_ratio).abs().max(),
-                     entropy_deviation})};
+          at::stack({loss, all, sum_of(term.clipped), sum_of(term.off), sum_of(term.kl), entropy.sum(), bonus_tokens,
+                     bonus_entropy, k3(log_ratio).sum(), at::expm1(log_ratio).abs().max(), entropy_deviation})};
 }
 
 LossMetrics::LossMetrics(const at::Tensor& rows) {

@@ -466,11 +466,13 @@ Tensor Policy::hidden(const Pass& pass, const KvView* kv, RouterRecord* record, 
 
 TokenLogprobs Policy::token_logprobs(const Tensor& hidden, const Tensor& targets, double temperature,
                                      const KeptSets& kept) const {
+  RECORD_FUNCTION("grpo::Policy::token_logprobs", std::vector<c10::IValue>{targets});
   return grpo::token_logprobs(hidden, head_, targets, temperature, kept);
 }
 
 LearnedTokens Policy::learn_tokens(const Tensor& hidden, const Tensor& targets, double temperature,
                                    const KeptSets& kept, const TokenGradients& gradients) const {
+  RECORD_FUNCTION("grpo::Policy::learn_tokens", std::vector<c10::IValue>{targets});
   return grpo::learn_tokens(hidden, head_, targets, temperature, kept, gradients);
 }
 

@@ -322,34 +322,18 @@ Trainer::ReferenceLogprobs Trainer::reference_logprobs(std::vector<Group>& group
 }
 
 // Goes backward from a pass, whose `sums`, the loss first, are read with those of the others, once. `gradient_of` makes
-// the gradient of a chunk of the pass of its log-probabilities and entropies: all of it in one, or as it comes from the
-// head, which is then gone through once.
+// the gradient of a chunk's log-probabilities and entropies as they come from the head, which is gone through once.
 Trainer::Learned Trainer::learn(const std::vector<Sequence>& sequences, const Batch& batch, const Tensor& hidden,
-                                bool by_token, const ChunkGradient& gradient_of) {
-  Learned learned{sequences, batch.starts, {}, {}};
-  std::vector<Tensor> sums, roots, gradients;
-  const auto add_root = [&](const Tensor& root, const Tensor& gradient) {
-    if (root.requires_grad() && gradient.defined()) roots.push_back(root), gradients.push_back(gradient);
-  };
-  const auto gradient_at = [&](int64_t first, const TokenLogprobs& chunk) -> TokenLogprobs {
-    const PolicyGradient gradient = gradient_of(first, {chunk.logprobs.detach(), chunk.entropy.detach()});
-    sums.push_back(gradient.metrics);
-    return {gradient.logprobs, gradient.entropy};
-  };
-  if (by_token) {
-    const LearnedTokens head =
-        policy_.learn_tokens(hidden.detach(), batch.targets, temperature_, batch.kept, gradient_at);
-    learned.logprobs = head.found.logprobs;
-    add_root(hidden, head.hidden_gradient);
-  } else {
-    const TokenLogprobs current = logprobs(policy_, batch, hidden), gradient = gradient_at(0, current);
-    learned.logprobs = current.logprobs.detach();
-    add_root(current.logprobs, gradient.logprobs);
-    add_root(current.entropy, gradient.entropy);
-  }
-  torch::autograd::backward(roots, gradients);
-  learned.sums = at::stack(sums);
-  return learned;
+                                const ChunkGradient& gradient_of) {
+  std::vector<Tensor> sums;
+  const LearnedTokens head = policy_.learn_tokens(hidden.detach(), batch.targets, temperature_, batch.kept,
+                                                  [&](int64_t first, const TokenLogprobs& chunk) -> TokenLogprobs {
+                                                    const PolicyGradient gradient = gradient_of(first, chunk);
+                                                    sums.push_back(gradient.metrics);
+                                                    return {gradient.logprobs, gradient.entropy};
+                                                  });
+  if (hidden.requires_grad()) torch::autograd::backward({hidden}, {head.hidden_gradient});
+  return {sequences, batch.starts, head.found.logprobs, at::stack(sums)};
 }
 
 // The sums of all passes [chunks, sums] on the host, and the sequences that a loss was not finite for: those with such
@@ -419,12 +403,15 @@ void Trainer::refresh_reference() {
   reference_->load_state(mixed);
 }
 
-// Whether the sampler has recorded the entropies, and by the weights that there are now.
-bool Trainer::has_entropies(const std::vector<Group>& groups, const std::vector<Sequence>& list) const {
-  return std::all_of(list.begin(), list.end(), [&](const Sequence& each) {
-    return groups[each.group].policy_version == policy_.version() &&
-           each.completion->entropies.size() == each.tokens->size();
-  });
+Trainer::Records Trainer::records(const std::vector<Group>& groups, const std::vector<Sequence>& list) const {
+  const auto all = [&](auto holds) { return std::all_of(list.begin(), list.end(), holds); };
+  Records recorded;
+  recorded.logprobs =
+      all([&](const Sequence& each) { return groups[each.group].policy_version == policy_.version(); });
+  recorded.entropies = recorded.logprobs && all([](const Sequence& each) {
+                         return each.completion->entropies.size() == each.tokens->size();
+                       });
+  return recorded;
 }
 
 Tensor Trainer::recorded_entropies(const std::vector<Sequence>& list) const {
@@ -466,6 +453,17 @@ LossInput Trainer::loss_input(const std::vector<Sequence>& sequences, const Batc
   return input;
 }
 
+// What tokens take from their whole sequences comes before any gradient, too: of what is recorded, or from the head.
+PolicyLoss Trainer::with_sequences(const PolicyLoss& loss, const LossInput& input, const Records& recorded,
+                                   const Batch& batch, const Tensor& hidden) const {
+  if (objective_.is_by_token()) return loss;
+  if (recorded.logprobs && (recorded.entropies || objective_.top_entropy == 1))
+    return loss.with_sequences(input.old_logprobs, input.old_entropy);
+  at::NoGradGuard no_grad;
+  const TokenLogprobs now = logprobs(policy_, batch, hidden);
+  return loss.with_sequences(now.logprobs, now.entropy);
+}
+
 UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
   UpdateReport report;
   report.skipped_updates = optimizer_.skipped_updates();
@@ -499,21 +497,21 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
           count(std::span<const Group>(groups.data() + begin, end - begin), groups, objective_);
       ObjectiveConfig objective = objective_;
       objective.entropy_coefficient = entropy_.applied(objective_);
-      const bool recorded = objective_.top_entropy < 1 && has_entropies(groups, list);
-      const EntropyCut cut = entropy_cut(list, recorded);
+      const Records recorded = records(groups, list);
+      const bool entropies = objective_.top_entropy < 1 && recorded.entropies;
+      const EntropyCut cut = entropy_cut(list, entropies);
       const Gradients gradients(policy_.parameters());
       RouterRecord record{{}, {}, tokens_of(list)};
       std::vector<Learned> learned;
       const auto take = [&](const std::vector<Sequence>& micro, const Batch& batch, const Tensor& hidden) {
         LossInput input = loss_input(micro, batch, reference);
         input.cut = cut;
-        if (recorded) input.old_entropy = recorded_entropies(micro);
-        const PolicyLoss loss(input, normalizer, objective);
-        const bool by_token = objective.is_by_token();
-        const auto gradient_of = [&](int64_t first, const TokenLogprobs& chunk) {
-          return (by_token ? loss.part(first, chunk.logprobs.size(0)) : loss).gradient(chunk.logprobs, chunk.entropy);
-        };
-        learned.push_back(learn(micro, batch, hidden, by_token, gradient_of));
+        if (entropies) input.old_entropy = recorded_entropies(micro);
+        const PolicyLoss loss =
+            with_sequences(PolicyLoss(input, normalizer, objective), input, recorded, batch, hidden);
+        learned.push_back(learn(micro, batch, hidden, [&](int64_t first, const TokenLogprobs& chunk) {
+          return loss.part(first, chunk.logprobs.size(0)).gradient(chunk.logprobs, chunk.entropy);
+        }));
       };
       report.tokens += each_pass(policy_, list, &record, take);
       const auto [sums, broken] = read(learned);
@@ -524,7 +522,7 @@ UpdateReport Trainer::update(std::vector<Group>& groups, int64_t step) {
         report.mismatch_kl = metrics.mismatch_kl_sum / metrics.tokens;
       }
       all.add(metrics);
-      if (recorded) report.entropy_deviation = all.entropy_deviation;
+      if (entropies) report.entropy_deviation = all.entropy_deviation;
       entropy_.observe(metrics.bonus_entropy / metrics.bonus_tokens, objective_);
       if (objective_.entropy_target != 0) report.entropy_coefficient = objective.entropy_coefficient;
       apply(report, gradients, record, metrics.loss, broken, step);
@@ -563,7 +561,7 @@ UpdateReport Trainer::update(const std::vector<Example>& documents, int64_t step
     return {at::full_like(chunk.logprobs, -1.0 / count), {}, sums / count};
   };
   const auto take = [&](const std::vector<Sequence>& some, const Batch& batch, const Tensor& hidden) {
-    learned.push_back(learn(some, batch, hidden, true, gradient_of));
+    learned.push_back(learn(some, batch, hidden, gradient_of));
   };
   report.tokens = each_pass(policy_, list, &record, take);
   const auto [rows, broken] = read(learned);

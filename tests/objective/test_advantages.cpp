@@ -2,7 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstddef>
 #include <limits>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "error_of.h"
@@ -22,9 +25,10 @@ using ::testing::Pointwise;
 const float kNanF = std::numeric_limits<float>::quiet_NaN();
 const double kNanD = std::numeric_limits<double>::quiet_NaN();
 
-Group group_of(std::vector<double> rewards) {
+Group group_of(std::vector<double> rewards, std::size_t tokens = 0) {
   Group group;
   group.completions.resize(rewards.size());
+  for (Completion& completion : group.completions) completion.tokens.assign(tokens, 7);
   group.rewards = std::move(rewards);
   return group;
 }
@@ -264,6 +268,44 @@ TEST(Signal, of_each_reward_is_there_where_the_sum_hides_it) {
   Group unweighted = cancelling;
   unweighted.weights = {{"first", 0.0}};
   EXPECT_FALSE(has_signal(unweighted, true));
+}
+
+class Counted : public ::testing::Test {
+ protected:
+  Counted() {
+    groups = {group_of({1, 2}, 3), group_of({3, kNanD}, 5)};
+    groups[1].completions[0].finish = Finish::length;
+    compute_advantages(groups, config);
+  }
+  ObjectiveConfig config;
+  std::vector<Group> groups;
+};
+
+TEST_F(Counted, completions_without_advantage_count_nowhere) {
+  const Normalizer normalizer = count(groups, groups, config);
+  EXPECT_EQ(normalizer.tokens, 3 + 3 + 5);
+  EXPECT_EQ(normalizer.sequences, 3);
+  EXPECT_FALSE(enters_loss(groups[1], 1, config));
+  EXPECT_TRUE(enters_loss(groups[1], 0, config));
+}
+
+TEST_F(Counted, masked_completions_bring_no_tokens_but_are_sequences) {
+  config.mask_truncated = true;
+  const Normalizer normalizer = count(groups, groups, config);
+  EXPECT_EQ(normalizer.tokens, 3 + 3);
+  EXPECT_EQ(normalizer.sequences, 3);
+  EXPECT_FALSE(enters_loss(groups[1], 0, config));
+}
+
+TEST_F(Counted, dapo_and_cispo_spread_the_tokens_of_the_rollout) {
+  const std::span<const Group> first(groups.data(), 1);
+  EXPECT_EQ(count(first, groups, config).tokens, 6);
+  config.loss = Loss::bnpo;
+  EXPECT_EQ(count(first, groups, config).tokens, 6);
+  config.loss = Loss::dapo;
+  EXPECT_EQ(count(first, groups, config).tokens, 5.5);
+  config.loss = Loss::cispo;
+  EXPECT_EQ(count(first, groups, config).tokens, 5.5);
 }
 
 }  // namespace

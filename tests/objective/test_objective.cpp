@@ -20,57 +20,6 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Pointwise;
 
-Group group_of(std::vector<double> rewards, std::size_t tokens) {
-  Group group;
-  for (std::size_t i = 0; i < rewards.size(); ++i) {
-    Completion completion;
-    completion.tokens.assign(tokens, 7);
-    group.completions.push_back(completion);
-  }
-  group.rewards = std::move(rewards);
-  return group;
-}
-
-// --------------------------------------------------------------------------------------------------------- normalizer
-
-class Counted : public ::testing::Test {
- protected:
-  Counted() {
-    groups = {group_of({1, 2}, 3), group_of({3, kNanD}, 5)};
-    groups[1].completions[0].finish = Finish::length;
-    compute_advantages(groups, config);
-  }
-  ObjectiveConfig config;
-  std::vector<Group> groups;
-};
-
-TEST_F(Counted, completions_without_advantage_count_nowhere) {
-  const Normalizer normalizer = count(groups, groups, config);
-  EXPECT_EQ(normalizer.tokens, 3 + 3 + 5);
-  EXPECT_EQ(normalizer.sequences, 3);
-  EXPECT_FALSE(enters_loss(groups[1], 1, config));
-  EXPECT_TRUE(enters_loss(groups[1], 0, config));
-}
-
-TEST_F(Counted, masked_completions_bring_no_tokens_but_are_sequences) {
-  config.mask_truncated = true;
-  const Normalizer normalizer = count(groups, groups, config);
-  EXPECT_EQ(normalizer.tokens, 3 + 3);
-  EXPECT_EQ(normalizer.sequences, 3);
-  EXPECT_FALSE(enters_loss(groups[1], 0, config));
-}
-
-TEST_F(Counted, dapo_and_cispo_spread_the_tokens_of_the_rollout) {
-  const std::span<const Group> first(groups.data(), 1);
-  EXPECT_EQ(count(first, groups, config).tokens, 6);
-  config.loss = Loss::bnpo;
-  EXPECT_EQ(count(first, groups, config).tokens, 6);
-  config.loss = Loss::dapo;
-  EXPECT_EQ(count(first, groups, config).tokens, 5.5);
-  config.loss = Loss::cispo;
-  EXPECT_EQ(count(first, groups, config).tokens, 5.5);
-}
-
 // --------------------------------------------------------------------------------------------------------------- loss
 
 Rollout far_rollout() { return read_rollout(fixture()["rollouts"][1]); }
@@ -107,6 +56,34 @@ class EveryLoss : public ::testing::TestWithParam<Loss> {
     expect_rounding(ours.logprobs, theirs.logprobs);
     ASSERT_EQ(ours.entropy.defined(), config.entropy_coefficient != 0);
     if (ours.entropy.defined()) expect_rounding(ours.entropy, theirs.entropy);
+  }
+  // The bits of the whole, part by part.
+  void check_parts() {
+    compute_advantages(rollout.groups, config);
+    MicroBatch micro = micro_batch(rollout, {4, 5, 6, 7}, false);
+    micro.input.cut = entropy_cut(micro.entropy, config.top_entropy);
+    micro.input.old_entropy = micro.entropy.clone();
+    micro.input.old_entropy[-1] += 0.25;
+    const PolicyLoss loss(micro.input, {37, 6}, config), ahead = loss.with_sequences(micro.logprobs, micro.entropy);
+    const PolicyGradient whole = loss.gradient(micro.logprobs, micro.entropy);
+    LossMetrics sum;
+    for (std::int64_t first = 0, n = micro.logprobs.size(0); first < n; first += 7) {
+      const std::int64_t tokens = std::min<std::int64_t>(7, n - first);
+      const PolicyGradient part =
+          ahead.part(first, tokens)
+              .gradient(micro.logprobs.narrow(0, first, tokens), micro.entropy.narrow(0, first, tokens));
+      EXPECT_TRUE(part.logprobs.equal(whole.logprobs.narrow(0, first, tokens)));
+      EXPECT_TRUE(part.entropy.equal(whole.entropy.narrow(0, first, tokens)));
+      sum.add(LossMetrics(part.metrics.unsqueeze(0)));
+    }
+    const LossMetrics expected(whole.metrics.unsqueeze(0));
+    EXPECT_NEAR(sum.loss, expected.loss, 1e-12);
+    EXPECT_EQ(sum.tokens, expected.tokens);
+    EXPECT_EQ(sum.clipped_tokens, expected.clipped_tokens);
+    EXPECT_NEAR(expected.entropy_deviation, 0.25, 1e-6);
+    EXPECT_EQ(sum.entropy_deviation, expected.entropy_deviation);
+    EXPECT_EQ(sum.masked_tokens, expected.masked_tokens);
+    EXPECT_EQ(sum.ratio_deviation, expected.ratio_deviation);
   }
   ObjectiveConfig config;
   Rollout rollout = far_rollout();
@@ -252,43 +229,47 @@ TEST_P(EveryLoss, accepts_an_empty_micro_batch) {
   EXPECT_EQ(found.loss, 0.0);
   EXPECT_EQ(found.logprobs.size(0), 0);
   EXPECT_EQ(found.metrics.tokens, 0.0);
+  const PolicyLoss loss({none, none, none, starts_of({})}, {}, config);
+  EXPECT_EQ(loss.with_sequences(none, none).part(0, 0).gradient(none, none).logprobs.size(0), 0);
 }
 
-TEST_P(EveryLoss, that_goes_token_by_token_has_the_same_gradient_in_parts) {
+TEST_P(EveryLoss, has_the_same_gradient_in_parts) {
   config.top_entropy = 0.6;
+  config.kl_ratio_weighted = true;
+  for (const auto& [level, level_name] : EnumNames<RatioLevel>::values)
+    for (const bool off_policy : {false, true}) {
+      SCOPED_TRACE(std::string(level_name) + (off_policy ? ", off policy" : ""));
+      config.ratio_level = level, config.off_policy_threshold = off_policy ? 0.1 : 0;
+      if (config.loss == Loss::vespo && config.resolved_ratio_level() != RatioLevel::token) continue;
+      check_parts();
+    }
+}
+
+TEST_P(EveryLoss, that_is_not_by_token_needs_whole_sequences_ahead) {
   for (const bool off_policy : {false, true}) {
     config.off_policy_threshold = off_policy ? 0.1 : 0;
-    compute_advantages(rollout.groups, config);
-    MicroBatch micro = micro_batch(rollout, {4, 5, 6, 7}, false);
-    micro.input.cut = entropy_cut(micro.entropy, config.top_entropy);
-    micro.input.old_entropy = micro.entropy.clone();
-    micro.input.old_entropy[-1] += 0.25;
-    const PolicyLoss loss(micro.input, {37, 6}, config);
-    const PolicyGradient whole = loss.gradient(micro.logprobs, micro.entropy);
     const bool by_token = !off_policy && config.loss != Loss::gspo && config.loss != Loss::luspo &&
                           config.loss != Loss::rloo && config.loss != Loss::vespo;
     EXPECT_EQ(config.is_by_token(), by_token);
-    if (!by_token) {
+    compute_advantages(rollout.groups, config);
+    const MicroBatch micro = micro_batch(rollout, {4, 5, 6, 7}, true);
+    const PolicyLoss loss(micro.input, {37, 6}, config);
+    if (by_token) {
+      EXPECT_NO_THROW(loss.part(0, 2));
+    } else {
       EXPECT_THROW(loss.part(0, 2), Error);
-      continue;
     }
-    LossMetrics sum;
-    for (std::int64_t first = 0, n = micro.logprobs.size(0); first < n; first += 7) {
-      const std::int64_t tokens = std::min<std::int64_t>(7, n - first);
-      const PolicyGradient part =
-          loss.part(first, tokens)
-              .gradient(micro.logprobs.narrow(0, first, tokens), micro.entropy.narrow(0, first, tokens));
-      EXPECT_TRUE(part.logprobs.equal(whole.logprobs.narrow(0, first, tokens)));
-      EXPECT_TRUE(part.entropy.equal(whole.entropy.narrow(0, first, tokens)));
-      sum.add(LossMetrics(part.metrics.unsqueeze(0)));
+    EXPECT_THROW(loss.with_sequences(micro.logprobs.narrow(0, 0, 3), {}), Error);
+    // Finite records hide nothing: neither a token that strayed from them nor one that is not finite.
+    const PolicyLoss ahead = loss.with_sequences(micro.logprobs, {});
+    at::Tensor now = micro.logprobs.clone();
+    now[5] += 0.5;
+    EXPECT_NEAR(LossMetrics(ahead.gradient(now, micro.entropy).metrics.unsqueeze(0)).ratio_deviation,
+                std::exp(0.5) - 1, 1e-6);
+    for (const float bad : {NAN, INFINITY, -INFINITY}) {
+      now[5] = bad;
+      EXPECT_FALSE(std::isfinite(LossMetrics(ahead.gradient(now, micro.entropy).metrics.unsqueeze(0)).loss));
     }
-    const LossMetrics expected(whole.metrics.unsqueeze(0));
-    EXPECT_NEAR(sum.loss, expected.loss, 1e-12);
-    EXPECT_EQ(sum.tokens, expected.tokens);
-    EXPECT_NEAR(expected.entropy_deviation, 0.25, 1e-6);
-    EXPECT_EQ(sum.entropy_deviation, expected.entropy_deviation);
-    EXPECT_EQ(sum.masked_tokens, expected.masked_tokens);
-    EXPECT_EQ(sum.ratio_deviation, expected.ratio_deviation);
   }
 }
 

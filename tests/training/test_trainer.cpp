@@ -104,8 +104,11 @@ TEST(Trainer, names_the_sample_whose_logprobs_are_not_finite) {
     groups[2].completions[1].tokens[0] = documents[9].tokens[0] = 5;
     at::Tensor embedding = policy.parameters()[0].second.detach();
     embedding[5].fill_(bad);
-    for (const int micro_batch_tokens : {60, 100000}) {
-      Trainer trainer(policy, {}, gradient_probe(), 1.0, {micro_batch_tokens});
+    for (const auto& [loss, micro_batch_tokens] :
+         {std::pair(Loss::grpo, 60), {Loss::grpo, 100000}, {Loss::gspo, 60}, {Loss::vespo, 60}}) {
+      ObjectiveConfig objective;
+      objective.loss = loss;
+      Trainer trainer(policy, objective, gradient_probe(), 1.0, {micro_batch_tokens});
       auto some = groups;
       const UpdateReport report = trainer.update(some, 7);
       ASSERT_EQ(report.skipped.size(), 1u);

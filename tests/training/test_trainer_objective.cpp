@@ -118,6 +118,65 @@ TEST(Trainer, has_entropies_from_the_sampler_and_behind_an_update_from_a_forward
   EXPECT_EQ(seen.take(), 2 * strayed.tokens);
 }
 
+// What tokens take from whole sequences needs the log-probabilities of all of them before any gradient.
+std::vector<ObjectiveConfig> of_sequences() {
+  std::vector<ObjectiveConfig> all;
+  for (const Loss loss : {Loss::gspo, Loss::luspo, Loss::rloo, Loss::vespo}) all.emplace_back().loss = loss;
+  all.emplace_back().ratio_level = RatioLevel::sequence_token;
+  all.emplace_back().off_policy_threshold = 0.1;
+  ObjectiveConfig& much = all.emplace_back();
+  much.loss = Loss::gspo, much.top_entropy = 0.4, much.entropy_coefficient = 0.01;
+  much.kl = Kl::k3_in_loss, much.kl_coefficient = 0.05, much.kl_ratio_weighted = true;
+  return all;
+}
+
+TEST(Trainer, has_what_sequences_bring_from_the_sampler_and_behind_an_update_from_the_head_once_more) {
+  std::vector<ObjectiveConfig> all = of_sequences();
+  all.emplace_back();
+  for (const ObjectiveConfig& objective : all) {
+    SCOPED_TRACE(dump_config(objective).dump());
+    Policy policy = tiny::policy(), twin = tiny::policy();
+    Trainer trainer(policy, objective, gradient_probe()), other(twin, objective, gradient_probe());
+    auto groups = scored_groups(policy, 0, 8), as_of_others = groups;
+    for (Group& group : as_of_others) ++group.policy_version;
+    int64_t drawn = 0;  // by two chunks of the head in a pass at least
+    for (const Group& group : groups)
+      for (const Completion& completion : group.completions) drawn += static_cast<int64_t>(completion.tokens.size());
+    ASSERT_GT(drawn, 300);
+
+    TokensSeen scored("token_logprobs");
+    const UpdateReport report = trainer.update(groups, 0);
+    const int64_t by_reference = trainer.reference() ? drawn : 0;
+    EXPECT_EQ(scored.take(), by_reference) << "the head is gone through once";
+    const UpdateReport same_report = other.update(as_of_others, 0);
+    const int64_t ahead = (objective.is_by_token() ? 0 : drawn) + (objective.top_entropy < 1 ? drawn : 0);
+    EXPECT_EQ(scored.take(), by_reference + ahead);
+
+    for (const auto& [name, gradient] : gradients(other)) EXPECT_TRUE(gradients(trainer).at(name).equal(gradient));
+    EXPECT_TRUE(same(policy.state(), twin.state()));
+    EXPECT_GT(report.grad_norm, 0.0);
+    EXPECT_EQ(report.loss, same_report.loss);
+    EXPECT_EQ(report.ratio_deviation, 0.0);
+    EXPECT_EQ(report.entropy_deviation.has_value(), objective.top_entropy < 1);
+
+    // By other weights now: the ratios are what they are.
+    EXPECT_GT(trainer.update(groups, 1).ratio_deviation, 0.0);
+    EXPECT_EQ(scored.take(), by_reference + ahead);
+  }
+}
+
+TEST(Trainer, tells_of_records_that_whole_sequences_were_taken_from_and_that_differ) {
+  for (const ObjectiveConfig& objective : of_sequences()) {
+    SCOPED_TRACE(dump_config(objective).dump());
+    Policy policy = tiny::policy();
+    auto groups = scored_groups(policy);
+    groups[1].completions[2].logprobs[0] += 0.25f;
+    const UpdateReport report = Trainer(policy, objective, gradient_probe()).update(groups, 0);
+    EXPECT_NEAR(report.ratio_deviation, 1 - std::exp(-0.25), 1e-6);
+    EXPECT_GT(report.mismatch_kl, 0.0);
+  }
+}
+
 TEST(Trainer, adapts_the_entropy_bonus_and_goes_on_where_it_was) {
   ObjectiveConfig objective;
   objective.entropy_coefficient = 0.01, objective.entropy_target = 100, objective.entropy_coefficient_step = 0.02;
