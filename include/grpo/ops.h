@@ -67,7 +67,10 @@ struct SharedRows {
 /// of fp32.
 ///
 /// The order in which a row adds up is what sampling and training share, one for each device. On the CPU: blocks of 16
-/// keys from each segment's start, its parent's first; one maximum and one sum over all of them, values in key order.
+/// keys from each segment's start, its parent's first; one maximum and one sum over all of them, values in key order. On
+/// CUDA: tiles of 64 keys from each segment's start, its parent's first; each by itself, with a maximum, a sum and
+/// weighted values of its own, by one shape of the matrix instruction, then folded into what came before, in this order.
+/// Pages are cut into the same blocks and tiles.
 Tensor attention(const Tensor& qkv, const Pass& pass, const HeadLayout& layout, const SharedRows& first = {});
 
 /// One layer's pages of keys and values, page_size tokens each. What lies where in one is known to the kernels of its
@@ -82,7 +85,7 @@ struct LayerPages {
 };
 
 /// So many empty pages. Throws Error for a page_size that the device's kernels do not cut into whole blocks (16 tokens on
-/// the CPU).
+/// the CPU, 64 on CUDA).
 LayerPages make_pages(const HeadLayout& layout, int64_t count, int64_t page_size, const at::TensorOptions& options);
 
 /// Stores the new keys and values of the pass's sequences in their pages and attends as `attention` would, had the whole
