@@ -10,6 +10,7 @@
 
 #include "base/files/input_file.h"
 #include "base/nearest.h"
+#include "base/plain_words.h"
 #include "grpo/json.h"
 
 namespace grpo {
@@ -34,12 +35,6 @@ Overloaded(Ts...) -> Overloaded<Ts...>;
 
 std::string join_key(const std::string& parent, const std::string& name) {
   return parent.empty() ? name : parent + "." + name;
-}
-
-std::string cut(std::string text, std::size_t limit) {
-  if (text.size() <= limit) return text;
-  while (limit > 0 && (static_cast<unsigned char>(text[limit]) & 0xC0) == 0x80) --limit;  // not inside a UTF-8 sequence
-  return text.substr(0, limit) + "…";
 }
 
 // ---- Keys ----

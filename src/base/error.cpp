@@ -22,6 +22,12 @@ std::string plain_words(const std::exception& error) {
   return text.substr(0, text.find("\nException raised from"));
 }
 
+std::string cut(std::string text, std::size_t limit) {
+  if (text.size() <= limit) return text;
+  while (limit > 0 && (static_cast<unsigned char>(text[limit]) & 0xC0) == 0x80) --limit;  // not inside a UTF-8 sequence
+  return text.substr(0, limit) + "…";
+}
+
 std::string reason_of(const std::exception& error) {
   const std::string text = plain_words(error);
   return dynamic_cast<const Error*>(&error) ? text.substr(text.find("] ") + 2) : text;

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/plain_words.h"
+
 namespace grpo {
 namespace {
 
@@ -87,7 +89,7 @@ class Builder {
   bool end_array() { return close(); }
   bool key(std::string& name) {
     const auto [member, is_new] = open_.back()->emplace(name, nullptr);
-    if (!is_new) return refuse("the key \"" + name.substr(0, 80) + "\" twice");
+    if (!is_new) return refuse("the key \"" + cut(name, 80) + "\" twice");
     member_ = &*member;
     return true;
   }

@@ -116,6 +116,10 @@ TEST_F(TaskFile, keys_that_come_twice_are_refused_by_name) {
               HasSubstr("train.jsonl:2: expected a JSON object, got the key \"prompt\" twice"));
   EXPECT_THAT(error_in(R"({"prompt": "p", "more": [{"a": {}, "b": 1, "a": 2}]})"), HasSubstr("the key \"a\" twice"));
   EXPECT_EQ(read_tasks(write(R"({"prompt": "p", "more": [{"a": 1}, {"a": 1}], "a": {"a": {}}})")).size(), 1u);
+  std::string name, shown;  // of whole characters
+  for (int i = 0; i < 40; ++i) (i < 26 ? shown : name) += "한";
+  name = shown + name;
+  EXPECT_THAT(error_in("{\"" + name + "\": 1, \"" + name + "\": 2}"), HasSubstr("the key \"" + shown + "…\" twice"));
 }
 
 TEST_F(TaskFile, malformed_lines_say_in_plain_words_what_is_wrong) {
