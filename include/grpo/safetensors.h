@@ -20,7 +20,7 @@ using SafetensorsMetadata = std::map<std::string, std::string>;
 
 /// Writes `tensors` (any device, any strides; F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL) to `path` and flushes them to
 /// the disk. The file is laid out by falling element size, so that each tensor is aligned for its dtype. Throws Error
-/// on a repeated name, an unsupported dtype, or a failed write (the file is then incomplete).
+/// on a repeated name, an unsupported dtype, or a failed write (there is then no file).
 void save_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
                       const SafetensorsMetadata& metadata = {});
 

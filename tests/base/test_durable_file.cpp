@@ -1,8 +1,10 @@
 #include "base/files/durable_file.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <set>
@@ -49,6 +51,21 @@ TEST_F(DurableFiles, that_cannot_be_written_leave_what_was_there_and_no_litter) 
   EXPECT_THAT(error_of([&] { write_file("run", folder_ / "taken/by a folder/" / std::string(300, 'n'), "x"); }),
               HasSubstr("cannot create this file"));
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_), {}), 1);
+}
+
+TEST_F(DurableFiles, that_are_not_finished_are_not_there) {
+  std::ofstream(folder_ / "weights") << "before";
+  {
+    DurableFile file("run", folder_ / "weights");
+    file.write("half of what");
+    EXPECT_EQ(read_file(folder_ / "weights"), "half of what");
+  }
+  EXPECT_FALSE(fs::exists(folder_ / "weights"));
+  ASSERT_EQ(::mkfifo((folder_ / "pipe").c_str(), 0600), 0);
+  const int reader = ::open((folder_ / "pipe").c_str(), O_RDONLY | O_NONBLOCK);
+  DurableFile("run", folder_ / "pipe").write("x");
+  EXPECT_TRUE(fs::exists(folder_ / "pipe")) << "which somebody else has made";
+  ::close(reader);
 }
 
 TEST_F(DurableFiles, change_places_in_one_step_where_the_file_system_can) {

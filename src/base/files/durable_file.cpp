@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -23,7 +24,11 @@ DurableFile::DurableFile(std::string room, std::filesystem::path path)
 }
 
 DurableFile::~DurableFile() {
-  if (descriptor_ >= 0) ::close(descriptor_);
+  if (descriptor_ < 0) return;
+  struct stat status {};
+  const bool is_file = ::fstat(descriptor_, &status) == 0 && S_ISREG(status.st_mode);  // and no device
+  ::close(descriptor_);
+  if (is_file) ::unlink(path_.c_str());
 }
 
 void DurableFile::fail(const char* action) const {

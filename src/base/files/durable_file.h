@@ -23,14 +23,14 @@ struct FileDigest {
 class DurableFile {
  public:
   DurableFile(std::string room, std::filesystem::path path);
-  ~DurableFile();
+  ~DurableFile();  ///< removes what is not finished: a full disk has its space back
   DurableFile(const DurableFile&) = delete;
   DurableFile& operator=(const DurableFile&) = delete;
 
   void write(const void* data, std::size_t size);
   void write(std::string_view text) { write(text.data(), text.size()); }
 
-  /// Flushes to the disk and closes; without it the file is not to be relied on.
+  /// Flushes to the disk and closes.
   FileDigest finish();
 
  private:
