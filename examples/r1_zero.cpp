@@ -409,8 +409,7 @@ int main(int argc, char** argv) try {
   try {
     if (config.evaluate.problems > 0) grpo::heldout_tasks(config.tasks, 1, check, &told);
   } catch (const grpo::Error& error) {
-    const std::string why = error.what();
-    throw grpo::Error("task", why.substr(why.find("] ") + 2), "; or evaluate nothing: --set evaluate.problems=0");
+    throw grpo::Error("task", grpo::reason_of(error), "; or evaluate nothing: --set evaluate.problems=0");
   }
   for (const auto& remark : told.remarks) config.notes.push_back("warning: " + remark);
   for (const auto& warning : scorer.forewarn(tasks.preview())) config.notes.push_back("warning: " + warning);

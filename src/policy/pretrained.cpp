@@ -14,6 +14,7 @@
 
 #include "base/files/durable_file.h"
 #include "base/files/model_file.h"
+#include "base/plain_words.h"
 #include "grpo/error.h"
 #include "grpo/safetensors.h"
 #include "policy/pretrained_config.h"
@@ -71,7 +72,7 @@ std::vector<SafetensorsFile> weight_files(const fs::path& folder) {
     const std::string name = file.is_string() ? file.get<std::string>() : "";
     if (name.empty() || name == "." || name == ".." || name.size() > 255 ||
         name.find_first_of(std::string("/\0", 2)) != std::string::npos)
-      throw Error("pretrained", where, ": ", tensor.substr(0, 200), ": expected the name of a file in the folder, got ",
+      throw Error("pretrained", where, ": ", cut(tensor, 200), ": expected the name of a file in the folder, got ",
                   shown(file));
     names.insert(name);
   }
@@ -171,6 +172,7 @@ Policy load_pretrained(const fs::path& folder, const PolicyConfig& config, at::D
   if (dump_config(pretrained_config(folder).with_choices_of(config)) != dump_config(config))
     throw Error("pretrained", folder.string(), ": expected the policy that its config.json describes, up to dtype, ",
                 "max_positions, moe.auxiliary_loss and adapter, got ", dump_config(config).dump());
+  validate(config.adapter, "adapter");
   const std::vector<SafetensorsFile> files = weight_files(folder);
   const std::string where = folder.string();
   const Json json = object_in(folder / kConfig);
@@ -196,7 +198,6 @@ Policy load_pretrained(const fs::path& folder, const PolicyConfig& config, at::D
   Policy policy = Policy::uninitialized(whole, device);
   const std::vector<Slot> slots = slots_of(policy, family, where);
   for (size_t i = 0; i < slots.size(); ++i) sources[i].file->read(*sources[i].entry, slots[i].part);
-  validate(config.adapter, "adapter");
   if (config.adapter.rank == 0) return policy;
   Policy adapted = std::move(policy).adapted(config.adapter, seed);
   if (!config.adapter.from.empty()) load_adapter(adapted, config.adapter.from, folder);

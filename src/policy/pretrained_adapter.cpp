@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "base/files/durable_file.h"
+#include "base/plain_words.h"
 #include "grpo/error.h"
 #include "grpo/pretrained.h"
 #include "policy/pretrained_tensors.h"
@@ -74,12 +75,13 @@ AdapterConfig pretrained_adapter(const fs::path& folder) {
   AdapterConfig config;
   config.from = folder.string();
   config.rank = fields.get<int>("r");
+  if (config.rank == 0) throw Error("pretrained", fields.where(), ": \"r\": expected a rank above 0, got 0");
   config.alpha = fields.get<double>("lora_alpha");
   fields.expect("peft_type", "LORA"), fields.expect("bias", "none"), fields.expect("task_type", "CAUSAL_LM");
   const Json start = fields.raw("init_lora_weights");
   if (!start.is_null() && !start.is_boolean() && start != "gaussian")
     throw Error("pretrained", fields.where(), ": \"init_lora_weights\": only true, false and \"gaussian\" are ",
-                "supported, as others change the weights under the adapter, too; got ", shown(start));
+                "supported, as others may change the weights under the adapter, too; got ", shown(start));
   // What says which modules there are (the tensors do), how it was trained, and by what.
   fields.ignore({"target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "lora_dropout",
                  "base_model_name_or_path", "revision", "peft_version", "inference_mode", "auto_mapping",
@@ -91,7 +93,7 @@ AdapterConfig pretrained_adapter(const fs::path& folder) {
   for (const auto& entry : file.entries()) {
     if (!entry.name.ends_with(kA)) continue;
     if (entry.shape.size() != 2 || entry.shape[0] != config.rank)
-      throw Error("pretrained", file.path().string(), ": ", entry.name.substr(0, 200), ": expected shape [",
+      throw Error("pretrained", file.path().string(), ": ", cut(entry.name, 200), ": expected shape [",
                   config.rank, ", in], as \"r\" in ", kAdapterConfig, " says, got ", at::IntArrayRef(entry.shape));
     const std::string module = entry.name.substr(0, entry.name.size() - kA.size());
     targets.insert(module.find(".experts.") != std::string::npos ? "experts" : leaf_of(module));
@@ -100,7 +102,7 @@ AdapterConfig pretrained_adapter(const fs::path& folder) {
   try {
     validate(config, "adapter");
   } catch (const Error& error) {
-    throw Error("pretrained", folder.string(), ": ", error.what());
+    throw Error("pretrained", folder.string(), ": ", reason_of(error));
   }
   return config;
 }

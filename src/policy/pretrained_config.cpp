@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/files/model_file.h"
+#include "base/plain_words.h"
 #include "grpo/error.h"
 #include "grpo/pretrained.h"
 
@@ -21,7 +22,7 @@ Json object_in(const fs::path& file) {
 }
 
 std::string shown(const Json& value) {
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 200);
+  return cut(value.dump(-1, ' ', false, Json::error_handler_t::replace), 200);
 }
 
 namespace {
@@ -76,7 +77,7 @@ bool is_off(const Json& value) {
 void Fields::refuse_others() const {
   for (const auto& [key, value] : json_.items())
     if (!known_.contains(key) && !is_inert(key) && !is_off(value))
-      throw Error("pretrained", where_, ": field \"", key.substr(0, 200), "\" = ", shown(value), " is not supported");
+      throw Error("pretrained", where_, ": field \"", cut(key, 200), "\" = ", shown(value), " is not supported");
 }
 
 namespace {

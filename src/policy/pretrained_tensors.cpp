@@ -7,6 +7,7 @@
 #include <set>
 #include <sstream>
 
+#include "base/plain_words.h"
 #include "grpo/error.h"
 
 namespace grpo {
@@ -17,7 +18,6 @@ using Json = nlohmann::json;
 std::vector<Slot> slots_of(const Policy& policy, const Family& family, const std::string& where) {
   const HeadLayout layout = policy.config().layout();
   std::vector<Slot> slots;
-  const auto ends_with = [](const std::string& name, const std::string& end) { return name.ends_with(end); };
   const auto renamed = [](const std::string& name, const std::string& end, const std::string& other) {
     return name.substr(0, name.size() - end.size()) + other;
   };
@@ -39,15 +39,15 @@ std::vector<Slot> slots_of(const Policy& policy, const Family& family, const std
   for (const auto& [name, tensor] : policy.weights()) {
     const auto found = policy.adapters().find(name);
     adapter = found == policy.adapters().end() ? nullptr : &found->second;
-    if (ends_with(name, ".qkv_proj.weight") || ends_with(name, ".qkv_proj.bias")) {
-      const std::string kind = ends_with(name, "weight") ? "weight" : "bias";
+    if (name.ends_with(".qkv_proj.weight") || name.ends_with(".qkv_proj.bias")) {
+      const std::string kind = name.ends_with("weight") ? "weight" : "bias";
       const int64_t q = layout.heads * layout.head_dim, kv = layout.kv_heads * layout.head_dim;
       const std::string end = "qkv_proj." + kind;
       add(renamed(name, end, "q_proj." + kind), tensor.narrow(0, 0, q), 0);
       add(renamed(name, end, "k_proj." + kind), tensor.narrow(0, q, kv), 1);
       add(renamed(name, end, "v_proj." + kind), tensor.narrow(0, q + kv, kv), 2);
-    } else if (ends_with(name, "experts.gate_up_proj") || ends_with(name, "experts.down_proj")) {
-      const bool down = ends_with(name, "down_proj");
+    } else if (name.ends_with("experts.gate_up_proj") || name.ends_with("experts.down_proj")) {
+      const bool down = name.ends_with("down_proj");
       const std::string end = std::string("mlp.experts.") + (down ? "down_proj" : "gate_up_proj");
       for (int64_t e = 0; e < tensor.size(0); ++e) {
         const std::string folder =
@@ -58,11 +58,11 @@ std::vector<Slot> slots_of(const Policy& policy, const Family& family, const std
           add_pair(folder, tensor[e], family.gate, family.up, e);
         }
       }
-    } else if (ends_with(name, ".mlp.gate.weight")) {
+    } else if (name.ends_with(".mlp.gate.weight")) {
       add(renamed(name, "mlp.gate.weight", std::string(family.experts) + ".gate.weight"), tensor);
-    } else if (ends_with(name, ".gate_up_proj.weight")) {
+    } else if (name.ends_with(".gate_up_proj.weight")) {
       add_pair(renamed(name, "gate_up_proj.weight", ""), tensor, "gate_proj", "up_proj");
-    } else if (ends_with(name, ".e_score_correction_bias") && !family.selection_bias) {
+    } else if (name.ends_with(".e_score_correction_bias") && !family.selection_bias) {
       // Most families have none: they choose by the scores alone.
       if (!tensor.is_meta() && tensor.abs().max().item<float>() != 0)
         throw Error("pretrained", where, ": expected selection biases of 0, which is all that ", family.architecture,
@@ -105,7 +105,7 @@ std::vector<Source> sources_of(const std::vector<Slot>& slots, const std::vector
   if (!wrong.empty()) {
     constexpr size_t kShown = 100;
     std::string list;
-    for (size_t i = 0; i < std::min(wrong.size(), kShown); ++i) list += "\n  " + wrong[i].substr(0, 1000);
+    for (size_t i = 0; i < std::min(wrong.size(), kShown); ++i) list += "\n  " + cut(wrong[i], 1000);
     if (wrong.size() > kShown) list += "\n  and " + std::to_string(wrong.size() - kShown) + " more";
     for (const char* key : {"quantization_config", "quantization", "compression_config"})
       if (const Json how = json.value(key, Json()); !how.empty())

@@ -52,8 +52,7 @@ PretrainedDefaults::PretrainedDefaults(const fs::path& model_folder, const Given
   pretrained_config(folder_);  // refuses what is no such folder
   is_small_ = parameters_in(folder_) < kSmall;
 } catch (const Error& error) {
-  const std::string_view why = error.what();
-  throw Error("config", "policy.from: ", why.substr(why.find("] ") + 2));
+  throw Error("config", "policy.from: ", reason_of(error));
 }
 
 void PretrainedDefaults::note(const std::string& key, const std::string& value, const std::string& why) {

@@ -192,6 +192,8 @@ TEST_F(BrokenAdapter, is_refused_by_the_name_of_what_is_not_supported) {
 TEST_F(BrokenAdapter, is_refused_where_its_tensors_are_not_those_of_the_model) {
   change("r", 5);
   EXPECT_THAT(refusal(), AllOf(HasSubstr("lora_A.weight: expected shape [5, in]"), HasSubstr("got [4, 16]")));
+  change("r", 0);
+  EXPECT_THAT(refusal(), HasSubstr("adapter_config.json: \"r\": expected a rank above 0, got 0"));
   change("r", 4);
   EXPECT_THAT(refusal("qwen3"), HasSubstr("expected the tensors that its adapter_config.json describes, but"));
   NamedTensors tensors = load_safetensors(folder_ / "adapter_model.safetensors");
@@ -200,7 +202,8 @@ TEST_F(BrokenAdapter, is_refused_where_its_tensors_are_not_those_of_the_model) {
   EXPECT_THAT(refusal(), AllOf(HasSubstr("but 1 differs:"), HasSubstr(tensors[0].first + ": missing")));
   tensors.emplace_back("base_model.model.lm_head.lora_A.weight", at::zeros({4, 16}));
   write(tensors);
-  EXPECT_THAT(refusal(), HasSubstr("lm_head"));
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("[pretrained] " + folder_.path().string() + ": adapter.targets."),
+                               HasSubstr("lm_head")));
   fs::remove(folder_ / "adapter_model.safetensors");
   EXPECT_THAT(refusal(), HasSubstr("expected adapter_model.safetensors beside adapter_config.json, got none"));
 
