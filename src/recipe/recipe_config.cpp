@@ -40,9 +40,16 @@ void RecipeConfig::choose_defaults(const GivenKeys& given, const RecipeConfig* m
       const auto keep = [&](const char* name, auto& value, const auto& own) {
         if (!given.contains(key + name)) value = own;
       };
-      keep("policy.adapter.rank", stage.policy.adapter.rank, before->policy.adapter.rank);
-      keep("policy.adapter.alpha", stage.policy.adapter.alpha, before->policy.adapter.alpha);
-      keep("policy.adapter.targets", stage.policy.adapter.targets, before->policy.adapter.targets);
+      AdapterConfig& adapter = stage.policy.adapter;
+      const AdapterConfig& had = before->policy.adapter;
+      if (!adapter.from.empty() && adapter.from == had.from) {  // else nobody but the user chose it
+        keep("policy.adapter.rank", adapter.rank, had.rank);
+        keep("policy.adapter.alpha", adapter.alpha, had.alpha);
+        keep("policy.adapter.targets", adapter.targets, had.targets);
+      } else if (!adapter.from.empty()) {
+        if (!defaults) defaults.emplace(folder, given);
+        defaults->choose(key + "policy.", adapter);
+      }
       keep("grpo.optimizer.learning_rate", stage.grpo.optimizer.learning_rate, before->grpo.optimizer.learning_rate);
       keep("grpo.optimizer.warmup_steps", stage.grpo.optimizer.warmup_steps, before->grpo.optimizer.warmup_steps);
       keep("grpo.rewards.accuracy_needs_format", stage.grpo.rewards.accuracy_needs_format,
@@ -151,16 +158,18 @@ void check_sources(const StageConfig& stage, const EarlierStages& earlier) {
 void check_adapter(const RecipeConfig& config, const StageConfig& stage) {
   const AdapterConfig& adapter = stage.policy.adapter;
   if (adapter.rank == 0 && adapter.from.empty()) return;
-  const auto refuse = [&](const char* key, const auto&... why) {
-    throw Error("recipe", "stage \"", stage.name, "\", policy.adapter.", key, ": ", why...);
+  const auto refuse = [&](const std::string& where) {
+    if (!adapter.from.empty())
+      throw Error("recipe", "stage \"", stage.name, "\", policy.adapter.from: expected none", where, ", got ",
+                  adapter.from);
+    throw Error("recipe", "stage \"", stage.name, "\", policy.adapter.rank: expected 0", where, ", got ", adapter.rank);
   };
-  if (!gives_policy(stage.type)) refuse("rank", "expected 0 in a stage that trains nothing, got ", adapter.rank);
-  if (stage.from.empty() && stage.policy.from.empty())
-    refuse("rank", "expected 0 in a stage that starts from fresh weights, got ", adapter.rank);
+  if (!gives_policy(stage.type)) refuse(" in a stage that trains nothing");
+  if (stage.from.empty() && stage.policy.from.empty()) refuse(" in a stage that starts from fresh weights");
   if (stage.from.empty()) return;
-  if (!adapter.from.empty()) refuse("from", "expected none in a stage that starts from another, got ", adapter.from);
+  if (!adapter.from.empty()) refuse(" in a stage that starts from another");
   if (policy_config(config, find(config, stage.from)).adapter.rank > 0)
-    refuse("rank", "expected 0, as the stage goes on with the adapter of ", stage.from, ", got ", adapter.rank);
+    refuse(", as the stage goes on with the adapter of " + stage.from);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "grpo/checkpoint.h"
 #include "grpo/model.h"
 #include "grpo/pretrained.h"
+#include "grpo/recipe.h"
 #include "models_test.h"
 
 namespace grpo {
@@ -156,46 +157,53 @@ TEST_F(AdapterRuns, begin_with_an_adapter_that_is_there) {
 }
 
 // The stages of a recipe: an adapter goes on, or begins over weights that a stage has trained whole.
-TEST_F(AdapterRuns, of_recipes_go_on_with_an_adapter_or_put_one_on_what_a_stage_trained) {
-  const Json rollout{{"samples", 4}, {"max_new_tokens", 16}};
-  const Json rewards{
-      {"weights", {{"format", 0}, {"overlong", 1}}}, {"overlong_max_length", 16}, {"overlong_buffer", 12}};
-  const Json rl{{"steps", 2}, {"prompts_per_step", 2}, {"rollout", rollout}, {"rewards", rewards}};
-  const Json data{{{"topic", "problem"}, {"count", 4}}};
-  const Json sft{{"documents_per_step", 2}};
-  Json config{
-      {"chat", {{"text", ""}, {"system", "Think."}}},
-      {"stages",
-       {{{"name", "rl"},
-         {"type", "grpo"},
-         {"policy", {{"from", model_.string()}, {"adapter", {{"rank", 2}}}}},
-         {"grpo", rl}},
-        {{"name", "tuned"}, {"type", "sft"}, {"from", "rl"}, {"data", data}, {"sft", sft}},
-        {{"name", "whole"},
-         {"type", "sft"},
-         {"policy", {{"from", model_.string()}}},
-         {"data", data},
-         {"sft", sft}},
-        {{"name", "over"},
-         {"type", "grpo"},
-         {"from", "whole"},
-         {"policy", {{"adapter", {{"rank", 3}, {"targets", {"attention"}}}}}},
-         {"grpo", rl}},
-        {{"name", "student"},
-         {"type", "distill"},
-         {"policy", {{"from", model_.string()}, {"adapter", {{"rank", 4}}}}},
-         {"teacher", (folder_ / "taught.jsonl").string()},
-         {"sft", sft}}}},
-      {"evaluation", {{"problems", 2}, {"samples", 2}, {"general_problems", 0}, {"pairs", 2}, {"max_new_tokens", 16}}}};
-  write_lines(folder_ / "taught.jsonl",
-              {{{"prompt", "1+1"}, {"completion", "<think>1+1=2</think><answer>2</answer>"}},
-               {{"prompt", "1+2"}, {"completion", "<think>1+2=3</think><answer>3</answer>"}}});
-  const auto recipe = [&](const std::vector<std::string>& more) {
-    write(folder_ / "r1.json", config.dump());
+class AdapterRecipes : public AdapterRuns {
+ protected:
+  AdapterRecipes() {
+    const Json rollout{{"samples", 4}, {"max_new_tokens", 16}};
+    const Json rewards{
+        {"weights", {{"format", 0}, {"overlong", 1}}}, {"overlong_max_length", 16}, {"overlong_buffer", 12}};
+    const Json rl{{"steps", 2}, {"prompts_per_step", 2}, {"rollout", rollout}, {"rewards", rewards}};
+    const Json data{{{"topic", "problem"}, {"count", 4}}};
+    const Json sft{{"documents_per_step", 2}};
+    config_ = {
+        {"chat", {{"text", ""}, {"system", "Think."}}},
+        {"stages",
+         {{{"name", "rl"},
+           {"type", "grpo"},
+           {"policy", {{"from", model_.string()}, {"adapter", {{"rank", 2}}}}},
+           {"grpo", rl}},
+          {{"name", "tuned"}, {"type", "sft"}, {"from", "rl"}, {"data", data}, {"sft", sft}},
+          {{"name", "whole"},
+           {"type", "sft"},
+           {"policy", {{"from", model_.string()}}},
+           {"data", data},
+           {"sft", sft}},
+          {{"name", "over"},
+           {"type", "grpo"},
+           {"from", "whole"},
+           {"policy", {{"adapter", {{"rank", 3}, {"targets", {"attention"}}}}}},
+           {"grpo", rl}},
+          {{"name", "student"},
+           {"type", "distill"},
+           {"policy", {{"from", model_.string()}, {"adapter", {{"rank", 4}}}}},
+           {"teacher", (folder_ / "taught.jsonl").string()},
+           {"sft", sft}}}},
+        {"evaluation", {{"problems", 2}, {"samples", 2}, {"general_problems", 0}, {"pairs", 2}, {"max_new_tokens", 16}}}};
+    write_lines(folder_ / "taught.jsonl",
+                {{{"prompt", "1+1"}, {"completion", "<think>1+1=2</think><answer>2</answer>"}},
+                 {{"prompt", "1+2"}, {"completion", "<think>1+2=3</think><answer>3</answer>"}}});
+  }
+  int recipe(const std::vector<std::string>& more) {
+    write(folder_ / "r1.json", config_.dump());
     std::vector<std::string> all{"--config", folder_ / "r1.json", "--out", folder_ / "r1"};
     all.insert(all.end(), more.begin(), more.end());
     return tool(GRPO_R1, all);
-  };
+  }
+  Json config_;
+};
+
+TEST_F(AdapterRecipes, go_on_with_an_adapter_or_put_one_on_what_a_stage_trained) {
   ASSERT_EQ(recipe({}), 0) << output();
   const Json made = Json::parse(read_file(folder_ / "r1/config.json"))["stages"];
   EXPECT_EQ(made[0]["grpo"]["optimizer"]["learning_rate"], 1e-4);
@@ -226,12 +234,14 @@ TEST_F(AdapterRuns, of_recipes_go_on_with_an_adapter_or_put_one_on_what_a_stage_
   const std::string before = read_file(stages / "over/adapter/adapter_model.safetensors");
   EXPECT_EQ(recipe({"--resume", "--force-from", "over"}), 0) << output();
   EXPECT_EQ(read_file(stages / "over/adapter/adapter_model.safetensors"), before);
+}
 
+TEST_F(AdapterRecipes, refuse_an_adapter_on_weights_that_nobody_trained_or_on_another) {
   const auto refusal = [&](auto change) {
-    const Json kept = config;
-    change(config["stages"]);
+    const Json kept = config_;
+    change(config_["stages"]);
     EXPECT_EQ(recipe({}), 1);
-    config = kept;
+    config_ = kept;
     return output();
   };
   EXPECT_THAT(refusal([](Json& all) { all[1]["policy"]["adapter"]["rank"] = 2; }),
@@ -241,6 +251,39 @@ TEST_F(AdapterRuns, of_recipes_go_on_with_an_adapter_or_put_one_on_what_a_stage_
               HasSubstr("policy.adapter.from: expected none in a stage that starts from another"));
   EXPECT_THAT(refusal([](Json& all) { all[4]["policy"].erase("from"); }),
               HasSubstr("policy.adapter.rank: expected 0 in a stage that starts from fresh weights, got 4"));
+  EXPECT_THAT(refusal([](Json& all) { all[3]["type"] = "rejection_sample"; }),
+              HasSubstr("policy.adapter.rank: expected 0 in a stage that trains nothing, got 3"));
+  EXPECT_THAT(refusal([](Json& all) {
+                all[3]["type"] = "rejection_sample";
+                all[3]["policy"]["adapter"] = {{"from", "x"}};
+              }),
+              HasSubstr("policy.adapter.from: expected none in a stage that trains nothing, got x"));
+}
+
+// What a run that goes on keeps is what it had from an adapter's folder, which may be gone.
+TEST_F(AdapterRecipes, that_go_on_have_the_adapter_that_the_user_says) {
+  write_adapter(folder_ / "start");
+  const auto recipe = [&](int rank, const fs::path& from = {}) {
+    RecipeConfig config;
+    StageConfig& stage = config.stages.emplace_back();
+    stage.name = "rl", stage.type = StageType::grpo, stage.policy.from = model_.string();
+    stage.policy.adapter.rank = rank, stage.policy.adapter.from = from.string();
+    return config;
+  };
+  const auto chosen = [](RecipeConfig config, const RecipeConfig* made) {
+    config.choose_defaults({}, made);
+    return config.stages[0].policy.adapter;
+  };
+  RecipeConfig made = recipe(3);
+  EXPECT_EQ(chosen(recipe(0), &made).rank, 0) << "taken out again";
+  EXPECT_EQ(chosen(recipe(5), &made).rank, 5);
+  EXPECT_EQ(chosen(recipe(0, folder_ / "start"), &made).rank, 2);
+  made.stages[0].policy.adapter = chosen(recipe(0, folder_ / "start"), nullptr);
+  fs::remove_all(folder_ / "start");
+  const AdapterConfig kept = chosen(recipe(0, folder_ / "start"), &made);
+  EXPECT_EQ(kept.rank, 2);
+  EXPECT_EQ(kept.alpha, 6);
+  EXPECT_EQ(kept.targets, (std::vector<std::string>{"down_proj", "q_proj"}));
 }
 
 }  // namespace
