@@ -184,9 +184,9 @@ class Rooms(unittest.TestCase):
     def test_functions_are_short_enough_to_read(self):
         self.assertEqual(list(functions(SOME_FUNCTIONS)),
                          [(4, 5, "int f(char c)"), (10, 2, "template <class T> T g(const T& t) const")])
-        for top in ("src", "examples"):
+        for top in ("src", "kernels", "examples", "tests"):
             for file in (ROOT / top).rglob("*"):
-                if file.suffix in (".h", ".cpp") and file.parent.name != "tables":
+                if file.suffix in (".h", ".cpp", ".cu") and file.parent.name != "tables":
                     for first, lines, head in functions(file.read_text(encoding="utf-8")):
                         with self.subTest(place=f"{file}:{first}", function=head[:80]):
                             self.assertLessEqual(lines, MOST_LINES_OF_A_FUNCTION)

@@ -125,99 +125,100 @@ TEST_F(Files, rows_read_their_owners_tables) {
 }
 
 // Samples of our own in the form of each owner's file; what the first problem is, and how many there are.
+struct Form {
+  const char *row, *file, *text;
+  std::size_t problems;
+  std::string answer, asked;  // the latter is in the prompt
+};
+const Form kForms[] = {
+    // data.tar of hendrycks/test: no line of names
+    {"mmlu", "test/abstract_algebra_test.csv",
+     "\"Which, of these,\n is odd?\",2,4,5,8,C\nWhich is a letter?,A,1,2,3,A\n", 2, "C",
+     "Which, of these,\n is odd?"},
+    {"mmlu", "cais.jsonl", R"({"question": "q?", "subject": "law", "choices": ["1", "2", "3", "4"], "answer": 3})", 1,
+     "D", "D) 4"},
+    {"mmlu", "named.csv", "Question,a,B,C,D,Answer\n", 0, "", "nothing but names"},
+    {"mmlu_redux", "redux.jsonl",
+     R"({"question": "q?", "choices": ["1", "2", "3", "4"], "answer": 0, "error_type": "wrong_groundtruth",
+         "source": "https://x.org", "correct_answer": "1", "potential_reason": null})",
+     1, "B", "A) 1"},
+    {"mmlu_pro", "pro.jsonl",
+     R"({"question_id": 70, "question": "q?", "options": ["a", "b", "c"], "answer": "C", "answer_index": 2,
+         "cot_content": "", "category": "business", "src": "ori"})",
+     1, "C", "about business"},
+    {"drop", "drop_dataset_dev.json",
+     R"({"history_1": {"passage": "He won 3 games.", "wiki_url": "w", "qa_pairs": [{"question": "How many?",
+         "answer": {"number": "3", "date": {"day": "", "month": "", "year": ""}, "spans": []}, "query_id": "q-1",
+         "validated_answers": [{"number": "", "date": {"day": "", "month": "", "year": ""}, "spans":
+         ["three"]}]}]}})",
+     1, R"([["3"],["three"]])", "He won 3 games."},
+    {"if_eval", "input_data.jsonl",
+     R"({"key": 1000, "prompt": "Say it without a comma.", "instruction_id_list": ["punctuation:no_comma"],
+         "kwargs": [{}]})",
+     1, "", "Say it without a comma."},
+    {"gpqa_diamond", "gpqa_diamond.csv",
+     "Pre-Revision Question,Question,Correct Answer,Incorrect Answer 1,Incorrect Answer 2,Incorrect Answer 3,Record "
+     "ID,High-level domain\np,q?,yes,no,maybe,never,rec1,Physics\n",
+     1, "*", "yes"},
+    {"simple_qa", "simple_qa_test_set.csv",
+     "metadata,problem,answer\n\"{'topic': 'Art', 'urls': ['https://x.org', 'https://y.org']}\",Who?,Ann\n", 1, "Ann",
+     "Who?"},
+    {"frames", "test.tsv",
+     "\tPrompt\tAnswer\twikipedia_link_1\twiki_links\n0\tWho?\t2010\thttps://x.org\t\"['https://x.org']\"\n", 1,
+     "2010", "Who?"},
+    {"alpaca_eval", "alpaca_eval_gpt4_baseline.json",
+     R"([{"instruction": "Say hi.", "output": "Hi!", "generator": "gpt4_1106_preview", "dataset": "helpful_base"}])",
+     1, "Hi!", "Say hi."},
+    {"live_code_bench", "test.jsonl",
+     R"({"question_title": "t", "question_content": "Double it.", "platform": "atcoder", "question_id": "abc_a",
+         "contest_id": "abc", "contest_date": "2024-09-01T00:00:00", "starter_code": "", "difficulty": "easy",
+         "public_test_cases": "[{\"input\": \"1\", \"output\": \"2\", \"testtype\": \"stdin\"}]",
+         "private_test_cases": "[]", "metadata": "{}"})",
+     1, "", "Double it."},
+    {"codeforces", "codeelo.jsonl",
+     R"({"problem_id": "1984A", "url": "u", "title": "t", "rating": "800", "tags": ["math"], "time_limit_ms": "1000",
+         "description": "Double it.", "input": "n", "output": "2n", "interaction": null,
+         "examples": [["1", "2"]], "note": null})",
+     1, "", "Double it."},
+    {"aime_2024", "maxwell.jsonl", R"({"ID": "2024-I-1", "Problem": "p?", "Solution": "s", "Answer": 204})", 1,
+     "204", "p?"},
+    {"aime_2024", "h4.jsonl",
+     R"({"id": 60, "problem": "p?", "solution": "s", "answer": "025", "url": "u", "year": "2024"})", 1, "025", "p?"},
+    {"math_500", "test500.jsonl",
+     R"({"problem": "p?", "solution": "s", "answer": "\\frac{1}{2}", "subject": "Algebra", "level": 2,
+         "unique_id": "test/algebra/1.json"})",
+     1, "\\frac{1}{2}", "p?"},
+    // MATH.tar: one file for each problem, the answer in the solution's box
+    {"math_500", "MATH/test/algebra/1.json",
+     "{\n    \"problem\": \"p?\",\n    \"level\": \"Level 5\",\n    \"type\": \"Algebra\",\n    \"solution\": \"Is "
+     "$\\\\boxed{\\\\frac{1}{2}}$.\"\n}",
+     1, "\\frac{1}{2}", "p?"},
+    {"math_500", "math_500_test.csv", "Question,Answer\np?,12\n", 1, "12", "p?"},
+    {"cluewsc", "dev.json",
+     R"({"target": {"span2_index": 5, "span1_index": 0, "span1_text": "小王", "span2_text": "他"}, "idx": 0,
+         "label": "false", "text": "小王说他来了。"})",
+     1, "否", "小王说他来了。"},
+    {"c_eval", "val/accountant_val.csv", "id,question,A,B,C,D,answer\n0,几？,一,二,三,四,B\n", 1, "B", "B) 二"},
+    {"c_simple_qa", "chinese_simpleqa.jsonl",
+     R"({"id": "x1", "primary_category": "文", "secondary_category": "诗", "question": "谁？", "answer": "李白",
+         "urls": ["u"]})",
+     1, "李白", "谁？"},
+    {"human_eval", "HumanEval.jsonl",
+     R"({"task_id": "own/0", "prompt": "def one():\n    \"\"\"1\"\"\"\n", "entry_point": "one",
+         "canonical_solution": "    return 1\n", "test": "def check(candidate):\n    assert candidate() == 1\n"})",
+     1, "", "def one():"},
+};
+
 TEST_F(Files, rows_read_their_owners_forms) {
-  struct Form {
-    const char *row, *file, *text;
-    std::size_t problems;
-    std::string answer, asked;  // the latter is in the prompt
-  };
-  const Form forms[] = {
-      // data.tar of hendrycks/test: no line of names
-      {"mmlu", "test/abstract_algebra_test.csv",
-       "\"Which, of these,\n is odd?\",2,4,5,8,C\nWhich is a letter?,A,1,2,3,A\n", 2, "C",
-       "Which, of these,\n is odd?"},
-      {"mmlu", "cais.jsonl", R"({"question": "q?", "subject": "law", "choices": ["1", "2", "3", "4"], "answer": 3})", 1,
-       "D", "D) 4"},
-      {"mmlu", "named.csv", "Question,a,B,C,D,Answer\n", 0, "", "nothing but names"},
-      {"mmlu_redux", "redux.jsonl",
-       R"({"question": "q?", "choices": ["1", "2", "3", "4"], "answer": 0, "error_type": "wrong_groundtruth",
-           "source": "https://x.org", "correct_answer": "1", "potential_reason": null})",
-       1, "B", "A) 1"},
-      {"mmlu_pro", "pro.jsonl",
-       R"({"question_id": 70, "question": "q?", "options": ["a", "b", "c"], "answer": "C", "answer_index": 2,
-           "cot_content": "", "category": "business", "src": "ori"})",
-       1, "C", "about business"},
-      {"drop", "drop_dataset_dev.json",
-       R"({"history_1": {"passage": "He won 3 games.", "wiki_url": "w", "qa_pairs": [{"question": "How many?",
-           "answer": {"number": "3", "date": {"day": "", "month": "", "year": ""}, "spans": []}, "query_id": "q-1",
-           "validated_answers": [{"number": "", "date": {"day": "", "month": "", "year": ""}, "spans":
-           ["three"]}]}]}})",
-       1, R"([["3"],["three"]])", "He won 3 games."},
-      {"if_eval", "input_data.jsonl",
-       R"({"key": 1000, "prompt": "Say it without a comma.", "instruction_id_list": ["punctuation:no_comma"],
-           "kwargs": [{}]})",
-       1, "", "Say it without a comma."},
-      {"gpqa_diamond", "gpqa_diamond.csv",
-       "Pre-Revision Question,Question,Correct Answer,Incorrect Answer 1,Incorrect Answer 2,Incorrect Answer 3,Record "
-       "ID,High-level domain\np,q?,yes,no,maybe,never,rec1,Physics\n",
-       1, "*", "yes"},
-      {"simple_qa", "simple_qa_test_set.csv",
-       "metadata,problem,answer\n\"{'topic': 'Art', 'urls': ['https://x.org', 'https://y.org']}\",Who?,Ann\n", 1, "Ann",
-       "Who?"},
-      {"frames", "test.tsv",
-       "\tPrompt\tAnswer\twikipedia_link_1\twiki_links\n0\tWho?\t2010\thttps://x.org\t\"['https://x.org']\"\n", 1,
-       "2010", "Who?"},
-      {"alpaca_eval", "alpaca_eval_gpt4_baseline.json",
-       R"([{"instruction": "Say hi.", "output": "Hi!", "generator": "gpt4_1106_preview", "dataset": "helpful_base"}])",
-       1, "Hi!", "Say hi."},
-      {"live_code_bench", "test.jsonl",
-       R"({"question_title": "t", "question_content": "Double it.", "platform": "atcoder", "question_id": "abc_a",
-           "contest_id": "abc", "contest_date": "2024-09-01T00:00:00", "starter_code": "", "difficulty": "easy",
-           "public_test_cases": "[{\"input\": \"1\", \"output\": \"2\", \"testtype\": \"stdin\"}]",
-           "private_test_cases": "[]", "metadata": "{}"})",
-       1, "", "Double it."},
-      {"codeforces", "codeelo.jsonl",
-       R"({"problem_id": "1984A", "url": "u", "title": "t", "rating": "800", "tags": ["math"], "time_limit_ms": "1000",
-           "description": "Double it.", "input": "n", "output": "2n", "interaction": null,
-           "examples": [["1", "2"]], "note": null})",
-       1, "", "Double it."},
-      {"aime_2024", "maxwell.jsonl", R"({"ID": "2024-I-1", "Problem": "p?", "Solution": "s", "Answer": 204})", 1,
-       "204", "p?"},
-      {"aime_2024", "h4.jsonl",
-       R"({"id": 60, "problem": "p?", "solution": "s", "answer": "025", "url": "u", "year": "2024"})", 1, "025", "p?"},
-      {"math_500", "test500.jsonl",
-       R"({"problem": "p?", "solution": "s", "answer": "\\frac{1}{2}", "subject": "Algebra", "level": 2,
-           "unique_id": "test/algebra/1.json"})",
-       1, "\\frac{1}{2}", "p?"},
-      // MATH.tar: one file for each problem, the answer in the solution's box
-      {"math_500", "MATH/test/algebra/1.json",
-       "{\n    \"problem\": \"p?\",\n    \"level\": \"Level 5\",\n    \"type\": \"Algebra\",\n    \"solution\": \"Is "
-       "$\\\\boxed{\\\\frac{1}{2}}$.\"\n}",
-       1, "\\frac{1}{2}", "p?"},
-      {"math_500", "math_500_test.csv", "Question,Answer\np?,12\n", 1, "12", "p?"},
-      {"cluewsc", "dev.json",
-       R"({"target": {"span2_index": 5, "span1_index": 0, "span1_text": "小王", "span2_text": "他"}, "idx": 0,
-           "label": "false", "text": "小王说他来了。"})",
-       1, "否", "小王说他来了。"},
-      {"c_eval", "val/accountant_val.csv", "id,question,A,B,C,D,answer\n0,几？,一,二,三,四,B\n", 1, "B", "B) 二"},
-      {"c_simple_qa", "chinese_simpleqa.jsonl",
-       R"({"id": "x1", "primary_category": "文", "secondary_category": "诗", "question": "谁？", "answer": "李白",
-           "urls": ["u"]})",
-       1, "李白", "谁？"},
-      {"human_eval", "HumanEval.jsonl",
-       R"({"task_id": "own/0", "prompt": "def one():\n    \"\"\"1\"\"\"\n", "entry_point": "one",
-           "canonical_solution": "    return 1\n", "test": "def check(candidate):\n    assert candidate() == 1\n"})",
-       1, "", "def one():"},
-  };
   std::string examples;
   for (int i = 0; i < 3; ++i) examples += R"({"context": "c", "completion": "d"})" "\n";
   const auto train = write("train.jsonl", examples);
   const auto contests = write("contests.jsonl", "{}\n");
-  for (const Form& form : forms) {
+  for (const Form& form : kForms) {
     SCOPED_TRACE(std::string(form.row) + " " + form.file);
     std::string text = form.text;
     if (std::string_view(form.file).ends_with(".jsonl") || std::string_view(form.file) == "dev.json")
-      for (std::size_t at; (at = text.find("\n           ")) != text.npos;) text.replace(at, 12, " ");  // one line
+      for (std::size_t at; (at = text.find("\n         ")) != text.npos;) text.replace(at, 10, " ");  // one line
     BenchmarkSource source;
     source.file = write(form.file, text);
     source.beside = {std::string(form.row) == "codeforces" ? contests : train};

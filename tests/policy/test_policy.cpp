@@ -17,6 +17,7 @@
 #include "kernels/cpu/cpu.h"
 #include "op_test.h"
 #include "policies.h"
+#include "reference_policy.h"
 #include "tokens_seen.h"
 
 namespace grpo {
@@ -27,111 +28,6 @@ using ::testing::Each;
 using ::testing::HasSubstr;
 
 const std::vector<int32_t> kLengths{17, 5, 16, 0, 33, 9}, kParents{-1, 0, 0, 0, -1, 4};
-
-/// The same forward, spelled out with the references of the ops and the tensors' names.
-Tensor reference_hidden(const Policy& policy, const Pass& pass, Tensor* auxiliary = nullptr) {
-  const PolicyConfig& config = policy.config();
-  std::map<std::string, Tensor> w = merged_weights(policy);
-  const auto maybe = [&](const std::string& name) {
-    return w.count(name) ? std::optional<Tensor>(w[name]) : std::nullopt;
-  };
-  const auto gated = [&](const Tensor& x, const std::string& name) {
-    return reference::linear(reference::swiglu(reference::linear(x, w[name + ".gate_up_proj.weight"])),
-                             w[name + ".down_proj.weight"]);
-  };
-  const bool latent = config.attention == Attention::mla;
-  const Tensor table = rope_table(
-      config.max_positions,
-      config.rope_scaling.frequencies(latent ? config.mla.qk_rope_head_dim : config.head_size(), config.rope_theta));
-  // Multi-head latent attention in its plain form: each head's keys and values made from the latents, and attended to.
-  const auto plain_latent_attention = [&](const Tensor& normed, const std::string& attn) {
-    const MlaConfig& mla = config.mla;
-    const int64_t n = normed.size(0), heads = config.heads, nope = mla.qk_nope_head_dim, turn = mla.qk_rope_head_dim;
-    const auto norm = [](const Tensor& t, const Tensor& weight) { return reference::rms_norm(t, weight, 1e-6); };
-    const Tensor q_in = mla.q_lora_rank == 0 ? normed
-                                             : norm(reference::linear(normed, w[attn + "q_a_proj.weight"]),
-                                                    w[attn + "q_a_layernorm.weight"]);
-    const Tensor q = reference::linear(q_in, w[attn + (mla.q_lora_rank == 0 ? "q_proj.weight" : "q_b_proj.weight")])
-                         .view({n, heads, -1});
-    const Tensor kv = reference::linear(normed, w[attn + "kv_a_proj_with_mqa.weight"]);
-    const Tensor up = reference::linear(norm(kv.narrow(1, 0, mla.kv_lora_rank), w[attn + "kv_a_layernorm.weight"]),
-                                        w[attn + "kv_b_proj.weight"])
-                          .view({n, heads, -1});
-    const auto turned = [&](const Tensor& t) {  // [n, heads, turn]
-      const HeadLayout layout{t.size(1), 0, turn};
-      return reference::rope(t.reshape({n, -1}), pass.positions, table, layout, {}, {}, 1e-6,
-                             config.rope_interleaved)
-          .view_as(t);
-    };
-    const Tensor key_turned = turned(kv.narrow(1, mla.kv_lora_rank, turn).unsqueeze(1)).expand({n, heads, turn});
-    const Tensor queries = at::cat({q.narrow(2, 0, nope), turned(q.narrow(2, nope, turn))}, 2);
-    const Tensor keys = at::cat({up.narrow(2, 0, nope), key_turned}, 2);
-    // Values as wide as keys, so that one layout holds both; what is added stays 0.
-    const Tensor values = at::constant_pad_nd(up.narrow(2, nope, mla.v_head_dim), {0, nope + turn - mla.v_head_dim});
-    const HeadLayout layout{
-        heads, heads, nope + turn,
-        0,     0,     config.rope_scaling.score_factor / std::sqrt(static_cast<double>(nope + turn))};
-    return reference::attention(at::cat({queries, keys, values}, 1).reshape({n, -1}), pass, layout)
-        .view({n, heads, -1})
-        .narrow(2, 0, mla.v_head_dim)
-        .reshape({n, -1});
-  };
-  const auto attend = [&](const Tensor& normed, const std::string& attn) {
-    if (latent) return plain_latent_attention(normed, attn);
-    const HeadLayout layout = config.layout();
-    Tensor qkv = reference::linear(normed, w[attn + "qkv_proj.weight"], maybe(attn + "qkv_proj.bias"));
-    const bool whole = config.qk_norm == QkNorm::projection;
-    if (whole) {
-      Tensors parts = qkv.split_with_sizes(
-          {layout.heads * layout.head_dim, layout.kv_heads * layout.head_dim, layout.kv_heads * layout.head_dim}, 1);
-      for (int i = 0; i < 2; ++i)
-        parts[i] = reference::rms_norm(parts[i], w[attn + (i == 0 ? "q" : "k") + "_norm.weight"], config.norm_epsilon);
-      qkv = at::cat(parts, 1);
-    }
-    const Tensor turned =
-        reference::rope(qkv, pass.positions, table, layout, whole ? std::nullopt : maybe(attn + "q_norm.weight"),
-                        whole ? std::nullopt : maybe(attn + "k_norm.weight"), config.norm_epsilon);
-    return reference::attention(turned, pass, layout);
-  };
-  Tensor x = w["model.embed_tokens.weight"].index_select(0, pass.tokens);
-  for (int i = 0; i < config.layers; ++i) {
-    const std::string layer = "model.layers." + std::to_string(i), attn = layer + ".self_attn.", mlp = layer + ".mlp";
-    const Tensor normed = reference::rms_norm(x, w[layer + ".input_layernorm.weight"], config.norm_epsilon);
-    x = x + reference::linear(attend(normed, attn), w[attn + "o_proj.weight"]);
-    const Tensor y = reference::rms_norm(x, w[layer + ".post_attention_layernorm.weight"], config.norm_epsilon);
-    if (!config.is_moe(i)) {
-      x = x + gated(y, mlp);
-      continue;
-    }
-    const MoeConfig& moe = config.moe;
-    const Tensor logits = at::matmul(y, w[mlp + ".gate.weight"].t());
-    const Tensor scores = moe.scoring == Scoring::softmax ? at::softmax(logits, -1) : at::sigmoid(logits);
-    const Tensor grouped = (scores + w[mlp + ".gate.e_score_correction_bias"]).view({y.size(0), moe.groups, -1});
-    const Tensor value = std::get<0>(grouped.topk(std::min<int64_t>(moe.group_best, grouped.size(2)))).sum(-1);
-    const Tensor last = std::get<0>(value.topk(moe.groups_per_token)).select(1, -1);  // of the groups that are kept
-    const Tensor chosen = std::get<1>(grouped.masked_fill((value < last.unsqueeze(1)).unsqueeze(2), -INFINITY)
-                                          .flatten(1)
-                                          .topk(moe.experts_per_token));
-    Tensor weights = at::zeros_like(scores).scatter_(1, chosen, scores.gather(1, chosen));
-    for (int64_t s = 0; auxiliary && s < pass.segments(); ++s) {  // the mean of each sequence's, by tokens
-      const int64_t begin = pass.host_starts[s], end = pass.host_starts[s + 1];
-      if (begin == end) continue;
-      const Tensor fraction = weights.slice(0, begin, end).gt(0).to(at::kFloat).mean(0) / moe.experts_per_token;
-      const Tensor mean_probability = (scores / scores.sum(1, true)).slice(0, begin, end).mean(0);
-      const Tensor loss = (fraction * mean_probability).sum() * moe.experts * moe.auxiliary_loss *
-                          (static_cast<double>(end - begin) / static_cast<double>(pass.live()));
-      *auxiliary = auxiliary->defined() ? *auxiliary + loss : loss;
-    }
-    if (moe.normalize) weights = weights / weights.sum(1, true);
-    for (int e = 0; e < moe.experts; ++e) {
-      const Tensor out = reference::linear(reference::swiglu(reference::linear(y, w[mlp + ".experts.gate_up_proj"][e])),
-                                           w[mlp + ".experts.down_proj"][e]);
-      x = x + out * weights.select(1, e).unsqueeze(1) * moe.scaling;
-    }
-    if (moe.shared_experts > 0) x = x + gated(y, mlp + ".shared_experts");
-  }
-  return reference::rms_norm(x, w["model.norm.weight"], config.norm_epsilon);
-}
 
 class PolicyTest : public ::testing::TestWithParam<std::tuple<Kind, DType>> {
  protected:

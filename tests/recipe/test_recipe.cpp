@@ -29,89 +29,108 @@ std::vector<std::string> keys_of(const Json& object) {
 
 // ---- What is there afterwards ---------------------------------------------------------------------------------------
 
-TEST_F(Recipes, leave_their_stages_side_by_side) {
-  ASSERT_EQ(recipe("run"), 0) << output("run");
-  const Json table = json("run/table.json");
-  EXPECT_THAT(keys_of(table), ElementsAre("base", "cold", "zero", "taught", "distilled", "matched"));
-  for (const auto& [stage, figures] : table.items()) {
-    EXPECT_THAT(keys_of(figures), ElementsAre("pass@1", "cons@k", "format", "language_consistency", "mixed_traces",
-                                              "completion_length", "reflection_rate", "judge"));
-    const Json evaluation = json("run/" + stage + "/evaluation.json");
-    for (const char* key : {"pass@1", "cons@k", "format", "completion_length", "judge"}) {
-      if (stage == "base" && key == std::string("judge")) continue;
-      EXPECT_EQ(figures[key], evaluation.at(key)) << stage << " " << key;
+class FinishedRecipe : public Recipes {
+ protected:
+  void expect_table() {
+    const Json table = json("run/table.json");
+    EXPECT_THAT(keys_of(table), ElementsAre("base", "cold", "zero", "taught", "distilled", "matched"));
+    for (const auto& [stage, figures] : table.items()) {
+      EXPECT_THAT(keys_of(figures), ElementsAre("pass@1", "cons@k", "format", "language_consistency", "mixed_traces",
+                                                "completion_length", "reflection_rate", "judge"));
+      const Json evaluation = json("run/" + stage + "/evaluation.json");
+      for (const char* key : {"pass@1", "cons@k", "format", "completion_length", "judge"}) {
+        if (stage == "base" && key == std::string("judge")) continue;
+        EXPECT_EQ(figures[key], evaluation.at(key)) << stage << " " << key;
+      }
+      EXPECT_EQ(figures["language_consistency"], evaluation["strict_language_consistency"]);
+      EXPECT_EQ(evaluation["problems"], 6);
+      EXPECT_EQ(evaluation["samples"], 2);
+      EXPECT_TRUE(evaluation["general"].contains("hidden_helpful"));
+      EXPECT_EQ(lines_of(folder_ / "run" / stage / "evaluation.jsonl").size(), 12u);
+      EXPECT_EQ(lines_of(folder_ / "run" / stage / "general.jsonl").size(), 4u);
     }
-    EXPECT_EQ(figures["language_consistency"], evaluation["strict_language_consistency"]);
-    EXPECT_EQ(evaluation["problems"], 6);
-    EXPECT_EQ(evaluation["samples"], 2);
-    EXPECT_TRUE(evaluation["general"].contains("hidden_helpful"));
-    EXPECT_EQ(lines_of(folder_ / "run" / stage / "evaluation.jsonl").size(), 12u);
-    EXPECT_EQ(lines_of(folder_ / "run" / stage / "general.jsonl").size(), 4u);
+    EXPECT_TRUE(table["base"]["judge"].is_null()) << "the judge was not there yet";
+    EXPECT_GT(table["zero"]["format"].get<double>(), 0.5) << "the cold start taught the form";
+
+    const std::string markdown = read_file(folder_ / "run/table.md");
+    EXPECT_THAT(markdown, HasSubstr("| base | cold | zero | taught | distilled | matched |"));
+    EXPECT_THAT(markdown, HasSubstr("\n| pass@1 | "));
+    EXPECT_EQ(std::count(markdown.begin(), markdown.end(), '\n'), 10);
+    EXPECT_THAT(output("run"), HasSubstr("held-out (6 problems, 2 samples each)"));
   }
-  EXPECT_TRUE(table["base"]["judge"].is_null()) << "the judge was not there yet";
-  EXPECT_GT(table["zero"]["format"].get<double>(), 0.5) << "the cold start taught the form";
-
-  const std::string markdown = read_file(folder_ / "run/table.md");
-  EXPECT_THAT(markdown, HasSubstr("| base | cold | zero | taught | distilled | matched |"));
-  EXPECT_THAT(markdown, HasSubstr("\n| pass@1 | "));
-  EXPECT_EQ(std::count(markdown.begin(), markdown.end(), '\n'), 10);
-  EXPECT_THAT(output("run"), HasSubstr("held-out (6 problems, 2 samples each)"));
-
-  std::vector<std::string> names;
-  for (const Json& each : json("run/stages.json")) {
-    names.push_back(each["name"]);
-    EXPECT_EQ(each["state"], "done");
-    EXPECT_TRUE(each["seconds"].is_number());
-    EXPECT_EQ(each["from"], stage(names.back()).value("from", ""));
-    const Json done = json("run/" + names.back() + "/done.json");
-    EXPECT_EQ(done["seconds"], each["seconds"]);
+  void expect_stages() {
+    std::vector<std::string> names;
+    for (const Json& each : json("run/stages.json")) {
+      names.push_back(each["name"]);
+      EXPECT_EQ(each["state"], "done");
+      EXPECT_TRUE(each["seconds"].is_number());
+      EXPECT_EQ(each["from"], stage(names.back()).value("from", ""));
+      const Json done = json("run/" + names.back() + "/done.json");
+      EXPECT_EQ(done["seconds"], each["seconds"]);
+    }
+    EXPECT_THAT(names, ElementsAre("base", "cold", "zero", "pick", "taught", "student", "distilled", "matched", "on_all",
+                                   "on_best"));
+    EXPECT_EQ(json("run/zero/done.json")["steps"], 5);
+    EXPECT_FALSE(fs::exists(folder_ / "run/student/evaluation.json")) << "not to be evaluated";
   }
-  EXPECT_THAT(names, ElementsAre("base", "cold", "zero", "pick", "taught", "student", "distilled", "matched", "on_all",
-                                 "on_best"));
-  EXPECT_EQ(json("run/zero/done.json")["steps"], 5);
-  EXPECT_FALSE(fs::exists(folder_ / "run/student/evaluation.json")) << "not to be evaluated";
-
-  const Json judge = json("run/judge.json");
-  EXPECT_THAT(keys_of(judge), ElementsAre("cold"));
-  EXPECT_EQ(judge["cold"]["pairs"], 3);
-  for (const char* key : {"agreement", "rating_agreement", "rating_error", "unreadable", "unreadable_ratings"}) {
-    EXPECT_GE(judge["cold"][key].get<double>(), 0) << key;
-    EXPECT_LE(judge["cold"][key].get<double>(), 1) << key;
+  void expect_judge() {
+    const Json judge = json("run/judge.json");
+    EXPECT_THAT(keys_of(judge), ElementsAre("cold"));
+    EXPECT_EQ(judge["cold"]["pairs"], 3);
+    for (const char* key : {"agreement", "rating_agreement", "rating_error", "unreadable", "unreadable_ratings"}) {
+      EXPECT_GE(judge["cold"][key].get<double>(), 0) << key;
+      EXPECT_LE(judge["cold"][key].get<double>(), 1) << key;
+    }
+    EXPECT_TRUE(judge["cold"].contains("position_bias"));
   }
-  EXPECT_TRUE(judge["cold"].contains("position_bias"));
-
-  const Json selection = json("run/selection.json");
-  EXPECT_THAT(keys_of(selection), ElementsAre("all", "best"));
-  EXPECT_EQ(selection["all"]["stage"], "on_all");
-  EXPECT_EQ(selection["best"]["steps"], 2);
-  EXPECT_LT(selection["best"]["gradient_tokens"], selection["all"]["gradient_tokens"]);
-  EXPECT_TRUE(selection["best"].contains("pass@1"));
-
+  void expect_selection() {
+    const Json selection = json("run/selection.json");
+    EXPECT_THAT(keys_of(selection), ElementsAre("all", "best"));
+    EXPECT_EQ(selection["all"]["stage"], "on_all");
+    EXPECT_EQ(selection["best"]["steps"], 2);
+    EXPECT_LT(selection["best"]["gradient_tokens"], selection["all"]["gradient_tokens"]);
+    EXPECT_TRUE(selection["best"].contains("pass@1"));
+  }
   // What passes from stage to stage.
-  EXPECT_EQ(json("run/pick/report.json")["sampled"], 8 * 4);
-  const auto selected = lines_of(folder_ / "run/pick/selected.jsonl");
-  ASSERT_FALSE(selected.empty());
-  EXPECT_EQ(selected[0]["provenance"]["checkpoint"], "zero");
-  EXPECT_EQ(lines_of(folder_ / "run/distilled/selected.jsonl")[0]["provenance"]["checkpoint"], "zero");
-  EXPECT_EQ(lines_of(folder_ / "run/taught/demonstrations-problem.jsonl").size(), 4u);
-
+  void expect_handed_on() {
+    EXPECT_EQ(json("run/pick/report.json")["sampled"], 8 * 4);
+    const auto selected = lines_of(folder_ / "run/pick/selected.jsonl");
+    ASSERT_FALSE(selected.empty());
+    EXPECT_EQ(selected[0]["provenance"]["checkpoint"], "zero");
+    EXPECT_EQ(lines_of(folder_ / "run/distilled/selected.jsonl")[0]["provenance"]["checkpoint"], "zero");
+    EXPECT_EQ(lines_of(folder_ / "run/taught/demonstrations-problem.jsonl").size(), 4u);
+  }
   // As many tokens as the stage to match, within a step.
-  const int64_t wanted = json("run/distilled/done.json")["gradient_tokens"],
-                got = json("run/matched/done.json")["gradient_tokens"];
-  const auto steps = lines_of(folder_ / "run/matched/metrics.jsonl");
-  EXPECT_LT(steps.size(), 50u);
-  EXPECT_GE(got, wanted);
-  EXPECT_LT(got - steps.back()["gradient_tokens"].get<int64_t>(), wanted);
+  void expect_matched_tokens() {
+    const int64_t wanted = json("run/distilled/done.json")["gradient_tokens"],
+                  got = json("run/matched/done.json")["gradient_tokens"];
+    const auto steps = lines_of(folder_ / "run/matched/metrics.jsonl");
+    EXPECT_LT(steps.size(), 50u);
+    EXPECT_GE(got, wanted);
+    EXPECT_LT(got - steps.back()["gradient_tokens"].get<int64_t>(), wanted);
+  }
+  // A stage's folder is a run.
+  void expect_runs_that_evaluate_reads() {
+    std::ofstream(folder_ / "tasks.jsonl") << R"({"prompt": "1+1", "answer": 2})" << '\n'
+                                           << R"({"prompt": "2+1", "answer": 3})" << '\n';
+    child_.start({GRPO_EVALUATE, "--model", (folder_ / "run/zero").string(), "--tasks",
+                  (folder_ / "tasks.jsonl").string(), "--k", "3", "--out", (folder_ / "answers.jsonl").string()},
+                 folder_ / "evaluate.out");
+    EXPECT_EQ(child_.wait(), 0) << output("evaluate");
+    EXPECT_THAT(output("evaluate"), HasSubstr("\"pass@1\""));
+    EXPECT_EQ(lines_of(folder_ / "answers.jsonl").size(), 6u);
+  }
+};
 
-  // A stage's folder is a run that `evaluate` reads.
-  std::ofstream(folder_ / "tasks.jsonl") << R"({"prompt": "1+1", "answer": 2})" << '\n'
-                                         << R"({"prompt": "2+1", "answer": 3})" << '\n';
-  child_.start({GRPO_EVALUATE, "--model", (folder_ / "run/zero").string(), "--tasks",
-                (folder_ / "tasks.jsonl").string(), "--k", "3", "--out", (folder_ / "answers.jsonl").string()},
-               folder_ / "evaluate.out");
-  EXPECT_EQ(child_.wait(), 0) << output("evaluate");
-  EXPECT_THAT(output("evaluate"), HasSubstr("\"pass@1\""));
-  EXPECT_EQ(lines_of(folder_ / "answers.jsonl").size(), 6u);
+TEST_F(FinishedRecipe, leaves_its_stages_side_by_side) {
+  ASSERT_EQ(recipe("run"), 0) << output("run");
+  expect_table();
+  expect_stages();
+  expect_judge();
+  expect_selection();
+  expect_handed_on();
+  expect_matched_tokens();
+  expect_runs_that_evaluate_reads();
 }
 
 // ---- What is done again ---------------------------------------------------------------------------------------------
