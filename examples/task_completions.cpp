@@ -40,19 +40,23 @@ TaskCompletions::TaskCompletions(const fs::path& file, const std::vector<std::st
     asked_.push_back(grpo::fingerprint(std::to_string(place) + ' ' + prompts[place]) + ' ' + settings_);
   if (file.empty()) return;
   part_ = file.string() + ".part";
-  const fs::path there = fs::exists(part_) ? part_ : file;
-  read(there, there == part_);
+  std::string there;
+  for (const fs::path& each : {file, part_})
+    if (fs::exists(each)) {
+      read(each, each == part_);
+      there += (there.empty() ? "" : " and ") + each.string();
+    }
   const std::size_t found = answered();
   const std::set<std::string> now(asked_.begin(), asked_.end());
   const auto others =
       std::count_if(known_.begin(), known_.end(), [&](const auto& each) { return !now.contains(each.first); });
   if (found == asked_.size() && found > 0)
-    std::cerr << "all tasks are answered in " << there.string() << " and are scored again\n";
+    std::cerr << "all tasks are answered in " << there << ", and are scored again\n";
   else if (found > 0)
     std::cerr << "goes on with " << asked_.size() - found << " of " << asked_.size() << " tasks from "
-              << there.string() << '\n';
+              << there << '\n';
   if (others > 0)
-    std::cerr << "tasks that were answered in " << there.string() << " in other words or in another place: " << others
+    std::cerr << "tasks that were answered in " << there << " in other words or in another place: " << others
               << "; what is asked now is asked anew\n";
 }
 

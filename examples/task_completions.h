@@ -13,7 +13,7 @@
 #include "grpo/metrics.h"
 #include "grpo/task.h"
 
-/// A task's completions go to FILE.part when all of them have ended. What is there, or in a FILE that is complete, is
+/// A task's completions go to FILE.part when all of them have ended. What is there, and in a FILE that is complete, is
 /// not sampled again. `asked` in a line says what a completion answers: the task's words and place, and then which
 /// model was asked and how it sampled.
 class TaskCompletions {

@@ -210,6 +210,12 @@ TEST_F(Models, an_evaluation_goes_on_where_it_was_stopped) {
   ASSERT_EQ(tool(GRPO_EVALUATE, words("stopped.jsonl")), 0) << output();
   EXPECT_THAT(output(), HasSubstr("all tasks are answered in"));
   EXPECT_EQ(figures(), expected);
+  // So it is beside what a stop has left of a few more.
+  write(part, whole.substr(0, whole.find('\n') + 1));
+  ASSERT_EQ(tool(GRPO_EVALUATE, words("stopped.jsonl")), 0) << output();
+  EXPECT_THAT(output(), HasSubstr("all tasks are answered in " + (folder_ / "stopped.jsonl").string() + " and " +
+                                  part.string()));
+  EXPECT_EQ(figures(), expected);
   lines[7]["prompt"] = "7 + 1";
   write_lines(folder_ / "tasks.jsonl", lines);
   ASSERT_EQ(tool(GRPO_EVALUATE, words("stopped.jsonl")), 0) << output();
