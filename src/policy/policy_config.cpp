@@ -32,7 +32,7 @@ void check_targets(const PolicyConfig& config) {
   std::vector<std::string> all;
   for (const std::string& target : config.adapter.targets) {
     const std::vector<std::string> names = names_of(config, target);
-    if (names.empty() && target.ends_with("_proj"))
+    if (names.empty() && target.find("_proj") != std::string::npos)  // one of its own, and no group
       throw Error("config", "policy.adapter.targets: expected projections that the model has, got \"", target, '"');
     all.insert(all.end(), names.begin(), names.end());
   }

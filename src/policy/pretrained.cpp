@@ -172,7 +172,6 @@ Policy load_pretrained(const fs::path& folder, const PolicyConfig& config, at::D
   if (dump_config(pretrained_config(folder).with_choices_of(config)) != dump_config(config))
     throw Error("pretrained", folder.string(), ": expected the policy that its config.json describes, up to dtype, ",
                 "max_positions, moe.auxiliary_loss and adapter, got ", dump_config(config).dump());
-  validate(config.adapter, "adapter");
   const std::vector<SafetensorsFile> files = weight_files(folder);
   const std::string where = folder.string();
   const Json json = object_in(folder / kConfig);
@@ -195,6 +194,7 @@ Policy load_pretrained(const fs::path& folder, const PolicyConfig& config, at::D
     throw Error("pretrained", where, ": expected sizes in config.json that can be addressed, got ",
                 dump_config(config).dump());
   }
+  validate(config, "policy");  // an adapter that it cannot have is told of before the weights are read
   Policy policy = Policy::uninitialized(whole, device);
   const std::vector<Slot> slots = slots_of(policy, family, where);
   for (size_t i = 0; i < slots.size(); ++i) sources[i].file->read(*sources[i].entry, slots[i].part);

@@ -43,9 +43,10 @@ TEST_P(Adapters, change_nothing_at_first_and_are_all_that_is_trained) {
   EXPECT_TRUE(whole.frozen().empty());
   EXPECT_TRUE(whole.adapters().empty());
 
-  int64_t trained = 0;
+  int64_t trained = 0, active = 0;  // the latter of one token
   for (const auto& [name, tensor] : policy.parameters()) {
     trained += tensor.numel();
+    active += tensor.dim() == 3 ? tensor[0].numel() * config().moe.experts_per_token : tensor.numel();
     EXPECT_TRUE(tensor.requires_grad());
     if (name.ends_with(".lora_B")) {
       EXPECT_EQ(tensor.abs().max().item<float>(), 0) << name;
@@ -58,7 +59,7 @@ TEST_P(Adapters, change_nothing_at_first_and_are_all_that_is_trained) {
     EXPECT_NEAR(tensor.mean().item<double>(), 0, 0.3 * bound) << name;
   }
   EXPECT_EQ(policy.parameter_count(), whole.parameter_count() + trained);
-  EXPECT_LT(policy.active_count(), policy.parameter_count() + 1);
+  EXPECT_EQ(policy.active_count(), whole.active_count() + active);
   EXPECT_THAT(policy.describe(), HasSubstr("of them in adapters of rank 3"));
 
   // Of the weights only what lies in a checkpoint's state could ever change.
@@ -126,6 +127,7 @@ TEST(AdapterTargets, that_no_projection_has_are_refused) {
   EXPECT_EQ(refusal(latent_moe_config(), {"q_a_proj", "kv_b_proj"}), "(no error)");
   EXPECT_THAT(refusal(dense_config(), {"q_proj", "q_a_proj"}),
               HasSubstr("policy.adapter.targets: expected projections that the model has, got \"q_a_proj\""));
+  EXPECT_THAT(refusal(dense_config(), {"q_proj", "kv_a_proj_with_mqa"}), HasSubstr("got \"kv_a_proj_with_mqa\""));
   EXPECT_THAT(refusal(dense_config(), {"experts"}), HasSubstr("it has none of these"));
   PolicyConfig routed = moe_config();
   routed.moe.shared_experts = 0;
