@@ -67,9 +67,9 @@ struct SharedRows {
 /// of fp32.
 ///
 /// The order in which a row adds up is what sampling and training share, one for each device. On the CPU: blocks of 16
-/// keys from each segment's start, its parent's first; one maximum and one sum over all of them, values in key order. On
-/// CUDA: tiles of 64 keys from each segment's start, its parent's first; each by itself, with a maximum, a sum and
-/// weighted values of its own, by one shape of the matrix instruction, then folded into what came before, in this order.
+/// keys from each segment's start, its parent's first; one maximum and one sum over all of them, values in key order.
+/// On CUDA: tiles of 64 keys from each segment's start, its parent's first; each by itself, with a maximum, a sum and
+/// weighted values of its own, by one shape of the matrix instruction, then folded into what came before, in order.
 /// Pages are cut into the same blocks and tiles.
 Tensor attention(const Tensor& qkv, const Pass& pass, const HeadLayout& layout, const SharedRows& first = {});
 

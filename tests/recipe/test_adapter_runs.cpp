@@ -189,7 +189,8 @@ class AdapterRecipes : public AdapterRuns {
            {"policy", {{"from", model_.string()}, {"adapter", {{"rank", 4}}}}},
            {"teacher", (folder_ / "taught.jsonl").string()},
            {"sft", sft}}}},
-        {"evaluation", {{"problems", 2}, {"samples", 2}, {"general_problems", 0}, {"pairs", 2}, {"max_new_tokens", 16}}}};
+        {"evaluation",
+         {{"problems", 2}, {"samples", 2}, {"general_problems", 0}, {"pairs", 2}, {"max_new_tokens", 16}}}};
     write_lines(folder_ / "taught.jsonl",
                 {{{"prompt", "1+1"}, {"completion", "<think>1+1=2</think><answer>2</answer>"}},
                  {{"prompt", "1+2"}, {"completion", "<think>1+2=3</think><answer>3</answer>"}}});

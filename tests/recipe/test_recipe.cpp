@@ -68,8 +68,8 @@ class FinishedRecipe : public Recipes {
       const Json done = json("run/" + names.back() + "/done.json");
       EXPECT_EQ(done["seconds"], each["seconds"]);
     }
-    EXPECT_THAT(names, ElementsAre("base", "cold", "zero", "pick", "taught", "student", "distilled", "matched", "on_all",
-                                   "on_best"));
+    EXPECT_THAT(names, ElementsAre("base", "cold", "zero", "pick", "taught", "student", "distilled", "matched",
+                                   "on_all", "on_best"));
     EXPECT_EQ(json("run/zero/done.json")["steps"], 5);
     EXPECT_FALSE(fs::exists(folder_ / "run/student/evaluation.json")) << "not to be evaluated";
   }
