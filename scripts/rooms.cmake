@@ -33,7 +33,8 @@ function(grpo_room name)
 
   add_library(${target} STATIC ${room_SOURCES})
   add_library(grpo::${name} ALIAS ${target})
-  set_target_properties(${target} PROPERTIES EXPORT_NAME ${name} GRPO_SEES "${seen}")
+  set_target_properties(${target} PROPERTIES EXPORT_NAME ${name} GRPO_SEES "${seen}"
+    UNITY_BUILD ${GRPO_UNITY} UNITY_BUILD_BATCH_SIZE 0)
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_include_directories(${target} PUBLIC
     $<BUILD_INTERFACE:${links}/public> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)

@@ -9,9 +9,11 @@ if [ "${1:-}" = --sanitize ]; then
   # The build too runs under setarch, since ctest's list comes from running the test programs.
   fixed=(setarch "$(uname -m)" --addr-no-randomize)
   "${fixed[@]}" true 2>/dev/null || fixed=()
+  # Each file by itself here: it must include what it uses.
   for sanitizer in address,undefined thread; do
     folder=build-${sanitizer%%,*}
-    BUILD=$folder "${fixed[@]}" scripts/setup.sh -DGRPO_TORCH=OFF -DGRPO_CUDA=OFF -DGRPO_SANITIZE=$sanitizer
+    BUILD=$folder "${fixed[@]}" scripts/setup.sh -DGRPO_TORCH=OFF -DGRPO_CUDA=OFF -DGRPO_UNITY=OFF \
+      -DGRPO_SANITIZE=$sanitizer
     "${fixed[@]}" .venv/bin/ctest --test-dir "$folder" --parallel "$(nproc)" --output-on-failure --no-tests=error "$@"
   done
   exit

@@ -98,7 +98,7 @@ def commands():
     """How a source of each room is compiled, but for the source."""
     found = {}
     for entry in json.loads((BUILD / "compile_commands.json").read_text(encoding="utf-8")):
-        room = re.search(r"/CMakeFiles/grpo_(\w+)\.dir/.*\.cpp\.o$", entry["output"])
+        room = re.search(r"/CMakeFiles/grpo_(\w+)\.dir/.*\.c(?:pp|xx)\.o$", entry["output"])
         if room and room[1] in SEES:
             words = shlex.split(entry["command"])
             words = words[:words.index("-o")]

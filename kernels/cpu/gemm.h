@@ -24,7 +24,10 @@ constexpr int kTileRows = 6;
 constexpr int kPanelVectors = kLanes == 16 ? 4 : 2;
 constexpr int kPanel = kPanelVectors * kLanes;
 constexpr int64_t kDepth = 128;            // k per pass: a panel of B then stays in the first-level cache
+constexpr int64_t kPage = 1024;            // floats after which its lines fall into the same places again
 constexpr int64_t kTurnedBytes = 1 << 20;  // of A turned on its side: it stays in the second-level cache
+constexpr int kTurnedVectors = kLanes == 16 ? 4 : 3;  // of rows of A, at most
+constexpr int64_t kTurnedRows = kTurnedVectors * kLanes;
 
 // Scratch that a thread keeps between calls, aligned to cache lines: a vector or tile row that straddles two costs
 // double.
@@ -225,11 +228,12 @@ void turned_rows(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int
 template <class T>
 void turned_block(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int64_t a_col, const T* b, int64_t b_col,
                   float* c, int64_t c_stride) {
-  constexpr int64_t kRows = 3 * kLanes;
+  constexpr int64_t kRows = 3 * kLanes;  // the quickest; a few more go along rather than by themselves
   const int64_t columns = std::max<int64_t>(kRows, kTurnedBytes / static_cast<int64_t>(k * sizeof(T)) / kRows * kRows);
   for (int64_t j = 0; j < n; j += columns)
-    for (int64_t i = 0; i < m; i += kRows) {
-      const int64_t rows = std::min(kRows, m - i), width = std::min(columns, n - j);
+    for (int64_t i = 0, rows; i < m; i += rows) {
+      rows = m - i <= kTurnedRows ? m - i : kRows;
+      const int64_t width = std::min(columns, n - j);
       const auto part = [&](auto vectors) {
         turned_rows<vectors()>(rows, width, k, a + i * a_row, a_row, a_col, b + j * b_col, b_col, c + i * c_stride + j,
                                c_stride);
@@ -238,8 +242,10 @@ void turned_block(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, in
         part(std::integral_constant<int, 1>());
       else if (rows <= 2 * kLanes)
         part(std::integral_constant<int, 2>());
-      else
+      else if (rows <= 3 * kLanes)
         part(std::integral_constant<int, 3>());
+      else
+        part(std::integral_constant<int, kTurnedVectors>());
     }
 }
 
@@ -247,14 +253,15 @@ void turned_block(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, in
 template <class T>
 void gemm_block(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int64_t a_col, const T* b, int64_t b_row,
                 int64_t b_col, float* c, int64_t c_stride, bool accumulate) {
-  if (b_row == 1 && !accumulate && k > 0 && std::min<int64_t>(m, 3 * kLanes) * k * 4 <= kTurnedBytes)
+  if (b_row == 1 && !accumulate && k > 0 && std::min(m, kTurnedRows) * k * 4 <= kTurnedBytes)
     return turned_block(m, n, k, a, a_row, a_col, b, b_col, c, c_stride);
   float* panel = scratch<float, 0>(kDepth * kPanel);
   constexpr bool kWiden = !std::is_same_v<T, float>;
   const bool direct = !kWiden && a_col == 1;
   // A that cannot be read in place (its type, or strides that touch a page an element) is packed as [k][kTileRows]
-  // tiles.
-  float* packed = direct ? nullptr : scratch<float, 1>((m + kTileRows) * kDepth);
+  // tiles. Rows that lie whole pages apart evict one another from the first-level cache: they are laid side by side.
+  const bool beside = direct && a_row % kPage == 0 && n > 2 * kPanel;
+  float* packed = direct && !beside ? nullptr : scratch<float, 1>((m + kTileRows) * kDepth);
   const auto pass = [&](int64_t k0, int64_t n0) {
     const int64_t depth = std::min(kDepth, k - k0), columns = std::min<int64_t>(kPanel, n - n0);
     const int vectors = static_cast<int>((columns + kLanes - 1) / kLanes);
@@ -272,13 +279,17 @@ void gemm_block(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int6
       if (!direct)
         tile_function<false>(rows, vectors)(packed + i * kDepth, kTileRows, panel, depth, target, target_stride, add);
       else if constexpr (!kWiden)
-        tile_function<true>(rows, vectors)(a + i * a_row + k0, a_row, panel, depth, target, target_stride, add);
+        tile_function<true>(rows, vectors)(beside ? packed + i * kDepth : a + i * a_row + k0, beside ? kDepth : a_row,
+                                           panel, depth, target, target_stride, add);
       if (!whole)
         for (int r = 0; r < rows; ++r) std::memcpy(to + r * c_stride, edge + r * kPanel, columns * sizeof(float));
     }
   };
   for (int64_t k0 = 0; k0 < std::max<int64_t>(k, 1); k0 += kDepth) {
-    if (!direct) pack_tiles(a + k0 * a_col, a_row, a_col, m, std::min(kDepth, k - k0), packed);
+    const int64_t depth = std::min(kDepth, k - k0);
+    if (!direct) pack_tiles(a + k0 * a_col, a_row, a_col, m, depth, packed);
+    for (int64_t i = 0; beside && i < m; ++i)
+      std::memcpy(packed + i * kDepth, a + i * a_row + k0, depth * sizeof(float));
     for (int64_t n0 = 0; n0 < n; n0 += kPanel) pass(k0, n0);
   }
 }
@@ -453,13 +464,19 @@ void gemm_typed(int64_t m, int64_t n, int64_t k, const kernel::MatrixRef& a, con
   if (m == 0 || n == 0) return;
   // Blocks enough for every thread, and so many that a short last one leaves none of them idle: by rows as long as each
   // has enough of them to pay for packing its panels of B, the rest by columns. An A that cannot be read in place is
-  // packed for each column of blocks: then there are more by rows instead.
+  // packed for each column of blocks: then there are more by rows instead, but not so short ones that packing B costs
+  // more than that, where there are columns enough.
   const int64_t threads = num_threads();
   const int64_t target = threads == 1 || m * n * k < 100000 ? 1 : 4 * threads;
   const bool in_place = a.col_stride == 1;
-  const int64_t share = (m + target - 1) / target;
-  const int64_t rows = std::max<int64_t>(96, (in_place ? share + 95 : share) / 96 * 96);
-  const int64_t down = (m + rows - 1) / rows, panels = (n + kPanel - 1) / kPanel;
+  const int64_t share = (m + target - 1) / target, panels = (n + kPanel - 1) / kPanel;
+  int64_t rows = std::max<int64_t>(96, (share + 95) / 96 * 96);
+  if (!in_place) {
+    const int64_t fewest = std::min((target + panels - 1) / panels, (m + 95) / 96);
+    const int64_t blocks = std::max((m + 383) / 384, fewest);
+    rows = ((m + blocks - 1) / blocks + kTileRows - 1) / kTileRows * kTileRows;
+  }
+  const int64_t down = (m + rows - 1) / rows;
   const int64_t wanted = target == 1 ? 1 : (in_place && down > 1 ? 2 * target : target);
   const int64_t column_blocks = std::clamp<int64_t>((wanted + down - 1) / down, 1, panels);
   const int64_t columns = (panels + column_blocks - 1) / column_blocks * kPanel;

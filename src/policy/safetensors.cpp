@@ -22,7 +22,7 @@
 namespace grpo {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
 constexpr std::string_view kRoom = "safetensors";
@@ -62,7 +62,7 @@ FileDigest save_safetensors_digest(const fs::path& path, const NamedTensors& ten
     offset += tensors[i].second.nbytes();
   }
 
-  Json header = Json::object();
+  OrderedJson header = OrderedJson::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const auto& [name, tensor] = tensors[i];

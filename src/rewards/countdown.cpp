@@ -15,7 +15,7 @@
 namespace grpo {
 namespace {
 
-constexpr std::size_t kMaxBytes = 4096;  // of an expression
+constexpr std::size_t kMaxExpressionBytes = 4096;  // of an expression
 constexpr std::size_t kMaxDigits = 18;   // of a given number, so that it fits 64 bits
 
 struct Problem {
@@ -156,7 +156,7 @@ std::optional<mpq_class> evaluate(const std::vector<Token>& expression) {
 bool check_countdown(std::string_view expression, std::string_view reference) {
   const Problem problem = read_problem(reference);
   std::string_view text = unwrap_answer(expression);
-  if (text.size() > kMaxBytes) return false;
+  if (text.size() > kMaxExpressionBytes) return false;
   if (const std::size_t equals = text.find('='); equals != text.npos) {
     if (read_number(trim(text.substr(equals + 1))) != problem.target) return false;
     text = text.substr(0, equals);

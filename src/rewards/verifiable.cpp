@@ -15,7 +15,7 @@
 namespace grpo {
 namespace {
 
-constexpr std::size_t kMaxBytes = 65536;  // of an answer
+constexpr std::size_t kMaxAnswerBytes = 65536;  // of an answer
 constexpr int kMaxDepth = 32;             // of parentheses in what an islander says
 constexpr std::string_view kSpaces = " \t\r\n";
 
@@ -273,7 +273,7 @@ std::optional<bool> check_verifiable(std::string_view kind, std::string_view ans
       {"sorting", check_sorting},
       {"sudoku", check_sudoku}};
   for (const auto& [name, check] : kCheckers)
-    if (kind == name) return check(answer.size() <= kMaxBytes ? unwrap_answer(answer) : std::string_view(), reference);
+    if (kind == name) return check(answer.size() <= kMaxAnswerBytes ? unwrap_answer(answer) : std::string_view(), reference);
   return {};
 }
 

@@ -11,17 +11,17 @@
 namespace grpo {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 constexpr std::string_view kRoom = "chat template";
 
 // Of a file that is not there, nothing.
-Json object_in(const std::filesystem::path& file) {
+OrderedJson object_in(const std::filesystem::path& file) {
   return read_model_object(kRoom, file).value_or(nlohmann::json::object());
 }
 
 // The tokens of a file that are not known yet; each is a text or an object that has it as its content.
-void add_tokens(const Json& file, Json& tokens) {
+void add_tokens(const OrderedJson& file, OrderedJson& tokens) {
   for (const auto& [name, value] : file.items()) {
     if (!name.ends_with("_token") || tokens.contains(name)) continue;
     if (value.is_string())
@@ -36,13 +36,13 @@ void add_tokens(const Json& file, Json& tokens) {
 struct MessageTemplate::State {
   Jinja plain;
   std::optional<Jinja> with_tools;
-  Json variables;
+  OrderedJson variables;
   std::string where;
 };
 
 MessageTemplate::MessageTemplate(std::shared_ptr<const State> state) : state_(std::move(state)) {}
 
-MessageTemplate::MessageTemplate(std::string_view source, Json variables, std::string where) {
+MessageTemplate::MessageTemplate(std::string_view source, OrderedJson variables, std::string where) {
   if (!variables.is_object())
     throw Error(kRoom, where, ": expected an object of variables, got ", variables.type_name());
   state_ = std::make_shared<State>(State{Jinja(source, where), std::nullopt, std::move(variables), where});
@@ -51,8 +51,8 @@ MessageTemplate::MessageTemplate(std::string_view source, Json variables, std::s
 MessageTemplate MessageTemplate::load(const std::filesystem::path& model_folder) {
   const std::filesystem::path file = model_folder / "chat_template.jinja";
   const std::filesystem::path config_file = model_folder / "tokenizer_config.json";
-  const Json config = object_in(config_file);
-  Json tokens = Json::object();
+  const OrderedJson config = object_in(config_file);
+  OrderedJson tokens = OrderedJson::object();
   add_tokens(config, tokens);
   add_tokens(object_in(model_folder / "special_tokens_map.json"), tokens);
 
@@ -69,7 +69,7 @@ MessageTemplate MessageTemplate::load(const std::filesystem::path& model_folder)
   if (!found->is_array())
     throw Error(kRoom, where, ": expected a text or a list of {\"name\", \"template\"}, got ", found->type_name());
   std::optional<std::string> plain, with_tools;
-  for (const Json& each : *found) {
+  for (const OrderedJson& each : *found) {
     const auto text_of = [&](const char* key) {
       if (!each.is_object() || !each.contains(key) || !each[key].is_string())
         throw Error(kRoom, where, ": expected a list of {\"name\", \"template\"}, got an item without \"", key, "\"");
@@ -86,10 +86,10 @@ MessageTemplate MessageTemplate::load(const std::filesystem::path& model_folder)
 }
 
 std::string MessageTemplate::render(const std::vector<Message>& messages, bool add_generation_prompt,
-                                    const Json& variables) const {
-  Json list = Json::array();
+                                    const OrderedJson& variables) const {
+  OrderedJson list = OrderedJson::array();
   for (const Message& message : messages) {
-    Json object = Json::object();
+    OrderedJson object = OrderedJson::object();
     object["role"] = message.role;
     object["content"] = message.content;
     list.push_back(std::move(object));
@@ -97,17 +97,18 @@ std::string MessageTemplate::render(const std::vector<Message>& messages, bool a
   return render(list, add_generation_prompt, variables);
 }
 
-std::string MessageTemplate::render(const Json& messages, bool add_generation_prompt, const Json& variables) const {
+std::string MessageTemplate::render(const OrderedJson& messages, bool add_generation_prompt,
+                                    const OrderedJson& variables) const {
   if (!messages.is_array())
     throw Error(kRoom, state_->where, ": expected a list of messages, got ", messages.type_name());
   if (!variables.is_object())
     throw Error(kRoom, state_->where, ": expected an object of variables, got ", variables.type_name());
-  Json all = state_->variables;
+  OrderedJson all = state_->variables;
   // As transformers has it, these two are there without a value, too.
   all["tools"] = nullptr;
   all["documents"] = nullptr;
   for (const auto& [name, value] : variables.items()) all[name] = value;
-  for (const Json& message : messages)
+  for (const OrderedJson& message : messages)
     if (!message.is_object())
       throw Error(kRoom, state_->where, ": expected messages that are objects, got ", message.type_name());
   all["messages"] = messages;
@@ -116,6 +117,6 @@ std::string MessageTemplate::render(const Json& messages, bool add_generation_pr
   return (tools ? *state_->with_tools : state_->plain).render(all);
 }
 
-const Json& MessageTemplate::variables() const { return state_->variables; }
+const OrderedJson& MessageTemplate::variables() const { return state_->variables; }
 
 }  // namespace grpo

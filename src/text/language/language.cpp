@@ -34,7 +34,7 @@ constexpr std::int16_t kHan = 2, kKana = 8;
 // Romanised Chinese is one more language of the Latin script, of which there is no model: a word that is made of its
 // syllables is a little likelier in it than in the likeliest other one, any other word is not in it.
 constexpr std::size_t kPinyin = kMaxLanguages - 1;
-constexpr std::int16_t kSyllables = 4, kNoSyllables = -1000;
+constexpr std::int16_t kPinyinSyllables = 4, kNoPinyinSyllables = -1000;
 
 constexpr std::size_t kScripts = static_cast<std::size_t>(Script::mark);  // those that words are counted in
 using WordCounts = std::array<std::size_t, kScripts>;
@@ -118,7 +118,7 @@ class WordEvidence {
     Evidence evidence = reader.finish();
     const std::int16_t most = greatest(evidence);
     if (word.script == Script::latin)
-      evidence[kPinyin] = is_pinyin({word.symbols.data(), word.size}) ? most + kSyllables : kNoSyllables;
+      evidence[kPinyin] = is_pinyin({word.symbols.data(), word.size}) ? most + kPinyinSyllables : kNoPinyinSyllables;
     return {evidence, most};
   }
 

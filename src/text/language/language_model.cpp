@@ -11,7 +11,7 @@
 namespace grpo {
 namespace {
 
-constexpr std::uint8_t kUnknownLetter = 1, kEdge = 2;  // symbols; the letters of the table follow
+constexpr std::uint8_t kUnknownLetter = 1, kWordEdge = 2;  // symbols; the letters of the table follow
 constexpr std::uint32_t kThreeSymbols = 0xFFFFFF, kTwoSymbols = 0xFFFF;
 
 }  // namespace
@@ -25,8 +25,8 @@ LanguageModel::LanguageModel(const LanguageRows& rows) {
   shift_ = 32 - bits;
   rows_.reserve(count);
   symbols_.fill(kUnknownLetter);
-  symbols_['_'] = kEdge;
-  std::uint8_t last = kEdge;
+  symbols_['_'] = kWordEdge;
+  std::uint8_t last = kWordEdge;
   for (std::size_t at = 0; at < rows.rows.size(); ++at) {  // at the end of a line, and over it
     std::uint32_t gram = 0;
     while (rows.rows[at] != ' ') {
@@ -85,11 +85,11 @@ void LanguageModel::Reader::step(std::uint32_t symbol) {
 
 void LanguageModel::Reader::add(char32_t letter) {
   if (letter == '\'') {
-    if (before_ != kEdge && before_ != 0) step(kEdge);
+    if (before_ != kWordEdge && before_ != 0) step(kWordEdge);
     before_ = 0;
     return;
   }
-  if (before_ == 0) before_ = kEdge;
+  if (before_ == 0) before_ = kWordEdge;
   step(letter < model_->symbols_.size() ? model_->symbols_[letter] : kUnknownLetter);
 }
 

@@ -64,7 +64,7 @@ std::optional<double> real_of(std::string_view text) {
 // ---- Of texts ----
 
 template <std::string (*change)(std::string_view)>
-Value changed(Runtime& runtime, const Value& value, const Bound&) {
+Value changed_filter(Runtime& runtime, const Value& value, const Bound&) {
   return runtime.text(change(str(runtime, value)));
 }
 
@@ -485,7 +485,7 @@ Value selection(Runtime& runtime, const Value& value, const Bound& bound) {
 constexpr Builtin kFilters[] = {
     {"abs", "", abs_filter},
     {"batch", "linecount | fill_with", batch_filter},
-    {"capitalize", "", changed<to_capitalized>},
+    {"capitalize", "", changed_filter<to_capitalized>},
     {"count", "", length_filter},
     {"d", "| default_value boolean", default_filter},
     {"default", "| default_value boolean", default_filter},
@@ -501,7 +501,7 @@ constexpr Builtin kFilters[] = {
     {"last", "", last_filter},
     {"length", "", length_filter},
     {"list", "", list_filter},
-    {"lower", "", changed<to_lower>},
+    {"lower", "", changed_filter<to_lower>},
     {"map", "*", map_filter},
     {"max", "| case_sensitive attribute", extreme_filter<Comparison::greater>},
     {"min", "| case_sensitive attribute", extreme_filter<Comparison::less>},
@@ -517,12 +517,12 @@ constexpr Builtin kFilters[] = {
     {"sort", "| reverse case_sensitive attribute", sort_filter},
     {"string", "", string_filter},
     {"sum", "| attribute start", sum_filter},
-    {"title", "", changed<title_words>},
+    {"title", "", changed_filter<title_words>},
     {"tojson", "| ensure_ascii indent separators sort_keys", tojson_filter},
     {"trim", "| chars", trim_filter},
     {"truncate", "| length killwords end leeway", truncate_filter},
     {"unique", "| case_sensitive attribute", unique_filter},
-    {"upper", "", changed<to_upper>},
+    {"upper", "", changed_filter<to_upper>},
 };
 
 }  // namespace

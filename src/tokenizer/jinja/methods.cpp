@@ -84,7 +84,7 @@ Value strip_method(Runtime& runtime, const Value& self, const Bound& arguments) 
 }
 
 template <std::string (*change)(std::string_view)>
-Value changed(Runtime& runtime, const Value& self, const Bound&) {
+Value changed_method(Runtime& runtime, const Value& self, const Bound&) {
   return runtime.text(change(self.text()));
 }
 
@@ -182,13 +182,13 @@ Value join_method(Runtime& runtime, const Value& self, const Bound& arguments) {
 }
 
 constexpr Builtin kTextMethods[] = {
-    {"capitalize", "", changed<to_capitalized>},
+    {"capitalize", "", changed_method<to_capitalized>},
     {"count", "sub", count_method},
     {"endswith", "suffix", has_affix<false>},
     {"find", "sub | start end", find_method<false, false>},
     {"index", "sub | start end", find_method<false, true>},
     {"join", "iterable", join_method},
-    {"lower", "", changed<to_lower>},
+    {"lower", "", changed_method<to_lower>},
     {"lstrip", "| chars", strip_method<true, false>},
     {"partition", "sep", partition_method<false>},
     {"removeprefix", "prefix", without_affix<true>},
@@ -204,8 +204,8 @@ constexpr Builtin kTextMethods[] = {
     {"splitlines", "| keepends", splitlines_method},
     {"startswith", "prefix", has_affix<true>},
     {"strip", "| chars", strip_method<true, true>},
-    {"title", "", changed<title>},
-    {"upper", "", changed<to_upper>},
+    {"title", "", changed_method<title>},
+    {"upper", "", changed_method<to_upper>},
 };
 
 // ---- list and tuple ----
