@@ -1,4 +1,3 @@
-#include "kernels/cpu/cpu.h"
 #include "kernels/op.h"
 
 namespace grpo {
@@ -89,9 +88,7 @@ Tensor attention(const Tensor& qkv, const Pass& pass, const HeadLayout& layout, 
 }
 
 LayerPages make_pages(const HeadLayout& layout, int64_t count, int64_t page_size, const at::TensorOptions& options) {
-  const kernel::Table* kernels = kernels_of(options.device(), options.dtype().toScalarType());
-  const bool own = kernels && (!kernels->attends || kernels->attends(layout));
-  const int64_t block = own ? kernels->page_block : cpu::kKeyBlock;
+  const int64_t block = page_block(options.device(), options.dtype().toScalarType(), layout);
   require(count >= 0 && page_size > 0 && page_size % block == 0, "policy",
           "expected a page_size that is a multiple of ", block, ", got ", page_size);
   const std::vector<int64_t> shape{count, layout.kv_heads, page_size * layout.head_dim};
@@ -119,6 +116,10 @@ Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const Pass& p
   if (!run.attends(layout)) return reference::paged_attention(qkv, pages, pass, table, layout);
   const Tensor rows = qkv.contiguous();
   Tensor out = at::empty({rows.size(0), layout.heads * layout.value_dim()}, rows.options());
+  const bool siblings = pass.siblings.defined() && layout.latent == 0;
+  const Tensor prefix = siblings ? at::empty({rows.size(0), layout.heads, layout.value_dim() + 2},
+                                             rows.options().dtype(at::kFloat))
+                                 : Tensor();
   const kernel::PagedAttention arguments{layout,
                                          rows.size(0),
                                          table.page_size,
@@ -130,7 +131,9 @@ Tensor paged_attention(const Tensor& qkv, const LayerPages& pages, const Pass& p
                                          table.lengths.data_ptr<int32_t>(),
                                          table.parents.data_ptr<int32_t>(),
                                          pages.keys.defined() ? pages.keys.data_ptr() : nullptr,
-                                         pages.values.data_ptr()};
+                                         pages.values.data_ptr(),
+                                         siblings ? pass.siblings.data_ptr<int32_t>() : nullptr,
+                                         siblings ? prefix.data_ptr<float>() : nullptr};
   run(&kernel::Table::paged_attention, arguments, rows.data_ptr(), out.data_ptr());
   return out;
 }

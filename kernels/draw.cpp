@@ -2,7 +2,6 @@
 
 #include "base/parallel.h"
 #include "kernels/cpu/sample.h"
-#include "kernels/cuda/sample.h"
 #include "kernels/op.h"
 
 namespace grpo {
@@ -28,17 +27,18 @@ Drawn draw(const Tensor& logits, const Tensor& rows, const Tensor& keys, const S
   require(keys.sizes() == at::IntArrayRef({draws, kKeyColumns}) && keys.scalar_type() == at::kLong, "draw",
           "expected int64 keys [", draws, ", ", kKeyColumns, "], got ", keys.scalar_type(), " ", keys.sizes());
   Drawn drawn{at::empty({draws}, at::kInt), at::empty({draws}, at::kFloat), {}, {}};
-#ifdef GRPO_CUDA
-  if (logits.is_cuda() && !config.truncates() && config.temperature != 0) {
-    const at::Device device = logits.device();
-    const Tensor there = logits.contiguous(), from = rows.to(device).contiguous(), by = keys.to(device).contiguous();
-    drawn.tokens = drawn.tokens.to(device), drawn.logprobs = drawn.logprobs.to(device);
-    sample_rows_cuda(current_stream(device), device.index(), there.data_ptr<float>(), there.size(1), config.scale(),
-                     from.data_ptr<int32_t>(), by.data_ptr<int64_t>(), draws, drawn.tokens.data_ptr<int32_t>(),
-                     drawn.logprobs.data_ptr<float>());
+  if (const Launch run(logits, "draw"); run.has(&kernel::Table::sample) && !config.truncates()) {
+    const Tensor there = logits.contiguous(), from = rows.to(logits.device()).contiguous(),
+                 by = keys.to(logits.device()).contiguous();
+    drawn.tokens = at::empty({draws}, from.options());
+    drawn.logprobs = at::empty({draws}, logits.options()), drawn.entropies = at::empty_like(drawn.logprobs);
+    run(&kernel::Table::sample,
+        kernel::Draws{draws, from.data_ptr<int32_t>(), by.data_ptr<int64_t>(), config.scale(), config.temperature == 0,
+                      drawn.tokens.data_ptr<int32_t>(), drawn.logprobs.data_ptr<float>(),
+                      drawn.entropies.data_ptr<float>()},
+        there.size(1), there.data_ptr<float>());
     return drawn;
   }
-#endif
   const Tensor host = logits.cpu().contiguous(), from = rows.cpu().contiguous(), by = keys.cpu().contiguous();
   const float* const row = host.data_ptr<float>();
   const int64_t vocab = host.size(1);

@@ -13,7 +13,7 @@ namespace grpo {
 struct Drawn {
   at::Tensor tokens;    ///< [draws] int32; −1: the row's largest logit is not finite, the policy has diverged
   at::Tensor logprobs;  ///< [draws] fp32
-  at::Tensor entropies;  ///< [draws] fp32, nats: token_logprobs's to the bit; undefined where a GPU's kernel draws
+  at::Tensor entropies;  ///< [draws] fp32, nats: token_logprobs's to the bit
   std::vector<std::vector<int32_t>> kept;  ///< [draws] ascending ids, where sampling truncates; else empty
 };
 

@@ -67,6 +67,10 @@ struct PagedAttention {
   const int32_t* lengths;  // [slots] tokens that lie there already
   const int32_t* parents;  // [slots] whose tokens come first; −1: none
   void *keys, *values;     // the pages, as this table's kernels lay them out
+  /// Of a pass with one row a run, made by next_pass; else null: how many sets of two or more neighbours there are that
+  /// have one parent; then of each the first run and their number; from 1 + 2·runs on, whether a run is in one.
+  const int32_t* siblings = nullptr;
+  float* prefix = nullptr;  // room then for what each row makes of the parent's keys, [rows, heads, value_dim + 2]
 };
 
 /// Truncated sampling's kept vocabulary of rows: ids[starts[r]] … ids[starts[r + 1]]; null, or an empty range: all.
@@ -75,13 +79,39 @@ struct Kept {
   const int64_t* starts;
 };
 
+/// Untruncated draws, each from a row of logits of its own with a key of its own (base/philox.h).
+struct Draws {
+  int64_t count;
+  const int32_t* rows;  // [count]; −1: nothing is drawn, and nothing written
+  const int64_t* keys;  // [count, 6]
+  float scale;          // on logits
+  bool greedy;          // the most likely token, whatever the key
+  int32_t* tokens;      // [count]; −1: of a row whose largest logit is not finite
+  float *logprobs, *entropies;  // [count]
+};
+
+/// Running sequences, a row a slot (rollout/slots.h), on a device that brings them forward by itself.
+struct Slots {
+  int64_t horizon;
+  int32_t *lengths, *parents;  // [slots], of the page table
+  int32_t* tokens;             // [slots] its last token
+  int64_t* keys;               // [slots, 6] of its next draw
+  const int32_t* limits;       // [slots] with so many tokens it waits
+  const bool* ends;            // [vocab] tokens that end a sequence
+  bool* waiting;               // [slots] it has ended or come to its limit
+  int32_t *counts, *drawn;     // [slots] drawn since the host last looked, and [slots, horizon] which
+  float *logprobs, *entropies;  // [slots, horizon]
+};
+
 /// Arrays of two hold the fp32 and the bf16 version, to be indexed by Type; a device may lack some. Gradients of weights
 /// are added to.
 struct Table {
   const char* name;
 
-  /// Where pages of keys and of values lie, [pages, kv_heads] each: page sizes are multiples of `page_block`.
+  /// Page sizes are multiples of it.
   int64_t page_block;
+  /// How many queries of a key head decoding takes together where sequences have one prompt: what next_pass is asked for.
+  int64_t query_columns = 1;
 
   void (*embedding[2])(Stream, int64_t rows, int64_t n, const void* weight, const int32_t* tokens, void* y);
   void (*embedding_backward[2])(Stream, int64_t rows, int64_t n, const void* dy, const int32_t* tokens, float* dweight);
@@ -140,6 +170,21 @@ struct Table {
                                   const float* dentropy);
   /// n fp32 values to bf16, rounded to nearest even.
   void (*narrow)(Stream, const float* from, void* to, int64_t n);
+
+  /// sum = x + more, and y = rms_norm of it: the bits of the two by themselves.
+  void (*add_rms_norm[2])(Stream, int64_t rows, int64_t n, const void* x, const void* more, void* sum,
+                          const void* weight, float epsilon, void* y) = {};
+  /// Draws from logits [rows, n], each token by the bits that logit_stats and token_logprobs find of its row.
+  void (*sample)(Stream, const Draws&, int64_t n, const float* logits) = nullptr;
+  /// A pass over the last tokens of the slots in who [rows], the rows to draw from and the keys to draw with. Of a slot
+  /// that waits, and of −1, slot and row are −1. siblings [1 + 3·rows]: see PagedAttention; of up to `most` runs, and
+  /// behind them room.
+  void (*next_pass)(Stream, const Slots&, int64_t rows, const int32_t* who, int most, int32_t* tokens,
+                    int32_t* positions, int32_t* slots, int32_t* draw_rows, int64_t* keys,
+                    int32_t* siblings) = nullptr;
+  /// Takes in what was drawn for the slots [rows] (−1: nobody), which are a token longer in their pages by `longer`.
+  void (*take_drawn)(Stream, const Slots&, int64_t rows, const int32_t* slots, const int32_t* tokens,
+                     const float* logprobs, const float* entropies, int32_t longer) = nullptr;
 };
 
 }  // namespace grpo::kernel

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <c10/core/DeviceGuard.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -10,6 +11,7 @@
 
 #include "grpo/error.h"
 #include "grpo/ops.h"
+#include "kernels/backend.h"
 #include "kernels/kernels.h"
 
 namespace grpo {
@@ -28,9 +30,19 @@ inline void require_alike(const Tensor& x, const Tensor& like, const char* op, c
 /// The kernels of a device for a type, or null where it has none: then the ops run their reference.
 const kernel::Table* kernels_of(at::Device device, at::ScalarType type);
 
+/// Whether these kernels (or none: null) have attention for such heads of a type.
+bool attends(const kernel::Table* table, kernel::Type type, const HeadLayout& layout);
+
 /// Computes the CPU's tensors with another table from here on, or with its own again (null): so a test runs what is made
 /// for a device.
 void use_for_cpu(const kernel::Table* table);
+
+/// Pages of a device hold a multiple of so many tokens.
+int64_t page_block(at::Device device, at::ScalarType type, const HeadLayout& layout);
+
+/// Work on a device that can be done again: recorded there once, and done as often as it is asked for where the device is
+/// the CPU (as tests do). See kernel::Backend::record.
+std::unique_ptr<kernel::Graph> record(at::Device device, const std::function<void()>& work);
 
 /// Where LibTorch queues its own work on a device.
 kernel::Stream current_stream(at::Device device);
@@ -52,9 +64,7 @@ class Launch {
       return table_->*f != nullptr;
   }
   /// Whether the kernels of attention take such heads.
-  bool attends(const HeadLayout& layout) const {
-    return has(&kernel::Table::attention) && (!table_->attends || table_->attends(layout));
-  }
+  bool attends(const HeadLayout& layout) const { return grpo::attends(table_, type_, layout); }
   kernel::Type type() const { return type_; }
   const kernel::Table& table() const { return *table_; }
 
@@ -70,6 +80,7 @@ class Launch {
  private:
   const kernel::Table* table_;
   kernel::Type type_;
+  c10::OptionalDeviceGuard current_;  // a device's kernels run on the one that is current
   kernel::Stream stream_;
 };
 
@@ -113,22 +124,16 @@ CarriedPtr<Plan> saved_plan(AutogradContext* ctx) {
 }
 
 /// The gradients of `inputs` by going back through the reference, f(inputs) → outputs, computed again: where a device has
-/// a kernel for an op and none for its way back.
+/// a kernel for an op and none for its way back. What else the reference leads to gets its gradient, too.
 template <class F>
 variable_list reference_gradients(variable_list inputs, const variable_list& gradients, F f) {
   const at::AutoGradMode on(true);
-  variable_list leaves;
   for (Tensor& input : inputs)
-    if (input.defined()) leaves.push_back(input = input.detach().requires_grad_());
-  const variable_list outputs = f(inputs);
-  variable_list found = torch::autograd::grad(outputs, leaves, gradients, /*retain_graph=*/false,
-                                              /*create_graph=*/false, /*allow_unused=*/true);
-  variable_list all;
-  for (const Tensor& input : inputs) {
-    all.push_back(input.defined() ? found.front() : Tensor());
-    if (input.defined()) found.erase(found.begin());
-  }
-  return all;
+    if (input.defined()) input = input.detach().requires_grad_();
+  torch::autograd::backward(f(inputs), gradients);
+  variable_list found;
+  for (const Tensor& input : inputs) found.push_back(input.defined() ? input.grad() : Tensor());
+  return found;
 }
 
 /// Tensors that may be missing, as autograd's functions take them.

@@ -25,7 +25,7 @@ void PassBuilder::add_shared(int64_t rows) {
 
 Pass PassBuilder::build(at::Device device) const {
   const auto on_device = [&](const std::vector<int32_t>& values) { return at::tensor(values, at::kInt).to(device); };
-  Pass pass{on_device(tokens), on_device(positions), on_device(starts), {}, {}, {}, starts, parents, shared};
+  Pass pass{on_device(tokens), on_device(positions), on_device(starts), {}, {}, {}, {}, starts, parents, shared};
   if (!slots.empty() || parents.empty()) {
     require(slots.size() == parents.size(), "pass", "expected a slot for each of ", parents.size(), " segments, got ",
             slots.size());

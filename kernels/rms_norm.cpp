@@ -43,4 +43,19 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
   return RmsNorm::apply(x.contiguous(), weight.contiguous(), epsilon);
 }
 
+NormedSum add_rms_norm(const Tensor& x, const Tensor& more, const Tensor& weight, double epsilon) {
+  const Launch run(x, "rms_norm");
+  if (at::GradMode::is_enabled() || !run.has(&kernel::Table::add_rms_norm) || !x.is_contiguous() ||
+      !more.is_contiguous() || x.sizes() != more.sizes()) {
+    const Tensor sum = x + more;
+    return {sum, rms_norm(sum, weight, epsilon)};
+  }
+  require_alike(more, x, "rms_norm", "what is added");
+  require_alike(weight, x, "rms_norm", "weight");
+  NormedSum out{at::empty_like(x), at::empty_like(x)};
+  run(&kernel::Table::add_rms_norm, x.size(0), x.size(1), x.data_ptr(), more.data_ptr(), out.sum.data_ptr(),
+      weight.data_ptr(), static_cast<float>(epsilon), out.normed.data_ptr());
+  return out;
+}
+
 }  // namespace grpo

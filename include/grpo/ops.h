@@ -34,6 +34,12 @@ Tensor grouped_linear(const Tensor& x, const Tensor& weight, const Tensor& offse
 /// x [tokens, n], weight [n].
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon);
 
+/// x + more, and rms_norm of that: in one kernel where there is one and nothing is differentiated, to the same bits.
+struct NormedSum {
+  Tensor sum, normed;
+};
+NormedSum add_rms_norm(const Tensor& x, const Tensor& more, const Tensor& weight, double epsilon);
+
 /// silu(gate)·up (Shazeer, arXiv:2002.05202).  gate_up [tokens, 2n]: gate, then up. Returns [tokens, n].
 Tensor swiglu(const Tensor& gate_up);
 

@@ -26,6 +26,9 @@ struct Pass {
   Tensor slots;      ///< [segments] int32; undefined when training
   Tensor families;   ///< [families + 1] int32: segments families[f] … families[f + 1] are a family; undefined when sampling
 
+  /// Of a pass over a token each of running slots, as a device makes it for its kernels of attention; else undefined.
+  Tensor siblings;
+
   /// `starts` and `parents` as the host made them: what sizes launches, and is checked before any.
   std::vector<int32_t> host_starts{0}, host_parents;
   int64_t shared = 0;  ///< rows of segment 0 that are not among the tokens, as other passes share them (SharedRows)

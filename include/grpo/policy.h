@@ -286,13 +286,13 @@ class Policy {
   Policy& operator=(const Policy&) = delete;
 
   /// Hidden states [pass.capacity(), hidden] after the last norm. Without `kv`, segments attend as their parents say;
-  /// with it, each segment's new tokens attend to the pages of its slot, which they extend. On the CPU a token's hidden
-  /// state has the same bits either way. `record` (optional) gathers what the routers did. `first` (optional, without
-  /// `kv`) has what each layer shares of segment 0 with other passes (ops.h): empty, it is filled by this pass; else it
-  /// is the segment that the pass was told of by add_shared, and gets no hidden states. With `recompute`, only the
-  /// layers' inputs are kept for going backward, which computes the rest again, to the same bits; till then the policy
-  /// stays in its place. Throws Error for tokens that are not of the vocabulary, positions beyond max_positions, pages
-  /// of another policy, and slots with too few pages for their tokens.
+  /// with it, each segment's new tokens attend to the pages of its slot, which they extend. Where there are kernels for
+  /// it, a token's hidden state has the same bits either way. `record` (optional, without `kv`) gathers what the routers
+  /// did. `first` (optional, without `kv`) has what each layer shares of segment 0 with other passes (ops.h): empty, it
+  /// is filled by this pass; else it is the segment that the pass was told of by add_shared, and gets no hidden states.
+  /// With `recompute`, only the layers' inputs are kept for going backward, which computes the rest again, to the same
+  /// bits; till then the policy stays in its place. Throws Error for tokens that are not of the vocabulary, positions
+  /// beyond max_positions, pages of another policy, and slots with too few pages for their tokens.
   Tensor hidden(const Pass& pass, const KvView* kv = nullptr, RouterRecord* record = nullptr,
                 std::vector<SharedRows>* first = nullptr, Recompute recompute = Recompute::none) const;
 
@@ -386,7 +386,7 @@ class Policy {
   struct LayerOutput {
     Tensor x;               // [capacity, hidden]
     Tensor qkv;             // what attention had
-    Tensor load;            // [experts] int64; undefined for a dense layer
+    Tensor load;            // [experts] int64; undefined for a dense layer, and when sampling
     Tensor auxiliary_loss;  // scalar, Σ of segments' tokens times their loss; undefined without a coefficient, too
   };
   struct Recomputed;  // a layer that is computed again

@@ -36,7 +36,8 @@ struct RolloutConfig {
   /// No knobs. A program may have completions end where the policy's positions do, in place of refusing their prompts.
   bool ends_at_context = false;
   /// Tokens that a completion draws before the host looks at them; no completion depends on it. On the CPU, where a look
-  /// costs nothing, 1 is the fastest: the place of what has ended is taken at once, and nothing is drawn in vain.
+  /// costs nothing, 1 is the fastest: the place of what has ended is taken at once, and nothing is drawn in vain. Where a
+  /// device brings sequences forward by itself 1 stands for 16.
   int horizon = 1;
 
   template <class V>
@@ -49,7 +50,7 @@ struct RolloutConfig {
     v("max_running_sequences", max_running_sequences, "samples in the cache at one time", at_least(1).at_most(1 << 20));
     v("max_batch_tokens", max_batch_tokens, "tokens of one forward pass; longer prompts are prefilled in chunks",
       at_least(1).at_most(1 << 26));
-    v("page_size", page_size, "tokens on a page of the KV cache, a multiple of 16",
+    v("page_size", page_size, "tokens on a page of the KV cache, a multiple of 16 (on CUDA of 64: it is rounded up)",
       at_least(16).at_most(4096).multiple_of(16));
     v("pages", pages, "pages of the KV cache; 0: what the tasks need, up to cache_gigabytes",
       at_least(0).at_most(1 << 30));

@@ -169,8 +169,6 @@ void run(dim3 grid, int threads, size_t shared, const std::function<void()>& ker
 
 namespace grpo::cuda {
 
-// As the instruction's fragments lie: lane 4·g + c holds rows g and g + 8, columns 2c, 2c + 1 and 8 further of a; rows
-// 2c, 2c + 1 and 8 further of column g of b; rows g and g + 8, columns 2c and 2c + 1 of c.
 void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   const uint32_t mine[6] = {a[0], a[1], a[2], a[3], b0, b1};
   const uint32_t(*all)[8] = emulator::gather(mine, 6);

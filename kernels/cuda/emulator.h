@@ -13,7 +13,6 @@
 #define __global__
 #define __device__
 #define __host__
-#define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 #define __shared__ static thread_local
@@ -27,9 +26,6 @@
 struct dim3 {
   unsigned x, y, z;
   dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
-};
-struct alignas(16) uint4 {
-  uint32_t x, y, z, w;
 };
 
 namespace grpo::emulator {
@@ -69,9 +65,7 @@ inline bf16 narrow(float x) {
   return {static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
 }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
-inline float __expf(float x) { return std::exp(x); }
-inline float __logf(float x) { return std::log(x); }
-inline float __fdividef(float x, float y) { return x / y; }
+using std::isfinite;
 using std::isnan;
 using std::max;
 using std::min;
@@ -89,10 +83,22 @@ template <class T>
 T shuffle_xor(T x, int lanes) {
   return shuffle_from(x, lane() ^ lanes);
 }
-template <class T>
-T shuffle_up(T x, int lanes) {
-  return shuffle_from(x, lane() < lanes ? lane() : lane() - lanes);
+
+inline uint32_t transpose(uint32_t x) {
+  const auto all = emulator::gather(&x, 1);
+  const int row = lane() / 4, pair = lane() % 4;
+  const auto at = [&](int r) { return all[4 * r + row / 2][0] >> (16 * (row % 2)) & 0xffff; };
+  return at(2 * pair) | at(2 * pair + 1) << 16;
 }
+inline void prefetch(const void*, int) {}
+inline bool warp_any(bool x) {
+  const uint32_t word = x;
+  const auto all = emulator::gather(&word, 1);
+  for (int i = 0; i < 32; ++i)
+    if (all[i][0]) return true;
+  return false;
+}
+inline float fast_exp2(float x) { return std::exp2(x); }
 
 void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
 

@@ -251,8 +251,10 @@ void Policy::feed_forward(const Layer& layer, const Tensor& x, const Pass& pass,
   const MoeConfig& moe = config_.moe;
   const Routing routing = route(grpo::linear(x.to(at::kFloat), layer.moe.router), layer.moe.selection_bias,
                                 moe);
-  const Tensor chosen = routing.experts.narrow(0, 0, pass.live()).flatten().to(at::kLong);
-  out.load = at::zeros({moe.experts}, chosen.options()).scatter_add_(0, chosen, at::ones_like(chosen));
+  if (!pass.slots.defined()) {
+    const Tensor chosen = routing.experts.narrow(0, 0, pass.live()).flatten().to(at::kLong);
+    out.load = at::zeros({moe.experts}, chosen.options()).scatter_add_(0, chosen, at::ones_like(chosen));
+  }
   if (moe.auxiliary_loss > 0 && !pass.slots.defined())
     out.auxiliary_loss = balance_loss(routing, pass) * moe.auxiliary_loss;
   const Tensor rows = dispatch(x, routing);
@@ -374,8 +376,10 @@ Policy::LayerOutput Policy::layer(size_t number, const Tensor& x, const Pass& pa
                    : queries_keys_values(layer, normed, pass.positions);
   const Tensor seen = kv ? paged_attention(out.qkv, (*kv->pages)[number], pass, *kv->table, layout)
                          : attention(out.qkv, pass, layout, first);
-  out.x = x + grpo::linear(latent ? values_seen(layer, seen) : seen, layer.output);
-  feed_forward(layer, rms_norm(out.x, layer.feed_forward_norm, config_.norm_epsilon), pass, out);
+  const NormedSum attended = add_rms_norm(x, grpo::linear(latent ? values_seen(layer, seen) : seen, layer.output),
+                                          layer.feed_forward_norm, config_.norm_epsilon);
+  out.x = attended.sum;
+  feed_forward(layer, attended.normed, pass, out);
   return out;
 }
 
@@ -529,8 +533,15 @@ std::string Policy::describe() const {
     text += ", " + millions(trained) + " of them in adapters of rank " + std::to_string(config_.adapter.rank);
   }
   text += " · " + device().str() + ' ';
-  if (const kernel::Table* kernels = kernels_of(device(), embedding_.scalar_type())) text.append(kernels->name) += ' ';
+  const kernel::Table* kernels = kernels_of(device(), embedding_.scalar_type());
+  const bool exact = attends(kernels, config_.dtype == DType::bfloat16 ? kernel::Type::bf16 : kernel::Type::f32,
+                             config_.layout());
+  if (exact) text.append(kernels->name) += ' ';
   text += enum_name(config_.dtype);
+  if (!exact) {
+    const std::string why = kernels ? "there are no kernels for its type or heads" : no_cuda_kernels();
+    text += " by LibTorch (" + why + "), in which sampling and training differ in rounding";
+  }
   const int threads = num_threads();
   if (device().is_cpu()) text += ", " + std::to_string(threads) + (threads == 1 ? " thread" : " threads");
   return text;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "grpo/device.h"
 #include "grpo/ops.h"
 #include "kernels/cpu/sample.h"
 #include "kernels/draw.h"
@@ -19,6 +20,7 @@ class SampleCuda : public testing::TestWithParam<int64_t> {
  protected:
   void SetUp() override {
     if (!dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) || !at::hasCUDA()) GTEST_SKIP() << "no GPU here";
+    open_device("cuda");
   }
 
   static Drawn draw_there(const Tensor& logits, const std::vector<int32_t>& rows, const std::vector<DrawKey>& keys,
@@ -75,6 +77,7 @@ INSTANTIATE_TEST_SUITE_P(Vocabularies, SampleCuda, testing::Values(1, 2, 17, 64,
 // Logits are fp32, not bf16 spelled in fp32: of products of bf16 numbers hardly one in a hundred fits into bf16.
 TEST(LogitsCuda, are_not_rounded_to_the_weights_type) {
   if (!dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) || !at::hasCUDA()) GTEST_SKIP() << "no GPU here";
+  open_device("cuda");
   at::manual_seed(5);
   const Tensor hidden = at::randn({37, 192}).to(at::kBFloat16), head = at::randn({501, 192}).to(at::kBFloat16);
   const Tensor exact = at::mm(hidden.to(at::kDouble), head.to(at::kDouble).t());

@@ -6,33 +6,12 @@
 #include <vector>
 
 #include "grpo/policy.h"
-#include "kernels/cpu/cpu.h"
-#include "kernels/cuda/kernels.h"
+#include "emulated_table.h"
 #include "kernels/op.h"
 #include "policy/policies.h"
 
 namespace grpo {
 namespace {
-
-// Products are the CPU's: a card's come from a library.
-const kernel::Table& emulated() {
-  static const kernel::Table table = [] {
-    kernel::Table t{};
-    t.name = "emulated";
-    t.page_block = 64;
-    t.gemm = cpu::table().gemm, t.grouped_gemm = cpu::table().grouped_gemm;
-    t.grouped_gemm_sum = cpu::table().grouped_gemm_sum;
-    t.embedding[1] = &cuda::embedding, t.rms_norm[1] = &cuda::rms_norm, t.swiglu[1] = &cuda::swiglu;
-    t.rope[1] = &cuda::rope, t.attends = &cuda::attends, t.attention[1] = &cuda::attention;
-    t.paged_attention[1] = &cuda::paged_attention;
-    t.route = &cuda::route, t.dispatch[1] = &cuda::dispatch, t.combine[1] = &cuda::combine;
-    t.route_backward = cpu::table().route_backward, t.combine_backward[1] = cpu::table().combine_backward[1];
-    t.logit_stats = &cuda::logit_stats, t.token_logprobs = &cuda::token_logprobs;
-    t.token_logprobs_backward = &cuda::token_logprobs_backward, t.narrow = &cuda::narrow;
-    return t;
-  }();
-  return table;
-}
 
 PolicyConfig config_of(bool moe) {
   PolicyConfig config = moe ? late_moe_config() : dense_config();
