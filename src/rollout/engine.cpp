@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <iterator>
 #include <numeric>
 #include <string>
 
@@ -30,6 +31,7 @@ void Engine::submit(Group& group, const DrawKey& key, int max_new_tokens) {
     for (int32_t id = 0; !config_.ignore_eos && id < ends.size(0); ++id)
       ends.data_ptr<bool>()[id] = tokenizer_.ends(id);
     slots_.emplace(config_.page_size, config_.horizon, ends);
+    if (Decoder::serves(policy_, config_.sampling)) decoder_.emplace(policy_, config_.sampling, pages_, *slots_);
   }
   const int number = scheduler_->add_group(static_cast<int>(group.prompt.size()), config_.samples, max_new_tokens);
   wanted_pages_ += wanted;
@@ -61,6 +63,8 @@ void Engine::fit_pages() {
     const auto type = policy_.make_pages(0, config_.page_size)[0].values.scalar_type();
     if (pages_.empty() || pages_[0].count() < needed || pages_[0].values.scalar_type() != type)
       pages_ = policy_.make_pages(needed, config_.page_size);
+  } else if (pages_.empty()) {
+    throw Error("rollout", "expected cancel() after an error, before any further step");
   } else if (needed > pages_[0].count()) {
     for (LayerPages& layer : pages_) layer.grow(needed);
   }
@@ -78,11 +82,7 @@ bool Engine::step(const Rollout::OnToken& on_token) {
   const std::vector<Work> work = scheduler_->next();
   slots_->fit(scheduler_->slots(), longest_);
 
-  Due due;
-  Drawn first = forward(first_pass(work, due), due);
-  std::vector<int32_t> who;
-  if (!due.slots.empty()) who = slots_->advance(due.slots, first);
-  while (!who.empty()) who = decode(who);
+  Drawn first = decoder_ ? run_there(work) : run(work);
   look(work, first, on_token);
 
   const Scheduler::Stats& stats = scheduler_->stats();
@@ -90,6 +90,45 @@ bool Engine::step(const Rollout::OnToken& on_token) {
   stats_.preemptions = stats.preemptions;
   stats_.peak_pages = stats.peak_pages, stats_.peak_running = stats.peak_running;
   return true;
+}
+
+// A step's passes, and what the first of them drew.
+Drawn Engine::run(const std::vector<Work>& work) {
+  Due due;
+  Drawn first = forward(first_pass(work, due), due);
+  std::vector<int32_t> who;
+  if (!due.slots.empty()) who = slots_->advance(due.slots, first);
+  while (!who.empty()) who = decode(who);
+  return first;
+}
+
+// The same on a device that brings the slots forward by itself.
+Drawn Engine::run_there(const std::vector<Work>& work) {
+  Due due;
+  const PassBuilder pass = first_pass(work, due);
+  std::vector<int32_t> who;
+  std::ranges::copy_if(due.slots, std::back_inserter(who), [](int32_t slot) { return slot >= 0; });
+  int draws = 0;
+  for (const Work& w : work)
+    if (w.sample >= 0) draws = std::max(draws, w.draws);
+  Drawn first;
+  decoder_->enter();
+  if (who.size() < pass.tokens.size()) {  // more than a token of each sample that runs
+    const Pass there = pass.build(policy_.device());
+    const KvView view{&pages_, &decoder_->table()};
+    const Tensor hidden = policy_.hidden(there, &view);
+    decoder_->lengthen(there);
+    if (!due.rows.empty()) {
+      first = draw(policy_.logits(hidden.index_select(0, at::tensor(due.rows, at::kLong).to(policy_.device()))),
+                   at::tensor(due.from, at::kInt), due.keys, config_.sampling);
+      decoder_->advance(due.slots, first);
+    }
+    ++stats_.forward_passes, --draws;
+  }
+  decoder_->decode(who, draws);
+  stats_.forward_passes += std::max(draws, 0);
+  decoder_->leave();
+  return first;
 }
 
 // The first pass of a step, the slots' rows for it and for those behind it, and the draws that are due.
@@ -114,7 +153,8 @@ PassBuilder Engine::first_pass(const std::vector<Work>& work, Due& due) {
       due.from.push_back(static_cast<int32_t>(due.rows.size()));
       due.slots.push_back(is_prompt ? -1 : w.slot);
       if (!is_prompt)
-        slots_->begin(w.slot, keys.data() + keys.size() - kKeyColumns, static_cast<int32_t>(key.position) + w.draws);
+        slots_->begin(w.slot, source[w.first + w.count - 1], keys.data() + keys.size() - kKeyColumns,
+                      static_cast<int32_t>(key.position) + w.draws);
     }
     due.rows.push_back(static_cast<int64_t>(pass.tokens.size()) - 1);
   }
@@ -150,7 +190,7 @@ std::vector<int32_t> Engine::decode(const std::vector<int32_t>& who) {
 void Engine::look(const std::vector<Work>& work, Drawn& first, const Rollout::OnToken& on_token) {
   const auto on_host = [](const Tensor& t) { return t.defined() ? t.cpu() : t; };
   const Tensor tokens = on_host(first.tokens), logprobs = on_host(first.logprobs), entropies = on_host(first.entropies);
-  const bool truncates = config_.sampling.truncates(), measures = entropies.defined();
+  const bool truncates = config_.sampling.truncates(), measures = decoder_ || entropies.defined();
   int64_t draw = 0;  // of the first pass
   for (const Work& w : work) {
     if (w.draws == 0) continue;
@@ -181,6 +221,7 @@ void Engine::take_in(int number, int sample, const News& news, const Rollout::On
   bool ended = false;
   int32_t taken = 0;
   for (; taken < news.count && !ended; ++taken) {
+    if (news.tokens[taken] < 0) pages_.clear();  // they may hold what is not finite, and must not
     if (news.tokens[taken] < 0)
       throw Error("sample", "expected finite logits at step ", running.key.step, ", task ", running.key.index,
                   ", sample ", sample, ", position ", completion.tokens.size(),

@@ -12,6 +12,7 @@
 
 #include "base/philox.h"
 #include "grpo/rollout.h"
+#include "rollout/decoder.h"
 #include "rollout/slots.h"
 #include "schedule/scheduler.h"
 
@@ -66,6 +67,8 @@ class Engine {
   void fit_pages();
   PassBuilder first_pass(const std::vector<Work>& work, Due& due);
   Drawn forward(const PassBuilder& pass, const Due& due);
+  Drawn run(const std::vector<Work>& work);
+  Drawn run_there(const std::vector<Work>& work);
   std::vector<int32_t> decode(const std::vector<int32_t>& who);
   void look(const std::vector<Work>& work, Drawn& first, const Rollout::OnToken& on_token);
   void take_in(int number, int sample, const News& news, const Rollout::OnToken& on_token);
@@ -78,6 +81,7 @@ class Engine {
   KvPages pages_;                       // kept when nothing is under way; what they hold is dropped
   std::optional<Scheduler> scheduler_;  // of what is under way
   std::optional<Slots> slots_;
+  std::optional<Decoder> decoder_;  // of a device that brings the slots forward by itself
   std::map<int, Running> running_;  // by the scheduler's number
   int64_t wanted_pages_ = 0;        // of all that is under way
   int64_t longest_ = 1;             // pages of a segment

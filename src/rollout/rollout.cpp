@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "grpo/error.h"
+#include "kernels/op.h"
 #include "rollout/engine.h"
 
 namespace grpo {
@@ -57,6 +58,11 @@ Rollout::Rollout(const Policy& policy, const Tokenizer& tokenizer, const ChatTem
                  const RolloutConfig& config)
     : policy_(policy), tokenizer_(tokenizer), chat_template_(chat_template), config_(config) {
   grpo::validate(config_, "rollout");
+  const auto type = policy_.config().dtype == DType::bfloat16 ? at::kBFloat16 : at::kFloat;
+  const int64_t block = page_block(policy_.device(), type, policy_.config().layout());
+  config_.page_size = static_cast<int>((config_.page_size + block - 1) / block * block);
+  constexpr int kHorizon = 16;  // on a device, where a look costs a wait for it
+  if (config_.horizon == 1 && Decoder::serves(policy_, config_.sampling)) config_.horizon = kHorizon;
   engine_ = std::make_unique<Engine>(policy_, tokenizer_, config_,
                                      affordable_pages(config_, policy_.config().page_bytes(config_.page_size)));
 }

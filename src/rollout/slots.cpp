@@ -49,7 +49,8 @@ void Slots::place(int32_t slot, std::span<const int32_t> pages, int32_t length, 
   table.parents.data_ptr<int32_t>()[slot] = parent;
 }
 
-void Slots::begin(int32_t slot, const int64_t* key, int32_t limit) {
+void Slots::begin(int32_t slot, int32_t token, const int64_t* key, int32_t limit) {
+  tokens.data_ptr<int32_t>()[slot] = token;
   std::copy_n(key, kKeyColumns, keys.data_ptr<int64_t>() + slot * kKeyColumns);
   limits.data_ptr<int32_t>()[slot] = limit;
   counts.data_ptr<int32_t>()[slot] = 0;

@@ -1,7 +1,7 @@
 // The sequences that run, as tensors with a row for each slot: what a pass that decodes reads, and what the draws
 // behind it bring forward by a token. The host writes a slot's row when a step begins, and reads what the slot drew when
-// it is over; between two passes it has nothing to say. The tensors lie on the host, where the CPU's passes read them;
-// for a device of its own they lie there, and `decoding`, `lengthen` and `advance` are kernels over them.
+// it is over; between two passes it has nothing to say. The tensors lie on the host, where the CPU's passes read them; a
+// device's lie there for the time of a step (decoder.h).
 #pragma once
 
 #include <cstdint>
@@ -35,8 +35,8 @@ struct Slots {
 
   /// Writes a slot's place in the pages, of `length` tokens behind those of slot `parent` (−1: none).
   void place(int32_t slot, std::span<const int32_t> pages, int32_t length, int32_t parent);
-  /// Writes what a sample draws with from here on, until it has `limit` tokens.
-  void begin(int32_t slot, const int64_t* key, int32_t limit);
+  /// Writes what a sample draws with from here on, behind its last token so far, until it has `limit` tokens.
+  void begin(int32_t slot, int32_t token, const int64_t* key, int32_t limit);
 
   /// A pass of the last tokens of `who`.
   PassBuilder decoding(std::span<const int32_t> who) const;

@@ -238,7 +238,7 @@ TEST(Slots, advance_by_a_token_until_it_ends_them_or_they_come_to_their_limit) {
   const int64_t key[] = {11, 0, 3, 2, 1, 6};  // six tokens so far, of which five lie in the pages
   for (const int32_t slot : {0, 2, 3}) {
     slots.place(slot, std::vector<int32_t>{slot, 9}, 5, 1);
-    slots.begin(slot, key, slot == 3 ? 7 : 9);
+    slots.begin(slot, 4, key, slot == 3 ? 7 : 9);
   }
   Drawn next = drawn({3, 7, 8, 1});
   EXPECT_THAT(slots.advance(std::vector<int32_t>{0, 2, -1, 3}, next), ElementsAre(0)) << "2 ended, 3 is at its limit";
