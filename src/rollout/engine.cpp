@@ -190,7 +190,7 @@ std::vector<int32_t> Engine::decode(const std::vector<int32_t>& who) {
 void Engine::look(const std::vector<Work>& work, Drawn& first, const Rollout::OnToken& on_token) {
   const auto on_host = [](const Tensor& t) { return t.defined() ? t.cpu() : t; };
   const Tensor tokens = on_host(first.tokens), logprobs = on_host(first.logprobs), entropies = on_host(first.entropies);
-  const bool truncates = config_.sampling.truncates(), measures = decoder_ || entropies.defined();
+  const bool truncates = config_.sampling.truncates();
   int64_t draw = 0;  // of the first pass
   for (const Work& w : work) {
     if (w.draws == 0) continue;
@@ -200,7 +200,7 @@ void Engine::look(const std::vector<Work>& work, Drawn& first, const Rollout::On
       take_in(w.group, w.sample,
               {slots_->counts.data_ptr<int32_t>()[w.slot], slots_->drawn.data_ptr<int32_t>() + place,
                slots_->logprobs.data_ptr<float>() + place,
-               measures ? slots_->entropies.data_ptr<float>() + place : nullptr,
+               slots_->entropies.data_ptr<float>() + place,
                truncates ? slots_->kept.data() + place : nullptr},
               on_token);
       continue;
@@ -208,7 +208,7 @@ void Engine::look(const std::vector<Work>& work, Drawn& first, const Rollout::On
     for (int s = 0; s < config_.samples; ++s, ++draw)
       take_in(w.group, s,
               {1, tokens.data_ptr<int32_t>() + draw, logprobs.data_ptr<float>() + draw,
-               measures ? entropies.data_ptr<float>() + draw : nullptr, truncates ? first.kept.data() + draw : nullptr},
+               entropies.data_ptr<float>() + draw, truncates ? first.kept.data() + draw : nullptr},
               on_token);
   }
 }
@@ -228,7 +228,7 @@ void Engine::take_in(int number, int sample, const News& news, const Rollout::On
                   ": the policy has diverged; resume from an earlier checkpoint with a lower learning rate");
     completion.tokens.push_back(news.tokens[taken]);
     completion.logprobs.push_back(news.logprobs[taken]);
-    if (news.entropies) completion.entropies.push_back(news.entropies[taken]);
+    completion.entropies.push_back(news.entropies[taken]);
     if (news.kept) completion.kept.push_back(std::move(news.kept[taken]));
     ended = ends(running, sample);
     if (on_token) on_token(group, static_cast<size_t>(sample));

@@ -59,7 +59,7 @@ class Engine {
     int32_t count;
     const int32_t* tokens;
     const float* logprobs;
-    const float* entropies;      // null: draws have none
+    const float* entropies;
     std::vector<int32_t>* kept;  // null: nothing truncates
   };
 

@@ -78,7 +78,7 @@ void Slots::lengthen(const PassBuilder& pass) {
 
 std::vector<int32_t> Slots::advance(std::span<const int32_t> who, Drawn& next) {
   const Tensor next_tokens = next.tokens.cpu(), next_logprobs = next.logprobs.cpu(),
-               next_entropies = next.entropies.defined() ? next.entropies.cpu() : Tensor();
+               next_entropies = next.entropies.cpu();
   if (!next.kept.empty()) kept.resize(size() * horizon());
   std::vector<int32_t> go_on;
   for (size_t i = 0; i < who.size(); ++i) {
@@ -87,7 +87,7 @@ std::vector<int32_t> Slots::advance(std::span<const int32_t> who, Drawn& next) {
     const int64_t place = slot * horizon() + counts.data_ptr<int32_t>()[slot]++;
     drawn.data_ptr<int32_t>()[place] = tokens.data_ptr<int32_t>()[slot] = token;
     logprobs.data_ptr<float>()[place] = next_logprobs.data_ptr<float>()[i];
-    if (next_entropies.defined()) entropies.data_ptr<float>()[place] = next_entropies.data_ptr<float>()[i];
+    entropies.data_ptr<float>()[place] = next_entropies.data_ptr<float>()[i];
     if (!next.kept.empty()) kept[place] = std::move(next.kept[i]);
     const int64_t count = ++keys.data_ptr<int64_t>()[slot * kKeyColumns + kPositionColumn];
     if (token >= 0 && !ends.data_ptr<bool>()[token] && count < limits.data_ptr<int32_t>()[slot])

@@ -21,7 +21,7 @@ struct Slots {
   Tensor ends;       ///< [vocab] bool: tokens that end a sequence
   Tensor counts;     ///< [slots] int32: how many it drew since the host last looked
   Tensor drawn;      ///< [slots, horizon] int32: which; −1: of a diverged policy
-  Tensor logprobs, entropies;  ///< [slots, horizon] fp32; the latter as far as draws have them
+  Tensor logprobs, entropies;  ///< [slots, horizon] fp32
   std::vector<std::vector<int32_t>> kept;  ///< [slots · horizon], where sampling truncates
 
   /// None so far, of a policy's vocabulary and pages of so many tokens.
